@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all the set-up they need, in a virtual environment of their own.
+# It is made once, and again when setup.cfg or constraints.txt change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+VENV := .venv
+BIN := $(VENV)/bin
+MADE := $(VENV)/pyvenv.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types tests slow clean
+
+help: ## say what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+demo: $(VENV)/demo.done ## train, prune, fine-tune, save and load on handwritten digits
+	@$(BIN)/naivegraph demo
+
+test: lint types tests ## everything below, as continuous integration runs it
+
+lint: $(VENV)/test.done ## style, format, and who may import whom
+	@$(call step,ruff check,$(BIN)/ruff check --quiet .)
+	@$(call step,ruff format,$(BIN)/ruff format --quiet --diff .)
+	@$(call step,import-linter,$(BIN)/lint-imports)
+
+types: $(VENV)/test.done ## mypy --strict
+	@$(call step,mypy --strict,$(BIN)/mypy)
+
+tests: $(VENV)/test.done ## tests, tutorials and the examples of docstrings
+	@echo "pytest (tests, tutorials, examples of docstrings):"
+	@$(BIN)/pytest
+
+slow: $(VENV)/test.done ## the tests that take minutes
+	@$(BIN)/pytest -m slow
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One line per check: its name, then how long it took; what it says only if it fails.
+step = start=$$(date +%s); printf '%-16s' '$(1)'; if said=$$($(2) 2>&1); \
+	then echo "ok, $$(($$(date +%s) - start)) s"; else echo "FAILED"; echo "$$said"; exit 1; fi
+
+$(MADE): setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "naivegraph needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/%.done: $(MADE)
+	@echo "Installing naivegraph and what it needs (torch is large: one to several minutes) ..."
+	@start=$$(date +%s); $(BIN)/python -m pip install -qq --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[$*]' && echo "Installed, $$(($$(date +%s) - start)) s."
+	@touch $@

@@ -1,0 +1,131 @@
+"""What each command does, as typed functions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph import demo as digits
+from naivegraph.cli.network import UsageError, build_model, example_inputs, load_weights
+from naivegraph.progress import working
+
+
+def inspect(
+    model: str | None,
+    *,
+    shape: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+) -> None:
+    """Print which widths of a network are free, which are tied together, and why the others are fixed.
+
+    Args:
+        model: where the network comes from, `package.module:function`.
+        shape: the shape of each example input, `[name=][dtype:]size,size,...`.
+        arguments: keyword arguments for the function.
+        weights: a file of weights to load.
+
+    Raises:
+        NaivegraphError: something of this does not work; the message says what.
+    """
+    network, args, kwargs = _network(model, shape, arguments, weights)
+    with working("running the network once and relating its sizes"):
+        report = ng.inspect(network, args, kwargs)
+    _write(str(report))
+
+
+def prune(
+    model: str | None,
+    *,
+    shape: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    ratio: float | None = None,
+    round_to: int = 1,
+    keep: Sequence[str] = (),
+    utility: str = "l2",
+    output: str | None = None,
+) -> None:
+    """Prune a network to a budget, print what came of it, and save it.
+
+    Args:
+        model: where the network comes from, `package.module:function`.
+        shape: the shape of each example input, `[name=][dtype:]size,size,...`.
+        arguments: keyword arguments for the function.
+        weights: a file of weights to load first.
+        macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
+        params: the budget of parameters: a fraction up to 1, or a number.
+        ratio: the fraction of every free width to take away.
+        round_to: sizes are multiples of this.
+        keep: layers, by path or pattern, whose output sizes do not change.
+        utility: what a neuron is worth, by name.
+        output: the `.safetensors` file to write.
+
+    Raises:
+        NaivegraphError: something of this does not work; the message says what.
+    """
+    if macs is None and params is None and ratio is None:
+        raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise UsageError(f"{output} cannot be written: there is no folder {Path(output).absolute().parent}")
+    network, args, kwargs = _network(model, shape, arguments, weights)
+    with working("pruning"):
+        edit = ng.prune(
+            network,
+            args,
+            kwargs,
+            macs=_budget(macs),
+            params=_budget(params),
+            ratio=ratio,
+            round_to=round_to,
+            keep=keep,
+            utility=utility,
+        )
+    _write(str(edit))
+    _write(digits.in_words(edit))
+    if output is not None:
+        ng.save(network, output)
+        size = Path(output).stat().st_size
+        _write(f"Saved in {output} ({size:,} bytes); ng.load(<a fresh {model}>, {output!r}) reads it.")
+
+
+def demo(*, macs: float = 0.5, output: str | None = None) -> None:
+    """Train a network on handwritten digits, prune it, fine-tune it, save it and load it again.
+
+    Args:
+        macs: the fraction of the multiply-accumulates to keep.
+        output: the `.safetensors` file to write; a temporary one if None.
+
+    Raises:
+        NaivegraphError: something of this does not work; the message says what.
+    """
+    digits.run(Console(), macs=macs, output=None if output is None else Path(output))
+
+
+def _network(
+    model: str | None, shape: Sequence[str], arguments: Mapping[str, Any] | None, weights: str | None
+) -> tuple[nn.Module, tuple[Tensor, ...], dict[str, Tensor]]:
+    """Build the network in eval mode, and its example inputs."""
+    if model is None:
+        raise UsageError("name a model: package.module:function, such as torchvision.models:resnet18")
+    args, kwargs = example_inputs(shape)
+    with working(f"building {model}"):
+        network = build_model(model, arguments)
+        if weights is not None:
+            load_weights(network, Path(weights))
+    return network.eval(), args, kwargs
+
+
+def _budget(value: float | None) -> float | int | None:
+    """A whole number above 1 is an absolute budget, such as 2e9."""
+    return int(value) if value is not None and value > 1 and value.is_integer() else value
+
+
+def _write(text: str) -> None:
+    """Write text as it is, without colours or line breaks of the terminal's own."""
+    Console(soft_wrap=True).print(text, markup=False, highlight=False)

@@ -1,0 +1,236 @@
+"""Reading the command line, and ending with one sentence where something is wrong."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+from naivegraph import __version__
+from naivegraph.cli import commands
+from naivegraph.errors import NaivegraphError
+
+INSPECT_EXAMPLES = """\
+examples:
+  naivegraph inspect naivegraph.demo:DigitsNet --shape 1,1,8,8
+  naivegraph inspect naivegraph.demo:DigitsNet --arguments '{"width": 8}' --shape 1,1,8,8
+  naivegraph inspect torchvision.models:resnet18 --shape 1,3,224,224
+  naivegraph inspect timm:vit_tiny_patch16_224 --shape 1,3,224,224
+  naivegraph inspect mypackage.nets:make --weights trained.safetensors --shape int64:1,16 mask=bool:1,16
+"""
+
+PRUNE_EXAMPLES = """\
+examples:
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --output half.safetensors
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --params 20000 --round-to 4 --keep stem
+  naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.5 --params 0.6
+  naivegraph prune timm:resnet18 --arguments '{"num_classes": 10}' --shape 1,3,224,224 --ratio 0.25
+  naivegraph prune --config prune.yaml --macs 0.4
+
+a file for --config holds the same names (command-line values given after it win):
+  model: torchvision.models:resnet18
+  shape: ["1,3,224,224"]
+  macs: 0.5
+"""
+
+DEMO_EXAMPLES = """\
+examples:
+  naivegraph demo
+  naivegraph demo --macs 0.3 --output digits.safetensors
+"""
+
+
+class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that leaves the examples as they are written, and names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        """Return the help of one option."""
+        help_text = action.help or ""
+        return f"{help_text} (default: {action.default})" if _worth_naming(action.default) else help_text
+
+
+class Given(argparse.Action):
+    """A positional that may come from a config file instead: left alone where it is not given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        """Store the value, if there is one."""
+        if values is not None:
+            setattr(namespace, self.dest, values)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `naivegraph`; those of this process if None.
+
+    Returns:
+        The exit code: 0, or 2 with one sentence on standard error where something is wrong.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        with _importable(Path.cwd()):
+            command, options = _read(words)
+            command(**options)
+    except (NaivegraphError, ArgumentError) as error:
+        if debug:
+            raise
+        sys.stderr.write(f"naivegraph: {_sentence(error)}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("naivegraph: stopped\n")
+        return 130
+    return 0
+
+
+def build_parser() -> ArgumentParser:
+    """Build the parser of all commands."""
+    parser = ArgumentParser(
+        prog="naivegraph",
+        description="Change the shape of any PyTorch network: prune it to an exact budget.",
+        version=__version__,
+        exit_on_error=False,
+        formatter_class=HelpFormatter,  # also that of every command
+    )
+    subcommands = parser.add_subcommands(required=True, dest="command")
+    inspect = _command(
+        "Show which sizes of a network are free, tied together or fixed, and why.", INSPECT_EXAMPLES
+    )
+    _add_network(inspect)
+    subcommands.add_subcommand("inspect", inspect, help="show which sizes are free, tied together or fixed")
+    prune = _command("Prune a network to an exact budget, and save it.", PRUNE_EXAMPLES)
+    _add_network(prune)
+    _add_budgets(prune)
+    subcommands.add_subcommand("prune", prune, help="prune a network to a budget")
+    demo = _command("Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES)
+    demo.add_argument("--macs", type=float, default=0.5, help="fraction of the multiply-accumulates to keep")
+    demo.add_argument(
+        "--output", type=str, metavar="FILE", help="where to save the pruned network (.safetensors)"
+    )
+    subcommands.add_subcommand("demo", demo, help="see it all on real data, in two minutes")
+    return parser
+
+
+def _command(description: str, examples: str) -> ArgumentParser:
+    """A command's parser, with what all commands have."""
+    parser = ArgumentParser(
+        description=description,
+        epilog=examples,
+        exit_on_error=False,
+        print_config=None,
+    )
+    parser.add_argument(
+        "--config", action="config", metavar="FILE", help="read options from a YAML or JSON file"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_network(parser: ArgumentParser) -> None:
+    """Add the options that say which network is meant."""
+    parser.add_argument(
+        "model",
+        type=str,
+        nargs="?",
+        action=Given,
+        help="package.module:function that makes the network, or timm:name; also found in the current folder",
+    )
+    parser.add_argument(
+        "--shape",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="SHAPE",
+        help="shape of each example input, [name=][dtype:]sizes: 1,3,224,224 or int64:1,16 or mask=bool:1,16",
+    )
+    parser.add_argument(
+        "--arguments",
+        type=dict[str, Any],
+        default={},
+        metavar="JSON",
+        help="keyword arguments for the function",
+    )
+    parser.add_argument(
+        "--weights",
+        type=str,
+        metavar="FILE",
+        help="weights to load: .safetensors, or a state dict of torch.save",
+    )
+
+
+def _add_budgets(parser: ArgumentParser) -> None:
+    """Add the options that say how small the network shall be."""
+    parser.add_argument(
+        "--macs", type=float, help="budget of multiply-accumulates: a fraction (0.5) or a number (2e9)"
+    )
+    parser.add_argument(
+        "--params", type=float, help="budget of parameters: a fraction (0.5) or a number (1e6)"
+    )
+    parser.add_argument("--ratio", type=float, help="fraction of every free size to take away")
+    parser.add_argument("--round-to", type=int, default=1, metavar="N", help="sizes are multiples of this")
+    parser.add_argument(
+        "--keep",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="LAYER",
+        help="layers whose output sizes do not change, by path or pattern (layer1.*)",
+    )
+    parser.add_argument(
+        "--utility", type=str, default="l2", help="what a neuron is worth: l1, l2, random, ..."
+    )
+    parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
+
+
+def _read(words: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]]:
+    """Read the command line into a command and its options."""
+    parsed = build_parser().parse_args(words)
+    table: dict[str, Callable[..., None]] = {
+        "inspect": commands.inspect,
+        "prune": commands.prune,
+        "demo": commands.demo,
+    }
+    options = dict(parsed[parsed.command])
+    del options["config"], options["debug"]
+    return table[parsed.command], options
+
+
+def _worth_naming(default: object) -> bool:
+    """Whether a default tells a reader of the help something."""
+    return (
+        isinstance(default, str | float | int)
+        and not isinstance(default, bool)
+        and default != argparse.SUPPRESS
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """Say an error in one line, in the words of the command line."""
+    text = " ".join(str(error).split())
+    match = re.fullmatch(r'Parser key "(\w+)": Expected an? <class \'(\w+)\'>\. Got value: (.*)', text)
+    if match is None:
+        return text
+    kinds = {"float": "a number", "int": "a whole number", "dict": "JSON such as '{\"num_classes\": 10}'"}
+    option = match[1].replace("_", "-")
+    return f"--{option} is to be {kinds.get(match[2], match[2])}, but is {match[3]!r}"
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules in a folder be imported, as `python -m` does with the current one."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

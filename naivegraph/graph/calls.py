@@ -1,0 +1,71 @@
+"""What there is to know of a torch function before it is called, worked out once per function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+__all__ = ["any_batched", "function_name", "mutated_arguments", "training_argument"]
+
+_FLAGS = ("training", "train")
+_is_wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+
+
+def any_batched(args: tuple[Any, ...]) -> bool:
+    """Whether a call happens under `torch.vmap`, on tensors which stand for one row of others."""
+    return any(isinstance(arg, torch.Tensor) and _is_wrapped(arg) for arg in args)
+
+
+@functools.cache
+def function_name(func: Any) -> str:
+    """A short name for a torch function: `add`, `getitem`, `T`, `relu_`."""
+    if isinstance(func, torch._ops.OpOverload):
+        return func._schema.name.split("::")[-1]
+    if inspect.ismethod(func) and isinstance(func.__self__, type):
+        return func.__self__.__name__
+    name: str = getattr(func, "__name__", type(func).__name__)
+    if name in ("__get__", "__set__"):
+        name = func.__self__.__name__
+    return name.strip("_") if name.startswith("__") else name
+
+
+@functools.cache
+def training_argument(func: Any) -> tuple[str, int] | None:
+    """Name and position of the argument which switches between training and evaluation, if there is one."""
+    for position, name in enumerate(_argument_names(func)):
+        if name in _FLAGS:
+            return name, position
+    return None
+
+
+def _argument_names(func: Any) -> list[str]:
+    if isinstance(func, torch._ops.OpOverload):
+        return [argument.name for argument in func._schema.arguments]
+    try:
+        return list(inspect.signature(func).parameters)
+    except (ValueError, TypeError):
+        packet = getattr(torch.ops.aten, function_name(func), None)
+    if packet is None:
+        return []
+    return [argument.name for argument in getattr(packet, packet.overloads()[0])._schema.arguments]
+
+
+@functools.cache
+def _written(func: torch._ops.OpOverload) -> tuple[tuple[int, str], ...]:
+    arguments = enumerate(func._schema.arguments)
+    return tuple((i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write)
+
+
+def mutated_arguments(
+    func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[torch.Tensor]:
+    """The tensors which this ATen call writes into."""
+    for position, name in _written(func):
+        value = args[position] if position < len(args) else kwargs.get(name)
+        for tensor in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(tensor, torch.Tensor):
+                yield tensor

@@ -1,0 +1,56 @@
+"""Capturing a network: run it once and remember everything."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import nn
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.graph import Graph
+from naivegraph.graph.once import record
+from naivegraph.graph.restore import preserved, restored_on_error
+from naivegraph.graph.verify import verify_graph
+
+__all__ = ["capture"]
+
+
+def capture(
+    module: nn.Module,
+    args: Any = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    verify: bool | Literal["recorded"] = True,
+) -> Graph:
+    """The graph of a network, from one run in eval mode on an example.
+
+    Args:
+        module: The network; it is left exactly as it was.
+        args: Example inputs of its forward: a tuple, or a single tensor.
+        kwargs: Example keyword inputs.
+        verify: Compare the graph with the network at the recorded batch (a difference is an error), at
+            another batch size and in train mode (differences go into `graph.checks`). "recorded" makes the
+            first comparison alone, False none.
+
+    Raises:
+        CaptureError: The network does not run on the example, or what it did cannot be repeated.
+
+    Examples:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        >>> graph = capture(net, torch.ones(2, 4))
+        >>> [vertex.name for vertex in graph]
+        ['input', '0', '1']
+        >>> graph.checks["another batch"]
+        'equal'
+    """
+    if not isinstance(module, nn.Module):
+        raise CaptureError(f"capture takes a torch.nn.Module, not {type(module).__name__}")
+    args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
+    kwargs = dict(kwargs or {})
+    with restored_on_error(module):
+        with preserved(module):
+            graph = record(module, args, kwargs)
+        if verify:
+            graph.checks.update(verify_graph(graph, args, kwargs, all_checks=verify is True))
+    return graph

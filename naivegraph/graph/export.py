@@ -1,0 +1,278 @@
+"""A graph as a `torch.fx.GraphModule` of its own."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from naivegraph.graph.calls import function_name
+from naivegraph.graph.execute import read_attribute
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.structure import Slot, is_record, leaves, map_leaves, rebuild
+from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.graph.vertex import Vertex
+
+__all__ = ["Flag", "to_module"]
+
+_RECORDED = (Stub, State, Held, Training, Shape, Attribute, Compound)
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+_METHODS = (type(torch.Tensor.view), type(torch.Tensor.__getitem__))
+_ITEMS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.__getitem__: operator.getitem,
+    torch.Tensor.__setitem__: operator.setitem,
+}
+
+
+class Assemble(nn.Module):
+    """Puts values into an object of the class which the network returned.
+
+    Args:
+        template: Such an object with a `Slot` for each value.
+    """
+
+    def __init__(self, template: Any) -> None:
+        super().__init__()
+        self._template = template
+
+    def forward(self, *values: Any) -> Any:
+        """A new object with these values."""
+        return map_leaves(self._template, lambda leaf: values[leaf.index] if isinstance(leaf, Slot) else leaf)
+
+
+class Call(nn.Module):
+    """A function which generated code has no name for.
+
+    Args:
+        function: What to call.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives."""
+        return self._function(*args, **kwargs)
+
+
+class Flag(nn.Module):
+    """Gives its own `training` flag, so that functional dropout follows `train()` and `eval()`."""
+
+    def forward(self) -> bool:
+        """The flag."""
+        return self.training
+
+
+def to_module(graph: Recorded) -> fx.GraphModule:
+    """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
+
+    Sizes of inputs stay live, so it takes other batch sizes; integer attributes become the numbers they are
+    now; `training` flags follow `train()` and `eval()`.
+    """
+    module = _Export(graph).build()
+    module.train(graph.module.training)
+    for name, flag in _flags(graph, module).items():
+        module.get_submodule(name).train(flag)
+    return module
+
+
+def _flags(graph: Recorded, module: nn.Module) -> dict[str, bool]:
+    paths = {path for path, _ in module.named_modules()}
+    return {path: m.training for path, m in graph.module.named_modules() if path in paths and path}
+
+
+class _Export:
+    """Builds the module; nodes of vertices are made in order, so that in-place calls stay where they were."""
+
+    def __init__(self, graph: Recorded) -> None:
+        self._graph = graph
+        self._memo: dict[int, Any] = {}
+        self._root = nn.Module()
+        self._fx = fx.Graph()
+        self._nodes: dict[int, fx.Node] = {}  # by number of the stub
+        self._others: dict[Any, Any] = {}  # sizes, state, flags: made once
+        self._placed: set[str] = set()
+        self._outputs = self._constants = self._calls = 0
+
+    def build(self) -> fx.GraphModule:
+        for vertex in self._inputs():
+            self._input(vertex)
+        for vertex in self._graph.vertices:
+            if vertex.kind != "input":
+                self._assign(vertex.output, self._call(vertex))
+        self._fx.output(self._encode_output(self._graph.output))
+        return fx.GraphModule(self._root, self._fx, type(self._graph.module).__name__)
+
+    def _inputs(self) -> list[Vertex]:
+        """In the order of the forward's own arguments."""
+        order = list(inspect.signature(self._graph.module.forward).parameters)
+        return sorted(
+            self._graph.inputs, key=lambda v: order.index(v.name) if v.name in order else len(order)
+        )
+
+    def _input(self, vertex: Vertex) -> None:
+        self._assign(vertex.output, self._fx.placeholder(vertex.name))
+
+    def _call(self, vertex: Vertex) -> fx.Node:
+        args = self._encode(vertex.args)
+        kwargs = {key: self._encode(value) for key, value in vertex.kwargs.items()}
+        target = vertex.target
+        if isinstance(target, nn.Module):
+            path = vertex.path or vertex.name
+            self._place_module(path, target)
+            node = self._fx.call_module(path, args, kwargs)
+        else:
+            node = self._call_function(target, args, kwargs)
+        node.meta["vertex"] = vertex.name
+        return node
+
+    def _call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+        item = _ITEMS.get(target)
+        if item is not None:
+            return self._fx.call_function(item, args, kwargs)
+        name = function_name(target)
+        if getattr(target, "__name__", "") == "__get__":
+            return self._fx.call_function(getattr, (args[0], name))
+        method = isinstance(target, _METHODS)
+        if method or getattr(torch.Tensor, getattr(target, "__name__", ""), None) is target:
+            return self._fx.call_method(target.__name__, args, kwargs)
+        if inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
+            path = f"naivegraph_call_{self._calls}"
+            self._calls += 1
+            self._root.add_module(path, Call(target))
+            return self._fx.call_module(path, args, kwargs)
+        return self._fx.call_function(target, args, kwargs)
+
+    def _place_module(self, path: str, module: nn.Module) -> None:
+        if path not in self._placed:
+            self._placed.add(path)
+            _add(self._root, path, copy.deepcopy(module, self._memo))
+
+    def _assign(self, output: Any, node: fx.Node) -> None:
+        """Nodes for the parts of a result; in-place results keep the node of the tensor they changed."""
+        if isinstance(output, Stub):
+            self._nodes[output.id] = node
+            return
+        if isinstance(output, (tuple, list)):
+            for index, item in enumerate(output):
+                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                    self._assign(item, self._fx.call_function(operator.getitem, (node, index)))
+        elif isinstance(output, dict):
+            for key, item in output.items():
+                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                    self._assign(item, self._fx.call_function(operator.getitem, (node, key)))
+        elif is_record(output):
+            for key, item in vars(output).items():
+                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                    self._assign(item, self._fx.call_function(getattr, (node, key)))
+
+    def _encode(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is tuple:
+            return tuple([self._encode(item) for item in value])
+        if kind is list:
+            return [self._encode(item) for item in value]
+        if kind is dict:
+            return {key: self._encode(item) for key, item in value.items()}
+        if kind is slice:
+            return slice(self._encode(value.start), self._encode(value.stop), self._encode(value.step))
+        if isinstance(value, (tuple, list)):
+            return rebuild(value, [self._encode(item) for item in value])
+        return self._leaf(value)
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, Stub):
+            return self._nodes[value.id] if value.id in self._nodes else self._state_of(value)
+        if isinstance(value, Attribute):
+            return read_attribute(self._graph.module, value)
+        if isinstance(value, (State, Shape, Held, Training, Compound)):
+            key: Any = id(value) if isinstance(value, Held) else value
+            if key not in self._others:
+                self._others[key] = self._make(value)
+            return self._others[key]
+        return value
+
+    def _make(self, value: State | Shape | Held | Training | Compound) -> Any:
+        if isinstance(value, State):
+            self._place_state(value.name)
+            return self._fx.get_attr(value.name)
+        if isinstance(value, Held):
+            name = f"constant_{self._constants}"
+            self._constants += 1
+            self._root.register_buffer(
+                name, copy.deepcopy(value.tensor.detach(), self._memo), persistent=False
+            )
+            return self._fx.get_attr(name)
+        if isinstance(value, Training):
+            name = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
+            _add(self._root, name, Flag())
+            return self._fx.call_module(name)
+        if isinstance(value, Shape):
+            if isinstance(value.tensor, str):
+                return self._graph.tensor(value.tensor).shape[value.dim]
+            return self._fx.call_method("size", (self._nodes[value.tensor], value.dim))
+        left, right = self._leaf(value.left), self._leaf(value.right)
+        if isinstance(left, fx.Node) or isinstance(right, fx.Node):
+            return self._fx.call_function(_OPERATORS[value.operator], (left, right))
+        return _OPERATORS[value.operator](left, right)
+
+    def _state_of(self, stub: Stub) -> fx.Node:
+        name = next(name for name, other in self._graph.state.items() if other.id == stub.id)
+        node: fx.Node = self._leaf(State(name))
+        return node
+
+    def _place_state(self, name: str) -> None:
+        path, _, attribute = name.rpartition(".")
+        owner = self._graph.module.get_submodule(path)
+        tensor = copy.deepcopy(self._graph.tensor(name), self._memo)
+        home = _home(self._root, path)
+        if attribute in owner._parameters:
+            home.register_parameter(attribute, tensor)  # type: ignore[arg-type]
+        elif attribute not in home._buffers:
+            persistent = attribute not in owner._non_persistent_buffers_set
+            home.register_buffer(attribute, tensor, persistent=persistent)
+
+    def _encode_output(self, value: Any) -> Any:
+        if type(value) is dict:
+            return {key: self._encode_output(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return rebuild(value, [self._encode_output(item) for item in value])
+        if not isinstance(value, dict) and not is_record(value):
+            return self._encode(value)
+        parts: list[Any] = []
+
+        def place(leaf: Any) -> Any:
+            if not isinstance(leaf, _RECORDED):
+                return copy.deepcopy(leaf, self._memo)
+            parts.append(self._encode(leaf))
+            return Slot(len(parts) - 1)
+
+        name = f"naivegraph_output_{self._outputs}"
+        self._outputs += 1
+        self._root.add_module(name, Assemble(map_leaves(value, place)))
+        return self._fx.call_module(name, tuple(parts))
+
+
+def _home(root: nn.Module, path: str) -> nn.Module:
+    for name in path.split(".") if path else ():
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    return root
+
+
+def _add(root: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    _home(root, parent).add_module(name, module)

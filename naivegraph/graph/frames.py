@@ -1,0 +1,29 @@
+"""The line of the user's code that is running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType
+
+import torch
+
+__all__ = ["user_line"]
+
+_INNER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep)
+_is_inner: dict[CodeType, bool] = {}
+
+
+def user_line() -> tuple[str, int] | None:
+    """File and line of the innermost running frame outside torch and this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        inner = _is_inner.get(code)
+        if inner is None:
+            inner = code.co_filename.startswith((*_INNER, "<"))
+            _is_inner[code] = inner
+        if not inner:
+            return code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

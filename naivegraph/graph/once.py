@@ -1,0 +1,162 @@
+"""One recorded run of a network."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import CaptureError, NaivegraphError
+from naivegraph.graph.attributes import RememberingAttributes
+from naivegraph.graph.graph import Graph, flat_arguments
+from naivegraph.graph.layers import places
+from naivegraph.graph.numbers import counting
+from naivegraph.graph.record import DispatchMode, FunctionMode, Recorder, Watch
+from naivegraph.graph.structure import leaves, map_leaves
+from naivegraph.graph.vertex import Vertex
+
+__all__ = ["copy_tensors", "record"]
+
+_UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+def record(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Watch | None = None
+) -> Graph:
+    """Run the network once and build its graph; the caller restores flags, buffers and seeds.
+
+    Args:
+        module: The network.
+        args: Its inputs.
+        kwargs: Its keyword inputs.
+        watch: Called with name and value of each vertex as it is recorded.
+    """
+    args, kwargs = copy_tensors((args, kwargs))
+    inputs, constants = _split_arguments(module, args, kwargs)
+    recorder = Recorder(places(module), _state(module), watch)
+    with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
+        vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
+        output = _run(module, args, kwargs, recorder)
+    return Graph(
+        module,
+        recorder.vertices,
+        recorder.state,
+        vertices,
+        recorder.encode(output),
+        constants=constants,
+        held=held,
+    )
+
+
+def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+    try:
+        with DispatchMode(recorder), FunctionMode(recorder):
+            return module(*args, **kwargs)
+    except CaptureError:
+        raise
+    except Exception as error:
+        last: Vertex | None = recorder.vertices[-1] if recorder.vertices else None
+        after = f" (after {last.name!r})" if last is not None and last.kind != "input" else ""
+        raise CaptureError(
+            f"{type(module).__name__} does not run on the example input{after}: {type(error).__name__}: "
+            f"{error}. It got {_described(args, kwargs)}; give an input its forward takes: "
+            "capture(module, args, kwargs)"
+        ) from error
+
+
+def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def one(value: Any) -> str:
+        if isinstance(value, torch.Tensor):
+            return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        return type(value).__name__
+
+    parts = [one(arg) for arg in args] + [f"{key}={one(arg)}" for key, arg in kwargs.items()]
+    return ", ".join(parts) if parts else "no input at all"
+
+
+def copy_tensors(value: Any) -> Any:
+    """The same nesting with a copy of every tensor, so that nothing in place reaches the user's."""
+
+    def change(leaf: Any) -> Any:
+        return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+    return map_leaves(value, change)
+
+
+def _split_arguments(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        flat = flat_arguments(module, args, kwargs)
+    except NaivegraphError as error:
+        raise CaptureError(f"{error}; give an example: capture(module, args, kwargs)") from error
+    inputs: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    for name, value in flat.items():
+        has_tensor = any(isinstance(leaf, torch.Tensor) for leaf in leaves(value))
+        (inputs if has_tensor else constants)[name] = value
+    return inputs, constants
+
+
+def _state(module: nn.Module) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    state.update(module.named_buffers(remove_duplicate=False))
+    lazy = [name for name, value in state.items() if isinstance(value, _UNINITIALIZED)]
+    if lazy:
+        raise CaptureError(
+            f"{lazy[0]!r} has no shape yet: call the module once on an example before capturing"
+        )
+    return state
+
+
+@contextlib.contextmanager
+def _layers_seen(recorder: Recorder) -> Iterator[None]:
+    """Calls of modules reach the recorder."""
+    original = nn.Module.__call__
+    thread = threading.get_ident()
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        place = recorder.places.get(id(module))
+        if recorder.inside or place is None or threading.get_ident() != thread:
+            return original(module, *args, **kwargs)
+        if place.layer:
+            return recorder.layer(original, module, place.path, args, kwargs)
+        recorder.path.append(place.path)
+        try:
+            return original(module, *args, **kwargs)
+        finally:
+            recorder.path.pop()
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
+        with _autograd_functions_seen(recorder):
+            yield
+    finally:
+        nn.Module.__call__ = original  # type: ignore[method-assign]
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def _autograd_functions_seen(recorder: Recorder) -> Iterator[None]:
+    """Calls of the user's own `torch.autograd.Function` reach the recorder: their backward is kept."""
+    base = torch.autograd.Function
+    original = base.__dict__["apply"]
+    thread = threading.get_ident()
+
+    def apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+        run = original.__get__(None, cls)
+        if cls.__module__.startswith("torch.") or threading.get_ident() != thread:
+            return run(*args, **kwargs)
+        return recorder.function(run, args, kwargs)
+
+    base.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        base.apply = original  # type: ignore[method-assign]

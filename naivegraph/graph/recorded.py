@@ -1,0 +1,85 @@
+"""What a capture remembers of a network."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.graph.numbers import Leaving
+from naivegraph.graph.values import Stub
+from naivegraph.graph.vertex import Vertex
+
+__all__ = ["Recorded"]
+
+
+class Recorded:
+    """The vertices of a network in order, the module they are bound to, and how to look things up in both.
+
+    Args:
+        module: The network.
+        vertices: Its vertices in recorded order; in-place operators rely on it.
+        state: Every parameter and buffer by every name it has; tied names share one stub.
+        inputs: The vertices among `vertices` which are inputs.
+        output: The structure the network returned, with stubs at the tensors.
+        constants: Arguments of the forward which are no tensors, by name; they keep their value.
+        held: `(expression, where, how)` for every number which left the integers or was counted through.
+        checks: What verification found, by the name of the check.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        vertices: list[Vertex],
+        state: dict[str, Stub],
+        inputs: list[Vertex],
+        output: Any,
+        *,
+        constants: dict[str, Any] | None = None,
+        held: list[Leaving] | None = None,
+        checks: dict[str, str] | None = None,
+    ) -> None:
+        self.module = module
+        self.vertices = vertices
+        self.state = state
+        self.inputs = inputs
+        self.output = output
+        self.constants = constants or {}
+        self.held = held or []
+        self.checks = checks or {}
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    def __iter__(self) -> Iterator[Vertex]:
+        return iter(self.vertices)
+
+    def __contains__(self, name: object) -> bool:
+        return any(vertex.name == name for vertex in self.vertices)
+
+    def __getitem__(self, name: str) -> Vertex:
+        """The vertex of this name.
+
+        Raises:
+            NaivegraphError: There is none; the message lists the names most like it.
+        """
+        for vertex in self.vertices:
+            if vertex.name == name:
+                return vertex
+        near = difflib.get_close_matches(name, [vertex.name for vertex in self.vertices], n=3, cutoff=0.5)
+        hint = (
+            f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see graph.summary() for names"
+        )
+        raise NaivegraphError(f"the graph has no vertex {name!r}{hint}")
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The parameter or buffer of this name, as the module has it now."""
+        path, _, attribute = name.rpartition(".")
+        found = getattr(self.module.get_submodule(path), attribute)
+        if not isinstance(found, torch.Tensor):
+            raise NaivegraphError(f"{name!r} of the network is no tensor any more")
+        return found

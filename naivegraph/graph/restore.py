@@ -1,0 +1,107 @@
+"""Leaving a network, and the random numbers, as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+@contextlib.contextmanager
+def preserved(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
+
+    Args:
+        module: The network.
+        training: The value of the flags inside the block.
+    """
+    modules = list(module.modules())
+    flags = [m.training for m in modules]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    with same_seed():
+        for m in modules:
+            _set_flag(m, training)
+        try:
+            yield
+        finally:
+            for m, flag in zip(modules, flags, strict=True):
+                _set_flag(m, flag)
+            with torch.no_grad():
+                for buffer, before in buffers:  # batch norm updates them without a new version number
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
+
+
+def _set_flag(module: nn.Module, training: bool) -> None:
+    # not by `train()`, which users override to do more
+    if "training" in vars(module):
+        vars(module)["training"] = training
+    else:
+        module.training = training  # a scripted module keeps it elsewhere
+
+
+@contextlib.contextmanager
+def same_seed() -> Iterator[None]:
+    """Random numbers drawn in the block are drawn again after it: torch's, Python's and numpy's."""
+    numpy: Any = sys.modules.get("numpy")
+    saved = random.getstate(), numpy.random.get_state() if numpy is not None else None, torch.get_rng_state()
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if used else None
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        if numpy is not None:
+            numpy.random.set_state(saved[1])
+        torch.set_rng_state(saved[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+@contextlib.contextmanager
+def restored(module: nn.Module) -> Iterator[None]:
+    """Give every module of the network back the attributes it had, whatever the block assigns."""
+    before = _attributes(module)
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+@contextlib.contextmanager
+def restored_on_error(module: nn.Module) -> Iterator[None]:
+    """As `restored`, but only if the block fails."""
+    before = _attributes(module)
+    try:
+        yield
+    except BaseException:
+        _put_back(before)
+        raise
+
+
+_Before = list[tuple[dict[str, Any], dict[str, Any]]]
+
+
+def _attributes(module: nn.Module) -> _Before:
+    before: _Before = []
+    for each in module.modules():
+        before.append((vars(each), dict(vars(each))))
+        tables = (vars(each).get(table) for table in _TABLES)
+        before.extend((table, dict(table)) for table in tables if isinstance(table, dict))
+    return before
+
+
+def _put_back(attributes: _Before) -> None:
+    for now, before in attributes:
+        if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
+            now.clear()
+            now.update(before)

@@ -1,0 +1,146 @@
+"""Comparing a graph with the network it was captured from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.execute import Execution
+from naivegraph.graph.graph import Graph
+from naivegraph.graph.once import copy_tensors, record
+from naivegraph.graph.restore import preserved, restored
+from naivegraph.graph.structure import leaves, map_leaves, pairs
+
+__all__ = ["verify_graph"]
+
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def verify_graph(
+    graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_checks: bool
+) -> dict[str, str]:
+    """Compare the graph's outputs with the module's own forward.
+
+    Raises:
+        CaptureError: They differ on the recorded inputs.
+    """
+    checks = {"recorded batch": _compare(graph, (args, kwargs), training=False)}
+    if checks["recorded batch"] != "equal":
+        first = _first_difference(graph, args, kwargs)
+        raise CaptureError(
+            f"the graph of {type(graph.module).__name__} does not repeat what its forward does on the "
+            f"recorded inputs ({checks['recorded batch']}){first}; look there for something that is not a "
+            "torch call, or pass verify=False to get the graph as it is"
+        )
+    if not all_checks:
+        return checks
+    larger = _doubled((args, kwargs))
+    if larger is None:
+        checks["another batch"] = "not run: the inputs do not share the size of their first dimension"
+    else:
+        checks["another batch"] = _compare(graph, larger, training=False)
+    checks["train mode"] = _compare(graph, (args, kwargs), training=True)
+    if checks["train mode"].startswith("not run") and larger is not None:
+        checks["train mode"] = _compare(graph, larger, training=True)
+    return checks
+
+
+def _compare(graph: Graph, arguments: _Arguments, *, training: bool) -> str:
+    try:
+        expected = _output(graph.module, graph, arguments, training)
+    except Exception as error:
+        # the user's own forward fails there: nothing to compare with
+        return f"not run: the module itself raises {type(error).__name__}: {error}"
+    try:
+        found = _output(graph, graph, arguments, training)
+    except Exception as error:
+        return f"differs: the graph raises {type(error).__name__}: {error}"
+    return difference(expected, found) or "equal"
+
+
+def _output(run: Any, graph: Graph, arguments: _Arguments, training: bool) -> Any:
+    args, kwargs = copy_tensors(arguments)
+    with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
+        return map_leaves(run(*args, **kwargs), _kept)
+
+
+def _kept(leaf: Any) -> Any:
+    # an output which is a buffer is about to be restored
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def difference(expected: Any, found: Any) -> str:
+    """How two outputs differ, in words; empty if they do not."""
+    try:
+        both = list(pairs(expected, found, "output"))
+    except ValueError as error:
+        return f"differs: {error}"
+    for one, two, at in both:
+        if isinstance(one, torch.Tensor) != isinstance(two, torch.Tensor):
+            return f"differs: {at} is a {type(two).__name__}, not a {type(one).__name__}"
+        if isinstance(one, torch.Tensor):
+            words = _tensors_differ(one, two)
+            if words:
+                return f"differs: {at} {words}"
+        elif isinstance(one, (int, float, str)) and one != two:
+            return f"differs: {at} is {two!r}, not {one!r}"
+    return ""
+
+
+def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:
+    if one.shape != two.shape:
+        return f"has shape {tuple(two.shape)}, not {tuple(one.shape)}"
+    if one.dtype != two.dtype:
+        return f"has dtype {two.dtype}, not {one.dtype}"
+    if torch.equal(one, two):
+        return ""
+    if not (one.is_floating_point() or one.is_complex()):
+        return "has other values"
+    scale = float(one[torch.isfinite(one)].abs().amax()) if bool(torch.isfinite(one).any()) else 0.0
+    if torch.allclose(one, two, rtol=1e-4, atol=1e-5 * scale, equal_nan=True):
+        return ""
+    return f"has other values (up to {float((one - two).abs().amax()):.2g} apart, at a scale of {scale:.2g})"
+
+
+def _doubled(arguments: _Arguments) -> _Arguments | None:
+    """The inputs with twice the batch; the second half is the first with its last dimension rolled."""
+    tensors = [leaf for leaf in leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    if not tensors or any(tensor.dim() == 0 for tensor in tensors):
+        return None
+    if len({tensor.shape[0] for tensor in tensors}) != 1 or tensors[0].shape[0] == 0:
+        return None
+
+    def double(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        return torch.cat([leaf, leaf.roll(1, -1) if leaf.dim() > 1 else leaf]).detach()
+
+    doubled: _Arguments = map_leaves(arguments, double)
+    return doubled
+
+
+def _first_difference(graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Names the first vertex whose value is not what the forward computed, by recording once more."""
+    values: dict[str, Any] = {}
+
+    def keep(name: str, value: Any) -> None:
+        values[name] = map_leaves(value, _kept)
+
+    with preserved(graph.module):
+        record(graph.module, args, kwargs, watch=keep)
+    names = [vertex.name for vertex in graph.vertices if vertex.kind != "input" and vertex.name in values]
+    found: dict[str, Any] = {}
+    with preserved(graph.module), torch.no_grad():
+        copied, named = copy_tensors((args, kwargs))
+        execution = Execution(
+            graph, watch=lambda name, value: found.__setitem__(name, map_leaves(value, _kept))
+        )
+        execution.run(graph.bind(copied, named))
+    for name in names:
+        if name in found and difference(values[name], found[name]):
+            vertex = graph[name]
+            place = f" at {vertex.where[0]}:{vertex.where[1]}" if vertex.where else ""
+            return f"; the first vertex that differs is {name!r}{place}"
+    return "; every vertex is the same, so the output is put together outside torch"

@@ -1,0 +1,218 @@
+"""Pruning a network in place to exact budgets."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from naivegraph.edits import Change, Costs, Edit, plan
+from naivegraph.edits.selection import Indices
+from naivegraph.errors import EditError, InfeasibleError
+from naivegraph.graph import Graph, capture
+from naivegraph.graph.restore import preserved
+from naivegraph.graph.structure import pairs
+from naivegraph.graph.values import Stub
+from naivegraph.prune.keep import Keep, kept_atoms
+from naivegraph.prune.problem import Posed, pose
+from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, optimise
+from naivegraph.solvers.budget import Cost as CostFunction
+from naivegraph.utility import Utility, utilities
+from naivegraph.utility.utility import Floats
+from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+
+__all__ = ["prune"]
+
+Progress = Callable[[str], None]
+
+
+def prune(
+    model: nn.Module,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    macs: float | None = None,
+    params: float | None = None,
+    ratio: float | None = None,
+    round_to: int = 1,
+    keep: Sequence[Keep] | Keep = (),
+    utility: Utility = "l2",
+    loss: Callable[[nn.Module], torch.Tensor] | None = None,
+    gap: float = 1e-3,
+    time_limit: float = 20.0,
+    progress: Progress | None = None,
+) -> Edit:
+    """Remove the neurons that are worth least, in place, until the network fits the budgets.
+
+    The model stays the same object of the same class with the same parameter objects; only their sizes, and
+    the attributes its code reads, change. Budgets are met from below. If anything fails the model is as before.
+
+    Args:
+        model: Any module whose forward runs on the example.
+        args: The example: a tensor or a tuple of positional arguments, as in `model(*args)`.
+        kwargs: Keyword arguments of the example.
+        macs: Budget of multiply-accumulates of one run on the example: a fraction of the present number
+            (a float up to 1.0) or an absolute number (an int).
+        params: Budget of parameters, likewise. Several budgets hold at once.
+        ratio: Instead of budgets: keep this fraction of every width that may change.
+        round_to: Make the sizes of all layers that change multiples of this number.
+        keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
+        utility: What neurons are worth; see `naivegraph.utility.utilities`.
+        loss: For utility="taylor": a function which runs the network it is given on a batch, returns the loss.
+        gap: Stop searching once the utility kept is within this fraction of the most possible.
+        time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
+        progress: Called with a sentence before each step that may take long.
+
+    Returns:
+        The edit: print it for a table, `edit.certificate`, `edit.undo()`.
+
+    Raises:
+        CaptureError: The model could not be captured.
+        EditError: An argument makes no sense, or the model cannot be changed.
+        InfeasibleError: No sizes meet the budgets; says the smallest that can be reached.
+
+    Example:
+        >>> import torch, naivegraph as ng
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+        >>> edit = ng.prune(net, torch.ones(1, 8), macs=0.5)
+        >>> edit.before.macs, edit.after.macs, net[0].out_features
+        (384, 192, 16)
+    """
+    _check_arguments(macs, params, ratio, round_to)
+    say = progress or (lambda sentence: None)
+    say("running the network once to capture it")
+    graph = capture(model, args, dict(kwargs or {}), verify="recorded")
+    say("relating its axes")
+    widths = relate(graph)
+    demands = demands_of(widths)
+    posed = pose(widths, demands, kept_atoms(widths, keep))
+    values = utilities(widths, utility, loss=loss)
+    say("choosing neurons")
+    problem, solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
+    kept = {
+        width: _best(values[width], int(size)) for width, size in zip(posed.free, solution.k, strict=True)
+    }
+    say("changing the network")
+    asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
+    edit = _edit(widths, demands, plan(widths, demands, kept), asked, solution)
+    _check_runs(edit, graph, args, dict(kwargs or {}))
+    del problem
+    return edit
+
+
+def _named(keep: Sequence[Keep] | Keep) -> list[str]:
+    items = [keep] if isinstance(keep, (str, nn.Module)) else keep
+    return [item if isinstance(item, str) else type(item).__name__ for item in items]
+
+
+def _check_arguments(macs: float | None, params: float | None, ratio: float | None, round_to: int) -> None:
+    if ratio is None and macs is None and params is None:
+        raise EditError("say how much to keep: macs=0.5, params=0.5 or ratio=0.5")
+    if ratio is not None and (macs is not None or params is not None):
+        raise EditError("ratio= sets every size by itself and cannot be met together with macs= or params=")
+    if ratio is not None and not (_real(ratio) and 0 < ratio <= 1):
+        raise EditError(f"ratio must be a fraction above 0 and at most 1, not {ratio!r}")
+    for name, budget in (("macs", macs), ("params", params)):
+        if budget is None:
+            continue
+        whole = isinstance(budget, numbers.Integral) and not isinstance(budget, bool)
+        if not _real(budget) or budget <= 0 or (not whole and budget > 1):
+            raise EditError(
+                f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, or a whole number of {name}"
+            )
+    if isinstance(round_to, bool) or not isinstance(round_to, numbers.Integral) or round_to < 1:
+        raise EditError(f"round_to must be a whole number from 1 up, not {round_to!r}")
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
+
+
+def _limit(budget: float, now: int) -> int:
+    """A budget as an absolute number."""
+    return int(budget) if isinstance(budget, numbers.Integral) else math.floor(float(budget) * now + 1e-9)
+
+
+def _solve(
+    posed: Posed,
+    values: Mapping[Width, Floats],
+    macs: float | None,
+    params: float | None,
+    ratio: float | None,
+    round_to: int,
+    gap: float,
+    time_limit: float,
+    say: Progress,
+) -> tuple[BudgetProblem, BudgetSolution]:
+    steps = posed.steps(int(round_to))
+    if ratio is not None:
+        problem = posed.ratio(float(ratio), steps)
+    else:
+        costs: list[tuple[CostFunction, float]] = []
+        if macs is not None:
+            costs.append((posed.macs(), _limit(macs, posed.widths.macs())))
+        if params is not None:
+            costs.append((posed.params(), _limit(params, posed.widths.params())))
+        problem = posed.budgets(values, costs, steps)
+    try:
+        return problem, optimise(problem, gap=gap, time_limit=time_limit, progress=say)
+    except BudgetError as error:
+        raise InfeasibleError(_infeasible(posed, error)) from error
+
+
+def _infeasible(posed: Posed, error: BudgetError) -> str:
+    parts = [
+        f"at least {int(least):,} {name} remain ({least / now:.2%} of {now:,})"
+        for name, least in error.smallest.items()
+        for now in [posed.widths.macs() if name == "macs" else posed.widths.params()]
+    ]
+    if not parts:
+        return f"no sizes meet what was asked: {error}"
+    return f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
+
+
+def _best(values: Floats, count: int) -> Indices:
+    """The `count` neurons of the largest value, in order; of equal ones the earlier."""
+    return np.sort(np.argsort(-values, kind="stable")[:count]).astype(np.int64)
+
+
+def _edit(widths: Widths, demands: Demands, change: Change, asked: dict[str, Any], solution: BudgetSolution) -> Edit:
+    sizes = {w.atom: w.size for w in widths.widths}
+    after = {w.name: w for w in change.widths.values()}
+    sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
+    notes = tuple(dict.fromkeys(demands.holds.values()))
+    return Edit(
+        widths.graph.module,
+        change,
+        asked=asked,
+        certificate=solution.certificate,
+        before=Costs(widths.macs(), widths.params()),
+        after=Costs(widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))),
+        notes=notes[:5],
+    )
+
+
+def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> None:
+    """Run the edited network's own forward; take the edit back if it does not give outputs of the same shapes."""
+    if not edit:
+        return
+    positional = args if isinstance(args, (tuple, list)) else (args,)
+    try:
+        with preserved(graph.module):
+            output = graph.module.eval()(*positional, **kwargs)
+        for stub, tensor, at in pairs(graph.output, output):
+            if isinstance(stub, Stub) and tuple(tensor.shape) != stub.shape:
+                raise ValueError(f"output{at} has shape {tuple(tensor.shape)}, not {stub.shape}")
+    except BaseException as error:
+        edit.undo()
+        if not isinstance(error, Exception):
+            raise
+        raise EditError(
+            f"the edited network's own forward does not run ({error}); nothing was changed. "
+            "ng.capture(model, ...).to_module() gives a network whose sizes can all change"
+        ) from error

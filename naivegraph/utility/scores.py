@@ -1,0 +1,66 @@
+"""Scores of single weights, from which the utilities of neurons are summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError
+
+__all__ = ["CRITERIA", "Score", "taylor"]
+
+# The score of every element of a parameter, by the parameter's name; None where the parameter does not count.
+Score = Callable[[str], torch.Tensor | None]
+
+
+def _magnitude(power: int) -> Callable[[nn.Module], Score]:
+    def criterion(module: nn.Module) -> Score:
+        parameters = dict(module.named_parameters(remove_duplicate=False))
+
+        def score(name: str) -> torch.Tensor:
+            values = parameters[name].detach().float()
+            return values.abs() if power == 1 else values.square()
+
+        return score
+
+    return criterion
+
+
+def _batch_norm_scale(module: nn.Module) -> Score:
+    """Liu et al., "Learning efficient convolutional networks through network slimming" (2017)."""
+    scales = {
+        f"{path}.weight" if path else "weight": layer.weight.detach().float().abs()
+        for path, layer in module.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.weight is not None
+    }
+    if not scales:
+        raise EditError('utility="bn_scale" needs batch norms with a scale, and the network has none; try "l2"')
+    return scales.get
+
+
+def taylor(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> Score:
+    """|weight * gradient|: the first-order change of the loss when a weight becomes zero.
+
+    Molchanov et al., "Importance estimation for neural network pruning" (2019), equation 8. The parameters'
+    own gradients are left as they were.
+    """
+    parameters = dict(module.named_parameters())
+    wanted = {name: p for name, p in parameters.items() if p.requires_grad}
+    with torch.enable_grad():
+        value = loss(module)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise EditError("loss= must return one number as a tensor")
+        grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+    scores = {
+        name: (p.detach() * g).float().abs() for (name, p), g in zip(wanted.items(), grads, strict=True) if g is not None
+    }
+    return scores.get
+
+
+CRITERIA: dict[str, Callable[[nn.Module], Score]] = {
+    "l1": _magnitude(1),
+    "l2": _magnitude(2),
+    "bn_scale": _batch_norm_scale,
+}

@@ -1,0 +1,128 @@
+"""What neurons are worth: numbers collected from all parameters that live on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError
+from naivegraph.utility.scores import CRITERIA, Score, taylor
+from naivegraph.widths import Width, Widths
+from naivegraph.widths.axis import Atom, Axis
+
+__all__ = ["Floats", "Utility", "collect", "utilities"]
+
+Floats = npt.NDArray[np.float64]
+# A criterion's name, or a function of the widths which gives one value per neuron by the name of each width.
+Utility = str | Callable[[Widths], Mapping[str, npt.ArrayLike]]
+
+
+def utilities(
+    widths: Widths,
+    utility: Utility = "l2",
+    *,
+    loss: Callable[[nn.Module], torch.Tensor] | None = None,
+    seed: int = 0,
+) -> dict[Width, Floats]:
+    """One number per neuron of every width; more is worth keeping.
+
+    Args:
+        widths: The widths of a graph.
+        utility: "l1", "l2" (magnitude of the weights), "bn_scale" (magnitude of batch norms' scales), "taylor"
+            (first order estimate of the change of the loss), "random", or a function which takes the widths
+            and gives, by the name of each width, an array of its size.
+        loss: For "taylor": a function which runs the network it is given on a batch and returns the loss.
+        seed: For "random".
+
+    Raises:
+        EditError: An unknown criterion, a missing loss, values that are not finite or of the wrong length.
+    """
+    if callable(utility):
+        return _checked(widths, utility(widths))
+    if utility == "random":
+        generator = np.random.default_rng(seed)
+        return {width: generator.random(width.size) for width in widths.widths}
+    if utility == "taylor":
+        if loss is None:
+            raise EditError('utility="taylor" needs loss=: a function which takes the network and returns its loss')
+        return collect(widths, taylor(widths.graph.module, loss))
+    if utility not in CRITERIA:
+        raise EditError(f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}")
+    return collect(widths, CRITERIA[utility](widths.graph.module))
+
+
+def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, Floats]:
+    out = {}
+    unknown = given.keys() - {width.name for width in widths.widths}
+    if unknown:
+        raise EditError(f"the utility function gave values for {min(unknown)!r}, which is no width of the network")
+    for width in widths.widths:
+        if width.name not in given:
+            raise EditError(f"the utility function gave no values for the width {width.name!r}")
+        values = np.asarray(given[width.name], np.float64)
+        if values.shape != (width.size,):
+            raise EditError(f"the utilities of {width.name} have shape {values.shape}, not ({width.size},)")
+        if not np.isfinite(values).all():
+            raise EditError(f"the utilities of {width.name} are not all finite")
+        out[width] = values
+    return out
+
+
+def collect(widths: Widths, score: Score) -> dict[Width, Floats]:
+    """Sum up a score of single weights for every neuron, over all parameters that live on it.
+
+    Per parameter the sums are divided by their mean, so that large and small tensors count alike, and
+    averaged over the parameters of the width, as in Fang et al., "DepGraph: Towards any structural pruning"
+    (2023), section 3.3. A width's utilities add up to the square root of its size: halving any width then
+    costs the more the wider it is, but less than in proportion.
+
+    Raises:
+        EditError: A score is not finite.
+    """
+    sums: dict[Atom, list[Floats]] = {width.atom: [] for width in widths.widths}
+    for name, axes in widths.parameters().items():
+        values = None if all(axis.fixed for axis in axes) else score(name)
+        if values is None:
+            continue
+        for dim, axis in enumerate(axes):
+            if axis.fixed:
+                continue
+            others = [d for d in range(values.dim()) if d != dim]
+            along = (values.sum(others) if others else values).double().cpu().numpy()
+            if not np.isfinite(along).all():
+                raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
+            for atom, part in _per_atom(axis, along).items():
+                if atom in sums:
+                    mean = part.mean()
+                    sums[atom].append(part / mean if mean > 0 else part)
+    return {w: _scaled(np.mean(sums[w.atom], axis=0) if sums[w.atom] else np.zeros(w.size)) for w in widths.widths}
+
+
+def _scaled(values: Floats) -> Floats:
+    total = float(values.sum())
+    return values * (np.sqrt(len(values)) / total) if total > 0 else values
+
+
+def _per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
+    """Sums of values along an axis for every neuron of each atom in it."""
+    out: dict[Atom, Floats] = {}
+    offset = 0
+    for term in axis.terms:
+        shape = [factor.length if isinstance(factor, (Atom, Axis)) else int(factor) for factor in term]
+        length = int(np.prod(shape))
+        block = along[offset : offset + length].reshape(shape)
+        offset += length
+        for position, factor in enumerate(term):
+            if isinstance(factor, int):
+                continue
+            part = block.sum(axis=tuple(d for d in range(len(shape)) if d != position))
+            found = {factor: part} if isinstance(factor, Atom) else _per_atom(factor, part)
+            for atom, values in found.items():
+                out[atom] = out[atom] + values if atom in out else values
+    return out
+
+

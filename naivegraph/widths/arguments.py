@@ -1,0 +1,392 @@
+"""Which axis each size that a network's own code passes to a torch function or keeps in a layer must equal.
+
+The functions which take sizes are listed here by themselves; a number that remembers, passed to any other
+function, must keep its value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from naivegraph.graph import Vertex
+from naivegraph.graph.execute import COMPUTE, read_attribute
+from naivegraph.graph.values import Attribute, Compound, Expression, Shape, Stub
+from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.relation import tensors_in
+from naivegraph.widths.widths import Widths
+
+__all__ = ["Demand", "Equal", "Keep", "Size", "Still", "sizes_of", "value_of", "where_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The code passes `value` where the size of `axis` must stand."""
+
+    value: Expression
+    axis: Axis
+    vertex: Vertex
+
+
+@dataclasses.dataclass(frozen=True)
+class Equal:
+    """The code makes these axes of equal size (the parts of a chunk)."""
+
+    axes: tuple[Axis, ...]
+    vertex: Vertex
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """The code uses `value` in a way which lets it not change."""
+
+    value: Expression
+    vertex: Vertex
+
+
+@dataclasses.dataclass(frozen=True)
+class Still:
+    """A layer works with sizes of its own, so this axis of it may not change."""
+
+    axis: Axis
+    vertex: Vertex
+
+
+Demand = Size | Equal | Keep | Still
+Reader = Callable[[Widths, Vertex], Iterator[Demand]]
+
+
+def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """What the arguments of a vertex demand of the sizes."""
+    if isinstance(vertex.target, nn.Module):
+        yield from _layer(widths, vertex, vertex.target)
+        return
+    reader = _READERS.get(vertex.target) if callable(vertex.target) else None
+    if reader is not None:
+        yield from reader(widths, vertex)
+        return
+    for value in _expressions([vertex.args, vertex.kwargs]):
+        yield Keep(value, vertex)
+
+
+def _expressions(value: Any) -> Iterator[Expression]:
+    if isinstance(value, (Shape, Attribute, Compound)):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _expressions(item)
+    elif isinstance(value, dict):
+        yield from _expressions(list(value.values()))
+    elif isinstance(value, slice):
+        yield from _expressions([value.start, value.stop, value.step])
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (Shape, Attribute, Compound)) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _flat(values: Any) -> list[Any]:
+    """The sizes in `reshape(2, 3)` and `reshape((2, 3))` alike."""
+    return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else list(values)
+
+
+def _first(vertex: Vertex) -> Stub | None:
+    found = tensors_in(vertex.output)
+    return found[0] if found else None
+
+
+def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[Demand]:
+    out = _first(vertex)
+    if out is None:
+        return
+    for value, axis in zip(sizes, widths.of(out), strict=False):
+        if _number(value) and not (isinstance(value, int) and value == -1):
+            yield Size(value, axis, vertex)
+
+
+def _reshape(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    sizes = vertex.args[1:] or tuple(v for v in vertex.kwargs.values() if isinstance(v, (list, tuple)))
+    if all(_number(value) for value in _flat(sizes)):
+        yield from _target_shape(widths, vertex, _flat(sizes))
+
+
+def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    sizes = vertex.args or tuple(vertex.kwargs[k] for k in ("size",) if k in vertex.kwargs)
+    numbers = [v for v in _flat(sizes) if _number(v)]
+    out = _first(vertex)
+    if out is not None and len(numbers) == len(out.shape):
+        yield from _target_shape(widths, vertex, numbers)
+
+
+def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    sizes = _flat(vertex.args[1:])
+    numbers = [v for item in sizes for v in (item if isinstance(item, (list, tuple)) else [item]) if _number(v)]
+    out = _first(vertex)
+    if out is not None:
+        yield from _target_shape(widths, vertex, numbers[: len(out.shape)])
+
+
+def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    dim, sizes = _named(vertex, "dim", "sizes")
+    out = _first(vertex)
+    if out is None or not isinstance(dim, int):
+        return
+    rank = len(out.shape) - len(sizes) + 1
+    axes = widths.of(out)[dim % rank :]
+    for value, axis in zip(sizes, axes, strict=False):
+        if _number(value) and not (isinstance(value, int) and value == -1):
+            yield Size(value, axis, vertex)
+
+
+def _named(vertex: Vertex, *names: str) -> list[Any]:
+    """Arguments after the tensor, by position or name; a missing one is None."""
+    given = vertex.args[1:]
+    return [given[i] if i < len(given) else vertex.kwargs.get(name) for i, name in enumerate(names)]
+
+
+def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    sizes, dim = _named(vertex, "split_size_or_sections", "dim")
+    if sizes is None:
+        sizes = vertex.kwargs.get("split_size", vertex.kwargs.get("split_sizes"))
+    parts = tensors_in(vertex.output)
+    axes = [widths.of(part)[dim or 0] for part in parts]
+    values = sizes if isinstance(sizes, (list, tuple)) else [sizes] * len(axes)
+    for value, axis in zip(values, axes, strict=False):
+        if _number(value):
+            yield Size(value, axis, vertex)
+
+
+def _chunk(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    count, dim = _named(vertex, "chunks", "dim")
+    parts = tensors_in(vertex.output)
+    yield Equal(tuple(widths.of(part)[dim or 0] for part in parts), vertex)
+    for value in _expressions([count]):
+        yield Keep(value, vertex)
+
+
+def _getitem(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    source, keys = vertex.args[0], vertex.args[1]
+    keys = keys if isinstance(keys, tuple) else (keys,)
+    rank = len(source.shape) if isinstance(source, Stub) else None
+    taken = sum(1 for key in keys if key is not None and key is not Ellipsis and not isinstance(key, bool))
+    dim = 0
+    for key in keys:
+        if key is Ellipsis and rank is not None:
+            dim += rank - taken
+            continue
+        if key is None:
+            continue
+        if isinstance(key, slice) and isinstance(source, Stub) and (key.start is not None or key.stop is not None):
+            yield from _sliced(widths, vertex, widths.of(source)[dim], key, source.shape[dim])
+        else:
+            for value in _expressions([key]):
+                yield Keep(value, vertex)
+        dim += 1
+
+
+def _sliced(widths: Widths, vertex: Vertex, axis: Axis, key: slice, n: int) -> Iterator[Demand]:
+    if key.step not in (None, 1):
+        for value in _expressions([key]):
+            yield Keep(value, vertex)
+        return
+    for bound in (key.start, key.stop):
+        if bound is None or not _number(bound):
+            continue
+        value = value_of(widths, bound)
+        place = min(max(value + n if value < 0 else value, 0), n)
+        before, after = widths.relation.algebra.cut(axis, place)
+        if value < 0:
+            yield Size(Compound("-", 0, bound), after, vertex)
+        elif value < n:
+            yield Size(bound, before, vertex)
+        elif not isinstance(bound, int):
+            yield Size(bound, axis, vertex)
+
+
+def value_of(widths: Widths, value: Expression) -> int:
+    """The value of an expression in the run that was captured."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, Shape):
+        if isinstance(value.tensor, str):
+            return widths.graph.state[value.tensor].shape[value.dim]
+        return widths.relation.axes[value.tensor][value.dim].length
+    if isinstance(value, Attribute):
+        return int(read_attribute(widths.graph.module, value))
+    return COMPUTE[value.operator](value_of(widths, value.left), value_of(widths, value.right))
+
+
+def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    dim, start, length = _named(vertex, "dim", "start", "length")
+    source, out = vertex.args[0], _first(vertex)
+    if isinstance(source, Stub) and out is not None and isinstance(dim, int):
+        yield Size(length, widths.of(out)[dim], vertex)
+        before, _ = widths.relation.algebra.cut(widths.of(source)[dim], value_of(widths, start))
+        yield Size(start, before, vertex)
+
+
+def _norm(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    (shape,) = _named(vertex, "normalized_shape")
+    out = _first(vertex)
+    if out is not None:
+        axes = widths.of(out)
+        for value, axis in zip(shape, axes[len(axes) - len(shape) :], strict=True):
+            yield Size(value, axis, vertex)
+
+
+def _pad(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    (amounts,) = _named(vertex, "pad")
+    source, out = vertex.args[0], _first(vertex)
+    if out is None or not isinstance(source, Stub):
+        return
+    axes = widths.of(out)
+    for index, value in enumerate(amounts):
+        if not _number(value):
+            continue
+        axis, number = axes[len(axes) - 1 - index // 2], value_of(widths, value)
+        if number > 0 and not axis.fixed:
+            at = number if index % 2 == 0 else axis.length - number
+            yield Size(value, widths.relation.algebra.cut(axis, at)[index % 2], vertex)
+        elif not isinstance(value, int):
+            yield Keep(value, vertex)
+
+
+def _counted(position: int, name: str) -> Reader:
+    """Functions which take a number of groups."""
+
+    def read(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+        value = vertex.args[position] if position < len(vertex.args) else vertex.kwargs.get(name, 1)
+        out = _first(vertex)
+        count = widths.relation.counts.get(out.id) if out is not None else None
+        if count is not None and _number(value):
+            yield Size(value, widths.relation.algebra.resolve(count), vertex)
+        rest = {k: v for k, v in vertex.kwargs.items() if k != name}
+        for other in _expressions([[v for i, v in enumerate(vertex.args) if i != position], rest]):
+            yield Keep(other, vertex)
+
+    return read
+
+
+_Tensor = torch.Tensor
+_READERS: dict[Any, Reader] = {
+    **dict.fromkeys([_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape),
+    **dict.fromkeys([torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn], _factory),
+    **dict.fromkeys([_Tensor.new_zeros, _Tensor.new_ones, _Tensor.new_empty, _Tensor.new_full], _new_factory),
+    **dict.fromkeys([_Tensor.unflatten, torch.unflatten], _unflatten),
+    **dict.fromkeys([_Tensor.split, torch.split, _Tensor.split_with_sizes, torch.split_with_sizes], _split),
+    **dict.fromkeys([_Tensor.chunk, torch.chunk], _chunk),
+    **dict.fromkeys([_Tensor.narrow, torch.narrow], _narrow),
+    **dict.fromkeys([F.layer_norm, F.rms_norm], _norm),
+    **dict.fromkeys([F.pad, torch.constant_pad_nd], _pad),
+    _Tensor.__getitem__: _getitem,
+    F.group_norm: _counted(1, "num_groups"),
+    **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], _counted(6, "groups")),
+    **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d], _counted(6, "groups")),
+}
+
+
+def _layer(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[Demand]:
+    """The sizes which a torch layer keeps as attributes; they follow its parameters."""
+    for kind, reader in _LAYERS:
+        if isinstance(layer, kind):
+            for names, axis in reader(widths, vertex, layer):
+                yield Size(Attribute(vertex.path, *names), widths.relation.algebra.resolve(axis), vertex)
+            return
+    prefix = f"{vertex.path}." if vertex.path else ""
+    for name, axes in widths.axes.items():
+        if name.startswith(prefix):
+            for axis in axes:
+                yield Still(axis, vertex)
+
+
+LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]
+
+
+def _states(widths: Widths, vertex: Vertex, name: str) -> list[Axis]:
+    return widths.axes[f"{vertex.path}.{name}" if vertex.path else name]
+
+
+def _count(widths: Widths, vertex: Vertex) -> Axis:
+    out = _first(vertex)
+    return widths.relation.counts.get(out.id, single(1)) if out is not None else single(1)
+
+
+def _convolution(widths: Widths, vertex: Vertex, layer: nn.modules.conv._ConvNd) -> LayerSizes:
+    first, second = _states(widths, vertex, "weight")[:2]
+    count = _count(widths, vertex)
+    grouped = widths.relation.algebra.join([count, second])
+    yield ("in_channels", ()), first if layer.transposed else grouped
+    yield ("out_channels", ()), grouped if layer.transposed else first
+    yield ("groups", ()), count
+
+
+def _linear(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    rows, columns = _states(widths, vertex, "weight")
+    yield ("out_features", ()), rows
+    yield ("in_features", ()), columns
+
+
+def _channel_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    out = _first(vertex)
+    if out is not None:
+        yield ("num_features", ()), widths.of(out)[1]
+
+
+def _layer_norm(widths: Widths, vertex: Vertex, layer: nn.LayerNorm) -> LayerSizes:
+    out = _first(vertex)
+    if out is not None:
+        last = widths.of(out)[len(out.shape) - len(layer.normalized_shape) :]
+        for index, axis in enumerate(last):
+            yield ("normalized_shape", (index,)), axis
+
+
+def _group_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    out = _first(vertex)
+    if out is not None:
+        yield ("num_channels", ()), widths.of(out)[1]
+        yield ("num_groups", ()), _count(widths, vertex)
+
+
+def _embedding(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    rows, columns = _states(widths, vertex, "weight")
+    yield ("num_embeddings", ()), rows
+    yield ("embedding_dim", ()), columns
+
+
+def _prelu(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    yield ("num_parameters", ()), _states(widths, vertex, "weight")[0]
+
+
+def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSizes:
+    out = _first(vertex)
+    if out is not None and isinstance(layer.dim, int):
+        first = layer.dim % (len(out.shape) - len(layer.unflattened_size) + 1)
+        for index, axis in enumerate(widths.of(out)[first : first + len(layer.unflattened_size)]):
+            yield ("unflattened_size", (index,)), axis
+
+
+# torch's layers that keep sizes as attributes, and which axes those are. Any other layer with parameters keeps its size.
+_LAYERS: list[tuple[type[nn.Module], Callable[[Widths, Vertex, Any], LayerSizes]]] = [
+    (nn.modules.conv._ConvNd, _convolution),
+    (nn.Linear, _linear),
+    (nn.modules.batchnorm._NormBase, _channel_norm),
+    (nn.LayerNorm, _layer_norm),
+    (nn.RMSNorm, _layer_norm),
+    (nn.GroupNorm, _group_norm),
+    (nn.Embedding, _embedding),
+    (nn.PReLU, _prelu),
+    (nn.Unflatten, _unflattened),
+]
+
+
+def where_of(vertex: Vertex) -> str:
+    """The vertex and the line of the user's code which made it, for messages."""
+    if vertex.where is None:
+        return vertex.name
+    return f"{vertex.name} ({vertex.where[0]}:{vertex.where[1]})"
+

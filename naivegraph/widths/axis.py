@@ -1,0 +1,241 @@
+"""Axes as sums of products of widths, in normal form.
+
+An axis is what one dimension of a tensor is made of, written as a sum of terms; a term is a product of
+factors, outermost first. A factor is an `Atom` (a run of neurons that may change), an int (a fixed number of
+indices) or, only as the last factor, a nested axis. `3*h*d` is a fused query, key and value of `h` heads of
+size `d`; `a + b` a concatenation; `c*49` a flattened 7x7 map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+__all__ = ["Atom", "Axis", "Factor", "Fixed", "Term", "join", "length_of", "single", "total"]
+
+
+class Fixed(int):
+    """A fixed number of indices which knows why it is fixed."""
+
+    reason: str
+
+    def __new__(cls, value: int, reason: str) -> Fixed:
+        """Make the number `value`, fixed for `reason`."""
+        self = super().__new__(cls, value)
+        self.reason = reason
+        return self
+
+
+class Atom:
+    """A run of neurons: its length, and the axis it turned out to be (`bound`) if any."""
+
+    __slots__ = ("bound", "length", "where")
+
+    def __init__(self, length: int, where: str = "") -> None:
+        self.length = length
+        self.bound: Axis | None = None
+        self.where = where
+
+    def __repr__(self) -> str:
+        return f"<{self.length}>" if self.bound is None else f"<{self.length}={self.bound}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Atom:
+        """An atom is an identity: copies of a graph's axes are made by relating the copy."""
+        return self
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Axis:
+    """An immutable sum of terms, in normal form when made by `resolve`, `total` or `join`.
+
+    Example:
+        >>> h, d = Atom(12), Atom(64)
+        >>> axis = join([single(3), single(h), single(d)])
+        >>> axis.length
+        2304
+        >>> print(axis)
+        3*<12>*<64>
+    """
+
+    terms: tuple[Term, ...]
+    length: int
+
+    def __post_init__(self) -> None:
+        # The last resolution and the version of the bindings it holds for.
+        object.__setattr__(self, "_resolved", (-1, self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Axis) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
+
+    def __str__(self) -> str:
+        return " + ".join("*".join(_text(f) for f in term) or "1" for term in self.terms) or "0"
+
+    __repr__ = __str__
+
+    @property
+    def fixed(self) -> bool:
+        """Whether no atom is left in it (of an axis that was resolved)."""
+        return not any(True for _ in self.atoms())
+
+    def atoms(self) -> Iterator[Atom]:
+        """Every atom written in it, unresolved, repeated as often as written."""
+        for term in self.terms:
+            for factor in term:
+                if isinstance(factor, Atom):
+                    yield factor
+                elif isinstance(factor, Axis):
+                    yield from factor.atoms()
+
+    def size(self, count: Callable[[Atom], int]) -> int:
+        """Its size when each atom has `count(atom)` neurons."""
+        return sum(
+            math.prod(
+                count(f) if isinstance(f, Atom) else f.size(count) if isinstance(f, Axis) else int(f) for f in term
+            )
+            for term in self.terms
+        )
+
+
+Factor = Atom | int | Axis
+Term = tuple[Factor, ...]
+
+
+def _text(factor: Factor) -> str:
+    if isinstance(factor, Axis):
+        return f"({factor})"
+    return repr(factor) if isinstance(factor, Atom) else str(int(factor))
+
+
+def length_of(factor: Factor) -> int:
+    """The number of indices of one factor."""
+    return int(factor) if isinstance(factor, int) else factor.length
+
+
+def term_length(term: Term) -> int:
+    """The number of indices of one term."""
+    out = 1
+    for factor in term:
+        out *= factor if isinstance(factor, int) else factor.length
+    return out
+
+
+def single(factor: Factor) -> Axis:
+    """The axis made of one factor."""
+    if isinstance(factor, Axis):
+        return factor
+    if isinstance(factor, int):
+        return total([(factor,)])
+    return Axis(((factor,),), factor.length)
+
+
+def total(terms: Iterable[Term]) -> Axis:
+    """The sum of terms, in normal form if each term is: neighbours with equal tails are merged.
+
+    Example:
+        >>> d = Atom(4)
+        >>> print(total([(2, d), (d,), (3, d)]))
+        6*<4>
+    """
+    out: list[Term] = []
+    length = 0
+    for term in terms:
+        size = term_length(term)
+        if size == 0:
+            continue
+        length += size
+        if out:
+            head, tail = _leading(out[-1])
+            head2, tail2 = _leading(term)
+            if tail == tail2:
+                out[-1] = (_add(head, head2), *tail)
+                continue
+        out.append(term if term else (1,))
+    return Axis(tuple(out), length)
+
+
+def _add(a: int, b: int) -> int:
+    for side in (a, b):
+        if isinstance(side, Fixed):
+            return Fixed(int(a) + int(b), side.reason)
+    return a + b
+
+
+def _multiply(a: int, b: int) -> int:
+    for side in (a, b):
+        if isinstance(side, Fixed):
+            return Fixed(int(a) * int(b), side.reason)
+    return a * b
+
+
+def _leading(term: Term) -> tuple[int, Term]:
+    if term and isinstance(term[0], int):
+        return term[0], term[1:]
+    return 1, term
+
+
+def product(factors: Iterable[Factor]) -> list[Term]:
+    """The product of factors, outermost first, as normal terms.
+
+    A fixed 1 is dropped, neighbouring ints are multiplied, and a sum with factors inside it is distributed:
+    `(a + b)*c` is `a*c + b*c`, while `c*(a + b)` keeps the sum as its last factor.
+    """
+    flat: list[Factor] = []
+    pending = list(factors)
+    for position, factor in enumerate(pending):
+        if isinstance(factor, Axis):
+            if not factor.terms:
+                return []
+            if len(factor.terms) == 1:
+                rest = [*factor.terms[0], *pending[position + 1 :]]
+                return _with_prefix(flat, product(rest))
+            inside = pending[position + 1 :]
+            if not inside:
+                return _with_prefix(flat, list(factor.terms))
+            spread: list[Term] = []
+            for term in factor.terms:
+                spread.extend(product([*term, *inside]))
+            return _with_prefix(flat, list(total(spread).terms))
+        if isinstance(factor, int):
+            if factor == 1:
+                continue
+            if factor == 0:
+                return []
+            if flat and isinstance(flat[-1], int):
+                flat[-1] = _multiply(flat[-1], factor)
+                continue
+        flat.append(factor)
+    return [tuple(flat) if flat else (1,)]
+
+
+def _with_prefix(prefix: list[Factor], terms: list[Term]) -> list[Term]:
+    """`prefix * (terms)`, where prefix holds atoms and ints only and the terms are normal."""
+    if not prefix:
+        return terms
+    if not terms:
+        return []
+    if len(terms) > 1:
+        nested = total(terms)
+        if len(nested.terms) > 1:
+            return [(*prefix, nested)]
+        terms = list(nested.terms)
+    inner = list(terms[0])
+    out = list(prefix)
+    for position, factor in enumerate(inner):
+        if isinstance(factor, int) and factor == 1:
+            continue
+        if isinstance(factor, int) and out and isinstance(out[-1], int):
+            out[-1] = _multiply(out[-1], factor)
+            continue
+        out.extend(inner[position:])
+        break
+    return [tuple(out) if out else (1,)]
+
+
+def join(axes: Iterable[Axis]) -> Axis:
+    """The product of axes, outermost first: what flattening several dimensions into one gives."""
+    return total(product(list(axes)))

@@ -1,0 +1,203 @@
+"""What a network's own code demands of its sizes, when the network is to run its own `forward` after an edit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from naivegraph.graph.execute import COMPUTE
+from naivegraph.graph.values import Attribute, Expression, Shape
+from naivegraph.widths.arguments import Demand, Equal, Keep, Size, Still, sizes_of, value_of, where_of
+from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.polynomial import Polynomial
+from naivegraph.widths.widths import Widths
+
+__all__ = ["Demands", "Row", "demands_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A linear polynomial in the widths' sizes which must stay zero, and the code that demands it."""
+
+    polynomial: Polynomial
+    reason: str
+
+
+@dataclasses.dataclass
+class Demands:
+    """What the code demands, and what its attributes become.
+
+    Attributes:
+        widths: The widths it is about.
+        attributes: The size each integer attribute stands for.
+        rows: Linear equations between sizes.
+        holds: Atoms that must keep their size, with the reason.
+    """
+
+    attributes: dict[Attribute, Polynomial]
+    rows: list[Row]
+    holds: dict[Atom, str]
+    widths: Widths
+
+    def _held(self, atom: Atom) -> bool:
+        return atom in self.holds or atom not in self.widths.by_atom
+
+    def add(self, polynomial: Polynomial, reason: str) -> None:
+        """Demand that a polynomial, zero now, stays zero.
+
+        Where it is not linear the shortest atoms of its products keep their size, so that the rest is.
+        """
+        left = polynomial.holding(self._held).reduced()
+        while left.degree > 1:
+            monomial = next(m for m in left.terms if len(m) > 1)
+            self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
+            left = left.holding(self._held)
+        free = list(left.atoms())
+        if len(free) == 1:
+            self.holds.setdefault(free[0], reason)
+        elif free:
+            self.rows.append(Row(left, reason))
+
+
+class _Reader:
+    """Turns expressions into polynomials; an attribute is the size of the axis it is used for."""
+
+    def __init__(self, widths: Widths) -> None:
+        self.widths = widths
+        self.attributes: dict[Attribute, Polynomial] = {}
+        self.symbols: dict[Attribute, Atom] = {}
+
+    def learn(self, sizes: list[Size]) -> None:
+        """Find out which size each attribute stands for."""
+        for size in sizes:
+            if isinstance(size.value, Attribute) and size.value not in self.attributes:
+                self.attributes[size.value] = Polynomial.of_axis(size.axis)
+        waiting = [size for size in sizes if not isinstance(size.value, (int, Attribute, Shape))]
+        progress = True
+        while progress:
+            progress = False
+            for size in waiting:
+                found = self._solve(size)
+                if found is not None:
+                    self.attributes[found[0]] = found[1]
+                    progress = True
+
+    def _solve(self, size: Size) -> tuple[Attribute, Polynomial] | None:
+        """The one unknown attribute of a compound expression, if the equation gives it."""
+        unknown = {leaf for leaf in _attributes(size.value) if leaf not in self.attributes}
+        if len(unknown) != 1:
+            return None
+        attribute = unknown.pop()
+        symbol = self.symbols.setdefault(attribute, Atom(value_of(self.widths, attribute)))
+        self.attributes[attribute] = Polynomial.of_atom(symbol)
+        polynomial = self.read(size.value)
+        del self.attributes[attribute]
+        if polynomial is None or any(m.count(symbol) > 1 for m in polynomial.terms):
+            return None
+        factor = Polynomial({tuple(a for a in m if a is not symbol): c for m, c in polynomial.terms.items() if symbol in m})
+        rest = Polynomial({m: c for m, c in polynomial.terms.items() if symbol not in m})
+        solved = (Polynomial.of_axis(size.axis) - rest).divided(factor)
+        return None if solved is None else (attribute, solved)
+
+    def read(self, value: Expression) -> Polynomial | None:
+        """An expression as a polynomial; None where it is none (a quotient with a rest)."""
+        if isinstance(value, int):
+            return Polynomial.constant(value)
+        if isinstance(value, Attribute):
+            known = self.attributes.get(value)
+            return Polynomial.constant(value_of(self.widths, value)) if known is None else known
+        if isinstance(value, Shape):
+            return Polynomial.of_axis(self._axis(value))
+        left, right = self.read(value.left), self.read(value.right)
+        if left is None or right is None:
+            return None
+        if left.degree == right.degree == 0:
+            number = COMPUTE[value.operator](left.value(len_of), right.value(len_of))
+            return Polynomial.constant(number)
+        if value.operator == "//":
+            return left.divided(right)
+        if value.operator == "%":
+            return Polynomial({}) if left.divided(right) is not None else None
+        return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__}[value.operator](right)
+
+    def _axis(self, shape: Shape) -> Axis:
+        if isinstance(shape.tensor, str):
+            return self.widths.axes[shape.tensor][shape.dim]
+        return self.widths.relation.algebra.resolve(self.widths.relation.axes[shape.tensor][shape.dim])
+
+    def leaves(self, value: Expression) -> list[Polynomial]:
+        """The polynomials of all attributes and shapes in an expression."""
+        if isinstance(value, int):
+            return []
+        if isinstance(value, (Attribute, Shape)):
+            found = self.read(value)
+            return [] if found is None else [found]
+        return self.leaves(value.left) + self.leaves(value.right)
+
+
+def len_of(atom: Atom) -> int:
+    """The present size of an atom."""
+    return atom.length
+
+
+def _attributes(value: Expression) -> set[Attribute]:
+    if isinstance(value, Attribute):
+        return {value}
+    if isinstance(value, (int, Shape)):
+        return set()
+    return _attributes(value.left) | _attributes(value.right)
+
+
+def demands_of(widths: Widths) -> Demands:
+    """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
+
+    Sizes which come from the same attribute are equal, the parts of a chunk are equal, what is read off another
+    tensor follows that tensor, and a number which is used in any other way keeps its value (DESIGN: a size is
+    equal in count, not in place).
+    """
+    found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
+    reader = _Reader(widths)
+    reader.learn([d for d in found if isinstance(d, Size)])
+    demands = Demands(reader.attributes, [], {}, widths)
+    for where, axis in widths.relation.defaults:
+        for atom in widths.relation.algebra.resolve(axis).atoms():
+            demands.holds.setdefault(atom, f"the attention at {where} works out its scale from the head size")
+    for demand in found:
+        _require(demands, reader, demand)
+    for value, where, how in widths.graph.held:
+        place = f" ({where[0]}:{where[1]})" if where else ""
+        _keep(demands, reader, value, f"its size is used in {how}{place}")
+    return demands
+
+
+def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
+    place = where_of(demand.vertex)
+    if isinstance(demand, Equal):
+        first, *others = (Polynomial.of_axis(axis) for axis in demand.axes)
+        for other in others:
+            demands.add(first - other, f"{place} makes equal parts")
+    elif isinstance(demand, Still):
+        kind = type(demand.vertex.target).__name__
+        for atom in demand.axis.atoms():
+            demands.holds.setdefault(atom, f"{demand.vertex.name} ({kind}) works with sizes of its own")
+    elif isinstance(demand, Keep):
+        _keep(demands, reader, demand.value, f"{place} uses its size")
+    else:
+        size = Polynomial.of_axis(demand.axis)
+        value = reader.read(demand.value)
+        if value is None:
+            _keep(demands, reader, demand.value, f"{place} computes with its size")
+            value = Polynomial.constant(value_of(reader.widths, demand.value))
+        if isinstance(demand.value, int):
+            reason = f"its size is written as {demand.value} at {place}; the graph's own module can change it"
+        else:
+            reason = f"{place} takes its size from another one"
+        demands.add(value - size, reason)
+
+
+def _keep(demands: Demands, reader: _Reader, value: Expression, reason: str) -> None:
+    polynomial = reader.read(value)
+    if polynomial is not None:
+        demands.add(polynomial - Polynomial.constant(polynomial.value(len_of)), reason)
+        return
+    for leaf in reader.leaves(value):
+        demands.add(leaf - Polynomial.constant(leaf.value(len_of)), reason)

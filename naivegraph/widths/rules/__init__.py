@@ -1,0 +1,21 @@
+"""One rule per ATen operator: which axes are equal, what the result's axes are, what it costs."""
+
+import torch
+
+from naivegraph.widths.relation import Rule
+from naivegraph.widths.rules import index, linear, pointwise, reduce, shape
+from naivegraph.widths.rules.registry import RULES
+
+__all__ = ["rule_for"]
+
+_ = (index, linear, reduce)  # imported for the rules they register
+
+
+def rule_for(func: torch._ops.OpOverload) -> Rule:
+    """The rule of an operator: its own, the element-wise one where torch tags it so, else "fix what it touches"."""
+    own = RULES.get(func.overloadpacket)
+    if own is not None:
+        return own
+    if torch.Tag.pointwise in func.tags:
+        return pointwise.pointwise
+    return shape.unknown

@@ -1,0 +1,129 @@
+"""Operators that multiply and sum: matrix products, convolutions, embeddings, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.relation import Relation
+from naivegraph.widths.rules.registry import rule
+
+
+def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: Sequence[Axis]) -> None:
+    """A (batched) matrix product: `x` is [*, m, k] of tensor `a`, `y` is [*, k, n] of tensor `b`."""
+    *batch, m, k = x
+    *other, k2, n = y
+    for one, two in zip(batch, other, strict=True):
+        r.algebra.unify(one, two)
+    r.algebra.unify(k, k2)
+    zero_a, zero_b = r.vanishes(a), r.vanishes(b)
+    if not (zero_a or zero_b) and not r.settled(k):
+        r.couple(k, "a sum over values that do not vanish")
+    r.contract([*batch, m, k, n])
+    vanishing = (zero_a or r.settled(m)) and (zero_b or r.settled(n)) and (zero_a or zero_b)
+    r.set(op.outputs[0], [*batch, m, n], vanishing=vanishing)
+
+
+@rule("mm", "bmm")
+def matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """[*, m, k] times [*, k, n]."""
+    x, y = a["self"], a["mat2"]
+    product(r, op, x, y, r.of(x), r.of(y))
+
+
+@rule("addmm", "baddbmm")
+def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A matrix product plus a tensor broadcast against it."""
+    x, y = (a["mat1"], a["mat2"]) if "mat1" in a else (a["batch1"], a["batch2"])
+    product(r, op, x, y, r.of(x), r.of(y))
+    out = op.outputs[0]
+    if out is not None:
+        vanishing = r.vanishes(out) and (r.vanishes(a["self"]) or a.get("beta", 1) == 0)
+        r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]), vanishing=vanishing)
+
+
+@rule("mv", "dot", "addmv")
+def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A matrix or a vector times a vector."""
+    x, y = a["self"], a.get("vec", a.get("tensor"))
+    if "mat" in a:
+        x = a["mat"]
+    *rows, k = r.of(x)
+    r.algebra.unify(k, r.of(y)[0])
+    r.contract([*rows, k])
+    if not (r.vanishes(x) or r.vanishes(y)) and not r.settled(k):
+        r.couple(k, "a sum over values that do not vanish")
+    r.set(op.outputs[0], r.broadcast([rows, r.of(a["self"])]) if "mat" in a else rows)
+
+
+@rule("convolution", "_convolution", "convolution_overrideable", "mkldnn_convolution")
+def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Grouped convolutions: input channels `g*c`, output channels `g*o`, of any number of dimensions."""
+    source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
+    if out is None:
+        return
+    groups, transposed = a["groups"], a.get("transposed", False)
+    w = r.of(weight)
+    for axis in w[2:]:
+        r.pin(axis, "kernel size")
+    batch, channels, *space = r.of(source) if len(source.shape) == len(weight.shape) else [single(1), *r.of(source)]
+    for axis in space:
+        r.pin(axis, "the dimension a kernel slides over")
+    many, inner = w[0], w[1]
+    if groups == 1:
+        count, ins, outs = single(1), *((many, inner) if transposed else (inner, many))
+        r.algebra.unify(channels, ins)
+        result = outs
+    else:
+        count, each = r.algebra.split(many, many.length // groups)
+        ins, outs = (each, inner) if transposed else (inner, each)
+        r.algebra.unify(channels, r.algebra.join([count, ins]))
+        result = r.algebra.join([count, outs])
+        r.counts[out.id] = count
+    axes = [batch, result, *r.fixed(out.shape[len(out.shape) - len(space) :], "the image's size")]
+    if bias is not None:
+        r.algebra.unify(result, r.of(bias)[0])
+    r.set(out, axes[len(axes) - len(out.shape) :], vanishing=bias is None or r.vanishes(bias))
+    r.contract([batch, count, ins, outs, *w[2:], *(space if transposed else axes[2:])])
+
+
+@rule("embedding")
+def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A table looked up by index: its rows are fixed by what the indices mean."""
+    rows, columns = r.of(a["weight"])
+    r.pin(rows, "a table looked up by index")
+    r.set(op.outputs[0], [*r.of(a["indices"]), columns], vanishing=r.vanishes(a["weight"]))
+
+
+@rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
+      "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
+      "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps",
+      "_scaled_dot_product_fused_attention_overrideable")  # fmt: skip
+def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """softmax(q k^T) v per head: q [b, h, n, d], k [b, g, m, d], v [b, g, m, e] with h a multiple of g."""
+    query, key, value, out = a["query"], a["key"], a["value"], op.outputs[0]
+    q, k, v = r.of(query), r.of(key), r.of(value)
+    if out is None:
+        return
+    for one, two in [*zip(k[:-1], v[:-1], strict=True), (q[-1], k[-1]), *zip(q[:-3], k[:-3], strict=True)]:
+        r.algebra.unify(one, two)
+    if len(q) > 2:
+        repeats = query.shape[-3] // key.shape[-3]
+        wanted = k[-3] if repeats == 1 else r.algebra.join([k[-3], r.algebra.new(repeats)])
+        r.algebra.unify(q[-3], wanted)
+    r.pin(k[-2], "a softmax over tokens")
+    if not (r.vanishes(query) or r.vanishes(key)):
+        r.couple(q[-1], "a sum over values that do not vanish")
+    if a.get("scale") is None:
+        r.defaults.append((r.where, q[-1]))
+    mask = a.get("attn_mask", a.get("attn_bias"))
+    if isinstance(mask, Stub):
+        r.broadcast([r.of(mask), [*q[:-1], k[-2]]])
+    r.contract([*q[:-1], k[-2], q[-1]])
+    r.contract([*q[:-1], k[-2], v[-1]])
+    r.set(out, [*q[:-1], v[-1]], vanishing=r.vanishes(value))
+    for extra in op.outputs[1:]:
+        if extra is not None:
+            r.set(extra, r.fixed(extra.shape, "a by-product of attention"))

@@ -1,0 +1,145 @@
+"""Normalisation, reductions and pooling: operators that compute statistics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.relation import Relation, tensors_in
+from naivegraph.widths.rules.registry import rule
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm",
+      "_batch_norm_with_update", "_batch_norm_no_update", "miopen_batch_norm", "batch_norm_elemt",
+      "_native_batch_norm_legit_functional", "batch_norm")  # fmt: skip
+def batch_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Every channel by its own statistics, over batch and space."""
+    source = a["input"]
+    axes = list(r.of(source))
+    channels = axes[1]
+    states = [a.get(name) for name in ("weight", "bias", "running_mean", "running_var")]
+    for stub in states:
+        if isinstance(stub, Stub):
+            r.algebra.unify(channels, r.of(stub)[0])
+    for d, axis in enumerate(axes):
+        if d != 1 and not r.settled(axis) and (a.get("training") or a.get("running_mean") is None):
+            r.couple(axis, "batch statistics")
+    affine = all(isinstance(stub, Stub) for stub in states[:2])
+    r.set(op.outputs[0], axes, vanishing=affine)
+    for out in op.outputs[1:]:
+        if out is not None and out.id not in r.axes:
+            r.set(out, [channels] if out.shape == (channels.length,) else r.fixed(out.shape, "a by-product"))
+
+
+@rule("native_layer_norm", "layer_norm", "_fused_rms_norm", "rms_norm")
+def layer_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Normalised over the last dimensions."""
+    source = a["input"]
+    axes = r.of(source)
+    last = axes[len(axes) - len(a["normalized_shape"]) :]
+    vanishing = r.vanishes(source) or isinstance(a.get("weight"), Stub)
+    for stub in (a.get("weight"), a.get("bias")):
+        if isinstance(stub, Stub):
+            vanishing = vanishing and r.vanishes(stub)
+            for one, two in zip(last, r.of(stub), strict=True):
+                r.algebra.unify(one, two)
+    for axis in last:
+        r.couple(axis, "a layer norm")
+    r.set(op.outputs[0], axes, vanishing=vanishing)
+    for out in op.outputs[1:]:
+        if out is not None:
+            r.set(out, [*axes[: len(axes) - len(last)], *[single(1)] * len(last)][: len(out.shape)])
+
+
+@rule("native_group_norm", "group_norm")
+def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Channels in groups `g*c`, normalised over c and space."""
+    source = a["input"]
+    axes = list(r.of(source))
+    groups = a.get("group", a.get("num_groups"))
+    for stub in (a.get("weight"), a.get("bias")):
+        if isinstance(stub, Stub):
+            r.algebra.unify(axes[1], r.of(stub)[0])
+    count, inside = r.algebra.split(axes[1], source.shape[1] // groups)
+    r.couple(inside, "a group norm")
+    if op.outputs[0] is not None:
+        r.counts[op.outputs[0].id] = count
+    for axis in axes[2:]:
+        r.couple(axis, "a group norm")
+    r.set(op.outputs[0], axes, vanishing=isinstance(a.get("weight"), Stub))
+    for out in op.outputs[1:]:
+        if out is not None:
+            r.set(out, r.fixed(out.shape, "a by-product"))
+
+
+@rule("mean", "sum", "amax", "amin", "max", "min", "var", "var_mean", "std", "std_mean", "linalg_vector_norm", "norm",
+      "logsumexp", "prod", "any", "all", "argmax", "argmin", "nansum", "aminmax", "median", "count_nonzero")  # fmt: skip
+def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Dimensions summed up in one number each."""
+    source = a["self"]
+    others = tensors_in(list(op.args))[1:]
+    name = op.func.overloadpacket.__name__
+    axes = list(r.of(source))
+    if others:  # max(a, b) of two tensors is element-wise
+        r.set(op.outputs[0], r.broadcast([axes, *[r.of(stub) for stub in others]]))
+        return
+    dims = a.get("dim")
+    chosen = {d % len(axes) for d in ([dims] if isinstance(dims, int) else dims or range(len(axes)))} if axes else set()
+    harmless = name == "sum" and r.vanishes(source)
+    for d in chosen:
+        if not r.settled(axes[d]) and not harmless:
+            r.couple(axes[d], f"a {name}")
+        if name in ("argmax", "argmin"):
+            r.pin(axes[d], "the place of a maximum is used")
+    keep = bool(a.get("keepdim", False))
+    for out in op.outputs:
+        if out is not None:
+            kept = [single(1) if d in chosen else axis for d, axis in enumerate(axes) if keep or d not in chosen]
+            r.set(out, kept[len(kept) - len(out.shape) :], vanishing=r.vanishes(source) and name in ("mean", "sum"))
+
+
+@rule("_softmax", "softmax", "_log_softmax", "log_softmax", "_safe_softmax", "glu")
+def softmax(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Softmax couples its dimension; a gated unit multiplies one half of it by the other."""
+    source, out = a["self"], op.outputs[0]
+    axes = list(r.of(source))
+    dim = a["dim"] % len(axes)
+    if op.func.overloadpacket.__name__ == "glu":
+        first, second = r.algebra.cut(axes[dim], axes[dim].length // 2)
+        r.algebra.unify(first, second)
+        axes[dim] = r.algebra.resolve(first)
+        r.set(out, axes, vanishing=r.vanishes(source))
+        return
+    r.couple(axes[dim], "a softmax")
+    r.set(out, axes)
+
+
+_POOLS = (
+    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices "
+    "adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d "
+    "adaptive_avg_pool2d adaptive_max_pool1d mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+    "upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
+    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d im2col"
+)
+_SPACE = {"1d": 1, "2d": 2, "3d": 3}
+
+
+@rule(*[name for name in _POOLS.split() if name != "im2col"])
+def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Pooling and interpolation: space changes its size, channels pass through."""
+    source = a.get("self", a.get("input"))
+    if source is None:
+        return
+    axes = list(r.of(source))
+    for out in op.outputs:
+        if out is None:
+            continue
+        space = max((d + 1 for d in range(len(axes)) if out.shape[-d - 1] != source.shape[-d - 1]), default=0)
+        space = max(space, len(axes) - 2)
+        for axis in axes[len(axes) - space :]:
+            r.pin(axis, "the dimension a window slides over")
+        kept: list[Axis] = [*axes[: len(axes) - space], *r.fixed(out.shape[len(axes) - space :], "the image's size")]
+        if math.prod(axis.length for axis in kept) == math.prod(out.shape):
+            r.set(out, kept, vanishing=r.vanishes(source))

@@ -1,0 +1,179 @@
+"""The widths of a graph: which runs of neurons may change, where they live, what they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+from naivegraph.graph import Graph
+from naivegraph.graph.values import Stub
+from naivegraph.widths.axis import Atom, Axis, Fixed
+from naivegraph.widths.relation import Contraction, Relation, arguments, tensors_in
+from naivegraph.widths.rules import rule_for
+
+__all__ = ["FixedAxis", "Width", "Widths", "relate"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Width:
+    """A run of neurons that always occur together.
+
+    Attributes:
+        name: The layer whose output it is (with `:2`, `:3`... if that layer's output has several).
+        atom: Its place in the axes.
+        size: Number of neurons.
+        lives: The (parameter or buffer, dimension) pairs whose axis contains it.
+        coupled: The statistics its neurons enter ("a layer norm at blocks.0.norm1"); empty if none.
+    """
+
+    name: str
+    atom: Atom
+    size: int
+    lives: tuple[tuple[str, int], ...]
+    coupled: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedAxis:
+    """An axis of a parameter of which nothing may change."""
+
+    name: str
+    dim: int
+    size: int
+    reason: str
+
+
+class Widths:
+    """The resolved axes of a graph.
+
+    Attributes:
+        widths: The free widths, in the order in which they first occur.
+        axes: The resolved axes of every parameter and buffer, by its name.
+        contractions: The multiply-accumulates of every operator, on resolved axes.
+        relation: What the operators' rules said.
+    """
+
+    def __init__(self, graph: Graph, relation: Relation) -> None:
+        self.graph = graph
+        self.relation = relation
+        resolve = relation.algebra.resolve
+        self.axes = {name: [resolve(axis) for axis in relation.of(stub)] for name, stub in graph.state.items()}
+        self.contractions = [
+            Contraction(c.where, c.coefficient, tuple(resolve(axis) for axis in c.axes))
+            for c in relation.contractions
+        ]
+        self.widths = self._find()
+        self.by_atom = {width.atom: width for width in self.widths}
+
+    def __iter__(self) -> Iterable[Width]:  # type: ignore[override]
+        return iter(self.widths)
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def of(self, stub: Stub) -> list[Axis]:
+        """The resolved axes of any tensor of the run."""
+        return [self.relation.algebra.resolve(axis) for axis in self.relation.of(stub)]
+
+    def _find(self) -> list[Width]:
+        lives: dict[Atom, list[tuple[str, int]]] = {}
+        for name, axes in self.axes.items():
+            for dim, axis in enumerate(axes):
+                for atom in dict.fromkeys(axis.atoms()):
+                    lives.setdefault(atom, []).append((name, dim))
+        coupled: dict[Atom, dict[str, None]] = {}
+        for axis, statistic in self.relation.coupled:
+            for atom in self.relation.algebra.resolve(axis).atoms():
+                coupled.setdefault(atom, {})[statistic] = None
+        names = _names(lives)
+        return [
+            Width(names[atom], atom, atom.length, tuple(places), tuple(coupled.get(atom, ())))
+            for atom, places in lives.items()
+        ]
+
+    def fixed(self) -> list[FixedAxis]:
+        """Every axis of a parameter that is fixed as a whole, with the reason; sizes of 1 are left out."""
+        out = []
+        parameters = dict(self.graph.module.named_parameters(remove_duplicate=False))
+        for name, axes in self.axes.items():
+            for dim, axis in enumerate(axes):
+                if name in parameters and axis.fixed and axis.length > 1:
+                    out.append(FixedAxis(name, dim, axis.length, reason_of(axis)))
+        return out
+
+    def macs(self, count: Callable[[Atom], int] | None = None) -> int:
+        """Multiply-accumulates of one run on the example input, with `count` neurons of each width."""
+        size = count or (lambda atom: atom.length)
+        total = 0
+        for contraction in self.contractions:
+            product = contraction.coefficient
+            for axis in contraction.axes:
+                product *= axis.size(size)
+            total += product
+        return total
+
+    def parameters(self) -> dict[str, list[Axis]]:
+        """The axes of every parameter, tied ones once."""
+        return {name: self.axes[name] for name, _ in self.graph.module.named_parameters()}
+
+    def params(self, count: Callable[[Atom], int] | None = None) -> int:
+        """Number of parameters, with `count` neurons of each width."""
+        size = count or (lambda atom: atom.length)
+        total = 0
+        for axes in self.parameters().values():
+            product = 1
+            for axis in axes:
+                product *= axis.size(size)
+            total += product
+        return total
+
+
+def reason_of(axis: Axis) -> str:
+    """Why a fixed axis is fixed."""
+    for term in axis.terms:
+        for factor in term:
+            if isinstance(factor, Fixed):
+                return factor.reason
+            if isinstance(factor, Axis):
+                return reason_of(factor)
+    return "a number of the network's code"
+
+
+def _names(lives: Mapping[Atom, list[tuple[str, int]]]) -> dict[Atom, str]:
+    """A name for every atom: the module whose output it is."""
+    out: dict[Atom, str] = {}
+    taken: dict[str, int] = {}
+    for atom, places in lives.items():
+        owners = [name for name, dim in places if dim == 0] or [name for name, _ in places]
+        base = owners[0].rpartition(".")[0] or owners[0]
+        taken[base] = taken.get(base, 0) + 1
+        out[atom] = base if taken[base] == 1 else f"{base}:{taken[base]}"
+    return out
+
+
+def relate(graph: Graph) -> Widths:
+    """Work out the widths of a graph from the operators recorded in it; runs nothing.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.graph import capture
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> [(w.name, w.size) for w in relate(capture(net, torch.zeros(1, 4))).widths]
+        [('0', 8)]
+    """
+    relation = Relation()
+    for stub in dict.fromkeys(graph.state.values()):
+        relation.axes[stub.id] = relation.fresh_state(stub.shape)
+        relation.vanishing.add(stub.id)
+    for vertex in graph.inputs:
+        for stub in tensors_in(vertex.output):
+            relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
+    for vertex in graph.vertices:
+        relation.algebra.where = vertex.name
+        for operation in vertex.operations:
+            rule_for(operation.func)(relation, operation, arguments(operation))
+    relation.algebra.where = "the network's output"
+    for stub in tensors_in(graph.output):
+        for axis in relation.of(stub):
+            relation.algebra.pin(axis, "an output of the network")
+    return Widths(graph, relation)

@@ -1,0 +1,28 @@
+"""Mixed-integer programs as named arrays, and the backends that solve them."""
+
+if __name__ != "naivegraph.solvers":
+    raise ImportError("import this package as 'naivegraph.solvers', not as 'solvers'")
+
+from naivegraph.solvers.backend import Answer, Backend, Limits, Session, backends, register
+from naivegraph.solvers.conflict import conflict
+from naivegraph.solvers.highs import HighsBackend
+from naivegraph.solvers.program import Program
+from naivegraph.solvers.pulp_backend import PulpBackend
+from naivegraph.solvers.solution import Outcome, Solution
+from naivegraph.solvers.solve import solve
+
+__all__ = [
+    "Answer",
+    "Backend",
+    "HighsBackend",
+    "Limits",
+    "Outcome",
+    "Program",
+    "PulpBackend",
+    "Session",
+    "Solution",
+    "backends",
+    "conflict",
+    "register",
+    "solve",
+]

@@ -1,0 +1,140 @@
+"""What a solver must offer to take part, and the register of those that do."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
+from naivegraph.solvers.solution import Outcome
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how exactly to solve.
+
+    Attributes:
+        time: seconds left; None for no limit.
+        gap: stop when `|bound - objective| / |objective|` is at most this.
+        threads: how many threads to use.
+    """
+
+    time: float | None = None
+    gap: float = 0.0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a backend says about arrays, in the arrays' units.
+
+    Attributes:
+        outcome: how it ended. UNBOUNDED may also mean "infeasible or unbounded": `solve` finds out which.
+        values: one per column, within the solver's tolerances; None without an answer.
+        bound: no answer can be better than this; inf when nothing is known.
+        detail: the solver's own word for what happened.
+    """
+
+    outcome: Outcome
+    values: FloatArray | None
+    bound: float
+    detail: str = ""
+
+
+class Backend(abc.ABC):
+    """A solver of mixed-integer programs given as arrays.
+
+    Subclass it, decorate the class with `register`, and run `naivegraph.solvers.contract.BackendContract`
+    on it. Only `available` and `solve_arrays` are needed; override `open` to keep a model alive between
+    rounds of tangents.
+
+    Attributes:
+        name: what the user passes as `backend=`.
+        warm_start: whether the solver makes use of `start`.
+        reports_bound: whether `Answer.bound` says something when a limit stops the solver.
+    """
+
+    name: ClassVar[str]
+    warm_start: ClassVar[bool] = False
+    reports_bound: ClassVar[bool] = False
+
+    @classmethod
+    @abc.abstractmethod
+    def available(cls) -> bool:
+        """Whether the solver can be used here."""
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Backend]:
+        """The usable solvers of this class by the name a user passes, each `name` or `name:something`."""
+        return {cls.name: cls()} if cls.available() else {}
+
+    @abc.abstractmethod
+    def solve_arrays(self, arrays: Arrays, limits: Limits, start: FloatArray | None = None) -> Answer:
+        """Maximise once.
+
+        Args:
+            arrays: the program; numbers are near 1.
+            limits: how long and how exactly.
+            start: one value per column to begin from, nan where unknown; a hint, which may be infeasible.
+        """
+
+    def open(self, arrays: Arrays) -> Session:
+        """A program to be solved several times with ever more rows."""
+        return Session(self, arrays)
+
+
+class Session:
+    """A program which gains rows between solves; this one starts afresh each time."""
+
+    def __init__(self, backend: Backend, arrays: Arrays) -> None:
+        self._backend = backend
+        self._arrays = arrays
+
+    def add(self, rows: Rows) -> None:
+        """Add rows."""
+        self._arrays = self._arrays.with_rows(rows)
+
+    def run(self, limits: Limits, start: FloatArray | None = None) -> Answer:
+        """Maximise with the rows so far; arguments as in `Backend.solve_arrays`."""
+        return self._backend.solve_arrays(self._arrays, limits, start)
+
+
+_REGISTER: dict[str, type[Backend]] = {}
+
+
+def register(backend: type[Backend]) -> type[Backend]:
+    """Make a backend known by its name; use it as a decorator.
+
+    Raises:
+        ValueError: another class has that name.
+    """
+    if _REGISTER.get(backend.name, backend) is not backend:
+        raise ValueError(f"backend {backend.name!r} is registered already")
+    _REGISTER[backend.name] = backend
+    return backend
+
+
+def backends() -> dict[str, Backend]:
+    """The solvers which can be used here, by the name to pass as `backend=`.
+
+    >>> "highs" in backends()
+    True
+    """
+    return {name: found for known in _REGISTER.values() for name, found in known.variants().items()}
+
+
+def find_backend(backend: str | Backend) -> Backend:
+    """The backend of that name, or the backend itself.
+
+    Raises:
+        ValueError: none that can be used here has that name; the message lists those that can.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    known = _REGISTER.get(backend.partition(":")[0])
+    found = known.variants().get(backend) if known is not None else None
+    if found is None:
+        raise ValueError(f"no solver {backend!r} can be used here; there are: {', '.join(backends())}")
+    return found

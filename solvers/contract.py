@@ -1,0 +1,223 @@
+"""Tests every backend must pass; subclass `BackendContract` in a test file to run them on yours."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from naivegraph.solvers.arrays import FloatArray, IntArray
+from naivegraph.solvers.backend import Backend, backends
+from naivegraph.solvers.conflict import conflict
+from naivegraph.solvers.program import Program
+from naivegraph.solvers.solution import Outcome, Solution
+from naivegraph.solvers.solve import solve
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small program of integer columns kept as plain numbers, so that its best answer can be counted out.
+
+    Attributes:
+        lower: least value of each column.
+        upper: largest value of each column.
+        cost: objective coefficient of each column.
+        matrix: rows x columns.
+        row_lower: least activity of each row.
+        row_upper: largest activity of each row.
+        curves: by column, the values `F(0)` to `F(n)` of a concave term.
+    """
+
+    lower: IntArray
+    upper: IntArray
+    cost: FloatArray
+    matrix: FloatArray
+    row_lower: FloatArray
+    row_upper: FloatArray
+    curves: dict[int, FloatArray]
+
+    @staticmethod
+    def random(seed: int, scale: float = 1.0) -> Case:
+        """A case of 2 to 4 columns; about one in six has no answer."""
+        rng = np.random.default_rng(seed)
+        count, rows = int(rng.integers(2, 5)), int(rng.integers(0, 4))
+        lower = rng.integers(0, 3, count)
+        upper = lower + rng.integers(0, 6, count)
+        matrix = rng.integers(-3, 4, (rows, count)).astype(np.float64)
+        centre = matrix @ rng.integers(lower, upper + 1) + rng.integers(-1, 2, rows)
+        row_lower = np.where(rng.random(rows) < 0.5, centre - rng.integers(0, 3, rows), -np.inf)
+        row_upper = np.where(rng.random(rows) < 0.7, centre + rng.integers(0, 3, rows), np.inf)
+        row_upper = np.maximum(row_upper, row_lower)
+        curves = {}
+        for column in range(count):
+            if rng.random() < 0.6:
+                gains = -np.sort(-rng.normal(0.5, 1.0, int(upper[column])))
+                curves[column] = scale * (rng.normal() + np.concatenate([[0.0], np.cumsum(gains)]))
+        cost = scale * rng.normal(0, 1, count) * (rng.random(count) < 0.7)
+        return Case(lower, upper, cost, matrix, row_lower, row_upper, curves)
+
+    def program(self) -> Program:
+        """The case as a program; columns `x0`, `x1`..., terms `f0`..., row i of request `r<i>`."""
+        program = Program()
+        count = len(self.cost)
+        program.columns([f"x{i}" for i in range(count)], self.lower, self.upper, objective=self.cost)
+        for i, (low, high) in enumerate(zip(self.row_lower, self.row_upper, strict=True)):
+            program.row(f"r{i}", range(count), self.matrix[i], lower=low, upper=high, request=f"r{i}")
+        for column, values in self.curves.items():
+            program.concave(f"f{column}", column, values)
+        return program
+
+    def objective(self, x: IntArray) -> float:
+        """The objective of whole values."""
+        return float(self.cost @ x) + sum(float(values[x[i]]) for i, values in self.curves.items())
+
+    def meets_rows(self, x: IntArray) -> bool:
+        """Whether whole values meet the rows."""
+        activity = self.matrix @ x
+        return bool(((activity >= self.row_lower - 1e-9) & (activity <= self.row_upper + 1e-9)).all())
+
+    def best(self) -> float:
+        """The largest objective, by trying everything; -inf if nothing meets the rows."""
+        ranges = [range(low, high + 1) for low, high in zip(self.lower, self.upper, strict=True)]
+        points = (np.array(point, dtype=np.int64) for point in itertools.product(*ranges))
+        return max((self.objective(x) for x in points if self.meets_rows(x)), default=-math.inf)
+
+
+class BackendContract:
+    """What `solve` promises, asked of one backend.
+
+    Attributes:
+        backend: the name to pass as `backend=`.
+        cases: how many random programs to compare with trying everything.
+    """
+
+    backend: ClassVar[str]
+    cases: ClassVar[int] = 60
+
+    def run(self, program: Program, *, gap: float = 0.0, time_limit: float | None = None) -> Solution:
+        """Solve with the backend under test."""
+        return solve(program, backend=self.backend, gap=gap, time_limit=time_limit)
+
+    def test_is_listed(self) -> None:
+        """The backend is registered and can be used here."""
+        _expect(isinstance(backends().get(self.backend), Backend), f"{self.backend!r} is not in backends()")
+
+    def test_agrees_with_trying_everything(self) -> None:
+        """The best objective of small random programs, and whether there is any answer."""
+        for seed in range(self.cases):
+            self.check(Case.random(seed), f"seed {seed}")
+
+    def test_scale_of_the_objective_does_not_matter(self) -> None:
+        """Objectives from 1e-9 to 1e12 are answered as well as those near 1."""
+        for seed, power in enumerate([-9, -6, -3, 3, 6, 9, 12]):
+            self.check(Case.random(1000 + seed, 10.0**power), f"seed {1000 + seed}, scale 1e{power}")
+
+    def check(self, case: Case, which: str) -> None:
+        """Compare one case with trying everything."""
+        best, solution = case.best(), self.run(case.program())
+        if math.isinf(best):
+            _expect(solution.outcome is Outcome.INFEASIBLE, f"{which}: {solution} should be infeasible")
+            return
+        _expect(solution.outcome is Outcome.OPTIMAL, f"{which}: {solution} should be optimal, {best}")
+        values = solution.values
+        x = np.array([] if values is None else values[: len(case.cost)])
+        _expect(bool((x == np.round(x)).all()), f"{which}: {x} are not whole")
+        _expect(case.meets_rows(x.astype(np.int64)), f"{which}: {x} violates a row")
+        size = float(np.abs(case.cost).sum()) + sum(float(np.abs(v).max()) for v in case.curves.values())
+        objective = case.objective(x.astype(np.int64))
+        _expect(abs(objective - solution.objective) <= 1e-9 * size, f"{which}: the objective is {objective}")
+        _expect(abs(best - solution.objective) <= 1e-7 * size, f"{which}: {solution} misses {best}")
+        _expect(solution.bound >= best - 1e-7 * size, f"{which}: {solution.bound} is no bound of {best}")
+
+    def test_keeps_the_gap(self) -> None:
+        """With a gap the answer is that good and the bound holds."""
+        for seed in range(10):
+            case = Case.random(2000 + seed)
+            best, solution = case.best(), self.run(case.program(), gap=0.2)
+            if math.isinf(best):
+                continue
+            _expect(solution.bound >= best - 1e-6, f"seed {2000 + seed}: {solution} is below {best}")
+            allowed = 0.2 * max(abs(best), abs(solution.objective)) + 1e-6
+            _expect(solution.objective >= best - allowed, f"seed {2000 + seed}: {solution} misses {best}")
+
+    def test_infeasible(self) -> None:
+        """Rows which contradict each other."""
+        program = Program()
+        x, y = program.columns(["x", "y"], 0, 10)
+        program.row("odd", [x, y], [2.0, 2.0], lower=3, upper=3)
+        solution = self.run(program)
+        _expect(solution.outcome is Outcome.INFEASIBLE and solution.values is None, f"{solution}")
+
+    def test_unbounded(self) -> None:
+        """An objective without end is told from rows which contradict each other."""
+        program = Program()
+        x, y = program.columns(["x", "y"], 0, np.inf, objective=[1.0, 0.0])
+        program.row("free", [x, y], [1.0, -1.0], upper=3)
+        _expect(self.run(program).outcome is Outcome.UNBOUNDED, f"{self.run(program)}")
+        program.row("odd", [y], [2.0], lower=3, upper=3)
+        _expect(self.run(program).outcome is Outcome.INFEASIBLE, f"{self.run(program)}")
+
+    def test_continuous_columns(self) -> None:
+        """A mixed program, whose answer is known: y fills what whole x cannot."""
+        program = Program()
+        x = program.column("x", 0, 10, objective=2.0)
+        y = program.column("y", 0, np.inf, integer=False, objective=1.0)
+        program.row("room", [x, y], [3.0, 1.5], upper=10)
+        solution = self.run(program)
+        _expect(abs(solution.objective - 20 / 3) < 1e-6, f"{solution} misses 20/3")
+        _expect(solution["x"] == round(solution["x"]), f"{solution} is not whole")
+
+    def test_time_limit_is_an_outcome(self) -> None:
+        """A hard program stops soon after its limit and says so; a bound, if any, holds."""
+        program, answer = hard_program()
+        began = time.perf_counter()
+        solution = self.run(program, time_limit=0.5)
+        _expect(time.perf_counter() - began < 10, "the time limit was ignored")
+        _expect(solution.outcome in (Outcome.FEASIBLE, Outcome.NO_ANSWER), f"{solution} within 0.5 s?")
+        _expect(solution.bound >= answer, f"{solution.bound} is no bound of {answer}")
+
+    def test_same_answer_twice(self) -> None:
+        """Deterministic, ties included."""
+        program = Program()
+        columns = program.columns([f"x{i}" for i in range(8)], 0, 3, objective=1.0)
+        program.row("room", columns, 1.0, upper=11)
+        first, second = self.run(program).values, self.run(program.copy()).values
+        _expect(first is not None and second is not None and bool((first == second).all()), "not the same")
+
+    def test_conflict(self) -> None:
+        """The requests in conflict are found."""
+        program = Program()
+        x, y = program.columns(["x", "y"], 0, 9)
+        program.row("same", [x, y], [1.0, -1.0], lower=0, upper=0)
+        program.row("a", [x], [1.0], lower=5, request="a")
+        program.row("b", [x], [1.0], lower=2, request="b")
+        program.row("c", [y], [1.0], upper=3, request="c")
+        found = conflict(program, backend=self.backend)
+        _expect(found == ("a", "c"), f"{found} are not the requests in conflict")
+
+
+def hard_program() -> tuple[Program, float]:
+    """A market split program (Cornuejols and Dawande, 1999), and an objective it can reach for certain.
+
+    Its 40 binaries are to meet 5 random sums as nearly as can be, which branching finds very hard.
+    """
+    rng = np.random.default_rng(5)
+    matrix = rng.integers(0, 100, (5, 40)).astype(np.float64)
+    target = np.floor(matrix.sum(axis=1) / 2)
+    program = Program()
+    x = program.columns([f"x{i}" for i in range(40)], 0, 1)
+    off = program.columns([f"off{i}" for i in range(5)], 0, np.inf, integer=False, objective=-1.0)
+    for i in range(5):
+        program.row(f"over{i}", [*x, off[i]], [*matrix[i], -1.0], upper=target[i])
+        program.row(f"under{i}", [*x, off[i]], [*matrix[i], 1.0], lower=target[i])
+    return program, -float(np.abs(matrix[:, :20].sum(axis=1) - target).sum())
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    """Fail the running test unless `holds`."""
+    if not holds:
+        raise AssertionError(otherwise)

@@ -1,0 +1,277 @@
+"""The way in: scale a program, tighten its concave terms by tangents, solve, and check the answer."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from naivegraph.solvers.arrays import Arrays, FloatArray, choose_units
+from naivegraph.solvers.backend import Answer, Backend, Limits, Session, find_backend
+from naivegraph.solvers.program import Program
+from naivegraph.solvers.solution import Outcome, Solution
+from naivegraph.solvers.tangents import Curves
+
+_FIRST_TANGENTS = 8  # per concave term, before the linear relaxation
+_REACH = 2  # segments on either side of the relaxation's answer to start the integers with
+_ANSWERED = (Outcome.OPTIMAL, Outcome.FEASIBLE)
+
+
+def solve(
+    program: Program,
+    *,
+    backend: str | Backend = "highs",
+    time_limit: float | None = None,
+    gap: float = 0.0,
+    start: ArrayLike | None = None,
+    threads: int = 1,
+) -> Solution:
+    """Find the best answer of a program.
+
+    Concave terms are relaxed to a few of their tangents. The linear relaxation is solved with tangents added
+    where its answer lies above a curve, then the integers with the tangents near that answer, again until
+    nothing lies above (Kelley, "The cutting-plane method for solving convex programs", 1960). The objective
+    is worked out from the integer answer and the true curves, and every row is checked once more.
+
+    Args:
+        program: what to maximise.
+        backend: a name out of `backends()`, or a backend.
+        time_limit: seconds for everything; the solver may overrun it a little. None for no limit.
+        gap: accept an answer once `|bound - objective| / |objective|` is at most this.
+        start: one value per column to begin from, nan where unknown; the answer is never worse than a
+            complete start which meets the rows.
+        threads: how many threads the solver may use.
+
+    Returns:
+        The solution. Reaching the time limit is an outcome of it, as is anything the solver cannot do.
+
+    Raises:
+        ValueError: no such backend, a limit out of range, or a start of the wrong length.
+    """
+    if time_limit is not None and not time_limit >= 0:
+        raise ValueError(f"time_limit must be a number of seconds, not {time_limit}")
+    if not 0 <= gap < math.inf:
+        raise ValueError(f"gap must be a number from 0 up, not {gap}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    search = _Search(program, find_backend(backend), program.arrays(), Limits(time_limit, gap, threads))
+    return search.run(None if start is None else search.check_start(np.asarray(start, dtype=np.float64)))
+
+
+def find_feasible(
+    program: Program, *, backend: str | Backend = "highs", time_limit: float | None = None
+) -> Solution:
+    """Find any answer which meets the rows; the objective counts for nothing."""
+    arrays = program.arrays().without_cost()
+    return _Search(program, find_backend(backend), arrays, Limits(time_limit)).run(None)
+
+
+class _Search:
+    """One solve: the scaled program, the best answer so far, the best bound so far (all in scaled units)."""
+
+    def __init__(self, program: Program, backend: Backend, arrays: Arrays, limits: Limits) -> None:
+        self._began = time.perf_counter()
+        self._program, self._backend, self._limits = program, backend, limits
+        terms = program.terms
+        auxiliaries = np.array([term.auxiliary for term in terms], dtype=np.int64)
+        counted = arrays.cost[auxiliaries] != 0
+        slopes = [np.diff(term.values) for term, counts in zip(terms, counted, strict=True) if counts]
+        self._units = choose_units(arrays, auxiliaries, np.concatenate([np.zeros(0), *slopes]))
+        self._arrays = self._units.scaled(arrays)
+        matters = counted | np.isin(auxiliaries, arrays.rows.indices)
+        self._curves = Curves(terms, self._units.cost, matters)
+        # Only these may take values of their own: the others are whole numbers or follow from them.
+        self._free = ~arrays.integer
+        self._free[auxiliaries] = False
+        self._hint: FloatArray | None = None
+        self._best: FloatArray | None = None
+        self._value = -math.inf
+        self._bound = math.inf
+        self._complaint = ""
+
+    def check_start(self, start: FloatArray) -> FloatArray:
+        """The start, if it has the right length."""
+        if start.shape != self._arrays.cost.shape:
+            raise ValueError(
+                f"start has shape {start.shape}, but the program has {len(self._arrays.cost)} columns "
+                "(auxiliary columns of concave terms among them)"
+            )
+        return start
+
+    def run(self, start: FloatArray | None) -> Solution:
+        """Search from `start`, given in the user's units."""
+        if start is not None:
+            self._hint = start / self._units.column
+            self._hint[self._curves.auxiliaries] = np.nan
+            self._offer(self._hint)
+            self._complaint = ""  # a start need not meet the rows
+        answer = self._solve()
+        if answer.outcome is Outcome.UNBOUNDED:
+            answer = self._tell_unbounded(answer)
+        return self._report(answer)
+
+    def _solve(self) -> Answer:
+        curves, arrays = self._curves, self._arrays
+        if not len(arrays.cost):
+            return self._nothing_to_choose()
+        if not len(curves.columns):
+            return self._rounds(self._backend.open(arrays), relaxed=False)
+        first = curves.spread(arrays.lower, arrays.upper, _FIRST_TANGENTS)
+        whole = bool(arrays.integer.any())
+        answer = self._rounds(self._backend.open(arrays.relaxed().with_rows(first)), relaxed=whole)
+        if not whole or answer.outcome is not Outcome.OPTIMAL or answer.values is None or self._closed():
+            return answer
+        near = curves.near(answer.values, _REACH)
+        return self._rounds(self._backend.open(arrays.with_rows(near)), relaxed=False)
+
+    def _nothing_to_choose(self) -> Answer:
+        """Without columns the rows hold or not; not every solver takes such a program."""
+        nothing = np.zeros(0)
+        self._offer(nothing)
+        if self._best is None:
+            return Answer(Outcome.INFEASIBLE, None, -math.inf, self._complaint)
+        self._bound = 0.0
+        return Answer(Outcome.OPTIMAL, nothing, 0.0)
+
+    def _rounds(self, session: Session, *, relaxed: bool) -> Answer:
+        """Solve and add tangents until the answer lies on the curves, is good enough, or time is up."""
+        while True:
+            left = self._left()
+            if left is not None and left <= 0:
+                return Answer(Outcome.NO_ANSWER, None, self._bound, "the time limit was reached")
+            hint = None if relaxed or not self._backend.warm_start else self._hint
+            answer = session.run(replace(self._limits, time=left), hint)
+            if answer.outcome is not Outcome.UNBOUNDED:
+                self._bound = min(self._bound, answer.bound)
+            if answer.values is None:
+                return answer
+            if not relaxed or self._is_whole(answer.values):
+                self._offer(answer.values)
+            cuts = self._curves.cuts(answer.values if relaxed else self._rounded(answer.values))
+            if answer.outcome is not Outcome.OPTIMAL or not cuts.count or self._closed():
+                return answer
+            session.add(cuts)
+
+    def _left(self) -> float | None:
+        if self._limits.time is None:
+            return None
+        return self._limits.time - (time.perf_counter() - self._began)
+
+    def _closed(self) -> bool:
+        """Whether the bound proves the best answer good enough."""
+        slack = self._limits.gap * abs(self._value) + 1e-9 * max(1.0, abs(self._value))
+        return self._best is not None and self._bound - self._value <= slack
+
+    def _is_whole(self, values: FloatArray) -> bool:
+        whole = values[self._arrays.integer]
+        return bool((np.abs(whole - np.round(whole)) <= 1e-9).all())
+
+    def _rounded(self, values: FloatArray) -> FloatArray:
+        """The values with integer columns whole, all within their bounds; auxiliary columns untouched."""
+        arrays = self._arrays
+        whole = np.where(arrays.integer, np.round(values), np.clip(values, arrays.lower, arrays.upper))
+        whole[self._curves.auxiliaries] = values[self._curves.auxiliaries]
+        return whole
+
+    def _offer(self, values: FloatArray) -> None:
+        """Round an answer, put it onto the curves, check it, and keep it if it is the best so far."""
+        given = values.copy()
+        given[self._curves.auxiliaries] = 0.0
+        if np.isnan(given).any():
+            return
+        whole = self._settle(self._rounded(given))
+        complaint = self._violation(whole)
+        if complaint and self._free.any():
+            whole = self._settle(self._polished(whole))
+            complaint = self._violation(whole)
+        self._complaint = complaint
+        if complaint:
+            return
+        value = float(self._arrays.cost @ whole)
+        if value > self._value:
+            self._best, self._value, self._hint = whole, value, whole
+
+    def _settle(self, values: FloatArray) -> FloatArray:
+        """The values with the auxiliary columns on the true curves."""
+        values[self._curves.auxiliaries] = self._curves.evaluate(values)
+        return values
+
+    def _polished(self, values: FloatArray) -> FloatArray:
+        """The best continuous values for the whole ones given: rounding can move what depends on them."""
+        arrays = self._arrays
+        # A term of a continuous column stays where it is, which keeps the answer but may not be the best.
+        fixed = ~self._free
+        fixed[self._curves.columns] = True
+        pinned = replace(
+            arrays.relaxed(),
+            lower=np.where(fixed, values, arrays.lower),
+            upper=np.where(fixed, values, arrays.upper),
+        )
+        left = self._left()
+        limits = replace(self._limits, time=None if left is None else max(left, 0.0))
+        answer = self._backend.solve_arrays(pinned, limits)
+        return values if answer.values is None else np.where(fixed, values, answer.values)
+
+    def _violation(self, values: FloatArray) -> str:
+        """What is wrong with an answer, or the empty string."""
+        arrays, rows = self._arrays, self._arrays.rows
+        outside = (values < arrays.lower - 1e-9) | (values > arrays.upper + 1e-9)
+        outside[self._curves.auxiliaries] = False
+        if outside.any():
+            return f"column {self._program.column_names[int(np.argmax(outside))]!r} leaves its bounds"
+        activity = rows.activity(values)
+        over = np.maximum(rows.lower - activity, activity - rows.upper)
+        # Rows of whole numbers alone can only be off by rounding errors and by the solver's own tolerance.
+        loose = np.bincount(rows.owners, ~self._arrays.integer[rows.indices], minlength=rows.count) > 0
+        over -= np.where(loose, 1e-6, 2e-9) + 1e-12 * rows.weight(values)
+        if not (over > 0).any():
+            return ""
+        at = int(np.argmax(over))
+        return f"row {self._program.row_names[at]!r} is violated once the integers are whole"
+
+    def _tell_unbounded(self, answer: Answer) -> Answer:
+        """Solvers may say unbounded where nothing meets the rows: ask for any answer at all."""
+        if self._best is not None:
+            return answer
+        left = self._left()
+        if left is not None and left <= 0:
+            return Answer(Outcome.NO_ANSWER, None, math.inf, answer.detail)
+        found = self._backend.solve_arrays(self._arrays.without_cost(), replace(self._limits, time=left))
+        if found.outcome in _ANSWERED:
+            return answer
+        # With nothing to maximise, "unbounded" can only mean that nothing meets the rows.
+        outcome = Outcome.INFEASIBLE if found.outcome is Outcome.UNBOUNDED else found.outcome
+        return Answer(outcome, None, found.bound, found.detail)
+
+    def _report(self, answer: Answer) -> Solution:
+        """The solution in the user's units."""
+        outcome, detail = answer.outcome, answer.detail
+        if outcome is Outcome.UNBOUNDED or (outcome is Outcome.INFEASIBLE and self._best is None):
+            self._best, extreme = None, math.inf if outcome is Outcome.UNBOUNDED else -math.inf
+            return self._solution(outcome, None, extreme, extreme, detail)
+        if self._best is None:
+            if outcome is not Outcome.NO_ANSWER:
+                outcome, detail = Outcome.ERROR, self._complaint or detail
+            return self._solution(outcome, None, -math.inf, self._bound / self._units.cost, detail)
+        if outcome is Outcome.OPTIMAL and self._complaint and not self._closed():
+            outcome, detail = Outcome.FEASIBLE, self._complaint
+        elif self._closed():
+            outcome = Outcome.OPTIMAL
+        elif outcome is not Outcome.OPTIMAL:
+            outcome = Outcome.FEASIBLE
+        values = self._best * self._units.column
+        for term in self._program.terms:
+            values[term.auxiliary] = np.interp(values[term.column], np.arange(len(term.values)), term.values)
+        objective = float((self._arrays.cost / self._units.column / self._units.cost) @ values)
+        bound = max(self._bound / self._units.cost, objective)
+        return self._solution(outcome, values, objective, bound, detail)
+
+    def _solution(
+        self, outcome: Outcome, values: FloatArray | None, objective: float, bound: float, detail: str
+    ) -> Solution:
+        seconds = time.perf_counter() - self._began
+        names = {name: i for i, name in enumerate(self._program.column_names)}
+        return Solution(outcome, values, objective, bound, seconds, detail, names)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import builtins
+import copy
+import itertools
+import operator
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from naivegraph.graph.execute import COMPUTE
+from naivegraph.graph.numbers import Leaving, Number, counting
+from naivegraph.graph.values import Attribute, Compound, Expression
+
+VALUES = {"a": 7, "b": -3, "c": 2}
+KEPT: list[Callable[[Any, Any], Any]] = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.floordiv,
+    operator.mod,
+    lambda x, y: divmod(x, y)[0] * 5 - divmod(x, y)[1],
+    lambda x, y: -x + y * 2,
+    lambda x, y: sum([x, y, 1]),
+]
+LEAVING: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda n: n / 2, "true division"),
+    (lambda n: 2 / n, "true division"),
+    (lambda n: n**2, "power"),
+    (lambda n: 2**n, "power"),
+    (lambda n: float(n), "float"),
+    (lambda n: int(n), "int"),
+    (lambda n: n * 0.5, "* with float"),
+    (lambda n: [1] * n, "* with list"),
+    (lambda n: n << 1, "bits"),
+    (lambda n: list(range(n)), "range"),
+]
+
+
+@pytest.fixture
+def held() -> Iterator[list[Leaving]]:
+    with counting() as ledger:
+        yield ledger
+
+
+def _number(name: str) -> Number:
+    return Number(VALUES[name], Attribute("", name))
+
+
+def _evaluate(expression: Expression) -> int:
+    if isinstance(expression, int):
+        return expression
+    if isinstance(expression, Attribute):
+        return VALUES[expression.name]
+    assert isinstance(expression, Compound)
+    return COMPUTE[expression.operator](_evaluate(expression.left), _evaluate(expression.right))
+
+
+@pytest.mark.parametrize("compute", KEPT)
+def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], held: list[Leaving]) -> None:
+    for one, two in itertools.permutations(VALUES, 2):
+        for left, right in ((_number(one), _number(two)), (_number(one), 5), (5, _number(two))):
+            result = compute(left, right)
+            assert result == compute(int.__int__(left), int.__int__(right))
+            assert isinstance(result, Number)
+            assert _evaluate(result.expression) == result
+    assert held == []
+
+
+@pytest.mark.parametrize(("leave", "how"), LEAVING)
+def test_leaving_is_noted(leave: Callable[[Any], Any], how: str, held: list[Leaving]) -> None:
+    result = leave(_number("a"))
+    assert result == leave(7)
+    assert not isinstance(result, Number)
+    assert [(expression, reason) for expression, _, reason in held] == [(Attribute("", "a"), how)]
+    where = held[0][1]
+    assert where is not None
+    assert where[0] == __file__
+
+
+def test_plain_outside_a_capture() -> None:
+    number = _number("a")
+    assert type(number + 1) is int
+    assert type(-number) is int
+    assert list(range(number)) == list(builtins.range(7))
+
+
+def test_looks_like_an_int(held: list[Leaving]) -> None:
+    number = _number("a")
+    assert {7: "seven"}[number] == "seven"
+    assert f"{number:03d} {number}" == "007 7"
+    assert "abcdefgh"[number] == "h"
+    assert number == 7
+    assert 6 < number < 8
+    assert type(copy.deepcopy(number)) is int
+    assert type(pickle.loads(pickle.dumps(number))) is int
+    assert held == []

@@ -1,0 +1,294 @@
+"""The budget optimiser against exhaustive search, and at the edges of its domain."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from naivegraph.solvers.budget import (
+    BudgetError,
+    BudgetProblem,
+    BudgetSolution,
+    Certificate,
+    Cost,
+    Linear,
+    Row,
+    Term,
+    optimise,
+    smallest,
+)
+from naivegraph.solvers.budget_problem import Floats, Ints
+from naivegraph.solvers.solution import Outcome
+
+
+def domain(problem: BudgetProblem, w: int) -> list[int]:
+    low, high, step = int(problem.lower[w]), int(problem.upper[w]), int(problem.steps[w])
+    return [high] if high < step else [v for v in range(low, high + 1) if v % step == 0]
+
+
+def exhaustive(problem: BudgetProblem) -> float:
+    """Return the best value by trying everything; minus infinity if nothing fits."""
+    grid = np.array(list(itertools.product(*(domain(problem, w) for w in range(len(problem.names))))))
+    good = np.ones(len(grid), dtype=bool)
+    for row in problem.rows:
+        s = grid[:, row.indices] @ row.coefficients
+        good &= (s >= row.lower - 1e-9) & (s <= row.upper + 1e-9)
+    for cost, limit in problem.costs:
+        total = np.zeros(len(grid))
+        for term in cost.terms:
+            product = np.full(len(grid), term.coefficient)
+            for f in term.factors:
+                product = product * (f.constant + grid[:, f.indices] @ f.coefficients)
+            total += product
+        good &= total <= limit
+    worth = sum(problem.values[w][grid[:, w]] for w in range(len(problem.names)))
+    return float(np.max(np.asarray(worth)[good], initial=-math.inf))
+
+
+def random_values(rng: np.random.Generator, n: int) -> Floats:
+    worth = [
+        rng.lognormal(size=n),
+        rng.normal(0.5, 1, size=n),
+        np.round(rng.random(n) * 3),
+        1 + 0.01 * rng.random(n),
+    ]
+    return np.concatenate([[0.0], np.cumsum(np.sort(worth[int(rng.integers(4))])[::-1])])
+
+
+def random_form(rng: np.random.Generator, n: int) -> Linear:
+    parts = rng.choice(n, min(n, int(rng.choice([1, 1, 1, 2, 3, 4]))), replace=False)
+    constant = float(rng.integers(0, 3)) if rng.random() < 0.4 else 0.0
+    return Linear.of(constant, {int(i): float(rng.choice([1, 1, 1, 2, 0.5])) for i in parts})
+
+
+def random_rows(rng: np.random.Generator, n: int) -> list[Row]:
+    i, j, k = (int(v) for v in rng.permutation(max(n, 3))[:3])
+    rows = [
+        Row.of("equal", {i: 1, j: -1}, 0, 0),
+        Row.of("sum", {i: 1, j: 1, k: -1}, 0, 0),
+        Row.of("between", {i: 1, j: 1}, 3, float(rng.integers(6, 15))),
+        Row.of("wide", {v: float(rng.choice([1, 2, -1])) for v in range(n)}, -2, 12),
+    ]
+    chosen = [rows[int(v)] for v in rng.choice(4, int(rng.integers(1, 3)), replace=False)]
+    return [row for row in chosen if row.indices.max() < n]
+
+
+def random_problem(seed: int, with_rows: bool) -> BudgetProblem:
+    """Return a small problem with steps, repeated factors, sums, constants and up to two budgets."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 6))
+    top = rng.integers(2, {2: 24, 3: 14, 4: 9, 5: 7}[n], size=n)
+    costs: list[tuple[Cost, float]] = []
+    for b in range(int(rng.integers(1, 3))):
+        terms = []
+        for _ in range(int(rng.integers(1, 5))):
+            factors = [random_form(rng, n) for _ in range(int(rng.integers(1, 4)))]
+            if rng.random() < 0.2:
+                factors.append(factors[0])
+            terms.append(Term.of(float(rng.integers(1, 5)), *factors))
+        cost = Cost(f"cost{b}", tuple(terms))
+        costs.append((cost, math.floor(cost(top) * rng.uniform(0.1, 0.9))))
+    return BudgetProblem.of(
+        [random_values(rng, int(t)) for t in top],
+        costs,
+        lower=np.minimum(rng.integers(0, 3, size=n), top),
+        steps=rng.choice([1, 1, 1, 2, 3], size=n),
+        rows=random_rows(rng, n) if with_rows else (),
+    )
+
+
+def check(problem: BudgetProblem, answer: BudgetSolution) -> None:
+    """Check everything an answer must meet whatever it is worth."""
+    for cost, limit in problem.costs:
+        assert cost(answer.k) <= limit
+    for row in problem.rows:
+        s = float(row.coefficients @ answer.k[row.indices])
+        assert row.lower - 1e-9 <= s <= row.upper + 1e-9
+    for w in range(len(problem.names)):
+        assert int(answer.k[w]) in domain(problem, w)
+    assert answer.certificate.value == pytest.approx(problem.value(answer.k))
+    assert answer.certificate.bound >= answer.certificate.value
+
+
+def nothing_more_fits(problem: BudgetProblem, k: Ints) -> bool:
+    """Tell whether no size can take one more step that is worth something."""
+    for w in range(len(k)):
+        larger = k.copy()
+        larger[w] += problem.steps[w]
+        gains = larger[w] <= problem.upper[w] and problem.value(larger) > problem.value(k)
+        if gains and all(cost(larger) <= limit for cost, limit in problem.costs):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-2])
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_random_problems_against_exhaustive_search(with_rows: bool, gap: float) -> None:
+    solved = 0
+    for seed in range(25):
+        problem = random_problem(seed, with_rows)
+        best = exhaustive(problem)
+        if best == -math.inf:
+            with pytest.raises(BudgetError):
+                optimise(problem, gap=gap)
+            continue
+        answer = optimise(problem, gap=gap)
+        check(problem, answer)
+        solved += 1
+        room = 1e-8 * max(1.0, abs(best))
+        assert answer.certificate.bound >= best - room, f"seed {seed}: the bound is below the optimum"
+        assert answer.certificate.value >= best - gap * abs(best) - room, f"seed {seed}"
+        assert answer.outcome is Outcome.OPTIMAL, f"seed {seed}"
+        assert with_rows or nothing_more_fits(problem, answer.k), f"seed {seed}"
+    assert solved > 12
+
+
+def test_bound_holds_when_time_is_over_at_once() -> None:
+    for seed in range(12):
+        problem = random_problem(seed, with_rows=False)
+        best = exhaustive(problem)
+        if best > -math.inf:
+            answer = optimise(problem, gap=0.0, time_limit=0.0)
+            check(problem, answer)
+            assert answer.certificate.bound >= best - 1e-8
+            assert (answer.outcome is Outcome.OPTIMAL) == (answer.certificate.gap <= 1e-9)
+
+
+def test_longer_chain_against_exhaustive_search() -> None:
+    rng = np.random.default_rng(5)
+    for flat in (False, True):
+        worth = [1 + 0.2 * rng.random(40) if flat else rng.lognormal(size=40) for _ in range(3)]
+        values = [np.concatenate([[0.0], np.cumsum(np.sort(u)[::-1])]) for u in worth]
+        cost = Cost("macs", (Term.of(27, 0), Term.of(9, 0, 1), Term.of(9, 1, 2), Term.of(10, 2)))
+        problem = BudgetProblem.of(values, [(cost, 9000)])
+        answer = optimise(problem, gap=0.0)
+        assert answer.certificate.value == pytest.approx(exhaustive(problem))
+
+
+def simple(limit: float, **more: object) -> BudgetProblem:
+    """Two sizes of up to 4 whose product times 10 is the cost."""
+    values = [np.array([0.0, 4, 7, 9, 10]), np.array([0.0, 5, 8, 9, 9.5])]
+    cost = Cost("macs", (Term.of(10, 0, 1),))
+    return BudgetProblem.of(values, [(cost, limit)], names=["conv1", "conv2"], **more)  # type: ignore[arg-type]
+
+
+def test_no_budget_keeps_everything_worth_keeping() -> None:
+    values = [np.array([0.0, 2, 3, 2.5]), np.array([0.0, 1, 1, 1])]
+    answer = optimise(BudgetProblem.of(values))
+    assert answer.k.tolist() == [2, 3]  # what is worth nothing stays, what is worth less goes
+    assert answer.certificate == Certificate(4.0, 4.0)
+
+
+def test_no_budget_with_rows() -> None:
+    values = [np.array([0.0, 3, 5, 6]), np.array([0.0, 2, 3, 3.5]), np.arange(7.0)]
+    problem = BudgetProblem.of(
+        values, rows=[Row.of("stack", {0: 1, 1: 1, 2: -1}, 0, 0), Row.of("few", {0: 2, 2: 1}, 0, 9)]
+    )
+    answer = optimise(problem, gap=0.0)
+    assert answer.certificate.value == pytest.approx(exhaustive(problem))
+    assert answer.k[0] + answer.k[1] == answer.k[2]
+
+
+def test_limit_above_the_full_cost_changes_nothing() -> None:
+    answer = optimise(simple(160))
+    assert answer.k.tolist() == [4, 4]
+    assert answer.certificate.gap == 0.0
+
+
+def test_limit_is_met_to_the_last_unit() -> None:
+    assert optimise(simple(90), gap=0.0).certificate.value == 18.0  # [3, 3] uses all of it
+    problem = simple(89)
+    answer = optimise(problem, gap=0.0)
+    assert answer.certificate.value == exhaustive(problem)
+    assert answer.certificate.value < 18.0
+
+
+def test_worth_nothing_is_still_an_answer() -> None:
+    problem = BudgetProblem.of([np.zeros(9), np.zeros(9)], [(Cost("macs", (Term.of(1, 0, 1),)), 20)])
+    answer = optimise(problem)
+    assert answer.certificate == Certificate(0.0, 0.0)
+    assert 1 <= answer.k[0] * answer.k[1] <= 20
+
+
+def test_equal_bounds_leave_no_choice() -> None:
+    answer = optimise(simple(100, lower=[2, 3], upper=[2, 3]))
+    assert answer.k.tolist() == [2, 3]
+    assert answer.certificate.gap == 0.0
+
+
+def test_step_above_the_upper_bound_keeps_the_upper_bound() -> None:
+    answer = optimise(simple(90, steps=[8, 2]))
+    assert answer.k.tolist() == [4, 2]
+
+
+def test_merged_sizes_add_their_worth() -> None:
+    row = Row.of("residual", {0: 1, 1: -1}, 0, 0)
+    answer = optimise(simple(100, rows=[row]), gap=0.0)
+    assert answer.k.tolist() == [3, 3]
+    assert answer.certificate.value == 18.0
+
+
+def test_more_budget_is_never_worth_less() -> None:
+    worth = [optimise(simple(limit), gap=0.0).certificate.value for limit in range(10, 161, 10)]
+    assert worth == sorted(worth)
+
+
+def test_impossible_budget_names_the_smallest_cost() -> None:
+    with pytest.raises(
+        BudgetError, match=r"macs at most 50 \(impossible\); the smallest that can be reached is 60"
+    ) as e:
+        optimise(simple(50, lower=[2, 3]))
+    assert e.value.smallest == {"macs": 60.0}
+
+
+def test_impossible_rows_are_named() -> None:
+    with pytest.raises(BudgetError, match="no sizes meet the rows much together with"):
+        optimise(simple(160, rows=[Row.of("much", {0: 1, 1: 1}, 9)]))
+    with pytest.raises(BudgetError, match="row one leaves no value for conv1"):
+        optimise(simple(160, rows=[Row.of("one", {0: 1}, 9)]))
+
+
+def test_steps_and_bounds_that_exclude_each_other() -> None:
+    with pytest.raises(BudgetError, match="no value is allowed for conv1"):
+        optimise(simple(160, lower=[3, 1], upper=[3, 4], steps=[2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lower": [5, 1]}, "conv1: bounds 5 to 4"),
+        ({"steps": [0, 1]}, "conv1: step 0 is below 1"),
+        ({"names": ["conv1"]}, "values has 2 entries for 1 names"),
+        ({"rows": [Row.of("r", {7: 1})]}, "r: indices"),
+        ({"costs": [(Cost("c", (Term.of(-1, 0),)), 3)]}, "c: coefficient -1.0 is negative"),
+        ({"costs": [(Cost("c", (Term.of(1, Linear.of(-1)),)), 3)]}, "c: a factor has a negative number"),
+        ({"costs": [(Cost("c", ()), math.inf)]}, "c: the limit inf is not finite"),
+    ],
+)
+def test_malformed_problems_are_refused(change: dict[str, object], message: str) -> None:
+    problem = simple(90)
+    for name, value in change.items():
+        setattr(problem, name, np.array(value) if name in ("lower", "steps") else value)
+    with pytest.raises(ValueError, match=message):
+        optimise(problem)
+
+
+def test_smallest_follows_rows() -> None:
+    rows = [Row.of("stack", {0: 1, 1: -1}, 1)]
+    assert smallest(simple(160, rows=rows)).tolist() == [2, 1]
+    assert smallest(simple(160), "macs").tolist() == [1, 1]
+    with pytest.raises(ValueError, match="no cost is named latency; there are macs"):
+        smallest(simple(160), "latency")
+
+
+def test_costs_are_exact_beyond_what_a_float_holds() -> None:
+    k = np.array([94906267, 94906267])
+    assert Cost("c", (Term.of(1, 0, 1),))(k) == 94906267**2
+    assert Cost("c", (Term.of(0.5, 0),))(np.array([3])) == 1.5
+
+
+def test_progress_is_told() -> None:
+    lines: list[str] = []
+    optimise(simple(90), progress=lines.append)
+    assert lines[0].startswith("first answer: value")
