@@ -14,7 +14,7 @@ Example:
 from naivegraph.edits import Edit, load, save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
 from naivegraph.graph import Graph, Vertex, capture
-from naivegraph.prune import prune
+from naivegraph.prune import Report, inspect, prune
 
 __all__ = [
     "CaptureError",
@@ -24,8 +24,10 @@ __all__ = [
     "InfeasibleError",
     "LoadError",
     "NaivegraphError",
+    "Report",
     "Vertex",
     "capture",
+    "inspect",
     "load",
     "prune",
     "save",

@@ -193,7 +193,7 @@ def run(
     macs: float = 0.5,
     output: Path | None = None,
     epochs: int = 12,
-    tuning_epochs: int = 6,
+    tuning_epochs: int = 8,
 ) -> Outcome:
     """Run the demo, and write down what happens.
 
@@ -224,11 +224,11 @@ def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning
         train(model, digits, epochs, 5e-3, say)
     example = digits.test_images[:1]
     before = _measure(model, digits)
-    with _stage(console, f"Pruning it to {macs:.0%} of its multiply-accumulates"):
-        edit = ng.prune(model, (example,), macs=macs)
+    with _stage(console, f"Pruning it to {macs:.0%} of its multiply-accumulates") as say:
+        edit = ng.prune(model, (example,), macs=macs, progress=say)
     after = _measure(model, digits)
     with _stage(console, "Fine-tuning what is left") as say:
-        train(model, digits, tuning_epochs, 2e-3, say)
+        train(model, digits, tuning_epochs, 3e-3, say)
     tuned = _measure(model, digits)
     rows = (
         Row("before", before[0], edit.before.macs, edit.before.params, before[1]),

@@ -65,13 +65,18 @@ class Branching:
         self.boxes = 0
         self.tangent = Tangent(self.c)
         self.guide = Search(self.c)
-        self._skip_tables = False  # once tables have proved too crude to help
+        self._skip_tables = False  # once tables have proved too coarse to help
         self._seen: set[bytes] = set()
 
     @property
     def cutoff(self) -> float:
         """A part whose bound is no higher needs no further look."""
         return self.value + 0.999 * max(self.gap, EXACT) * abs(self.value)
+
+    @property
+    def near(self) -> float:
+        """A stricter cutoff for what is cheap to rule out, so that the gap that is reported is small."""
+        return self.value + 0.1 * (self.cutoff - self.value)
 
     def run(self, prices: Floats) -> float:
         """Return the bound on every answer."""
@@ -111,8 +116,9 @@ class Branching:
             if bound <= self.cutoff:
                 self.closed = max(self.closed, bound)
                 return []
-            if grid.crude and not self.c.rows and found.value >= separate.value:
+            if grid.crude and not self.c.rows:  # tables this coarse are slow and seldom get better
                 self._skip_tables = True
+                box.rank = (-bound, box.rank[1])
                 return self._split_separate(box, separate)
             if self.late():
                 break
@@ -141,10 +147,10 @@ class Branching:
             if self._skip_tables:
                 self._try(at)
         while True:
-            found = self.tangent.bound(at, box.prices, box.low, box.high, self.cutoff)
+            found = self.tangent.bound(at, box.prices, box.low, box.high, self.near)
             if found.value < box.bound:
                 box.rank = (-found.value, box.rank[1])
-            if box.bound <= self.cutoff:
+            if box.bound <= (self.near if self.boxes == 1 else self.cutoff):
                 self.closed = max(self.closed, box.bound)
                 return None
             if np.array_equal(found.low, box.low) and np.array_equal(found.high, box.high):
@@ -201,7 +207,7 @@ class Branching:
         """Cut runs off both ends of the box that cannot hold anything better."""
         changed = False
         for v, marginal in found.marginals.items():
-            good = np.flatnonzero(marginal > self.cutoff)
+            good = np.flatnonzero(marginal > self.near)
             first, last = (int(good[0]), int(good[-1])) if len(good) else (len(marginal), -1)
             aside = np.concatenate([marginal[:first], marginal[max(last, first - 1) + 1 :]])
             self.closed = max(self.closed, float(aside.max(initial=-np.inf)))

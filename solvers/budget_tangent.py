@@ -49,7 +49,7 @@ class Tangent:
         self._straight = c.weights[:, straight] @ c.matrix[c.factors[straight].max(axis=1, initial=0)]
 
     def bound(self, x: Ints, prices: Floats, low: Ints, high: Ints, cutoff: float) -> Separate:
-        """Return the bound on the box `low` to `high` from the tangent at `x` and the prices of the budgets."""
+        """Return the bound on the box `low` to `high` from the tangent at `x` and the budgets' prices."""
         c = self.c
         k = c.size(x)
         costs, slopes = c.slopes(k)

@@ -74,12 +74,12 @@ class TestPrune:
 
     def test_absolute_budgets_rounding_and_keep(self, capsys: pytest.CaptureFixture[str]) -> None:
         full = sum(parameter.numel() for parameter in demo.DigitsNet(width=8).parameters())
-        budget = ("--params", "6e3", "--round-to", "4", "--keep", "stem*", "blocks.3*")
+        budget = ("--params", "8e3", "--round-to", "4", "--keep", "stem*", "blocks.3*")
         assert main(("prune", *DIGITS, *budget, "--output", "small.safetensors")) == 0
         capsys.readouterr()
         loaded = demo.DigitsNet(width=8)
         ng.load(loaded, "small.safetensors")
-        assert full > 6000 >= sum(parameter.numel() for parameter in loaded.parameters())
+        assert full > 8000 >= sum(parameter.numel() for parameter in loaded.parameters())
         assert loaded.head.in_features == 16
         sizes = [module.out_channels for module in loaded.modules() if isinstance(module, nn.Conv2d)]
         assert [size % 4 for size in sizes] == [0] * len(sizes)
@@ -96,7 +96,7 @@ class TestPrune:
 
     def test_impossible_budget_writes_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         sentence = fails(capsys, "prune", *DIGITS, "--macs", "10", "--output", "none.safetensors")
-        assert re.search(r"\d", sentence)
+        assert re.search(r"at least [\d,]+ macs remain", sentence)
         assert not Path("none.safetensors").exists()
 
     @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ class TestHelp:
 
     def test_commands_of_the_readme_are_understood(self) -> None:
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-        lines = re.findall(r"(?m)^naivegraph (.*)$", readme)
+        lines = re.findall(r"(?m)^naivegraph ((?:inspect|prune|demo)\b.*)$", readme)
         parsed = [build_parser().parse_args(shlex.split(line)).command for line in lines]
         assert {"inspect", "prune"} <= set(parsed)
 
@@ -330,12 +330,12 @@ class TestDemo:
     def test_halves_the_work_and_loads_what_it_saved(self, tmp_path: Path) -> None:
         with open(tmp_path / "printed", "w", encoding="utf-8") as file:
             path = tmp_path / "digits.safetensors"
-            outcome = demo.run(Console(file=file, width=100), output=path, epochs=3, tuning_epochs=1)
+            outcome = demo.run(Console(file=file, width=100), output=path, epochs=3, tuning_epochs=3)
         before, pruned, tuned = outcome.rows
         assert outcome.equal
         assert path.is_file()
         assert before.correct > 0.9 * demo.TEST_IMAGES
-        assert tuned.correct > 0.9 * demo.TEST_IMAGES
+        assert tuned.correct > 0.9 * demo.TEST_IMAGES > pruned.correct
         assert 0.99 * before.macs <= 2 * pruned.macs <= before.macs
         assert (tuned.macs, tuned.params) == (pruned.macs, pruned.params)
         printed = (tmp_path / "printed").read_text(encoding="utf-8")

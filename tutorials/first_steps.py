@@ -59,8 +59,7 @@ print(ng.inspect(model, (image,)))
 edit = ng.prune(model, (image,), macs=0.5)
 print(edit)
 
-assert edit.after.macs <= 0.5 * edit.before.macs
-assert model.conv1.out_channels < 32
+assert 0.45 * edit.before.macs <= edit.after.macs <= 0.5 * edit.before.macs
 assert model.stem.out_channels == model.conv2.out_channels  # the two sides of the sum
 
 # %% [markdown]
@@ -83,7 +82,7 @@ ng.save(model, "small.safetensors")
 fresh = Small().eval()
 ng.load(fresh, "small.safetensors")
 
-assert fresh.conv1.out_channels == model.conv1.out_channels
+assert [p.shape for p in fresh.parameters()] == [p.shape for p in model.parameters()]
 assert torch.equal(fresh(image), model(image))
 
 # %% [markdown]
@@ -94,6 +93,7 @@ assert torch.equal(fresh(image), model(image))
 # %%
 edit.undo()
 
+assert model.stem.out_channels == 16
 assert model.conv1.out_channels == 32
 assert torch.equal(model(image), original)
 

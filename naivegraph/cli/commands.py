@@ -60,7 +60,7 @@ def prune(
         weights: a file of weights to load first.
         macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
         params: the budget of parameters: a fraction up to 1, or a number.
-        ratio: the fraction of every free width to take away.
+        ratio: the fraction of every free width to keep, instead of a budget.
         round_to: sizes are multiples of this.
         keep: layers, by path or pattern, whose output sizes do not change.
         utility: what a neuron is worth, by name.
@@ -74,7 +74,7 @@ def prune(
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise UsageError(f"{output} cannot be written: there is no folder {Path(output).absolute().parent}")
     network, args, kwargs = _network(model, shape, arguments, weights)
-    with working("pruning"):
+    with working("pruning") as say:
         edit = ng.prune(
             network,
             args,
@@ -85,9 +85,11 @@ def prune(
             round_to=round_to,
             keep=keep,
             utility=utility,
+            progress=say,
         )
     _write(str(edit))
-    _write(digits.in_words(edit))
+    if ratio is None:  # a ratio leaves nothing to choose, so there is nothing to certify
+        _write(digits.in_words(edit))
     if output is not None:
         ng.save(network, output)
         size = Path(output).stat().st_size

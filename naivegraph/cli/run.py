@@ -177,7 +177,9 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--params", type=float, help="budget of parameters: a fraction (0.5) or a number (1e6)"
     )
-    parser.add_argument("--ratio", type=float, help="fraction of every free size to take away")
+    parser.add_argument(
+        "--ratio", type=float, help="fraction of every free size to keep, instead of a budget"
+    )
     parser.add_argument("--round-to", type=int, default=1, metavar="N", help="sizes are multiples of this")
     parser.add_argument(
         "--keep",
@@ -188,7 +190,7 @@ def _add_budgets(parser: ArgumentParser) -> None:
         help="layers whose output sizes do not change, by path or pattern (layer1.*)",
     )
     parser.add_argument(
-        "--utility", type=str, default="l2", help="what a neuron is worth: l1, l2, random, ..."
+        "--utility", type=str, default="l2", help="what a neuron is worth: l1, l2, bn_scale or random"
     )
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
 

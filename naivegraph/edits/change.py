@@ -68,7 +68,8 @@ class Change:
         return json.dumps(
             {
                 "widths": {
-                    key: {"name": w.name, "before": w.before, "kept": to_runs(w.kept)} for key, w in self.widths.items()
+                    key: {"name": w.name, "before": w.before, "kept": to_runs(w.kept)}
+                    for key, w in self.widths.items()
                 },
                 "tensors": self.tensors,
                 "attributes": [[a.path, a.name, list(a.keys), a.before, a.after] for a in self.attributes],
@@ -89,7 +90,9 @@ class Change:
                 str(key): WidthChange(str(w["name"]), _natural(w["before"]), _runs(w["kept"], w["before"]))
                 for key, w in data["widths"].items()
             }
-            tensors = {str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()}
+            tensors = {
+                str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
+            }
             attributes = [
                 AttributeChange(str(path), str(name), tuple(keys), _natural(before), _natural(after))
                 for path, name, keys, before, after in data["attributes"]
@@ -137,8 +140,8 @@ def history_of(module: nn.Module) -> list[str]:
 def apply(change: Change, module: nn.Module) -> Callable[[], None]:
     """Carry out a change in place; gives the function that takes it back bit for bit.
 
-    Parameters stay the same objects; their data is replaced. Everything is computed before the first tensor is
-    touched, and if anything fails after that, all is put back.
+    Parameters stay the same objects; their data is replaced. Everything is computed before the
+    first tensor is touched, and if anything fails after that, all is put back.
 
     Raises:
         EditError: The module is not the one the change was made for.
@@ -207,7 +210,7 @@ def find_tensor(module: nn.Module, name: str) -> torch.Tensor | None:
 def _tensor_swaps(
     change: Change, module: nn.Module
 ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """The new data (and gradient) of every tensor that changes, each tensor once however many names it has."""
+    """The new data (and gradient) of every tensor that changes, each once however many names it has."""
     sizes = {key: width.before for key, width in change.widths.items()}
     kept = {key: width.kept for key, width in change.widths.items()}
     cache: dict[str, torch.Tensor] = {}

@@ -90,7 +90,9 @@ class Edit:
             raise EditError("this edit was undone already" if self._undo is None else "the network is gone")
         history = history_of(module)
         if not history or history[-1] != self._text:
-            raise EditError("the network was edited again since: undo the later edits first, the last one first")
+            raise EditError(
+                "the network was edited again since: undo the later edits first, the last one first"
+            )
         self._undo()
         self._undo = None
 
@@ -120,7 +122,9 @@ class Edit:
         ):
             table.add_row(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
         value, bound = self.certificate.value, self.certificate.bound
-        table.caption = f"utility kept {value:.6g}, at most {bound:.6g} possible (gap {self.certificate.gap:.3%})"
+        table.caption = (
+            f"utility kept {value:.6g}, at most {bound:.6g} possible (gap {self.certificate.gap:.3%})"
+        )
         return table
 
     def _width_table(self) -> Table:

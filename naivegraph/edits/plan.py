@@ -17,7 +17,7 @@ __all__ = ["plan"]
 
 
 def plan(widths: Widths, demands: Demands, kept: Mapping[Width, Indices]) -> Change:
-    """The change that keeps these neurons of each width; a width that is not named keeps all of its neurons."""
+    """The change that keeps these neurons of each width; a width that is not named keeps all of them."""
     changed = {w: np.unique(np.asarray(i, np.int64)) for w, i in kept.items() if len(i) != w.size}
     keys = {width.atom: str(position) for position, width in enumerate(changed)}
     sizes = {width.atom: len(indices) for width, indices in changed.items()}
@@ -37,5 +37,7 @@ def plan(widths: Widths, demands: Demands, kept: Mapping[Width, Indices]) -> Cha
         if after != polynomial.value(lambda atom: atom.length) and after != before:
             attributes.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
     return Change(
-        {keys[w.atom]: WidthChange(w.name, w.size, indices) for w, indices in changed.items()}, tensors, attributes
+        {keys[w.atom]: WidthChange(w.name, w.size, indices) for w, indices in changed.items()},
+        tensors,
+        attributes,
     )

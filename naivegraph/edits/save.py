@@ -49,8 +49,12 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
     seen: dict[tuple[Any, ...], str] = {}
     for name, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):
-            raise NaivegraphError(f"{name} of the network is {type(value).__name__}, not a tensor, and cannot be saved")
-        key = (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype) if value.numel() else (name,)
+            raise NaivegraphError(
+                f"{name} of the network is {type(value).__name__}, not a tensor, and cannot be saved"
+            )
+        key = (
+            (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype) if value.numel() else (name,)
+        )
         if key in seen:
             aliases[name] = seen[key]
             continue
@@ -88,8 +92,8 @@ def load(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     header, tensors = _read(Path(path))
     undone: list[Callable[[], None]] = []
     try:
-        for change in _changes(header["edits"], module, path):
-            undone.append(apply(change, module))
+        changes = _changes(header["edits"], module, path)
+        undone.extend(apply(change, module) for change in changes)
         _copy_in(module, header["aliases"], tensors)
     except BaseException as error:
         while undone:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from naivegraph.widths.axis import Atom, Axis
 
-__all__ = ["Formula", "Indices", "formula_of", "formula_length", "from_runs", "indices", "to_runs"]
+__all__ = ["Formula", "Indices", "formula_length", "formula_of", "from_runs", "indices", "to_runs"]
 
 Indices = npt.NDArray[np.int64]
 # An axis as plain data: a list of terms, each a list of factors: a number of fixed indices, the name of a

@@ -1,5 +1,6 @@
-"""Pruning to exact budgets."""
+"""Pruning to exact budgets, and a report on what may change."""
 
 from naivegraph.prune.prune import prune
+from naivegraph.prune.report import Report, inspect
 
-__all__ = ["prune"]
+__all__ = ["Report", "inspect", "prune"]

@@ -33,17 +33,25 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
         for vertex in _vertices(graph, item):
             for stub in tensors_in(vertex.output):
                 for axis in widths.of(stub):
-                    out.update(dict.fromkeys(axis.atoms(), f"keep names {item if isinstance(item, str) else vertex.path}"))
+                    out.update(
+                        dict.fromkeys(
+                            axis.atoms(), f"keep names {item if isinstance(item, str) else vertex.path}"
+                        )
+                    )
     return out
 
 
 def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
     if isinstance(item, nn.Module):
-        paths = [path for path, module in graph.module.named_modules(remove_duplicate=False) if module is item]
+        paths = [
+            path for path, module in graph.module.named_modules(remove_duplicate=False) if module is item
+        ]
         if not paths:
             raise EditError(f"keep holds a {type(item).__name__} which is no part of the network")
     elif isinstance(item, str):
-        known = dict.fromkeys([path for path, _ in graph.module.named_modules()] + [v.name for v in graph.vertices])
+        known = dict.fromkeys(
+            [path for path, _ in graph.module.named_modules()] + [v.name for v in graph.vertices]
+        )
         paths = [path for path in known if path and fnmatch.fnmatchcase(path, item)]
         if not paths:
             near = difflib.get_close_matches(item, [path for path in known if path], n=3, cutoff=0.4)
@@ -51,4 +59,6 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
             raise EditError(f"keep names {item!r}, and no module of the network has that path{hint}")
     else:
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")
-    return [v for v in graph.vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)]
+    return [
+        v for v in graph.vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)
+    ]

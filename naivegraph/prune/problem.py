@@ -17,6 +17,10 @@ from naivegraph.widths.polynomial import Polynomial
 __all__ = ["Posed", "pose"]
 
 
+# A linear form `constant + sum of factor * column`: (constant, ((column, factor), ...)).
+Form = tuple[int, tuple[tuple[int, int], ...]]
+
+
 class Posed:
     """A budget problem over the widths that may change.
 
@@ -29,7 +33,9 @@ class Posed:
         self.widths = widths
         self.free = [width for width in widths.widths if width.atom not in held]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
-        self.rows = [row for i, r in enumerate(demands.rows) if (row := self._row(i, r.polynomial)) is not None]
+        self.rows = [
+            row for i, r in enumerate(demands.rows) if (row := self._row(i, r.polynomial)) is not None
+        ]
 
     def _row(self, index: int, polynomial: Polynomial) -> Row | None:
         left = polynomial.holding(lambda atom: atom not in self.column)
@@ -46,24 +52,20 @@ class Posed:
         return self._cost("params", [(1, axes) for axes in self.widths.parameters().values()])
 
     def _cost(self, name: str, products: Sequence[tuple[int, Sequence[Axis]]]) -> Cost:
-        merged: dict[tuple[object, ...], list[object]] = {}
+        merged: dict[tuple[Form, ...], int] = {}
         for coefficient, axes in products:
             for chosen in itertools.product(*[self._factors(axis) for axis in axes]):
-                number, forms = coefficient, []
-                for factor, part in chosen:
-                    number *= factor
-                    forms.extend(part)
-                forms.sort(key=repr)
-                entry = merged.setdefault(tuple(forms), [0, forms])
-                entry[0] += number  # type: ignore[operator]
+                number = coefficient * math.prod(factor for factor, _ in chosen)
+                forms = tuple(sorted(form for _, part in chosen for form in part))
+                merged[forms] = merged.get(forms, 0) + number
         terms = [
-            Term(float(number), tuple(Linear.of(c, dict(parts)) for c, parts in forms))  # type: ignore[arg-type, union-attr]
-            for number, forms in merged.values()
+            Term(float(number), tuple(Linear.of(constant, dict(parts)) for constant, parts in forms))
+            for forms, number in merged.items()
         ]
         return Cost(name, tuple(terms))
 
-    def _factors(self, axis: Axis) -> list[tuple[int, list[tuple[int, tuple[tuple[int, int], ...]]]]]:
-        """An axis' size as a sum of products: a number and linear forms `(constant, ((column, factor), ...))`."""
+    def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
+        """An axis' size as a sum of products: numbers and forms `(constant, ((column, factor), ...))`."""
         size = Polynomial.of_axis(axis).holding(lambda atom: atom not in self.column)
         if size.degree == 0:
             return [(size.terms.get((), 0), [])]
@@ -105,7 +107,9 @@ class Posed:
         values = [np.concatenate([[0.0], np.cumsum(np.sort(utility[width])[::-1])]) for width in self.free]
         return self._problem(values, costs, steps)
 
-    def _problem(self, values: list[Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]) -> BudgetProblem:
+    def _problem(
+        self, values: list[Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
+    ) -> BudgetProblem:
         return BudgetProblem.of(
             values,
             costs,

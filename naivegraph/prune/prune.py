@@ -50,7 +50,8 @@ def prune(
     """Remove the neurons that are worth least, in place, until the network fits the budgets.
 
     The model stays the same object of the same class with the same parameter objects; only their sizes, and
-    the attributes its code reads, change. Budgets are met from below. If anything fails the model is as before.
+    the attributes its code reads, change. Budgets are met from below. If anything fails the
+    model is as before.
 
     Args:
         model: Any module whose forward runs on the example.
@@ -63,7 +64,7 @@ def prune(
         round_to: Make the sizes of all layers that change multiples of this number.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
         utility: What neurons are worth; see `naivegraph.utility.utilities`.
-        loss: For utility="taylor": a function which runs the network it is given on a batch, returns the loss.
+        loss: For utility="taylor": a function which runs the network it is given and returns the loss.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
         progress: Called with a sentence before each step that may take long.
@@ -123,7 +124,8 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
         whole = isinstance(budget, numbers.Integral) and not isinstance(budget, bool)
         if not _real(budget) or budget <= 0 or (not whole and budget > 1):
             raise EditError(
-                f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, or a whole number of {name}"
+                f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, "
+                f"or a whole number of {name}"
             )
     if isinstance(round_to, bool) or not isinstance(round_to, numbers.Integral) or round_to < 1:
         raise EditError(f"round_to must be a whole number from 1 up, not {round_to!r}")
@@ -173,7 +175,9 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
-    return f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
+    return (
+        f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
+    )
 
 
 def _best(values: Floats, count: int) -> Indices:
@@ -181,7 +185,9 @@ def _best(values: Floats, count: int) -> Indices:
     return np.sort(np.argsort(-values, kind="stable")[:count]).astype(np.int64)
 
 
-def _edit(widths: Widths, demands: Demands, change: Change, asked: dict[str, Any], solution: BudgetSolution) -> Edit:
+def _edit(
+    widths: Widths, demands: Demands, change: Change, asked: dict[str, Any], solution: BudgetSolution
+) -> Edit:
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
@@ -192,13 +198,15 @@ def _edit(widths: Widths, demands: Demands, change: Change, asked: dict[str, Any
         asked=asked,
         certificate=solution.certificate,
         before=Costs(widths.macs(), widths.params()),
-        after=Costs(widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))),
+        after=Costs(
+            widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))
+        ),
         notes=notes[:5],
     )
 
 
 def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> None:
-    """Run the edited network's own forward; take the edit back if it does not give outputs of the same shapes."""
+    """Run the edited network's own forward; take the edit back unless its outputs have the same shapes."""
     if not edit:
         return
     positional = args if isinstance(args, (tuple, list)) else (args,)

@@ -36,7 +36,9 @@ def _batch_norm_scale(module: nn.Module) -> Score:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.weight is not None
     }
     if not scales:
-        raise EditError('utility="bn_scale" needs batch norms with a scale, and the network has none; try "l2"')
+        raise EditError(
+            'utility="bn_scale" needs batch norms with a scale, and the network has none; try "l2"'
+        )
     return scales.get
 
 
@@ -48,15 +50,28 @@ def taylor(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> Scor
     """
     parameters = dict(module.named_parameters())
     wanted = {name: p for name, p in parameters.items() if p.requires_grad}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     with torch.enable_grad():
-        value = loss(module)
+        try:
+            value = loss(module)
+        finally:
+            _restore(buffers)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise EditError("loss= must return one number as a tensor")
         grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
     scores = {
-        name: (p.detach() * g).float().abs() for (name, p), g in zip(wanted.items(), grads, strict=True) if g is not None
+        name: (p.detach() * g).float().abs()
+        for (name, p), g in zip(wanted.items(), grads, strict=True)
+        if g is not None
     }
     return scores.get
+
+
+def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Put running statistics back, which the run for the loss may have moved."""
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 CRITERIA: dict[str, Callable[[nn.Module], Score]] = {

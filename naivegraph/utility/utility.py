@@ -32,9 +32,9 @@ def utilities(
 
     Args:
         widths: The widths of a graph.
-        utility: "l1", "l2" (magnitude of the weights), "bn_scale" (magnitude of batch norms' scales), "taylor"
-            (first order estimate of the change of the loss), "random", or a function which takes the widths
-            and gives, by the name of each width, an array of its size.
+        utility: "l1", "l2" (magnitude of the weights), "bn_scale" (magnitude of batch norms' scales),
+            "taylor" (first order estimate of the change of the loss), "random", or a function which takes the
+            widths and gives, by the name of each width, an array of its size.
         loss: For "taylor": a function which runs the network it is given on a batch and returns the loss.
         seed: For "random".
 
@@ -45,13 +45,15 @@ def utilities(
         return _checked(widths, utility(widths))
     if utility == "random":
         generator = np.random.default_rng(seed)
-        return {width: generator.random(width.size) for width in widths.widths}
+        return {width: generator.random(width.size) / width.size for width in widths.widths}
     if utility == "taylor":
         if loss is None:
-            raise EditError('utility="taylor" needs loss=: a function which takes the network and returns its loss')
-        return collect(widths, taylor(widths.graph.module, loss))
+            raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
+        return collect(widths, taylor(widths.graph.module, loss), shares=False)
     if utility not in CRITERIA:
-        raise EditError(f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}")
+        raise EditError(
+            f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}"
+        )
     return collect(widths, CRITERIA[utility](widths.graph.module))
 
 
@@ -59,7 +61,9 @@ def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, 
     out = {}
     unknown = given.keys() - {width.name for width in widths.widths}
     if unknown:
-        raise EditError(f"the utility function gave values for {min(unknown)!r}, which is no width of the network")
+        raise EditError(
+            f"the utility function gave values for {min(unknown)!r}, which is no width of the network"
+        )
     for width in widths.widths:
         if width.name not in given:
             raise EditError(f"the utility function gave no values for the width {width.name!r}")
@@ -72,18 +76,22 @@ def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, 
     return out
 
 
-def collect(widths: Widths, score: Score) -> dict[Width, Floats]:
-    """Sum up a score of single weights for every neuron, over all parameters that live on it.
+def collect(widths: Widths, score: Score, *, shares: bool = True) -> dict[Width, Floats]:
+    """Sum up a score of single weights for every neuron, over the parameters that live on it.
 
-    Per parameter the sums are divided by their mean, so that large and small tensors count alike, and
-    averaged over the parameters of the width, as in Fang et al., "DepGraph: Towards any structural pruning"
-    (2023), section 3.3. A width's utilities add up to the square root of its size: halving any width then
-    costs the more the wider it is, but less than in proportion.
+    Args:
+        widths: The widths.
+        score: The score of every element of a parameter.
+        shares: Divide the sums along each axis of a parameter by their total, so that a layer counts the same
+            whatever the scale of its weights, and a width that many layers share counts for all of them (a
+            sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
+            they divide by the mean). Biases and scales of norms, of one dimension, then count only for
+            neurons that have no other weights.
 
     Raises:
         EditError: A score is not finite.
     """
-    sums: dict[Atom, list[Floats]] = {width.atom: [] for width in widths.widths}
+    sums = {rank: {width.atom: np.zeros(width.size) for width in widths.widths} for rank in (1, 2)}
     for name, axes in widths.parameters().items():
         values = None if all(axis.fixed for axis in axes) else score(name)
         if values is None:
@@ -93,18 +101,16 @@ def collect(widths: Widths, score: Score) -> dict[Width, Floats]:
                 continue
             others = [d for d in range(values.dim()) if d != dim]
             along = (values.sum(others) if others else values).double().cpu().numpy()
-            if not np.isfinite(along).all():
+            total = float(along.sum())
+            if not np.isfinite(total):
                 raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
+            if shares:
+                along = along / total if total > 0 else along
+            rank = sums[1 if shares and values.dim() == 1 else 2]
             for atom, part in _per_atom(axis, along).items():
-                if atom in sums:
-                    mean = part.mean()
-                    sums[atom].append(part / mean if mean > 0 else part)
-    return {w: _scaled(np.mean(sums[w.atom], axis=0) if sums[w.atom] else np.zeros(w.size)) for w in widths.widths}
-
-
-def _scaled(values: Floats) -> Floats:
-    total = float(values.sum())
-    return values * (np.sqrt(len(values)) / total) if total > 0 else values
+                if atom in rank:
+                    rank[atom] += part
+    return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
 
 
 def _per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
@@ -124,5 +130,3 @@ def _per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
             for atom, values in found.items():
                 out[atom] = out[atom] + values if atom in out else values
     return out
-
-

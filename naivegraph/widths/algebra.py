@@ -1,8 +1,8 @@
 """Making axes equal, cutting them and splitting them: the operations every operator's rule is made of.
 
-As in the unification of types, an atom that must equal something is bound to it, a sum against a sum cuts atoms
-at the common boundaries, and a product against a product factors them (a 32 against `8*4` becomes `8*4`). What
-cannot be expressed is fixed, and the reason is kept. The cost is per operator, never per neuron.
+As in the unification of types, an atom that must equal something is bound to it, a sum against a sum cuts
+atoms at the common boundaries, and a product against a product factors them (a 32 against `8*4` becomes
+`8*4`). What cannot be expressed is fixed, and the reason is kept. The cost is per operator, never per neuron.
 """
 
 from __future__ import annotations
@@ -10,7 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from naivegraph.widths.axis import Atom, Axis, Factor, Fixed, Term, join, length_of, product, single, term_length, total
+from naivegraph.widths.axis import (
+    Atom,
+    Axis,
+    Factor,
+    Fixed,
+    Term,
+    join,
+    length_of,
+    product,
+    single,
+    term_length,
+    total,
+)
 
 __all__ = ["Algebra"]
 
@@ -34,17 +46,14 @@ class Algebra:
         """A fresh axis of `length` neurons."""
         return single(Atom(length, self.where)) if length else total([])
 
-    # -- resolving ---------------------------------------------------------------------------------------------
+    # Resolving
 
     def resolve(self, axis: Axis) -> Axis:
         """The axis with every bound atom replaced by what it is bound to."""
         version, resolved = axis._resolved  # type: ignore[attr-defined]
         if version == self.version:
             return resolved  # type: ignore[no-any-return]
-        if version >= 0 and resolved is not axis:
-            out = self._resolve(resolved)
-        else:
-            out = self._resolve(axis)
+        out = self._resolve(resolved if version >= 0 else axis)
         object.__setattr__(axis, "_resolved", (self.version, out))
         object.__setattr__(out, "_resolved", (self.version, out))
         return out
@@ -65,7 +74,7 @@ class Algebra:
         return factor
 
     def bind(self, atom: Atom, axis: Axis) -> None:
-        """Say that `atom` is `axis` (resolved); fixes both if the atom would have to equal itself and more."""
+        """Say that `atom` is `axis` (resolved); fixes both if the atom would contain itself."""
         if axis.terms == ((atom,),):
             return
         if any(inner is atom for inner in axis.atoms()):
@@ -84,7 +93,7 @@ class Algebra:
                 atom.where = self.where
                 self.version += 1
 
-    # -- equality ----------------------------------------------------------------------------------------------
+    # Equality
 
     def unify(self, a: Axis, b: Axis) -> None:
         """Make two axes equal, neuron by neuron.
@@ -180,7 +189,11 @@ class Algebra:
         for one, other in ((p, q), (q, p)):
             if len(one) == 1 and isinstance(one[0], int):
                 fixed = one[0]
-                reason = fixed.reason if isinstance(fixed, Fixed) else f"equals a fixed number of neurons at {self.where}"
+                reason = (
+                    fixed.reason
+                    if isinstance(fixed, Fixed)
+                    else f"equals a fixed number of neurons at {self.where}"
+                )
                 self.pin(total([other]), reason)
                 return
         for one, other in ((p, q), (q, p)):
@@ -200,7 +213,7 @@ class Algebra:
         self.bind(factor, Axis(((first, second),), factor.length))
         return first, second
 
-    # -- cutting -----------------------------------------------------------------------------------------------
+    # Cutting
 
     def cut(self, axis: Axis, at: int) -> tuple[Axis, Axis]:
         """The first `at` neurons of an axis, and the rest."""
@@ -252,7 +265,7 @@ class Algebra:
         self.bind(factor, total([(piece,) for piece in pieces]))
         return pieces
 
-    # -- splitting ---------------------------------------------------------------------------------------------
+    # Splitting
 
     def split(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
         """Write an axis as rows of `inner` neurons: the outer axis and the inner one, shared by all rows."""
@@ -337,7 +350,7 @@ class Algebra:
     def _product(self, factors: Sequence[Factor], *axes: Axis) -> Axis:
         return self.resolve(total(product([*factors, *axes])))
 
-    # -- what operators do -------------------------------------------------------------------------------------
+    # What operators do
 
     def concatenate(self, axes: Sequence[Axis]) -> Axis:
         """One axis after the other."""

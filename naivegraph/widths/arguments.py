@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 
 from naivegraph.graph import Vertex
@@ -87,7 +87,9 @@ def _expressions(value: Any) -> Iterator[Expression]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (Shape, Attribute, Compound)) or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, (Shape, Attribute, Compound)) or (
+        isinstance(value, int) and not isinstance(value, bool)
+    )
 
 
 def _flat(values: Any) -> list[Any]:
@@ -125,7 +127,9 @@ def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     sizes = _flat(vertex.args[1:])
-    numbers = [v for item in sizes for v in (item if isinstance(item, (list, tuple)) else [item]) if _number(v)]
+    numbers = [
+        v for item in sizes for v in (item if isinstance(item, (list, tuple)) else [item]) if _number(v)
+    ]
     out = _first(vertex)
     if out is not None:
         yield from _target_shape(widths, vertex, numbers[: len(out.shape)])
@@ -181,7 +185,11 @@ def _getitem(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
             continue
         if key is None:
             continue
-        if isinstance(key, slice) and isinstance(source, Stub) and (key.start is not None or key.stop is not None):
+        if (
+            isinstance(key, slice)
+            and isinstance(source, Stub)
+            and (key.start is not None or key.stop is not None)
+        ):
             yield from _sliced(widths, vertex, widths.of(source)[dim], key, source.shape[dim])
         else:
             for value in _expressions([key]):
@@ -274,11 +282,14 @@ def _counted(position: int, name: str) -> Reader:
 
 _Tensor = torch.Tensor
 _READERS: dict[Any, Reader] = {
-    **dict.fromkeys([_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape),
+    **dict.fromkeys(
+        [_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape
+    ),
     **dict.fromkeys([torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn], _factory),
     **dict.fromkeys([_Tensor.new_zeros, _Tensor.new_ones, _Tensor.new_empty, _Tensor.new_full], _new_factory),
     **dict.fromkeys([_Tensor.unflatten, torch.unflatten], _unflatten),
-    **dict.fromkeys([_Tensor.split, torch.split, _Tensor.split_with_sizes, torch.split_with_sizes], _split),
+    **dict.fromkeys([_Tensor.split, torch.split], _split),
+    **dict.fromkeys([_Tensor.split_with_sizes, torch.split_with_sizes], _split),
     **dict.fromkeys([_Tensor.chunk, torch.chunk], _chunk),
     **dict.fromkeys([_Tensor.narrow, torch.narrow], _narrow),
     **dict.fromkeys([F.layer_norm, F.rms_norm], _norm),
@@ -370,7 +381,7 @@ def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSi
             yield ("unflattened_size", (index,)), axis
 
 
-# torch's layers that keep sizes as attributes, and which axes those are. Any other layer with parameters keeps its size.
+# torch's layers that keep sizes as attributes, and which axes those are. Other layers keep their size.
 _LAYERS: list[tuple[type[nn.Module], Callable[[Widths, Vertex, Any], LayerSizes]]] = [
     (nn.modules.conv._ConvNd, _convolution),
     (nn.Linear, _linear),
@@ -389,4 +400,3 @@ def where_of(vertex: Vertex) -> str:
     if vertex.where is None:
         return vertex.name
     return f"{vertex.name} ({vertex.where[0]}:{vertex.where[1]})"
-

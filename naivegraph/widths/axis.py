@@ -95,7 +95,8 @@ class Axis:
         """Its size when each atom has `count(atom)` neurons."""
         return sum(
             math.prod(
-                count(f) if isinstance(f, Atom) else f.size(count) if isinstance(f, Axis) else int(f) for f in term
+                count(f) if isinstance(f, Atom) else f.size(count) if isinstance(f, Axis) else int(f)
+                for f in term
             )
             for term in self.terms
         )

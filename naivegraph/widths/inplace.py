@@ -1,4 +1,4 @@
-"""What a network's own code demands of its sizes, when the network is to run its own `forward` after an edit."""
+"""What a network's own code demands of its sizes, so that its own `forward` runs after an edit."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class _Reader:
         del self.attributes[attribute]
         if polynomial is None or any(m.count(symbol) > 1 for m in polynomial.terms):
             return None
-        factor = Polynomial({tuple(a for a in m if a is not symbol): c for m, c in polynomial.terms.items() if symbol in m})
+        factor = Polynomial(
+            {tuple(a for a in m if a is not symbol): c for m, c in polynomial.terms.items() if symbol in m}
+        )
         rest = Polynomial({m: c for m, c in polynomial.terms.items() if symbol not in m})
         solved = (Polynomial.of_axis(size.axis) - rest).divided(factor)
         return None if solved is None else (attribute, solved)
@@ -150,17 +152,19 @@ def _attributes(value: Expression) -> set[Attribute]:
 def demands_of(widths: Widths) -> Demands:
     """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
 
-    Sizes which come from the same attribute are equal, the parts of a chunk are equal, what is read off another
-    tensor follows that tensor, and a number which is used in any other way keeps its value (DESIGN: a size is
-    equal in count, not in place).
+    Sizes which come from the same attribute are equal (in count, not in place), the parts of a chunk are
+    equal, what is read off another tensor follows that tensor, and a number which is used in any other way
+    keeps its value.
     """
     found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
     reader = _Reader(widths)
     reader.learn([d for d in found if isinstance(d, Size)])
     demands = Demands(reader.attributes, [], {}, widths)
-    for where, axis in widths.relation.defaults:
+    for vertex, axis in widths.relation.defaults:
         for atom in widths.relation.algebra.resolve(axis).atoms():
-            demands.holds.setdefault(atom, f"the attention at {where} works out its scale from the head size")
+            demands.holds.setdefault(
+                atom, f"the attention at {vertex} works out its scale from the head size"
+            )
     for demand in found:
         _require(demands, reader, demand)
     for value, where, how in widths.graph.held:

@@ -1,4 +1,4 @@
-"""The axes of every tensor of one run, what ties them, and what they cost; filled in by the operators' rules."""
+"""The axes of every tensor of one run, what ties them and what they cost; filled in by the rules."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ class Relation:
             return
         if tuple(axis.length for axis in axes) != tensor.shape:
             lengths = tuple(axis.length for axis in axes)
-            raise ValueError(f"{self.where}: the rule gave axes {lengths} for a tensor of shape {tensor.shape}")
+            raise ValueError(
+                f"{self.where}: the rule gave axes {lengths} for a tensor of shape {tensor.shape}"
+            )
         known = self.axes.get(tensor.id)
         if known is None:
             self.axes[tensor.id] = list(axes)
@@ -119,8 +121,8 @@ class Relation:
     def broadcast(self, operands: Sequence[Sequence[Axis]]) -> list[Axis]:
         """The axes of an element-wise result: aligned from the right, dimensions of size 1 repeated.
 
-        Equal sizes are unified. A dimension of one neuron that is repeated to meet a wider one is fixed: removing
-        it would leave nothing to repeat.
+        Equal sizes are unified. A dimension of one neuron that is repeated to meet a wider one is fixed:
+        removing it would leave nothing to repeat.
         """
         rank = max((len(axes) for axes in operands), default=0)
         out: list[Axis] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from naivegraph.graph import Graph
 from naivegraph.graph.values import Stub
@@ -57,7 +57,9 @@ class Widths:
         self.graph = graph
         self.relation = relation
         resolve = relation.algebra.resolve
-        self.axes = {name: [resolve(axis) for axis in relation.of(stub)] for name, stub in graph.state.items()}
+        self.axes = {
+            name: [resolve(axis) for axis in relation.of(stub)] for name, stub in graph.state.items()
+        }
         self.contractions = [
             Contraction(c.where, c.coefficient, tuple(resolve(axis) for axis in c.axes))
             for c in relation.contractions
@@ -65,7 +67,7 @@ class Widths:
         self.widths = self._find()
         self.by_atom = {width.atom: width for width in self.widths}
 
-    def __iter__(self) -> Iterable[Width]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Width]:
         return iter(self.widths)
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ _ = (index, linear, reduce)  # imported for the rules they register
 
 
 def rule_for(func: torch._ops.OpOverload) -> Rule:
-    """The rule of an operator: its own, the element-wise one where torch tags it so, else "fix what it touches"."""
+    """The rule of an operator: its own, the element-wise one where torch tags it so, else to fix all."""
     own = RULES.get(func.overloadpacket)
     if own is not None:
         return own

@@ -10,7 +10,7 @@ from naivegraph.widths.relation import Relation
 from naivegraph.widths.rules.registry import rule
 
 
-@rule("index", "_unsafe_index")
+@rule("index _unsafe_index")
 def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Advanced indexing: indexed dimensions are fixed, the others pass through."""
     source, indices, out = a["self"], a["indices"], op.outputs[0]
@@ -35,7 +35,7 @@ def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, [*rest[:place], *looked, *rest[place:]], vanishing=r.vanishes(source))
 
 
-@rule("index_select", "gather", "take_along_dim")
+@rule("index_select gather take_along_dim")
 def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Indices along one dimension: that one is fixed."""
     source, out, dim = a["self"], op.outputs[0], a["dim"]
@@ -58,8 +58,10 @@ def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes, vanishing=r.vanishes(source))
 
 
-@rule("zeros", "ones", "full", "empty", "empty_strided", "new_zeros", "new_ones", "new_full", "new_empty", "rand", "randn",
-      "new_empty_strided", "scalar_tensor")  # fmt: skip
+@rule(
+    "zeros ones full empty empty_strided new_zeros new_ones new_full new_empty rand randn "
+    "new_empty_strided scalar_tensor"
+)
 def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A tensor made from a size: no index of it differs from another."""
     for out in op.outputs:
@@ -68,7 +70,7 @@ def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, r.fresh(out.shape), vanishing=name in ("zeros", "new_zeros"))
 
 
-@rule("arange", "linspace", "eye", "logspace", "randperm", "tril_indices", "triu_indices")
+@rule("arange linspace eye logspace randperm tril_indices triu_indices")
 def sequence(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A tensor whose every index differs: positions, an identity."""
     for out in op.outputs:

@@ -26,14 +26,14 @@ def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: 
     r.set(op.outputs[0], [*batch, m, n], vanishing=vanishing)
 
 
-@rule("mm", "bmm")
+@rule("mm bmm")
 def matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """[*, m, k] times [*, k, n]."""
     x, y = a["self"], a["mat2"]
     product(r, op, x, y, r.of(x), r.of(y))
 
 
-@rule("addmm", "baddbmm")
+@rule("addmm baddbmm")
 def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix product plus a tensor broadcast against it."""
     x, y = (a["mat1"], a["mat2"]) if "mat1" in a else (a["batch1"], a["batch2"])
@@ -44,12 +44,10 @@ def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]), vanishing=vanishing)
 
 
-@rule("mv", "dot", "addmv")
+@rule("mv dot addmv")
 def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix or a vector times a vector."""
-    x, y = a["self"], a.get("vec", a.get("tensor"))
-    if "mat" in a:
-        x = a["mat"]
+    x, y = a["mat"] if "mat" in a else a["self"], a["vec"] if "vec" in a else a["tensor"]
     *rows, k = r.of(x)
     r.algebra.unify(k, r.of(y)[0])
     r.contract([*rows, k])
@@ -58,7 +56,7 @@ def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], r.broadcast([rows, r.of(a["self"])]) if "mat" in a else rows)
 
 
-@rule("convolution", "_convolution", "convolution_overrideable", "mkldnn_convolution")
+@rule("convolution _convolution convolution_overrideable mkldnn_convolution")
 def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Grouped convolutions: input channels `g*c`, output channels `g*o`, of any number of dimensions."""
     source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
@@ -68,7 +66,9 @@ def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     w = r.of(weight)
     for axis in w[2:]:
         r.pin(axis, "kernel size")
-    batch, channels, *space = r.of(source) if len(source.shape) == len(weight.shape) else [single(1), *r.of(source)]
+    batch, channels, *space = (
+        r.of(source) if len(source.shape) == len(weight.shape) else [single(1), *r.of(source)]
+    )
     for axis in space:
         r.pin(axis, "the dimension a kernel slides over")
     many, inner = w[0], w[1]
@@ -97,10 +97,12 @@ def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [*r.of(a["indices"]), columns], vanishing=r.vanishes(a["weight"]))
 
 
-@rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
-      "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
-      "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps",
-      "_scaled_dot_product_fused_attention_overrideable")  # fmt: skip
+@rule(
+    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+    "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
+    "_scaled_dot_product_attention_math _scaled_dot_product_attention_math_for_mps "
+    "_scaled_dot_product_fused_attention_overrideable"
+)
 def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """softmax(q k^T) v per head: q [b, h, n, d], k [b, g, m, d], v [b, g, m, e] with h a multiple of g."""
     query, key, value, out = a["query"], a["key"], a["value"], op.outputs[0]

@@ -9,43 +9,34 @@ import torch
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis
 from naivegraph.widths.relation import Relation, tensors_in
-from naivegraph.widths.rules.registry import operator, rule
+from naivegraph.widths.rules.registry import operators, rule
 
 __all__ = ["pointwise"]
 
 # Functions of one value with f(0) = 0 whatever the other arguments.
-_KEEPS_ZERO = {
-    packet
-    for name in (
-        "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish leaky_relu lift_fresh "
-        "log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn sign silu sin sinh softshrink sqrt "
-        "square tan tanh trunc _to_copy to contiguous positive celu div fmod"
-    ).split()
-    for packet in (operator(name), operator(name + "_"))
-    if packet is not None
-}
+_KEEPS_ZERO = operators(
+    "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish "
+    "leaky_relu lift_fresh log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn "
+    "sign silu sin sinh softshrink sqrt square tan tanh trunc _to_copy to contiguous positive celu "
+    "div fmod"
+)
 # Functions that are zero where every operand is zero.
-_JOINTLY = {
-    packet
-    for name in "add sub rsub maximum minimum addcmul hypot copy lerp where".split()
-    for packet in (operator(name), operator(name + "_"))
-    if packet is not None
-}
-_PRODUCTS = {packet for name in ("mul", "mul_") if (packet := operator(name))}
-_MASKED = {packet for name in ("masked_fill", "masked_fill_") if (packet := operator(name))}
-_ZEROS = {packet for name in ("zeros_like", "zero_") if (packet := operator(name))}
-_HARDTANH = {packet for name in ("hardtanh", "hardtanh_", "clamp", "clamp_") if (packet := operator(name))}
-_POWERS = {packet for name in ("pow", "pow_") if (packet := operator(name))}
+_JOINTLY = operators("add sub rsub maximum minimum addcmul hypot copy lerp where")
+_PRODUCTS = operators("mul")
+_MASKED = operators("masked_fill")
+_ZEROS = operators("zeros_like zero")
+_HARDTANH = operators("hardtanh clamp")
+_POWERS = operators("pow")
 
 
 @rule(
-    "alias", "clone", "_to_copy", "to", "contiguous", "lift_fresh", "lift", "detach", "detach_", "dropout", "dropout_",
-    "native_dropout", "hardswish", "hardswish_", "hardsigmoid_", "copy", "copy_", "masked_fill", "masked_fill_",
-    "type_as", "__and__", "__or__", "__xor__", "bitwise_not", "bernoulli", "bernoulli_", "celu_", "prelu",
-    "_prelu_kernel", "rrelu_with_noise", "nan_to_num", "feature_dropout", "alpha_dropout", "resolve_conj",
-    "resolve_neg", "positive", "_conj", "fill_", "zero_", "fill", "uniform_", "normal_", "exponential_", "full_like",
-    "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "log_sigmoid_forward",
-)  # fmt: skip
+    "alias clone _to_copy to contiguous lift_fresh lift detach detach_ dropout dropout_ "
+    "native_dropout hardswish hardswish_ hardsigmoid_ copy copy_ masked_fill masked_fill_ type_as "
+    "__and__ __or__ __xor__ bitwise_not bernoulli bernoulli_ celu_ prelu _prelu_kernel "
+    "rrelu_with_noise nan_to_num feature_dropout alpha_dropout resolve_conj resolve_neg positive "
+    "_conj fill_ zero_ fill uniform_ normal_ exponential_ full_like zeros_like ones_like empty_like "
+    "rand_like randn_like log_sigmoid_forward"
+)
 def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element-wise operators, in place or not, and those that make a tensor of the same shape."""
     operands = tensors_in(list(op.args)) + tensors_in(op.kwargs)
@@ -75,7 +66,9 @@ def _vanishing(r: Relation, op: Operation, a: dict[str, Any], operands: list[Stu
     if packet in _PRODUCTS:
         return any(zero)
     if packet in _JOINTLY:
-        return not _number(op.args) and all(z for z, s in zip(zero, operands, strict=True) if s.dtype != torch.bool)
+        return not _number(op.args) and all(
+            z for z, s in zip(zero, operands, strict=True) if s.dtype != torch.bool
+        )
     if packet in _HARDTANH:
         low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
         return zero[0] and len(operands) == 1 and (low is None or low <= 0) and (high is None or high >= 0)

@@ -11,9 +11,11 @@ from naivegraph.widths.relation import Relation, tensors_in
 from naivegraph.widths.rules.registry import rule
 
 
-@rule("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm",
-      "_batch_norm_with_update", "_batch_norm_no_update", "miopen_batch_norm", "batch_norm_elemt",
-      "_native_batch_norm_legit_functional", "batch_norm")  # fmt: skip
+@rule(
+    "native_batch_norm _native_batch_norm_legit_no_training _native_batch_norm_legit cudnn_batch_norm "
+    "_batch_norm_with_update _batch_norm_no_update miopen_batch_norm batch_norm_elemt "
+    "_native_batch_norm_legit_functional batch_norm"
+)
 def batch_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Every channel by its own statistics, over batch and space."""
     source = a["input"]
@@ -33,7 +35,7 @@ def batch_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, [channels] if out.shape == (channels.length,) else r.fixed(out.shape, "a by-product"))
 
 
-@rule("native_layer_norm", "layer_norm", "_fused_rms_norm", "rms_norm")
+@rule("native_layer_norm layer_norm _fused_rms_norm rms_norm")
 def layer_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Normalised over the last dimensions."""
     source = a["input"]
@@ -53,7 +55,7 @@ def layer_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, [*axes[: len(axes) - len(last)], *[single(1)] * len(last)][: len(out.shape)])
 
 
-@rule("native_group_norm", "group_norm")
+@rule("native_group_norm group_norm")
 def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Channels in groups `g*c`, normalised over c and space."""
     source = a["input"]
@@ -74,8 +76,10 @@ def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, r.fixed(out.shape, "a by-product"))
 
 
-@rule("mean", "sum", "amax", "amin", "max", "min", "var", "var_mean", "std", "std_mean", "linalg_vector_norm", "norm",
-      "logsumexp", "prod", "any", "all", "argmax", "argmin", "nansum", "aminmax", "median", "count_nonzero")  # fmt: skip
+@rule(
+    "mean sum amax amin max min var var_mean std std_mean linalg_vector_norm norm logsumexp prod any "
+    "all argmax argmin nansum aminmax median count_nonzero"
+)
 def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Dimensions summed up in one number each."""
     source = a["self"]
@@ -86,7 +90,11 @@ def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(op.outputs[0], r.broadcast([axes, *[r.of(stub) for stub in others]]))
         return
     dims = a.get("dim")
-    chosen = {d % len(axes) for d in ([dims] if isinstance(dims, int) else dims or range(len(axes)))} if axes else set()
+    chosen = (
+        {d % len(axes) for d in ([dims] if isinstance(dims, int) else dims or range(len(axes)))}
+        if axes
+        else set()
+    )
     harmless = name == "sum" and r.vanishes(source)
     for d in chosen:
         if not r.settled(axes[d]) and not harmless:
@@ -96,11 +104,17 @@ def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     keep = bool(a.get("keepdim", False))
     for out in op.outputs:
         if out is not None:
-            kept = [single(1) if d in chosen else axis for d, axis in enumerate(axes) if keep or d not in chosen]
-            r.set(out, kept[len(kept) - len(out.shape) :], vanishing=r.vanishes(source) and name in ("mean", "sum"))
+            kept = [
+                single(1) if d in chosen else axis for d, axis in enumerate(axes) if keep or d not in chosen
+            ]
+            r.set(
+                out,
+                kept[len(kept) - len(out.shape) :],
+                vanishing=r.vanishes(source) and name in ("mean", "sum"),
+            )
 
 
-@rule("_softmax", "softmax", "_log_softmax", "log_softmax", "_safe_softmax", "glu")
+@rule("_softmax softmax _log_softmax log_softmax _safe_softmax glu")
 def softmax(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Softmax couples its dimension; a gated unit multiplies one half of it by the other."""
     source, out = a["self"], op.outputs[0]
@@ -116,17 +130,15 @@ def softmax(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-_POOLS = (
-    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices "
-    "adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d "
-    "adaptive_avg_pool2d adaptive_max_pool1d mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
-    "upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
-    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d im2col"
+@rule(
+    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
+    "max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d "
+    "_adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d "
+    "mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+    "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
+    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "_upsample_nearest_exact3d"
 )
-_SPACE = {"1d": 1, "2d": 2, "3d": 3}
-
-
-@rule(*[name for name in _POOLS.split() if name != "im2col"])
 def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Pooling and interpolation: space changes its size, channels pass through."""
     source = a.get("self", a.get("input"))
@@ -140,6 +152,9 @@ def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         space = max(space, len(axes) - 2)
         for axis in axes[len(axes) - space :]:
             r.pin(axis, "the dimension a window slides over")
-        kept: list[Axis] = [*axes[: len(axes) - space], *r.fixed(out.shape[len(axes) - space :], "the image's size")]
+        kept: list[Axis] = [
+            *axes[: len(axes) - space],
+            *r.fixed(out.shape[len(axes) - space :], "the image's size"),
+        ]
         if math.prod(axis.length for axis in kept) == math.prod(out.shape):
             r.set(out, kept, vanishing=r.vanishes(source))

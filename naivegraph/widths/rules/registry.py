@@ -8,7 +8,7 @@ import torch
 
 from naivegraph.widths.relation import Rule
 
-__all__ = ["RULES", "operator", "rule"]
+__all__ = ["RULES", "operator", "operators", "rule"]
 
 RULES: dict[torch._ops.OpOverloadPacket, Rule] = {}
 
@@ -18,11 +18,17 @@ def operator(name: str) -> torch._ops.OpOverloadPacket | None:
     return getattr(torch.ops.aten, name, None)
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of the ATen operators with these names."""
+def operators(names: str) -> frozenset[torch._ops.OpOverloadPacket]:
+    """The ATen operators with these names, separated by spaces, and their in-place forms."""
+    found = (operator(name + end) for name in names.split() for end in ("", "_"))
+    return frozenset(packet for packet in found if packet is not None)
+
+
+def rule(names: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of the ATen operators with these names, separated by spaces."""
 
     def register(function: Rule) -> Rule:
-        for name in names:
+        for name in names.split():
             packet = operator(name)
             if packet is not None:
                 RULES[packet] = function

@@ -15,7 +15,7 @@ def moved(r: Relation, op: Operation, source: Stub, axes: list[Axis]) -> None:
     r.set(op.outputs[0], axes, vanishing=r.vanishes(source))
 
 
-@rule("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
+@rule("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze")
 def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Any view in another shape, element order kept."""
     source, out = a["self"], op.outputs[0]
@@ -49,7 +49,7 @@ def permute(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     moved(r, op, a["self"], [axes[d] for d in a["dims"]])
 
 
-@rule("transpose", "t", "swapaxes", "numpy_T", "transpose_", "t_")
+@rule("transpose t swapaxes numpy_T transpose_ t_")
 def transpose(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Two dimensions exchanged."""
     axes = list(r.of(a["self"]))
@@ -62,7 +62,7 @@ def transpose(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     moved(r, op, a["self"], axes)
 
 
-@rule("expand", "broadcast_to", "expand_copy")
+@rule("expand broadcast_to expand_copy")
 def expand(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Dimensions of size 1 repeated: the repeats are neurons of their own that nothing else ties."""
     source, out = a["self"], op.outputs[0]
@@ -81,10 +81,10 @@ def expand(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, result, vanishing=False)
 
 
-@rule("repeat", "tile")
+@rule("repeat tile")
 def repeat(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Whole dimensions repeated one after the other."""
-    source, repeats = a["self"], a.get("repeats", a.get("dims"))
+    source, repeats = a["self"], a["repeats"] if "repeats" in a else a["dims"]
     axes = [single(1)] * (len(repeats) - len(source.shape)) + list(r.of(source))
     moved(r, op, source, [r.algebra.join([single(n), axis]) for n, axis in zip(repeats, axes, strict=True)])
 
@@ -103,7 +103,7 @@ def repeat_interleave(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     moved(r, op, source, axes)
 
 
-@rule("cat", "concat", "concatenate")
+@rule("cat concat concatenate")
 def concatenate(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Tensors one after the other along a dimension."""
     parts = [stub for stub in tensors_in(a["tensors"]) if stub.shape != (0,)]
@@ -126,7 +126,7 @@ def stack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], axes, vanishing=all(r.vanishes(stub) for stub in parts))
 
 
-@rule("split", "split_with_sizes", "chunk", "split_copy", "split_with_sizes_copy", "tensor_split")
+@rule("split split_with_sizes chunk split_copy split_with_sizes_copy tensor_split")
 def split(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Consecutive parts along a dimension."""
     source = a["self"]
@@ -135,7 +135,9 @@ def split(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for out in op.outputs:
         if out is not None:
             part, rest = r.algebra.cut(rest, out.shape[dim])
-            r.set(out, [part if d == dim else axis for d, axis in enumerate(axes)], vanishing=r.vanishes(source))
+            r.set(
+                out, [part if d == dim else axis for d, axis in enumerate(axes)], vanishing=r.vanishes(source)
+            )
 
 
 @rule("slice")
@@ -148,8 +150,8 @@ def slice_(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     n = source.shape[dim]
     start, stop, _ = slice(a["start"], a["end"]).indices(n)
     if step == 1:
-        before, rest = r.algebra.cut(axes[dim], start)
-        axes[dim], after = r.algebra.cut(rest, max(stop - start, 0))
+        _, rest = r.algebra.cut(axes[dim], start)
+        axes[dim], _ = r.algebra.cut(rest, max(stop - start, 0))
     elif n % step == 0 and start < step and stop == n:
         axes[dim], inside = r.algebra.split(axes[dim], step)
         r.pin(inside, f"every {step}th index is taken")
@@ -159,7 +161,7 @@ def slice_(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     moved(r, op, source, axes)
 
 
-@rule("select", "unbind")
+@rule("select unbind")
 def select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """One index of a dimension, or each of them: that dimension is then the code's."""
     source = a["self"]
@@ -170,7 +172,7 @@ def select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, axes, vanishing=r.vanishes(source))
 
 
-@rule("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "pad")
+@rule("constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pad")
 def pad(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Indices added before and after; where they are constants they are neurons of their own."""
     source, out = a["self"], op.outputs[0]
@@ -192,17 +194,21 @@ def pad(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes, vanishing=r.vanishes(source) and constant and a.get("value") in (0, None))
 
 
-@rule("roll", "flip", "rot90", "cumsum", "cumprod", "cummax", "sort", "argsort", "topk", "channel_shuffle", "tril", "triu",
-      "unfold", "diagonal", "diag_embed", "logcumsumexp", "cummin", "kthvalue", "msort")  # fmt: skip
+@rule(
+    "roll flip rot90 cumsum cumprod cummax sort argsort topk channel_shuffle tril triu unfold "
+    "diagonal diag_embed logcumsumexp cummin kthvalue msort"
+)
 def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Operators in which the place along some dimensions matters: those are fixed, the others pass through."""
+    """Operators in which the place along some dimensions matters: those are fixed."""
     source = a["self"]
     rank = len(source.shape)
     name = op.func.overloadpacket.__name__
     dims = a.get("dims", a.get("dim", a.get("dimension")))
     if name in ("tril", "triu"):
         dims = [-1, -2]
-    elif name in ("diagonal", "diag_embed", "channel_shuffle", "rot90", "unfold") or dims is None or dims == []:
+    elif (
+        name in ("diagonal", "diag_embed", "channel_shuffle", "rot90", "unfold") or dims is None or dims == []
+    ):
         dims = list(range(rank))
     fixed = {d % rank for d in ([dims] if isinstance(dims, int) else dims)} if rank else set()
     axes = list(r.of(source))
@@ -211,13 +217,15 @@ def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for out in op.outputs:
         if out is not None:
             kept = [
-                axes[d] if len(out.shape) == rank and d not in fixed else r.fixed([n], f"{name} at {r.where}")[0]
+                axes[d]
+                if len(out.shape) == rank and d not in fixed
+                else r.fixed([n], f"{name} at {r.where}")[0]
                 for d, n in enumerate(out.shape)
             ]
             r.set(out, kept, vanishing=False)
 
 
-@rule("as_strided", "as_strided_", "as_strided_copy")
+@rule("as_strided as_strided_ as_strided_copy")
 def as_strided(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """The identity where the size stays; anything else is not followed."""
     source, out = a["self"], op.outputs[0]
@@ -228,15 +236,16 @@ def as_strided(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     unknown(r, op, a)
 
 
-@rule("pixel_shuffle", "pixel_unshuffle")
+@rule("pixel_shuffle pixel_unshuffle")
 def pixel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Channels to space: `c*r*r` channels become `c`, or the other way round."""
     source, out = a["self"], op.outputs[0]
     if out is None:
         return
     axes = list(r.of(source))
-    factor = a.get("upscale_factor", a.get("downscale_factor"))
-    if "upscale_factor" in a:
+    upscale = "upscale_factor" in a
+    factor = a["upscale_factor"] if upscale else a["downscale_factor"]
+    if upscale:
         axes[-3], inside = r.algebra.split(axes[-3], factor**2)
         r.pin(inside, "channels moved to space")
     else:
