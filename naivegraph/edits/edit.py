@@ -69,8 +69,8 @@ class Edit:
         self.after = after
         self.notes = notes
         self._module = weakref.ref(module)
-        self._undo: Callable[[], None] | None = apply(change, module) if change.widths else None
         self._text = change.to_json()
+        self._undo: Callable[[], None] | None = apply(change, module) if change.widths else None
 
     def __bool__(self) -> bool:
         return bool(self.change.widths)

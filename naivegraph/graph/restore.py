@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import nn
 
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
-_TABLES = ("_parameters", "_buffers", "_modules")
+_CONTAINERS = (dict, list, set)
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def same_seed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored(module: nn.Module) -> Iterator[None]:
-    """Give every module of the network back the attributes it had, whatever the block assigns."""
+    """Give every module back its attributes, and what was in them, whatever the block assigns or caches."""
     before = _attributes(module)
     try:
         yield
@@ -88,20 +89,31 @@ def restored_on_error(module: nn.Module) -> Iterator[None]:
         raise
 
 
-_Before = list[tuple[dict[str, Any], dict[str, Any]]]
+_Container = dict[Any, Any] | list[Any] | set[Any]
+_Before = list[tuple[_Container, _Container]]
 
 
 def _attributes(module: nn.Module) -> _Before:
+    """The attributes of every module, and what is in the containers among them (caches)."""
     before: _Before = []
     for each in module.modules():
-        before.append((vars(each), dict(vars(each))))
-        tables = (vars(each).get(table) for table in _TABLES)
-        before.extend((table, dict(table)) for table in tables if isinstance(table, dict))
+        attributes = vars(each)
+        before.append((attributes, dict(attributes)))
+        before.extend(
+            (value, copy.copy(value)) for value in attributes.values() if isinstance(value, _CONTAINERS)
+        )
     return before
 
 
 def _put_back(attributes: _Before) -> None:
     for now, before in attributes:
-        if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
+        if isinstance(now, dict) and isinstance(before, dict):
+            if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
+                now.clear()
+                now.update(before)
+        elif isinstance(now, list) and isinstance(before, list):
+            if len(now) != len(before) or any(one is not two for one, two in zip(now, before, strict=True)):
+                now[:] = before
+        elif isinstance(now, set) and now != before:
             now.clear()
             now.update(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from naivegraph.edits import Change, Costs, Edit, plan
 from naivegraph.edits.selection import Indices
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
-from naivegraph.graph.restore import preserved
+from naivegraph.graph.once import copy_tensors
+from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import pairs
 from naivegraph.graph.values import Stub
 from naivegraph.prune.keep import Keep, kept_atoms
@@ -87,7 +89,10 @@ def prune(
     _check_arguments(macs, params, ratio, round_to)
     say = progress or (lambda sentence: None)
     say("running the network once to capture it")
-    graph = capture(model, args, dict(kwargs or {}), verify="recorded")
+    with (
+        restored(model) if isinstance(model, nn.Module) else nullcontext()
+    ):  # caches would keep the old sizes
+        graph = capture(model, args, dict(kwargs or {}), verify="recorded")
     say("relating its axes")
     widths = relate(graph)
     demands = demands_of(widths)
@@ -209,10 +214,10 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
     """Run the edited network's own forward; take the edit back unless its outputs have the same shapes."""
     if not edit:
         return
-    positional = args if isinstance(args, (tuple, list)) else (args,)
+    positional, keywords = copy_tensors((tuple(args) if isinstance(args, (tuple, list)) else (args,), kwargs))
     try:
-        with preserved(graph.module):
-            output = graph.module.eval()(*positional, **kwargs)
+        with restored(graph.module), preserved(graph.module), torch.no_grad():
+            output = graph.module(*positional, **keywords)
         for stub, tensor, at in pairs(graph.output, output):
             if isinstance(stub, Stub) and tuple(tensor.shape) != stub.shape:
                 raise ValueError(f"output{at} has shape {tuple(tensor.shape)}, not {stub.shape}")

@@ -1,0 +1,1 @@
+"""Benchmarks: one file per claim, each compares side by side in one run."""
