@@ -26,7 +26,7 @@ DEFAULT_DATA = ROOT.parent / "shared" / "data"
 # -- the command line --
 
 
-def parser(description: str | None, example: str) -> argparse.ArgumentParser:
+def parser(description: str | None, example: str, threads: int = 2) -> argparse.ArgumentParser:
     """A parser with what every benchmark takes."""
     out = argparse.ArgumentParser(
         description=description,
@@ -35,7 +35,7 @@ def parser(description: str | None, example: str) -> argparse.ArgumentParser:
     )
     out.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder that holds cifar10/")
     out.add_argument("--out", type=Path, default=RESULTS, help="folder the tables are written to")
-    out.add_argument("--threads", type=int, default=2, help="threads torch may use")
+    out.add_argument("--threads", type=int, default=threads, help="threads torch may use")
     out.add_argument("--seed", type=int, default=0, help="seed of everything random")
     return out
 
@@ -86,8 +86,8 @@ def write(folder: Path, name: str, sections: Sequence[tuple[str, Sequence[Row]]]
 def macs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> int:
     """Multiply-accumulates of one run, by torch's own counter (two operations each).
 
-    It has no entry for the processor's fused attention and for the fast path of `nn.MultiheadAttention`, whose
-    products it would leave out, so these run unfused here.
+    It has no entry for the processor's fused attention and for the fast path of `nn.MultiheadAttention`,
+    whose products it would leave out, so these run unfused here.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -123,11 +123,11 @@ def torchvision() -> Any:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     for name in ("nms", "qnms"):
-        _LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     return importlib.import_module("torchvision.models")
 
 
-_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def timm() -> Any:
@@ -150,6 +150,9 @@ def _imported(module: str, package: str) -> Any:
 # -- networks --
 
 
+Example = tuple[tuple[Any, ...], dict[str, Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """How to make a network, and an example for it.
@@ -157,15 +160,14 @@ class Network:
     Attributes:
         name: As shown in tables.
         build: Makes the network, in eval mode.
-        args: Makes the example.
-        kwargs: Makes the keyword arguments of the example.
+        example: Makes the arguments and keyword arguments of an example; 0 gives the one to capture with, 1
+            one of another size.
         weights: Where its weights come from.
     """
 
     name: str
     build: Callable[[], nn.Module]
-    args: Callable[[], tuple[Any, ...]]
-    kwargs: Callable[[], dict[str, Any]] = dict
+    example: Callable[[int], Example]
     weights: str = "random"
 
 
@@ -242,23 +244,26 @@ def minilm() -> nn.Module:
 
 
 def _of_torchvision(name: str) -> Callable[[], nn.Module]:
-    return lambda: getattr(torchvision(), name)(weights=None).eval()  # type: ignore[no-any-return]
+    return lambda: getattr(torchvision(), name)(weights=None).eval()
 
 
 def _of_timm(name: str) -> Callable[[], nn.Module]:
-    return lambda: timm().create_model(name).eval()  # type: ignore[no-any-return]
+    return lambda: timm().create_model(name).eval()
 
 
-def image(batch: int, size: int = 224) -> Callable[[], tuple[torch.Tensor]]:
-    """Makes random images."""
-    return lambda: (torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1)),)
+def image(batch: int, size: int = 224) -> Callable[[int], Example]:
+    """Makes random images: two more of them for another size."""
+    generator = torch.Generator().manual_seed(1)
+    return lambda other: ((torch.randn(batch + 2 * other, 3, size, size, generator=generator),), {})
 
 
-def _tokens() -> dict[str, Any]:
-    ids = torch.randint(1000, 20000, (2, 32), generator=torch.Generator().manual_seed(1))
+def _tokens(other: int) -> Example:
+    """Two sentences of 32 tokens, or three of 300."""
+    batch, length = (3, 300) if other else (2, 32)
+    ids = torch.randint(1000, 20000, (batch, length), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     mask[1, 20:] = 0
-    return {"input_ids": ids, "attention_mask": mask}
+    return (), {"input_ids": ids, "attention_mask": mask}
 
 
 def networks(data: Path) -> dict[str, Network]:
@@ -266,7 +271,7 @@ def networks(data: Path) -> dict[str, Network]:
     listed = [
         Network("resnet56", lambda: resnet56(data), image(2, 32), weights="CIFAR-10"),
         Network("efficientnet_lite0", efficientnet_lite0, image(1), weights="ImageNet"),
-        Network("minilm", minilm, tuple, _tokens, weights="all-MiniLM-L6-v2"),
+        Network("minilm", minilm, _tokens, weights="all-MiniLM-L6-v2"),
         Network("resnet50", _of_torchvision("resnet50"), image(1)),
         Network("densenet121", _of_torchvision("densenet121"), image(1)),
         Network("mobilenet_v3_large", _of_torchvision("mobilenet_v3_large"), image(1)),

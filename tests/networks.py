@@ -1,4 +1,4 @@
-"""Small networks, each with one thing that makes pruning hard, for properties that are run over all of them."""
+"""Small networks, each with one thing that makes pruning hard, for properties run over all of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import networks_sequence as sequence
+from tests import networks_sequence, networks_traps
 
-__all__ = ["ALL", "Network", "by_name", "randomised"]
+__all__ = ["ALL", "TRAPS", "Network", "by_name", "randomised"]
 
 Inputs = tuple[Tensor, ...]
 
@@ -137,7 +137,7 @@ class Flatten(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """Two strided stages whose shortcuts take every second place and pad channels with zeros (CIFAR ResNet)."""
+    """Two strided stages whose shortcuts take every second place and pad with zeros (CIFAR ResNet)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class Branches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        left, right = x.split([6, 10], 1)
+        left, right = torch.split(x, [6, 10], 1)
         x = x + self.join(torch.cat([self.left(left), self.right(right)], 1))
         return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
 
@@ -270,6 +270,10 @@ def chain() -> nn.Module:
     )
 
 
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 20), nn.GELU(), nn.Linear(20, 4))
+
+
 def volume() -> nn.Module:
     return nn.Sequential(
         nn.Conv3d(1, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 6, 3), nn.Flatten(), nn.Linear(48, 5)
@@ -282,7 +286,7 @@ def image() -> Inputs:
 
 _CONVOLUTIONAL = [
     Network("chain", chain, image),
-    Network("mlp", lambda: nn.Sequential(nn.Linear(6, 20), nn.GELU(), nn.Linear(20, 4)), lambda: (torch.randn(3, 6),)),
+    Network("mlp", perceptron, lambda: (torch.randn(3, 6),)),
     *[
         Network(kind.__name__, kind, image)
         for kind in (
@@ -294,9 +298,10 @@ _CONVOLUTIONAL = [
     Network("volume", volume, lambda: (torch.randn(2, 1, 6, 6, 6),)),
     Network("Attributes", Attributes, lambda: (torch.randn(3, 7),)),
 ]  # fmt: skip
-ALL = [*_CONVOLUTIONAL, *[Network(*entry) for entry in sequence.NETWORKS]]
+ALL = [*_CONVOLUTIONAL, *[Network(*entry) for entry in networks_sequence.NETWORKS]]
+TRAPS = [Network(*entry) for entry in networks_traps.NETWORKS]
 
 
 def by_name(name: str) -> Network:
     """The network of this name."""
-    return {network.name: network for network in ALL}[name]
+    return {network.name: network for network in [*ALL, *TRAPS]}[name]

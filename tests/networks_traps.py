@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from tests.networks_between import BETWEEN_MAPS, BETWEEN_VECTORS, Body, Maps
+
 __all__ = ["NETWORKS"]
-
-
-class Body(nn.Module):
-    """Two linear layers with something between them; the batch is `[3, 6]`."""
-
-    def __init__(self, between: Callable[[Tensor], Tensor], hidden: int = 12, after: int = 12) -> None:
-        super().__init__()
-        self.first, self.second, self.head = nn.Linear(6, hidden), nn.Linear(after, 9), nn.Linear(9, 4)
-        self.between = between
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.second(self.between(self.first(x)))))  # type: ignore[no-any-return]
-
-
-class Maps(nn.Module):
-    """Two convolutions with something between them; the batch is `[2, 3, 8, 8]`."""
-
-    def __init__(self, between: Callable[[Tensor], Tensor], hidden: int = 12, after: int = 12) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, hidden, 3, padding=1), nn.Conv2d(after, 6, 3, padding=1)
-        self.head, self.between = nn.Linear(6, 4), between
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.second(self.between(self.first(x))).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Standardised(nn.Conv2d):
@@ -121,6 +98,16 @@ class Gram(nn.Module):
         return self.head((y @ y.t()).flatten().expand(2, 9))  # type: ignore[no-any-return]
 
 
+class Bilinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 8), nn.Linear(6, 7)
+        self.both, self.head = nn.Bilinear(8, 7, 9), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.both(self.one(x), self.two(x)))  # type: ignore[no-any-return]
+
+
 class TiedTranspose(nn.Module):
     """An autoencoder whose decoder is the encoder's weight, transposed."""
 
@@ -177,68 +164,167 @@ class LayerScale(nn.Module):
         return self.head(x + self.shift)  # type: ignore[no-any-return]
 
 
+class HeadsInFunction(nn.Module):
+    """torch's own attention as a function: its numbers say how the projection is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out, self.head = nn.Linear(6, 12), nn.Linear(12, 12), nn.Linear(12, 4)
+        self.weight, self.bias = nn.Parameter(torch.randn(36, 12)), nn.Parameter(torch.randn(36))
+        self.up, self.down = nn.Linear(4, 10), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        x = F.multi_head_attention_forward(
+            x, x, x, 12, 3, self.weight, self.bias, None, None, False, 0.0, self.out.weight, self.out.bias,
+            training=False, need_weights=False,
+        )[0]  # fmt: skip
+        return self.down(F.relu(self.up(self.head(x))))  # type: ignore[no-any-return]
+
+
+class ShapedLike(nn.Module):
+    """One branch takes its shape from another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.gate = nn.Linear(6, 10), nn.Linear(6, 10), nn.Linear(6, 1)
+        self.c, self.head = nn.Linear(10, 5), nn.Linear(25, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        seen = self.c(a.flatten().view_as(b))
+        return self.head(torch.cat([seen, self.gate(x).expand_as(a) * b.relu(), a.reshape_as(a)], 1))  # type: ignore[no-any-return]
+
+
+class Mixer(nn.Module):
+    """Linear layers over tokens and over channels, some by their weights alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.back = nn.Linear(5, 8), nn.Linear(8, 5)
+        self.channels, self.out = nn.Linear(6, 10), nn.Linear(10, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.back(F.gelu(self.tokens(x.transpose(1, 2)))).transpose(1, 2)
+        y = F.relu(self.channels(x)).transpose(1, 2)
+        y = F.linear(F.linear(y, self.tokens.weight, self.tokens.bias), self.back.weight)
+        return self.out(y.transpose(1, 2)) + x  # type: ignore[no-any-return]
+
+
+class Constants(nn.Module):
+    """A tensor of the code meets one width, a buffer another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 10), nn.Linear(10, 8), nn.Linear(8, 4)
+        self.held = torch.randn(10)
+        self.register_buffer("positions", torch.randn(8), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x)) * self.held.to(x.dtype)
+        return self.head(F.relu(self.second(x) + self.get_buffer("positions")))  # type: ignore[no-any-return]
+
+
+class Experts(nn.Module):
+    """A batch of weight matrices, mixed by a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.randn(3, 6, 10)), nn.Parameter(torch.randn(3, 10, 4))
+        self.gate = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.bmm(F.relu(torch.bmm(x.expand(3, *x.shape), self.up)), self.down)
+        return (y * self.gate(x).softmax(-1).t()[..., None]).sum(0)  # type: ignore[no-any-return]
+
+
+class HeadLoop(nn.Module):
+    """Heads cut out one by one in a loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.first, self.head = 4, nn.Linear(6, 12), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        size = y.shape[-1] // self.count
+        total = sum(
+            (y[:, i * size : (i + 1) * size] for i in range(self.count)), torch.zeros((), dtype=x.dtype)
+        )
+        return self.head(total)  # type: ignore[no-any-return]
+
+
+class Blur(nn.Module):
+    """One fixed kernel for every channel, repeated as often as there are channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+        self.register_buffer("kernel", torch.ones(1, 1, 3, 3) / 9)
+        self.weight = nn.Parameter(torch.randn(8, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        kernel = self.get_buffer("kernel").expand(x.shape[1], 1, 3, 3)
+        x = F.conv2d(F.conv2d(x, kernel, groups=x.shape[1]), self.weight, groups=x.shape[1])
+        return self.last(x).mean((2, 3))  # type: ignore[no-any-return]
+
+
+class ChannelConvolution(nn.Module):
+    """A convolution slides over the channels, as in efficient channel attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.slide = nn.Conv2d(3, 8, 3, padding=1), nn.Conv1d(1, 1, 3, padding=1)
+        self.last, self.head = nn.Conv2d(8, 6, 1), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        gate = self.slide(x.mean((2, 3))[:, None]).sigmoid()[:, 0]
+        return self.head(self.last(x * gate[..., None, None]).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class SplitProjection(nn.Module):
+    """A fused projection cut by `split`, its heads by a view that reads sizes off tensors, as in GPT-2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.heads = 12, 3
+        self.embed, self.fused, self.out = nn.Linear(6, 12), nn.Linear(12, 36), nn.Linear(12, 4)
+
+    def cut(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], self.heads, x.size(-1) // self.heads).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = map(self.cut, self.fused(self.embed(x)).split(self.size, dim=2))
+        x = (q @ k.transpose(-1, -2) / (v.size(-1) ** 0.5)).softmax(-1) @ v
+        x = x.permute(0, 2, 1, 3).contiguous()
+        return self.out(x.view(*x.shape[:-2], x.shape[-2] * x.shape[-1]))  # type: ignore[no-any-return]
+
+
 def reparametrised() -> nn.Module:
     return nn.Sequential(
-        parametrizations.weight_norm(nn.Linear(6, 12)), nn.ReLU(), parametrizations.weight_norm(nn.Linear(12, 4))
+        parametrizations.weight_norm(nn.Linear(6, 12)),
+        nn.ReLU(),
+        parametrizations.weight_norm(nn.Linear(12, 4)),
     )
 
 
+def normalised(norm: nn.Module, after: nn.Module) -> nn.Module:
+    """A convolution to 8 maps of 6 by 6 places, a norm, something element-wise and a second convolution."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), norm, after, nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(96, 4))
+
+
 def spatial_norm() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm([8, 8, 8]), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(216, 4)
-    )  # fmt: skip
+    return normalised(nn.LayerNorm([8, 6, 6]), nn.ReLU())
 
 
 def instance_norm() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.InstanceNorm2d(8, affine=True), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(96, 4)
-    )  # fmt: skip
+    return normalised(nn.InstanceNorm2d(8, affine=True), nn.ReLU())
 
 
 def plain_batch_norm() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False), nn.Sigmoid(), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(96, 4)
-    )  # fmt: skip
-
-
-def first_pixel(x: Tensor) -> Tensor:
-    return x + x[:, :1]
-
-
-def assigned(x: Tensor) -> Tensor:
-    x = x.clone()
-    x[:, 3:5] = x[:, 5:7] * 2
-    return x
-
-
-def rolled(x: Tensor) -> Tensor:
-    return x + x.roll(1, 1)
-
-
-def largest(x: Tensor) -> Tensor:
-    return x.topk(8, 1).values
-
-
-def windows(x: Tensor) -> Tensor:
-    """Swin's windows: space is regrouped, channels pass through."""
-    b, c, h, w = x.shape
-    x = x.permute(0, 2, 3, 1).view(b, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5)
-    return x.reshape(-1, 16, c).view(b, 2, 2, 4, 4, c).permute(0, 5, 1, 3, 2, 4).reshape(b, c, h, w)
-
-
-def space_to_depth(x: Tensor) -> Tensor:
-    """Focus, as in YOLOv5: four shifted copies concatenated."""
-    return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
-
-
-def shifted(x: Tensor) -> Tensor:
-    """A temporal shift: parts of the channels are moved along another dimension."""
-    left, right, rest = x[:, :3], x[:, 3:6], x[:, 6:]
-    return torch.cat([F.pad(left, (1, 0))[..., :-1], F.pad(right, (0, 1))[..., 1:], rest], 1)
-
-
-def lowered(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Callable[[Tensor], Tensor]:
-    return lambda x: function(x, *args, **kwargs)
+    return normalised(nn.BatchNorm2d(8, affine=False), nn.Sigmoid())
 
 
 def vector() -> tuple[Tensor, ...]:
@@ -248,66 +334,6 @@ def vector() -> tuple[Tensor, ...]:
 def image() -> tuple[Tensor, ...]:
     return (torch.randn(2, 3, 8, 8),)
 
-
-BETWEEN_VECTORS: dict[str, tuple[Callable[[Tensor], Tensor], int, int]] = {
-    "softmax": (lowered(torch.softmax, -1), 12, 12),
-    "normalize": (lowered(F.normalize, dim=-1), 12, 12),
-    "glu": (lowered(F.glu), 24, 12),
-    "maxout": (lambda x: x.view(len(x), -1, 3).amax(-1), 36, 12),
-    "maxout outer": (lambda x: x.view(len(x), 3, -1).amax(1), 36, 12),
-    "mean": (lambda x: x * x.mean(-1, keepdim=True), 12, 12),
-    "exponential": (torch.exp, 12, 12),
-    "flip": (lambda x: x + x.flip(-1), 12, 12),
-    "cumsum": (lambda x: x.cumsum(-1), 12, 12),
-    "every second": (lambda x: x[:, ::2], 24, 12),
-    "every second, offset": (lambda x: x[:, 1::2] * x[:, ::2], 24, 12),
-    "last few": (lambda x: x[:, -12:] + x[:, :12], 20, 12),
-    "selected": (lambda x: x + x[:, 0:1] * x[:, 5].unsqueeze(-1), 12, 12),
-    "listed": (lambda x: x[:, [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]], 12, 12),
-    "repeated": (lambda x: x.repeat(1, 2), 6, 12),
-    "interleaved": (lambda x: x.repeat_interleave(2, -1), 6, 12),
-    "stacked": (lambda x: torch.stack([x, -x], -1).flatten(1), 6, 12),
-    "stacked outside": (lambda x: torch.stack([x, -x], 1).flatten(1), 6, 12),
-    "self concatenated": (lambda x: torch.cat([x, x.relu(), x[:, :4]], -1), 4, 12),
-    "first again": (first_pixel, 12, 12),
-    "assigned": (assigned, 12, 12),
-    "rolled": (rolled, 12, 12),
-    "topk": (largest, 12, 8),
-    "regrouped": (lambda x: x.view(len(x), 3, 4).transpose(1, 2).reshape(len(x), -1) * x, 12, 12),
-    "coprime": (lambda x: x.view(len(x), 3, 4).transpose(1, 2).reshape(len(x), 3, 4).amax(1), 12, 4),
-    "where": (lambda x: torch.where(x > 0, x, torch.ones_like(x)), 12, 12),
-    "outer product": (lambda x: (x[:, :3, None] * x[:, None, 3:]).flatten(1), 7, 12),
-    "batch as features": (lambda x: (x.t() @ x)[:3] + 0 * x, 12, 12),
-    "padded": (lambda x: F.pad(x, (2, 1), value=1.0), 9, 12),
-    "cropped": (lambda x: F.pad(x, (-2, -1)), 15, 12),
-    "unfolded": (lambda x: x.unfold(1, 4, 2).flatten(1), 8, 12),
-    "distance": (lambda x: x / (1 + torch.cdist(x, x).sum(-1, keepdim=True)), 12, 12),
-    "variance": (lambda x: x / x.std(-1, keepdim=True), 12, 12),
-    "sorted": (lambda x: x.sort(-1).values, 12, 12),
-    "masked": (lambda x: x.masked_fill(x > x.mean(), 0.5), 12, 12),
-    "moved": (lambda x: x.t().contiguous().view(4, 3, -1).permute(2, 0, 1).flatten(1), 12, 12),
-}
-BETWEEN_MAPS: dict[str, tuple[Callable[[Tensor], Tensor], int, int]] = {
-    "channel softmax": (lowered(torch.softmax, 1), 12, 12),
-    "space softmax": (lambda x: x.flatten(2).softmax(-1).view_as(x) * x, 12, 12),
-    "windows": (windows, 12, 12),
-    "space to depth": (space_to_depth, 3, 12),
-    "shifted": (shifted, 12, 12),
-    "unshuffled": (lowered(F.pixel_unshuffle, 2), 3, 12),
-    "native shuffle": (lowered(torch.native_channel_shuffle, 3), 12, 12),
-    "resized": (lowered(F.interpolate, scale_factor=2.0, mode="bilinear"), 12, 12),
-    "response norm": (lowered(F.local_response_norm, 3), 12, 12),
-    "unfold": (lambda x: F.unfold(x, 2, stride=2).view(len(x), 12, 4, 4), 3, 12),
-    "dropped path": (lambda x: F.dropout2d(x, 0.5, training=False) + x.mean(1, keepdim=True), 12, 12),
-    "fourier": (lambda x: torch.fft.rfft2(x).real, 12, 12),
-    "non-local": (lambda x: x + (x.flatten(2).transpose(1, 2) @ x.flatten(2)).softmax(-1).mean(), 12, 12),
-    "channel gram": (lambda x: (x.flatten(2) @ x.flatten(2).transpose(1, 2)).softmax(-1) @ x.flatten(2), 12, 12),
-    "channel mean map": (lambda x: x * torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1).sum(1, keepdim=True), 12, 12),
-    "grid": (lambda x: F.grid_sample(x, torch.zeros(len(x), 4, 4, 2, dtype=x.dtype), align_corners=False), 12, 12),
-}  # fmt: skip
-BETWEEN_MAPS["channel gram"] = (
-    lambda x: ((x.flatten(2) @ x.flatten(2).transpose(1, 2)).softmax(-1) @ x.flatten(2)).view_as(x), 12, 12,
-)  # fmt: skip
 
 Entry = tuple[str, Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]]]
 
@@ -333,15 +359,14 @@ NETWORKS: list[Entry] = [
     ("spatial norm", spatial_norm, image),
     ("instance norm", instance_norm, image),
     ("batch norm without affine", plain_batch_norm, image),
-    ("bilinear", lambda: Bilinear(), vector),
+    ("Bilinear", Bilinear, vector),
+    ("HeadsInFunction", HeadsInFunction, lambda: (torch.randn(5, 2, 6),)),
+    ("ShapedLike", ShapedLike, vector),
+    ("Mixer", Mixer, lambda: (torch.randn(2, 5, 6),)),
+    ("Constants", Constants, vector),
+    ("Experts", Experts, vector),
+    ("HeadLoop", HeadLoop, vector),
+    ("Blur", Blur, image),
+    ("ChannelConvolution", ChannelConvolution, image),
+    ("SplitProjection", SplitProjection, lambda: (torch.randn(2, 5, 6),)),
 ]
-
-
-class Bilinear(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.Linear(6, 8), nn.Linear(6, 7)
-        self.both, self.head = nn.Bilinear(8, 7, 9), nn.Linear(9, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.both(self.one(x), self.two(x)))  # type: ignore[no-any-return]

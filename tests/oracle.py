@@ -38,8 +38,8 @@ def mask_of(axis: Axis, kept: dict[Atom, Mask]) -> Mask:
     return np.concatenate(parts) if parts else np.zeros(0, bool)
 
 
-def choose(widths: Widths, demands: Demands, seed: int) -> dict[Width, Indices]:
-    """Random neurons to keep in every width that may change and enters no statistic.
+def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[Width, Indices]:
+    """Random neurons to keep, `least` or more, in every width that may change and enters no statistic.
 
     Widths that rows tie together keep the same share of their neurons, if that meets the rows, else all.
     """
@@ -49,15 +49,15 @@ def choose(widths: Widths, demands: Demands, seed: int) -> dict[Width, Indices]:
     for width in widths.widths:
         if width.atom in demands.holds or width.coupled or width.atom in tied:
             continue
-        if width.size > 1:
-            counts[width.atom] = int(rng.integers(1, width.size))
+        if width.size > least:
+            counts[width.atom] = int(rng.integers(least, width.size))
     stuck = {a for a in tied if a in demands.holds or widths.by_atom[a].coupled}
     for _ in tied:
         for row in demands.rows:
             if stuck & set(row.polynomial.atoms()):
                 stuck |= set(row.polynomial.atoms())
     for atom in tied - stuck:
-        counts[atom] = max(atom.length // 2, 1)
+        counts[atom] = max(atom.length // 2, least)
     for row in demands.rows:
         if row.polynomial.value(lambda atom: counts[atom]):
             counts.update({atom: atom.length for atom in tied})
@@ -81,13 +81,13 @@ def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices]) -> nn.M
             for dim, axis in enumerate(axes):
                 if name in parameters:
                     shape = [-1 if d == dim else 1 for d in range(len(axes))]
-                    parameters[name] *= torch.from_numpy(mask_of(axis, masks)).reshape(shape)
+                    parameters[name].mul_(torch.from_numpy(mask_of(axis, masks)).reshape(shape))
     return out
 
 
 def counted_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Half of what torch's own counter of floating point operations says."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # type: ignore[no-untyped-call]
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(*inputs)
     flops: int = counter.get_total_flops()
     assert flops % 2 == 0
@@ -107,13 +107,19 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
         grad = None if tensor.grad is None else (tensor.grad.data_ptr(), tensor.grad.clone())
         out[name] = (id(tensor), tensor.data_ptr(), tensor.detach().clone(), tensor.requires_grad, grad)
     for path, module in model.named_modules():
-        fields = {k: copy.deepcopy(v) for k, v in vars(module).items() if not k.startswith("_") or k == "_naivegraph_edits"}
-        out[f"{path} attributes"] = {k: v for k, v in fields.items() if isinstance(v, (int, str, float, tuple, list))}
+        fields = {
+            k: copy.deepcopy(v)
+            for k, v in vars(module).items()
+            if not k.startswith("_") or k == "_naivegraph_edits"
+        }
+        out[f"{path} attributes"] = {
+            k: v for k, v in fields.items() if isinstance(v, (int, str, float, tuple, list))
+        }
     return out
 
 
 def unchanged(model: nn.Module, before: dict[str, Any]) -> bool:
-    """Whether the model is bit for bit as it was: the same objects, storage, values, gradients, attributes."""
+    """Whether the model is bit for bit as it was: the same objects, values, gradients, attributes."""
     now = snapshot(model)
     return now.keys() == before.keys() and all(_same(now[key], value) for key, value in before.items())
 

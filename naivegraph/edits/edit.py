@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from torch import nn
 
 from naivegraph.edits.change import Change, apply, history_of
 from naivegraph.errors import EditError
+from naivegraph.graph import Graph
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["Costs", "Edit"]
@@ -56,11 +57,22 @@ class Edit:
         before: Costs,
         after: Costs,
         notes: tuple[str, ...] = (),
+        optimizers: Iterable[Any] = (),
     ) -> None:
         """Apply `change` to `module`; all of it or nothing.
 
+        Args:
+            module: The network.
+            change: The change.
+            asked: What was asked, as given.
+            certificate: How good the answer is.
+            before: Costs before.
+            after: Costs after.
+            notes: Sentences on what could not change and why.
+            optimizers: Optimizers of the network's parameters and averaged models of it, which follow.
+
         Raises:
-            EditError: The change does not fit the module.
+            EditError: The change does not fit the module, or an optimizer cannot follow.
         """
         self.asked = asked
         self.change = change
@@ -70,13 +82,29 @@ class Edit:
         self.notes = notes
         self._module = weakref.ref(module)
         self._text = change.to_json()
-        self._undo: Callable[[], None] | None = apply(change, module) if change.widths else None
+        self._undo: list[Callable[[], None]] = [apply(change, module, optimizers)] if self else []
 
     def __bool__(self) -> bool:
-        return bool(self.change.widths)
+        return bool(self.change.widths) or self.change.structure is not None
+
+    def then_refresh(self, graph: Graph) -> None:
+        """Bring a graph of the network up to date; `undo` puts it back as it is now.
+
+        Raises:
+            Exception: Whatever the network raises when it runs; the graph is as it was then.
+        """
+        restore = graph.snapshot()
+        graph.refresh()
+        if self._undo:
+            self._undo.append(restore)
+
+    def after_undo(self, step: Callable[[], None]) -> None:
+        """Let `undo` call a function at its very end: what was done before this edit was applied."""
+        if self._undo:
+            self._undo.insert(0, step)
 
     def undo(self) -> None:
-        """Put the network back as it was before this edit, bit for bit; gradients too.
+        """Put the network back as it was before this edit, bit for bit; gradients and optimizers too.
 
         Weights trained since the edit are gone then. Later edits must be undone first.
 
@@ -86,18 +114,27 @@ class Edit:
         module = self._module()
         if not self:
             return
-        if self._undo is None or module is None:
-            raise EditError("this edit was undone already" if self._undo is None else "the network is gone")
+        if not self._undo or module is None:
+            raise EditError("this edit was undone already" if not self._undo else "the network is gone")
         history = history_of(module)
         if not history or history[-1] != self._text:
             raise EditError(
                 "the network was edited again since: undo the later edits first, the last one first"
             )
-        self._undo()
-        self._undo = None
+        while self._undo:
+            self._undo.pop()()
 
     def to_json(self) -> str:
-        """The change as JSON: which neurons of which width stay, and where they live."""
+        """The change as JSON: which neurons stay, how many come and how they start, and where they live.
+
+        Raises:
+            EditError: It changed the graph's structure, which cannot be replayed yet.
+        """
+        if self.change.structure is not None:
+            raise EditError(
+                f"an edit of a graph's structure ({self.change.structure['verb']}) cannot be replayed yet: "
+                "save graph.to_module() instead"
+            )
         return self._text
 
     def __str__(self) -> str:

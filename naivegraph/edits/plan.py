@@ -1,43 +1,112 @@
-"""From chosen neurons to a `Change`: which tensors are cut where, and which attributes follow."""
+"""From chosen neurons to a `Change`: which tensors are cut and extended where, which attributes follow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
-from naivegraph.edits.change import AttributeChange, Change, WidthChange
+from naivegraph.edits.grow import outgoing, rows_of
+from naivegraph.edits.record import AttributeChange, Change, Scaling, WidthChange
 from naivegraph.edits.selection import Indices, formula_of
+from naivegraph.errors import EditError
 from naivegraph.graph.execute import read_attribute
 from naivegraph.widths.axis import Atom
 from naivegraph.widths.inplace import Demands
 from naivegraph.widths.widths import Width, Widths
 
-__all__ = ["plan"]
+__all__ = ["Initialise", "plan"]
+
+Initialise = str | Callable[[torch.Tensor, str], object]
+_NAMES = ("layer", "duplicate")
 
 
-def plan(widths: Widths, demands: Demands, kept: Mapping[Width, Indices]) -> Change:
-    """The change that keeps these neurons of each width; a width that is not named keeps all of them."""
-    changed = {w: np.unique(np.asarray(i, np.int64)) for w, i in kept.items() if len(i) != w.size}
-    keys = {width.atom: str(position) for position, width in enumerate(changed)}
-    sizes = {width.atom: len(indices) for width, indices in changed.items()}
+def plan(
+    widths: Widths,
+    demands: Demands,
+    kept: Mapping[Width, Indices],
+    new: Mapping[Width, int] | None = None,
+    *,
+    initialise: Initialise = "layer",
+    seed: int = 0,
+) -> Change:
+    """The change that keeps these neurons of each width and adds new ones; any other keeps all of them.
+
+    Args:
+        widths: The widths of a graph.
+        demands: What its code demands.
+        kept: The neurons that stay, in any order.
+        new: The number of new neurons of each width; they come after the kept ones, in every run.
+        initialise: How new neurons start. "layer": weights into them as torch's layer initialises them (other
+            parameters normal with the mean and standard deviation of their present values), weights out of
+            them zero. "duplicate": copies of kept neurons that share their effect. A function
+            `f(tensor, name)` that fills a tensor in place, as those in `torch.nn.init` do: weights into
+            them by it, out of them zero.
+        seed: Of the numbers new neurons start with.
+
+    Raises:
+        EditError: The arguments make no sense, or neurons cannot be duplicated.
+    """
+    added = {width: int(count) for width, count in (new or {}).items() if count}
+    if any(count < 0 for count in added.values()):
+        raise EditError(f"{min(added.values())} new neurons were asked for")
+    if isinstance(initialise, str) and initialise not in _NAMES:
+        raise EditError(f"initialise={initialise!r}: give {' or '.join(map(repr, _NAMES))} or a function")
+    changes = _widths(kept, added)
+    keys = {width.atom: str(position) for position, width in enumerate(changes)}
+    after = {width.atom: change.after for width, change in changes.items()}
 
     def count(atom: Atom) -> int:
-        return sizes.get(atom, atom.length)
+        return after.get(atom, atom.length)
 
+    grown = {width.atom: keys[width.atom] for width in added}
+    out = outgoing(widths, grown, copies=initialise == "duplicate") if grown else ()
+    scalings = _scalings(demands, count)
+    named = {item.tensor for item in out} | {item.tensor for item in scalings}
     tensors = {
         name: [formula_of(axis, keys) for axis in axes]
         for name, axes in widths.axes.items()
-        if any(atom in keys for axis in axes for atom in axis.atoms())
+        if name in named or any(atom in keys for axis in axes for atom in axis.atoms())
     }
-    attributes = []
+    return Change(
+        {keys[width.atom]: change for width, change in changes.items()},
+        tensors,
+        _attributes(widths, demands, count),
+        out,
+        scalings,
+        int(seed),
+        initialise if isinstance(initialise, str) else getattr(initialise, "__name__", "function"),
+        None if isinstance(initialise, str) else initialise,
+    )
+
+
+def _widths(kept: Mapping[Width, Indices], added: Mapping[Width, int]) -> dict[Width, WidthChange]:
+    out = {}
+    for width in dict.fromkeys([*kept, *added]):
+        stay = np.unique(np.asarray(kept.get(width, np.arange(width.size)), np.int64))
+        if len(stay) != width.size or width in added:
+            out[width] = WidthChange(width.name, width.size, stay, added.get(width, 0))
+    return out
+
+
+def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
+    """What makes up for a scale that an attention works out from the size of its heads."""
+    out = []
+    for rescaled in demands.rescales:
+        size = rescaled.axis.size(count)
+        if size != rescaled.axis.length:
+            factor = math.sqrt(size / rescaled.axis.length)
+            out += [Scaling(feed.name, rows_of(feed), factor) for feed in rescaled.feeds]
+    return tuple(out)
+
+
+def _attributes(widths: Widths, demands: Demands, count: Callable[[Atom], int]) -> list[AttributeChange]:
+    out = []
     for attribute, polynomial in demands.attributes.items():
         before = int(read_attribute(widths.graph.module, attribute))
         after = polynomial.value(count)
         if after != polynomial.value(lambda atom: atom.length) and after != before:
-            attributes.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
-    return Change(
-        {keys[w.atom]: WidthChange(w.name, w.size, indices) for w, indices in changed.items()},
-        tensors,
-        attributes,
-    )
+            out.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
+    return out

@@ -20,6 +20,7 @@ from naivegraph.errors import EditError, LoadError, NaivegraphError
 __all__ = ["load", "save"]
 
 _KEY = "naivegraph"
+_CHECK = "naivegraph_crc32"
 _FORMAT = 1
 
 
@@ -70,7 +71,8 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
-        save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+        text = json.dumps(header)
+        save_file(tensors, partial, metadata={_KEY: text, _CHECK: str(zlib.crc32(text.encode()))})
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -121,6 +123,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if _KEY not in metadata:
         raise LoadError(f"{path} was not written by naivegraph.save; load it with safetensors")
     try:
+        if str(zlib.crc32(metadata[_KEY].encode())) != metadata[_CHECK]:
+            raise LoadError(f"the description of the edits in {path} is damaged (not as it was saved)")
         header = json.loads(metadata[_KEY])
         found = header["format"], header["edits"], header["aliases"], header["checksums"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -150,7 +154,7 @@ def _changes(edits: list[Any], module: nn.Module, path: Any) -> list[Change]:
 
 
 def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    """Copy tensors into a network of the same shape; checks all before the first."""
+    """Copy tensors into a network of the same shape; checks all first, puts all back if it is stopped."""
     wanted = {name for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     names = {**{name: name for name in tensors}, **{str(k): str(v) for k, v in aliases.items()}}
     for what, difference in (("lacks", wanted - names.keys()), ("has no place for", names.keys() - wanted)):
@@ -168,6 +172,13 @@ def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torc
                 f"{tuple(value.shape)} of {value.dtype} in the file"
             )
         pairs.append((target, value))
+    before: list[tuple[torch.Tensor, torch.Tensor]] = []
     with torch.no_grad():
-        for target, value in pairs:
-            target.copy_(value)
+        try:
+            for target, value in pairs:
+                before.append((target, target.clone()))
+                target.copy_(value)
+        except BaseException:
+            for target, old in before:
+                target.copy_(old)
+            raise

@@ -9,9 +9,13 @@ import numpy.typing as npt
 
 from naivegraph.widths.axis import Atom, Axis
 
-__all__ = ["Formula", "Indices", "formula_length", "formula_of", "from_runs", "indices", "to_runs"]
+__all__ = [
+    "Floats", "Formula", "Indices", "along", "formula_length", "formula_of", "from_runs", "indices",
+    "to_runs",
+]  # fmt: skip
 
 Indices = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 # An axis as plain data: a list of terms, each a list of factors: a number of fixed indices, the name of a
 # width, or a nested list of terms.
 Formula = list[list["int | str | Formula"]]
@@ -68,6 +72,28 @@ def indices(formula: Formula, sizes: Mapping[str, int], kept: Mapping[str, Indic
         parts.append(places + offset)
         offset += length
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def along(formula: Formula, sizes: Mapping[str, int], factors: Mapping[str, Floats]) -> Floats:
+    """A number for every index of an axis: the product of those of its neurons; 1 for widths not named.
+
+    Example:
+        >>> along([["h", 2], ["d"]], {"h": 2, "d": 1}, {"h": np.array([1.0, 0.5])}).tolist()
+        [1.0, 1.0, 0.5, 0.5, 1.0]
+    """
+    parts: list[Floats] = []
+    for term in formula:
+        product: Floats = np.ones(1)
+        for factor in term:
+            if isinstance(factor, list):
+                own = along(factor, sizes, factors)
+            elif isinstance(factor, str):
+                own = factors[factor] if factor in factors else np.ones(sizes[factor])
+            else:
+                own = np.ones(factor)
+            product = (product[:, None] * own).reshape(-1)
+        parts.append(product)
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def to_runs(kept: Indices) -> list[list[int]]:

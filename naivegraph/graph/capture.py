@@ -8,9 +8,7 @@ from torch import nn
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.graph import Graph
-from naivegraph.graph.once import record
-from naivegraph.graph.restore import preserved, restored_on_error
-from naivegraph.graph.verify import verify_graph
+from naivegraph.graph.verify import record_verified
 
 __all__ = ["capture"]
 
@@ -48,9 +46,4 @@ def capture(
         raise CaptureError(f"capture takes a torch.nn.Module, not {type(module).__name__}")
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = dict(kwargs or {})
-    with restored_on_error(module):
-        with preserved(module):
-            graph = record(module, args, kwargs)
-        if verify:
-            graph.checks.update(verify_graph(graph, args, kwargs, all_checks=verify is True))
-    return graph
+    return Graph.of(record_verified(module, args, kwargs, verify))

@@ -90,7 +90,9 @@ class Execution:
             inputs: The value of each input vertex, by its name.
         """
         for vertex, drop in zip(self._graph.vertices, self._drop, strict=True):
-            result = inputs[vertex.name] if vertex.kind == "input" else self._call(vertex)
+            result = (
+                self._enter(vertex, inputs[vertex.name]) if vertex.kind == "input" else self._call(vertex)
+            )
             self._assign(vertex, result)
             if self._watch is not None:
                 self._watch(vertex.name, result)
@@ -99,6 +101,9 @@ class Execution:
             for tensor in drop:
                 self._tensors.pop(tensor, None)
         return map_leaves(self._graph.output, self._resolve_leaf)
+
+    def _enter(self, vertex: Vertex, value: Any) -> Any:
+        return value
 
     def _call(self, vertex: Vertex) -> Any:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import keyword
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from naivegraph.graph.calls import function_name
+from naivegraph.graph.declared import Call
 from naivegraph.graph.execute import read_attribute
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import Slot, is_record, leaves, map_leaves, rebuild
@@ -49,22 +51,6 @@ class Assemble(nn.Module):
     def forward(self, *values: Any) -> Any:
         """A new object with these values."""
         return map_leaves(self._template, lambda leaf: values[leaf.index] if isinstance(leaf, Slot) else leaf)
-
-
-class Call(nn.Module):
-    """A function which generated code has no name for.
-
-    Args:
-        function: What to call.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives."""
-        return self._function(*args, **kwargs)
 
 
 class Flag(nn.Module):
@@ -123,7 +109,7 @@ class _Export:
         )
 
     def _input(self, vertex: Vertex) -> None:
-        self._assign(vertex.output, self._fx.placeholder(vertex.name))
+        self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
 
     def _call(self, vertex: Vertex) -> fx.Node:
         args = self._encode(vertex.args)
@@ -263,6 +249,14 @@ class _Export:
         self._outputs += 1
         self._root.add_module(name, Assemble(map_leaves(value, place)))
         return self._fx.call_module(name, tuple(parts))
+
+
+def _identifier(name: str) -> str:
+    """A name which Python takes as an argument's."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in name)
+    if keyword.iskeyword(name):
+        return f"{name}_"
+    return name if name.isidentifier() else f"input_{name}"
 
 
 def _home(root: nn.Module, path: str) -> nn.Module:

@@ -4,35 +4,71 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
+import networkx
 from torch import fx, nn
 
-from naivegraph.errors import NaivegraphError
+from naivegraph.graph import query
+from naivegraph.graph.arguments import bind
+from naivegraph.graph.build import build
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.export import to_module
 from naivegraph.graph.lint import lint
+from naivegraph.graph.once import copy_tensors
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import map_leaves, pairs
+from naivegraph.graph.refresh import refresh
+from naivegraph.graph.sizes import output_sizes
+from naivegraph.graph.snapshot import snapshot
+from naivegraph.graph.structure import map_leaves
 from naivegraph.graph.summary import summary
-from naivegraph.graph.values import Held, Operation, Stub
+from naivegraph.graph.values import Held, Operation
 from naivegraph.graph.vertex import Vertex
+from naivegraph.graph.write import Node
+from naivegraph.graph.written import Written
 
-__all__ = ["Graph", "flat_arguments"]
+__all__ = ["Graph"]
 
 
 class Graph(Recorded):
-    """A captured network, bound to the module it was captured from.
+    """A network as vertices in order, bound to a module.
 
-    Calling it runs the recorded vertices with the module's own layers, parameters and attributes, as they are
-    now.
+    `capture` makes one of any module; `Graph(inputs, outputs)` makes one, and its module, of nodes written by
+    hand. Calling it runs the vertices with the module's own layers, parameters and attributes of the moment.
+
+    Args:
+        inputs: The network's inputs, in order.
+        outputs: What it returns: a node (or a list of one), several, or a dict of them.
+
+    Raises:
+        NaivegraphError: The nodes are no network.
+        CaptureError: It does not run, or calls a function with no rule which is not made of torch functions.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from naivegraph.graph import input_node, layer
+        >>> x = input_node("x", 3)
+        >>> hidden = layer(nn.Linear(3, 8), x, name="hidden")
+        >>> graph = Graph([x], [hidden.then(nn.ReLU()) + hidden])
+        >>> graph.sizes
+        {'x': 3, 'hidden': 8, 'relu': 8, 'add': 8}
     """
 
+    def __init__(self, inputs: Node | Sequence[Node], outputs: Any) -> None:
+        vars(self).update(vars(build(inputs, outputs)))
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> Graph:
+        """A graph of what was recorded."""
+        graph = cls.__new__(cls)
+        vars(graph).update(vars(recorded))
+        return graph
+
     def __repr__(self) -> str:
-        return f"Graph of {type(self.module).__name__}: {len(self.vertices)} vertices"
+        what = "written by hand" if isinstance(self.module, Written) else f"of {type(self.module).__name__}"
+        return f"Graph {what}: {len(self.vertices)} vertices"
 
     def summary(self) -> str:
         """A table of the vertices and what verification found, as plain text."""
@@ -50,7 +86,7 @@ class Graph(Recorded):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns for these arguments, computed vertex by vertex."""
-        return Execution(self).run(self.bind(args, kwargs))
+        return Execution(self).run(bind(self, args, kwargs))
 
     def run(self, inputs: Any, outputs: Iterable[str]) -> dict[str, Any]:
         """The values of named vertices.
@@ -65,41 +101,66 @@ class Graph(Recorded):
         wanted = [self[name].name for name in outputs]
         args, kwargs = _arguments(inputs)
         execution = Execution(self, wanted)
-        execution.run(self.bind(args, kwargs))
+        execution.run(bind(self, args, kwargs))
         return {name: execution.values[name] for name in wanted}
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The value of each input vertex, by its name.
+    # Looking
+
+    def find(self, what: str | Callable[[Vertex], object]) -> list[Vertex]:
+        """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate holds."""
+        return query.find(self, what)
+
+    def inputs_of(self, vertex: str | Vertex) -> list[Vertex]:
+        """The vertices whose tensors this one uses, in the order of its arguments, each once."""
+        mine = self._own(vertex)
+        return list(dict.fromkeys(maker for maker, user, _ in query.edges(self) if user is mine))
+
+    def outputs_of(self, vertex: str | Vertex) -> list[Vertex]:
+        """The vertices which use the tensors of this one, in order, each once."""
+        mine = self._own(vertex)
+        return list(dict.fromkeys(user for maker, user, _ in query.edges(self) if maker is mine))
+
+    def ancestors(self, vertex: str | Vertex) -> list[Vertex]:
+        """Every vertex this one depends on, in order."""
+        return query.related(self, self._own(vertex), upwards=True)
+
+    def descendants(self, vertex: str | Vertex) -> list[Vertex]:
+        """Every vertex which depends on this one, in order."""
+        return query.related(self, self._own(vertex), upwards=False)
+
+    def _own(self, vertex: str | Vertex) -> Vertex:
+        return self[vertex if isinstance(vertex, str) else vertex.name]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of neurons of every vertex's (first) output, by name.
+
+        They are counted along dimension 1 after a convolution or batch norm, along the last after a linear
+        layer, embedding or layer norm, and along the same dimension as before otherwise.
+        """
+        return output_sizes(self)
+
+    def to_networkx(self) -> networkx.MultiDiGraph[str]:
+        """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""
+        return query.to_networkx(self)
+
+    # Changing
+
+    def refresh(self) -> None:
+        """Run the vertices once on the stored example, so that shapes, operators and state are of now.
+
+        To be called after parameters were resized or vertices changed. Flags, buffers, random numbers and
+        attributes of the network are as before.
 
         Raises:
-            NaivegraphError: An argument is missing, is not nested as recorded, or is a recorded constant
-                with another value.
+            NaivegraphError: The graph has no example, or a vertex gives something else than before.
+            Exception: Whatever a vertex raises, with a note which one; the graph is as it was.
         """
-        given = flat_arguments(self.module, args, kwargs)
-        names = {vertex.name: vertex for vertex in self.inputs}
-        missing = names.keys() - given.keys()
-        if missing:
-            raise NaivegraphError(
-                f"the graph was captured with the argument {min(missing)!r}, which is missing"
-            )
-        for name, value in given.items():
-            if name in names:
-                self._check_input(names[name], value)
-            elif name not in self.constants or not _same(self.constants[name], value):
-                recorded = repr(self.constants[name]) if name in self.constants else "its default"
-                raise NaivegraphError(
-                    f"the graph was captured with {recorded} for the argument {name!r}, not {value!r}; "
-                    "capture again with that value"
-                )
-        return {name: given[name] for name in names}
+        refresh(self)
 
-    def _check_input(self, vertex: Vertex, value: Any) -> None:
-        try:
-            for stub, tensor, at in pairs(vertex.output, value):
-                if isinstance(stub, Stub) and not isinstance(tensor, torch.Tensor):
-                    raise ValueError(f"{at or 'it'} is {type(tensor).__name__}, not a tensor")
-        except ValueError as error:
-            raise NaivegraphError(f"the argument {vertex.name!r} is not as captured: {error}") from error
+    def snapshot(self) -> Callable[[], None]:
+        """What puts the graph itself back as it is now; the module is not part of it."""
+        return snapshot(self)
 
     # Copying
 
@@ -115,7 +176,7 @@ class Graph(Recorded):
 
         copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in self.vertices}
         memo.update(copies)
-        return Graph(
+        recorded = Recorded(
             module,
             [copies[id(vertex)] for vertex in self.vertices],
             dict(self.state),
@@ -124,7 +185,10 @@ class Graph(Recorded):
             constants=copy.deepcopy(self.constants, memo),
             held=list(self.held),
             checks=dict(self.checks),
+            example=copy_tensors(self.example),
+            rewired=self.rewired,
         )
+        return Graph.of(recorded)
 
 
 def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:
@@ -143,32 +207,3 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, dict):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
-
-
-def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a forward by name, `*args` and `**kwargs` spread out.
-
-    Raises:
-        NaivegraphError: The forward does not take these arguments.
-    """
-    signature = inspect.signature(module.forward)
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise NaivegraphError(
-            f"{type(module).__name__}.forward{signature} was called with other arguments: {error}"
-        ) from error
-    flat: dict[str, Any] = {}
-    for name, value in bound.arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            flat.update({f"{name}_{index}": item for index, item in enumerate(value)})
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            flat.update(value)
-        else:
-            flat[name] = value
-    return flat
-
-
-def _same(one: Any, two: Any) -> bool:
-    return one is two or (type(one) is type(two) and bool(one == two))

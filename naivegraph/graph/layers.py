@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.graph.declared import Declared
+
 __all__ = ["Place", "is_layer", "memory_key", "places"]
 
 _TORCH_LAYERS = "torch.nn.modules."
@@ -38,10 +40,13 @@ def places(root: nn.Module) -> dict[int, Place]:
 def is_layer(module: nn.Module) -> bool:
     """Whether a call of this module is recorded as one vertex.
 
-    So are torch's own layers that are no containers, and modules without children, parameters and buffers
-    whose behaviour depends on `training`. A forward which was replaced on the object is looked into.
+    So are torch's own layers that are no containers, functions with a declared rule, and modules without
+    children, parameters and buffers whose behaviour depends on `training`. A forward which was replaced on
+    the object is looked into.
     """
     kind = type(module)
+    if kind is Declared:
+        return True
     if "forward" in vars(module):
         return False
     if kind is nn.MultiheadAttention:  # uses the parameters of its child, never the child

@@ -22,6 +22,8 @@ def lint(graph: Recorded) -> None:
     3. A tensor is used only after it was made; so are its sizes.
     4. Parameters, buffers, attributes and training flags named in arguments exist.
     5. The network's inputs are vertices, and its output was made.
+    6. The names of state are parameters and buffers of the network, those of every layer among them.
+    7. Every input has an example.
 
     Raises:
         NaivegraphError: One does not hold; the message names the vertex.
@@ -38,7 +40,14 @@ def lint(graph: Recorded) -> None:
     for vertex in graph.inputs:
         if not any(vertex is other for other in graph.vertices):
             raise NaivegraphError(f"the input {vertex.name!r} is not among the graph's vertices")
+        if vertex.name not in graph.example:
+            raise NaivegraphError(f"the graph keeps no example of its input {vertex.name!r}")
     _lint_values(graph, "the output", graph.output, made)
+    for name in graph.state:
+        try:
+            graph.tensor(name)
+        except AttributeError as error:
+            raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more") from error
 
 
 def _lint_target(graph: Recorded, vertex: Vertex) -> None:
@@ -50,6 +59,11 @@ def _lint_target(graph: Recorded, vertex: Vertex) -> None:
             raise NaivegraphError(f"the layer {vertex.name!r} has no module")
         if _module(graph, vertex.path, vertex.name) is not vertex.target:
             raise NaivegraphError(f"the layer {vertex.name!r} is not the module at {vertex.path!r} any more")
+        for name, _ in vertex.target.named_parameters(prefix=vertex.path):
+            if name not in graph.state:
+                raise NaivegraphError(
+                    f"the layer {vertex.name!r} has a parameter {name!r} the graph does not know"
+                )
     elif not callable(vertex.target):
         raise NaivegraphError(f"the function {vertex.name!r} has nothing to call")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, SupportsIndex
 
@@ -175,6 +176,8 @@ def _remembering_len(value: Any, /) -> int:
 @contextlib.contextmanager
 def counting() -> Iterator[list[Leaving]]:
     """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers."""
+    # dynamo notes the builtins when it is imported, which a first call under a torch mode does
+    importlib.import_module("torch._dynamo")
     held: list[Leaving] = []
     ledger.held = held
     builtins.range = _CountedRange  # type: ignore[misc]

@@ -11,23 +11,24 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
+from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
-from naivegraph.graph.graph import Graph, flat_arguments
 from naivegraph.graph.layers import places
 from naivegraph.graph.numbers import counting
 from naivegraph.graph.record import DispatchMode, FunctionMode, Recorder, Watch
+from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves, map_leaves
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["copy_tensors", "record"]
+__all__ = ["copy_tensors", "record", "slow_attention", "state_of"]
 
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
 def record(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Watch | None = None
-) -> Graph:
-    """Run the network once and build its graph; the caller restores flags, buffers and seeds.
+) -> Recorded:
+    """Run the network once and note its graph; the caller restores flags, buffers and seeds.
 
     Args:
         module: The network.
@@ -37,11 +38,12 @@ def record(
     """
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
-    recorder = Recorder(places(module), _state(module), watch)
+    example = copy_tensors(inputs)
+    recorder = Recorder(places(module), state_of(module), watch)
     with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
-    return Graph(
+    return Recorded(
         module,
         recorder.vertices,
         recorder.state,
@@ -49,6 +51,7 @@ def record(
         recorder.encode(output),
         constants=constants,
         held=held,
+        example=example,
     )
 
 
@@ -102,7 +105,12 @@ def _split_arguments(
     return inputs, constants
 
 
-def _state(module: nn.Module) -> dict[str, torch.Tensor]:
+def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by every name it has.
+
+    Raises:
+        CaptureError: A lazy one has no shape yet.
+    """
     state: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
     state.update(module.named_buffers(remove_duplicate=False))
     lazy = [name for name, value in state.items() if isinstance(value, _UNINITIALIZED)]
@@ -131,14 +139,22 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
         finally:
             recorder.path.pop()
 
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     nn.Module.__call__ = call  # type: ignore[method-assign]
     try:
-        with _autograd_functions_seen(recorder):
+        with slow_attention(), _autograd_functions_seen(recorder):
             yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def slow_attention() -> Iterator[None]:
+    """`nn.MultiheadAttention` is made of operators with rules, not of one for inference alone."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

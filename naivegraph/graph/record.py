@@ -42,10 +42,16 @@ class Recorder:
         places: Of each module of the network (by `id`): its path and whether it is a layer.
         state: Every parameter and buffer by every name it has.
         watch: Called with name and value of each vertex as it is recorded.
+        start: Number of the first tensor.
     """
 
     def __init__(
-        self, places: dict[int, Place], state: dict[str, torch.Tensor], watch: Watch | None = None
+        self,
+        places: dict[int, Place],
+        state: dict[str, torch.Tensor],
+        watch: Watch | None = None,
+        *,
+        start: int = 0,
     ) -> None:
         self.places = places
         self._watch = watch
@@ -63,7 +69,7 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._reserved = {place.path for place in places.values()}
         self._inner: dict[int, str] = {}  # number of a tensor computed inside a vertex -> the vertex's name
-        self._count = itertools.count()
+        self._count = itertools.count(start)
         self._enter_state(state)
 
     def _enter_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -198,6 +204,18 @@ class Recorder:
                     self._inner.setdefault(stub.id, vertex.name)
         self.vertices.append(vertex)
         return result
+
+    def watched(self, run: _Function) -> tuple[Any, Any, list[Operation]]:
+        """Run a call that is no new vertex: its result, the record of that, and its ATen operators."""
+        self.inside = True
+        self._operations, self._mutated = [], set()
+        try:
+            result = run()
+            with _DISABLED():
+                result, record = self._results(result)
+            return result, record, self._operations
+        finally:
+            self.inside = False
 
     def _results(self, result: Any) -> tuple[Any, Any]:
         """The result with an object of its own for each tensor in it, and its record."""

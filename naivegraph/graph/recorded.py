@@ -29,6 +29,9 @@ class Recorded:
         constants: Arguments of the forward which are no tensors, by name; they keep their value.
         held: `(expression, where, how)` for every number which left the integers or was counted through.
         checks: What verification found, by the name of the check.
+        example: A copy of the inputs of the recorded run, by the name of the input vertex.
+        rewired: Whether vertices or their connections were changed since; then the module's own forward is
+            not what the graph computes, `to_module()` is.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Recorded:
         constants: dict[str, Any] | None = None,
         held: list[Leaving] | None = None,
         checks: dict[str, str] | None = None,
+        example: dict[str, Any] | None = None,
+        rewired: bool = False,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -51,6 +56,9 @@ class Recorded:
         self.constants = constants or {}
         self.held = held or []
         self.checks = checks or {}
+        self.example = example or {}
+        self.rewired = rewired
+        self.reserved = 0  # numbers of tensors below this one may be given away already
 
     def __len__(self) -> int:
         return len(self.vertices)

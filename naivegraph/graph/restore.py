@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from torch import nn
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
 _CONTAINERS = (dict, list, set)
+# What every module has of its own, but for its parameters, buffers and children: no forward changes it.
+_HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 
 
 @contextlib.contextmanager
@@ -98,10 +99,10 @@ def _attributes(module: nn.Module) -> _Before:
     before: _Before = []
     for each in module.modules():
         attributes = vars(each)
-        before.append((attributes, dict(attributes)))
-        before.extend(
-            (value, copy.copy(value)) for value in attributes.values() if isinstance(value, _CONTAINERS)
-        )
+        before.append((attributes, attributes.copy()))
+        for name, value in attributes.items():
+            if name not in _HOOKS and isinstance(value, _CONTAINERS):
+                before.append((value, value.copy()))
     return before
 
 

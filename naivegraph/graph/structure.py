@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 
-__all__ = ["Slot", "is_record", "leaves", "map_leaves", "pairs", "rebuild"]
+__all__ = ["Slot", "is_record", "leaves", "map_leaves", "pairs", "rebuild", "with_tensors"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +125,22 @@ def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
             yield from leaves(item, seen)
     else:
         yield value
+
+
+def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:
+    """The nesting `value` with other stubs for those numbered in `stubs`, in expressions too."""
+
+    def change(leaf: Any) -> Any:
+        if isinstance(leaf, Stub):
+            return stubs.get(leaf.id, leaf)
+        if isinstance(leaf, Shape) and isinstance(leaf.tensor, int):
+            new = stubs.get(leaf.tensor)
+            return leaf if new is None or new.id == leaf.tensor else Shape(new.id, leaf.dim)
+        if isinstance(leaf, Compound):
+            return Compound(leaf.operator, change(leaf.left), change(leaf.right))
+        return leaf
+
+    return map_leaves(value, change)
 
 
 def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, str]]:

@@ -12,7 +12,7 @@ from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["summary"]
+__all__ = ["summary", "what"]
 
 _HEADER = ("name", "what", "output", "parameters")
 
@@ -39,10 +39,11 @@ def _row(vertex: Vertex) -> tuple[str, str, str, str]:
     if isinstance(vertex.target, nn.Module):
         count = sum(parameter.numel() for parameter in vertex.target.parameters())
         parameters = f"{count:,}" if count else ""
-    return vertex.name, _what(vertex.target), ", ".join(shapes), parameters
+    return vertex.name, what(vertex.target), ", ".join(shapes), parameters
 
 
-def _what(target: Any) -> str:
+def what(target: Any) -> str:
+    """What a vertex calls, in a word."""
     if target is None:
         return "input"
     return type(target).__name__ if isinstance(target, nn.Module) else function_name(target)

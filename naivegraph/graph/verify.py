@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from naivegraph.errors import CaptureError
+from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
-from naivegraph.graph.graph import Graph
 from naivegraph.graph.once import copy_tensors, record
-from naivegraph.graph.restore import preserved, restored
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.restore import preserved, restored, restored_on_error
 from naivegraph.graph.structure import leaves, map_leaves, pairs
 
-__all__ = ["verify_graph"]
+__all__ = ["record_verified", "verify_graph"]
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+def record_verified(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], verify: bool | Literal["recorded"]
+) -> Recorded:
+    """Record one run in eval mode and compare what was recorded with the network.
+
+    Raises:
+        CaptureError: See `capture`; the network is as it was.
+    """
+    with restored_on_error(module):
+        with preserved(module):
+            graph = record(module, args, kwargs)
+        if verify:
+            graph.checks.update(verify_graph(graph, args, kwargs, all_checks=verify is True))
+    return graph
+
+
 def verify_graph(
-    graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_checks: bool
+    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_checks: bool
 ) -> dict[str, str]:
     """Compare the graph's outputs with the module's own forward.
 
@@ -47,20 +65,23 @@ def verify_graph(
     return checks
 
 
-def _compare(graph: Graph, arguments: _Arguments, *, training: bool) -> str:
+def _compare(graph: Recorded, arguments: _Arguments, *, training: bool) -> str:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return Execution(graph).run(bind(graph, args, kwargs))
+
     try:
         expected = _output(graph.module, graph, arguments, training)
     except Exception as error:
         # the user's own forward fails there: nothing to compare with
         return f"not run: the module itself raises {type(error).__name__}: {error}"
     try:
-        found = _output(graph, graph, arguments, training)
+        found = _output(run, graph, arguments, training)
     except Exception as error:
         return f"differs: the graph raises {type(error).__name__}: {error}"
     return difference(expected, found) or "equal"
 
 
-def _output(run: Any, graph: Graph, arguments: _Arguments, training: bool) -> Any:
+def _output(run: Any, graph: Recorded, arguments: _Arguments, training: bool) -> Any:
     args, kwargs = copy_tensors(arguments)
     with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
         return map_leaves(run(*args, **kwargs), _kept)
@@ -121,7 +142,7 @@ def _doubled(arguments: _Arguments) -> _Arguments | None:
     return doubled
 
 
-def _first_difference(graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Names the first vertex whose value is not what the forward computed, by recording once more."""
     values: dict[str, Any] = {}
 
@@ -137,7 +158,7 @@ def _first_difference(graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any
         execution = Execution(
             graph, watch=lambda name, value: found.__setitem__(name, map_leaves(value, _kept))
         )
-        execution.run(graph.bind(copied, named))
+        execution.run(bind(graph, copied, named))
     for name in names:
         if name in found and difference(values[name], found[name]):
             vertex = graph[name]

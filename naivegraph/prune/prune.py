@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit, plan
+from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.selection import Indices
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
@@ -27,6 +28,8 @@ from naivegraph.solvers.budget import Cost as CostFunction
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths.relation import returned
+from naivegraph.widths.widths import UNUSED
 
 __all__ = ["prune"]
 
@@ -47,6 +50,7 @@ def prune(
     loss: Callable[[nn.Module], torch.Tensor] | None = None,
     gap: float = 1e-3,
     time_limit: float = 20.0,
+    optimizer: Any = None,
     progress: Progress | None = None,
 ) -> Edit:
     """Remove the neurons that are worth least, in place, until the network fits the budgets.
@@ -69,6 +73,8 @@ def prune(
         loss: For utility="taylor": a function which runs the network it is given and returns the loss.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
+        optimizer: A torch optimizer of the model's parameters, an `AveragedModel` of it, or several of them:
+            what they remember follows the edit, and is restored by its undo.
         progress: Called with a sentence before each step that may take long.
 
     Returns:
@@ -87,6 +93,8 @@ def prune(
         (384, 192, 16)
     """
     _check_arguments(macs, params, ratio, round_to)
+    _check_model(model)
+    optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
     say("running the network once to capture it")
     with (
@@ -105,7 +113,7 @@ def prune(
     }
     say("changing the network")
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
-    edit = _edit(widths, demands, plan(widths, demands, kept), asked, solution)
+    edit = _edit(widths, demands, plan(widths, demands, kept), asked, solution, optimizers)
     _check_runs(edit, graph, args, dict(kwargs or {}))
     del problem
     return edit
@@ -134,6 +142,16 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
             )
     if isinstance(round_to, bool) or not isinstance(round_to, numbers.Integral) or round_to < 1:
         raise EditError(f"round_to must be a whole number from 1 up, not {round_to!r}")
+
+
+def _check_model(model: nn.Module) -> None:
+    empty = (
+        [name for name, p in model.named_parameters() if p.is_meta] if isinstance(model, nn.Module) else []
+    )
+    if empty:
+        raise EditError(
+            f"{empty[0]} is on the meta device and has no values to choose neurons by; load the weights first"
+        )
 
 
 def _real(value: object) -> bool:
@@ -191,12 +209,23 @@ def _best(values: Floats, count: int) -> Indices:
 
 
 def _edit(
-    widths: Widths, demands: Demands, change: Change, asked: dict[str, Any], solution: BudgetSolution
+    widths: Widths,
+    demands: Demands,
+    change: Change,
+    asked: dict[str, Any],
+    solution: BudgetSolution,
+    optimizers: tuple[Any, ...],
 ) -> Edit:
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = tuple(dict.fromkeys(demands.holds.values()))
+    notes = [*dict.fromkeys(demands.holds.values())][:5]
+    unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
+    if unused:
+        notes.append(
+            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: the run on the example in eval "
+            "mode did not use them. If train mode does, check that it still runs."
+        )
     return Edit(
         widths.graph.module,
         change,
@@ -206,7 +235,8 @@ def _edit(
         after=Costs(
             widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))
         ),
-        notes=notes[:5],
+        notes=tuple(notes),
+        optimizers=optimizers,
     )
 
 
@@ -218,8 +248,9 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
     try:
         with restored(graph.module), preserved(graph.module), torch.no_grad():
             output = graph.module(*positional, **keywords)
+        fixed = {stub.id for stub in returned(graph.output)}
         for stub, tensor, at in pairs(graph.output, output):
-            if isinstance(stub, Stub) and tuple(tensor.shape) != stub.shape:
+            if isinstance(stub, Stub) and stub.id in fixed and tuple(tensor.shape) != stub.shape:
                 raise ValueError(f"output{at} has shape {tuple(tensor.shape)}, not {stub.shape}")
     except BaseException as error:
         edit.undo()

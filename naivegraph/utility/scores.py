@@ -54,11 +54,11 @@ def taylor(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> Scor
     with torch.enable_grad():
         try:
             value = loss(module)
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                raise EditError("loss= must return one number as a tensor")
+            grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
         finally:
-            _restore(buffers)
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise EditError("loss= must return one number as a tensor")
-        grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+            _restore(buffers)  # after the gradients: a batch norm's are worked out from its statistics
     scores = {
         name: (p.detach() * g).float().abs()
         for (name, p), g in zip(wanted.items(), grads, strict=True)

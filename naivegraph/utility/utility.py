@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ def utilities(
     if utility == "taylor":
         if loss is None:
             raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
-        return collect(widths, taylor(widths.graph.module, loss), shares=False)
+        return collect(widths, taylor(widths.graph.module, loss), how="sum")
     if utility not in CRITERIA:
         raise EditError(
             f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}"
@@ -76,13 +77,16 @@ def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, 
     return out
 
 
-def collect(widths: Widths, score: Score, *, shares: bool = True) -> dict[Width, Floats]:
+def collect(
+    widths: Widths, score: Score, *, how: Literal["share", "sum", "mean"] = "share"
+) -> dict[Width, Floats]:
     """Sum up a score of single weights for every neuron, over the parameters that live on it.
 
     Args:
         widths: The widths.
         score: The score of every element of a parameter.
-        shares: Divide the sums along each axis of a parameter by their total, so that a layer counts the same
+        how: "sum" adds the scores up, "mean" averages them over each parameter's other dimensions. "share"
+            divides the sums along each axis of a parameter by their total, so that a layer counts the same
             whatever the scale of its weights, and a width that many layers share counts for all of them (a
             sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
             they divide by the mean). Biases and scales of norms, of one dimension, then count only for
@@ -104,16 +108,18 @@ def collect(widths: Widths, score: Score, *, shares: bool = True) -> dict[Width,
             total = float(along.sum())
             if not np.isfinite(total):
                 raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
-            if shares:
+            if how == "share":
                 along = along / total if total > 0 else along
-            rank = sums[1 if shares and values.dim() == 1 else 2]
-            for atom, part in _per_atom(axis, along).items():
+            elif how == "mean":
+                along = along * len(along) / values.numel()
+            rank = sums[1 if how == "share" and values.dim() == 1 else 2]
+            for atom, part in per_atom(axis, along).items():
                 if atom in rank:
                     rank[atom] += part
     return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
 
 
-def _per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
+def per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
     """Sums of values along an axis for every neuron of each atom in it."""
     out: dict[Atom, Floats] = {}
     offset = 0
@@ -126,7 +132,7 @@ def _per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
             if isinstance(factor, int):
                 continue
             part = block.sum(axis=tuple(d for d in range(len(shape)) if d != position))
-            found = {factor: part} if isinstance(factor, Atom) else _per_atom(factor, part)
+            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part)
             for atom, values in found.items():
                 out[atom] = out[atom] + values if atom in out else values
     return out

@@ -30,6 +30,11 @@ __all__ = ["Algebra"]
 class Algebra:
     """The bindings of the atoms of one network.
 
+    Attributes:
+        version: Counts the bindings, so that a resolution knows whether it still holds.
+        where: The vertex whose operators are being related.
+        pinned: The vertex at which neurons were first fixed for each reason.
+
     Example:
         >>> algebra = Algebra()
         >>> a, b, c = algebra.new(6), algebra.new(2), algebra.new(4)
@@ -41,6 +46,7 @@ class Algebra:
     def __init__(self) -> None:
         self.version = 0
         self.where = ""
+        self.pinned: dict[str, str] = {}
 
     def new(self, length: int) -> Axis:
         """A fresh axis of `length` neurons."""
@@ -87,6 +93,7 @@ class Algebra:
 
     def pin(self, axis: Axis, reason: str) -> None:
         """Fix every neuron of an axis at its present place, for `reason`."""
+        self.pinned.setdefault(reason, self.where)
         for atom in self.resolve(axis).atoms():
             if atom.bound is None:
                 atom.bound = single(Fixed(atom.length, reason))

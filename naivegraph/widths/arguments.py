@@ -6,7 +6,6 @@ function, must keep its value.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,48 +15,16 @@ from torch import nn
 
 from naivegraph.graph import Vertex
 from naivegraph.graph.execute import COMPUTE, read_attribute
-from naivegraph.graph.values import Attribute, Compound, Expression, Shape, Stub
+from naivegraph.graph.structure import leaves
+from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
 from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still, taken_apart
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Demand", "Equal", "Keep", "Size", "Still", "sizes_of", "value_of", "where_of"]
+__all__ = ["sizes_of", "value_of", "where_of"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """The code passes `value` where the size of `axis` must stand."""
-
-    value: Expression
-    axis: Axis
-    vertex: Vertex
-
-
-@dataclasses.dataclass(frozen=True)
-class Equal:
-    """The code makes these axes of equal size (the parts of a chunk)."""
-
-    axes: tuple[Axis, ...]
-    vertex: Vertex
-
-
-@dataclasses.dataclass(frozen=True)
-class Keep:
-    """The code uses `value` in a way which lets it not change."""
-
-    value: Expression
-    vertex: Vertex
-
-
-@dataclasses.dataclass(frozen=True)
-class Still:
-    """A layer works with sizes of its own, so this axis of it may not change."""
-
-    axis: Axis
-    vertex: Vertex
-
-
-Demand = Size | Equal | Keep | Still
 Reader = Callable[[Widths, Vertex], Iterator[Demand]]
 
 
@@ -72,6 +39,8 @@ def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         return
     for value in _expressions([vertex.args, vertex.kwargs]):
         yield Keep(value, vertex)
+    if any(type(leaf) is int for leaf in leaves((vertex.args, vertex.kwargs))):
+        yield from taken_apart(widths, vertex)
 
 
 def _expressions(value: Any) -> Iterator[Expression]:
@@ -117,6 +86,22 @@ def _reshape(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield from _target_shape(widths, vertex, _flat(sizes))
 
 
+def _like(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """The result has the shape of the second argument."""
+    (other,) = _named(vertex, "other")
+    out = _first(vertex)
+    if out is not None and isinstance(other, (Stub, State)):
+        shape = widths.of(other) if isinstance(other, Stub) else widths.axes[other.name]
+        for one, two in zip(widths.of(out), shape, strict=True):
+            yield Equal((one, two), vertex)
+
+
+def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """The numbers it is given are no sizes that could change."""
+    for value in _expressions([vertex.args, vertex.kwargs]):
+        yield Keep(value, vertex)
+
+
 def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     sizes = vertex.args or tuple(vertex.kwargs[k] for k in ("size",) if k in vertex.kwargs)
     numbers = [v for v in _flat(sizes) if _number(v)]
@@ -136,10 +121,11 @@ def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 
 def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
-    dim, sizes = _named(vertex, "dim", "sizes")
+    given, sizes = _named(vertex, "dim", "sizes")
     out = _first(vertex)
-    if out is None or not isinstance(dim, int):
+    if out is None or not _number(given):
         return
+    dim = value_of(widths, given)
     rank = len(out.shape) - len(sizes) + 1
     axes = widths.of(out)[dim % rank :]
     for value, axis in zip(sizes, axes, strict=False):
@@ -158,7 +144,7 @@ def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     if sizes is None:
         sizes = vertex.kwargs.get("split_size", vertex.kwargs.get("split_sizes"))
     parts = tensors_in(vertex.output)
-    axes = [widths.of(part)[dim or 0] for part in parts]
+    axes = [widths.of(part)[value_of(widths, dim or 0)] for part in parts]
     values = sizes if isinstance(sizes, (list, tuple)) else [sizes] * len(axes)
     for value, axis in zip(values, axes, strict=False):
         if _number(value):
@@ -168,7 +154,7 @@ def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 def _chunk(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     count, dim = _named(vertex, "chunks", "dim")
     parts = tensors_in(vertex.output)
-    yield Equal(tuple(widths.of(part)[dim or 0] for part in parts), vertex)
+    yield Equal(tuple(widths.of(part)[value_of(widths, dim or 0)] for part in parts), vertex)
     for value in _expressions([count]):
         yield Keep(value, vertex)
 
@@ -230,9 +216,10 @@ def value_of(widths: Widths, value: Expression) -> int:
 
 
 def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
-    dim, start, length = _named(vertex, "dim", "start", "length")
+    given, start, length = _named(vertex, "dim", "start", "length")
     source, out = vertex.args[0], _first(vertex)
-    if isinstance(source, Stub) and out is not None and isinstance(dim, int):
+    if isinstance(source, Stub) and out is not None and _number(given):
+        dim = value_of(widths, given)
         yield Size(length, widths.of(out)[dim], vertex)
         before, _ = widths.relation.algebra.cut(widths.of(source)[dim], value_of(widths, start))
         yield Size(start, before, vertex)
@@ -285,6 +272,8 @@ _READERS: dict[Any, Reader] = {
     **dict.fromkeys(
         [_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape
     ),
+    **dict.fromkeys([_Tensor.view_as, _Tensor.reshape_as, _Tensor.expand_as], _like),
+    **dict.fromkeys([F.glu, F.pixel_shuffle, F.pixel_unshuffle], _no_sizes),
     **dict.fromkeys([torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn], _factory),
     **dict.fromkeys([_Tensor.new_zeros, _Tensor.new_ones, _Tensor.new_empty, _Tensor.new_full], _new_factory),
     **dict.fromkeys([_Tensor.unflatten, torch.unflatten], _unflatten),
@@ -373,6 +362,20 @@ def _prelu(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
     yield ("num_parameters", ()), _states(widths, vertex, "weight")[0]
 
 
+def _recurrent(widths: Widths, vertex: Vertex, layer: nn.RNNBase) -> LayerSizes:
+    yield ("input_size", ()), _states(widths, vertex, "weight_ih_l0")[1]
+    recurrent = _states(widths, vertex, "weight_hh_l0")[1]
+    if layer.proj_size:
+        yield ("proj_size", ()), recurrent
+        recurrent = _states(widths, vertex, "weight_hr_l0")[1]
+    yield ("hidden_size", ()), recurrent
+
+
+def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    yield ("input_size", ()), _states(widths, vertex, "weight_ih")[1]
+    yield ("hidden_size", ()), _states(widths, vertex, "weight_hh")[1]
+
+
 def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSizes:
     out = _first(vertex)
     if out is not None and isinstance(layer.dim, int):
@@ -392,6 +395,8 @@ _LAYERS: list[tuple[type[nn.Module], Callable[[Widths, Vertex, Any], LayerSizes]
     (nn.Embedding, _embedding),
     (nn.PReLU, _prelu),
     (nn.Unflatten, _unflattened),
+    (nn.RNNBase, _recurrent),
+    (nn.RNNCellBase, _recurrent_cell),
 ]
 
 

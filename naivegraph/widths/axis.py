@@ -9,6 +9,7 @@ size `d`; `a + b` a concatenation; `c*49` a flattened 7x7 map.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -28,15 +29,22 @@ class Fixed(int):
         return self
 
 
-class Atom:
-    """A run of neurons: its length, and the axis it turned out to be (`bound`) if any."""
+_serials = itertools.count()
 
-    __slots__ = ("bound", "length", "where")
+
+class Atom:
+    """A run of neurons: its length, and the axis it turned out to be (`bound`) if any.
+
+    `serial` counts the atoms made, so that an order among them does not depend on where they lie in memory.
+    """
+
+    __slots__ = ("bound", "length", "serial", "where")
 
     def __init__(self, length: int, where: str = "") -> None:
         self.length = length
         self.bound: Axis | None = None
         self.where = where
+        self.serial = next(_serials)
 
     def __repr__(self) -> str:
         return f"<{self.length}>" if self.bound is None else f"<{self.length}={self.bound}>"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch.nn.functional as F
+
 from naivegraph.graph.execute import COMPUTE
-from naivegraph.graph.values import Attribute, Expression, Shape
-from naivegraph.widths.arguments import Demand, Equal, Keep, Size, Still, sizes_of, value_of, where_of
+from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
+from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still
 from naivegraph.widths.polynomial import Polynomial
+from naivegraph.widths.relation import Default
+from naivegraph.widths.trace import Feed, Untraceable
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Demands", "Row", "demands_of"]
+__all__ = ["Demands", "Rescaled", "Row", "demands_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +27,21 @@ class Row:
     reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Rescaled:
+    """Weights which are multiplied by the square root of the ratio by which `axis`, a head size, changes."""
+
+    axis: Axis
+    feeds: tuple[Feed, ...]
+
+
 @dataclasses.dataclass
 class Demands:
     """What the code demands, and what its attributes become.
 
     Attributes:
         widths: The widths it is about.
+        rescales: Attentions whose scale follows their head size, and what makes up for that.
         attributes: The size each integer attribute stands for.
         rows: Linear equations between sizes.
         holds: Atoms that must keep their size, with the reason.
@@ -37,6 +51,7 @@ class Demands:
     rows: list[Row]
     holds: dict[Atom, str]
     widths: Widths
+    rescales: list[Rescaled] = dataclasses.field(default_factory=list)
 
     def _held(self, atom: Atom) -> bool:
         return atom in self.holds or atom not in self.widths.by_atom
@@ -160,17 +175,51 @@ def demands_of(widths: Widths) -> Demands:
     reader = _Reader(widths)
     reader.learn([d for d in found if isinstance(d, Size)])
     demands = Demands(reader.attributes, [], {}, widths)
-    for vertex, axis in widths.relation.defaults:
-        for atom in widths.relation.algebra.resolve(axis).atoms():
-            demands.holds.setdefault(
-                atom, f"the attention at {vertex} works out its scale from the head size"
-            )
+    for default in _defaults(widths):
+        _keep_scale(demands, default)
     for demand in found:
         _require(demands, reader, demand)
     for value, where, how in widths.graph.held:
         place = f" ({where[0]}:{where[1]})" if where else ""
         _keep(demands, reader, value, f"its size is used in {how}{place}")
     return demands
+
+
+def _defaults(widths: Widths) -> list[Default]:
+    """Every attention that works out its scale, also where torch took it apart (head sizes that differ)."""
+    found = {default.query.id: default for default in widths.relation.defaults}
+    for vertex in widths.graph.vertices:
+        if vertex.target is not F.scaled_dot_product_attention or vertex.kwargs.get("scale") is not None:
+            continue
+        query, key = (
+            vertex.args[i] if i < len(vertex.args) else vertex.kwargs[name]
+            for i, name in enumerate(("query", "key"))
+        )
+        stubs = [widths.graph.state[v.name] if isinstance(v, State) else v for v in (query, key)]
+        if all(isinstance(stub, Stub) for stub in stubs) and stubs[0].id not in found:
+            found[stubs[0].id] = Default(vertex.name, widths.of(stubs[0])[-1], *stubs)
+    return list(found.values())
+
+
+def _keep_scale(demands: Demands, default: Default) -> None:
+    """Let the size of an attention's heads change if its query or key can be scaled instead, else not."""
+    widths = demands.widths
+    axis = widths.relation.algebra.resolve(default.axis)
+    if axis.fixed:
+        return
+    reasons = []
+    for operand in (default.query, default.key):
+        try:
+            trace = widths.tracer.trace(operand)
+            widths.tracer.check_exclusive(trace)
+        except Untraceable as error:
+            reasons.append(str(error))
+            continue
+        demands.rescales.append(Rescaled(axis, tuple(trace.feeds())))
+        return
+    reason = f"the attention at {default.where} works out its scale from the head size, and {reasons[0]}"
+    for atom in axis.atoms():
+        demands.holds.setdefault(atom, reason)
 
 
 def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
@@ -180,9 +229,8 @@ def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
         for other in others:
             demands.add(first - other, f"{place} makes equal parts")
     elif isinstance(demand, Still):
-        kind = type(demand.vertex.target).__name__
         for atom in demand.axis.atoms():
-            demands.holds.setdefault(atom, f"{demand.vertex.name} ({kind}) works with sizes of its own")
+            demands.holds.setdefault(atom, f"{place} works with sizes of its own")
     elif isinstance(demand, Keep):
         _keep(demands, reader, demand.value, f"{place} uses its size")
     else:

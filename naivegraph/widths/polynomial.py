@@ -14,6 +14,10 @@ __all__ = ["Monomial", "Polynomial"]
 Monomial = tuple[Atom, ...]
 
 
+def _serial(atom: Atom) -> int:
+    return atom.serial
+
+
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
     """A sum of integer multiples of products of atoms' sizes; the empty product is the constant.
@@ -73,7 +77,7 @@ class Polynomial:
         out: dict[Monomial, int] = {}
         for m, a in self.terms.items():
             for n, b in other.terms.items():
-                key = tuple(sorted((*m, *n), key=id))
+                key = tuple(sorted((*m, *n), key=_serial))
                 out[key] = out.get(key, 0) + a * b
         return Polynomial({m: c for m, c in out.items() if c})
 
@@ -87,7 +91,7 @@ class Polynomial:
             left.subtract(divisor)
             if coefficient % by or min(left.values(), default=0) < 0:
                 return None
-            out[tuple(sorted(left.elements(), key=id))] = coefficient // by
+            out[tuple(sorted(left.elements(), key=_serial))] = coefficient // by
         return Polynomial(out)
 
     def reduced(self) -> Polynomial:

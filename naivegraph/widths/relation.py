@@ -12,8 +12,9 @@ import torch
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.algebra import Algebra
 from naivegraph.widths.axis import Axis, Fixed, single
+from naivegraph.widths.constraints import Constraint
 
-__all__ = ["Contraction", "Relation", "Rule", "arguments", "tensors_in"]
+__all__ = ["Contraction", "Default", "Relation", "Rule", "Summed", "arguments", "returned", "tensors_in"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,6 +26,25 @@ class Contraction:
     axes: tuple[Axis, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Summed:
+    """One operator sums products over `axis`, which is this dimension of each of the factors."""
+
+    where: str
+    axis: Axis
+    factors: tuple[tuple[Stub, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Default:
+    """An attention whose scale is worked out from the head size, `axis`."""
+
+    where: str
+    axis: Axis
+    query: Stub
+    key: Stub
+
+
 class Relation:
     """What the rules read and write: axes per tensor, marks and costs.
 
@@ -33,8 +53,12 @@ class Relation:
         coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with what it is.
         contractions: the multiply-accumulates of every operator that has some.
         vanishing: stub ids of tensors which are zero on every neuron whose parameters are all zero.
-        defaults: (vertex name, axis) of attentions whose scale is worked out from the head size.
+        defaults: attentions whose scale is worked out from the head size.
+        statistics: those among `coupled` which new neurons change too, whatever their weights.
+        summed: sums over an axis: a new neuron there changes nothing while one of the factors is zero.
         counts: by stub id of a result, the number of groups its operator works in.
+        constraints: what declared rules demand of sizes beyond equality; their axes are not resolved.
+        left_out: what slices did not take; perhaps nothing else does.
         unknown: names of operators met that have no rule, with the vertex where.
     """
 
@@ -44,9 +68,13 @@ class Relation:
         self.coupled: list[tuple[Axis, str]] = []
         self.contractions: list[Contraction] = []
         self.vanishing: set[int] = set()
-        self.defaults: list[tuple[str, Axis]] = []
+        self.defaults: list[Default] = []
+        self.summed: list[Summed] = []
+        self.statistics: list[tuple[Axis, str]] = []
         self.unknown: list[tuple[str, str]] = []
         self.counts: dict[int, Axis] = {}
+        self.left_out: list[Axis] = []
+        self.constraints: list[Constraint] = []
 
     @property
     def where(self) -> str:
@@ -102,13 +130,23 @@ class Relation:
         for axis in self.of(tensor):
             self.pin(axis, reason)
 
-    def couple(self, axis: Axis, statistic: str) -> None:
-        """Mark an axis: its neurons enter a statistic, so removing one changes the others."""
+    def couple(self, axis: Axis, statistic: str, *, summed: bool = False) -> None:
+        """Mark an axis: its neurons enter a statistic, so removing one changes the others.
+
+        `summed` says that the statistic is a sum of products recorded by `sum_over`, which a new neuron
+        need not change.
+        """
         self.coupled.append((axis, f"{statistic} at {self.where}"))
+        if not summed:
+            self.statistics.append((axis, f"{statistic} at {self.where}"))
 
     def contract(self, axes: Sequence[Axis], coefficient: int = 1) -> None:
         """Count multiply-accumulates: the product of the sizes of these axes."""
         self.contractions.append(Contraction(self.where, coefficient, tuple(axes)))
+
+    def sum_over(self, axis: Axis, *factors: tuple[Stub, int]) -> None:
+        """Say that products of these tensors are summed over `axis`, each one's dimension of this number."""
+        self.summed.append(Summed(self.where, axis, factors))
 
     def vanishes(self, tensor: Stub) -> bool:
         """Whether the tensor is zero on every neuron whose parameters are all zero."""
@@ -172,3 +210,17 @@ def tensors_in(value: Any) -> list[Stub]:
     if isinstance(value, dict):
         return [stub for item in value.values() for stub in tensors_in(item)]
     return []
+
+
+def returned(value: Any) -> list[Stub]:
+    """Every tensor a network returns: in tuples, lists, dicts and dataclasses.
+
+    What other objects hold (a cache of keys and values) goes back into the network, whose sizes it follows.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, (Stub, type, dict)):
+        return [stub for field in dataclasses.fields(value) for stub in returned(getattr(value, field.name))]
+    if isinstance(value, (list, tuple)):
+        return [stub for item in value for stub in returned(item)]
+    if isinstance(value, dict):
+        return [stub for item in value.values() for stub in returned(item)]
+    return [value] if isinstance(value, Stub) else []

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from naivegraph.graph import Graph
+import torch
+
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.declared import Declared
 from naivegraph.graph.values import Stub
-from naivegraph.widths.axis import Atom, Axis, Fixed
-from naivegraph.widths.relation import Contraction, Relation, arguments, tensors_in
+from naivegraph.widths.axis import Atom, Axis, Fixed, single
+from naivegraph.widths.declared import relate_declared
+from naivegraph.widths.relation import Contraction, Relation, arguments, returned, tensors_in
 from naivegraph.widths.rules import rule_for
+from naivegraph.widths.trace import Tracer
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
+
+UNUSED = "the run that was captured did not use it"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +75,11 @@ class Widths:
         self.widths = self._find()
         self.by_atom = {width.atom: width for width in self.widths}
 
+    @functools.cached_property
+    def tracer(self) -> Tracer:
+        """What follows the recorded operators back to parameters."""
+        return Tracer(self.graph)
+
     def __iter__(self) -> Iterator[Width]:
         return iter(self.widths)
 
@@ -76,6 +89,27 @@ class Widths:
     def of(self, stub: Stub) -> list[Axis]:
         """The resolved axes of any tensor of the run."""
         return [self.relation.algebra.resolve(axis) for axis in self.relation.of(stub)]
+
+    def output_axis(self, vertex: Vertex) -> Axis:
+        """The axis along which the neurons of a vertex's (first) output lie.
+
+        It is what may change of the output: one axis, or several flattened (heads times head size). Where
+        nothing may change it is the dimension a weight of the layer gives, else the second of images and the
+        last of anything else.
+        """
+        found = tensors_in(vertex.output)
+        if not found or not found[0].shape:
+            return single(1)
+        axes = self.of(found[0])
+        free = [axis for axis in axes if not axis.fixed]
+        if free:
+            return self.relation.algebra.join(free)
+        weight = getattr(vertex.target, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.dim():
+            matching = [axis for axis in axes[1:] if axis.length == weight.shape[0]]
+            if len(matching) == 1:
+                return matching[0]
+        return axes[1] if len(axes) > 3 else axes[-1]
 
     def _find(self) -> list[Width]:
         lives: dict[Atom, list[tuple[str, int]]] = {}
@@ -153,8 +187,15 @@ def _names(lives: Mapping[Atom, list[tuple[str, int]]]) -> dict[Atom, str]:
     return out
 
 
-def relate(graph: Graph) -> Widths:
+def relate(
+    graph: Graph, *, free_outputs: bool = False, given: Mapping[int, Sequence[Axis]] | None = None
+) -> Widths:
     """Work out the widths of a graph from the operators recorded in it; runs nothing.
+
+    Args:
+        graph: A captured graph.
+        free_outputs: Let the outputs of the network change, too.
+        given: Axes of tensors that no vertex makes, by their number.
 
     Example:
         >>> import torch
@@ -167,15 +208,54 @@ def relate(graph: Graph) -> Widths:
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh_state(stub.shape)
         relation.vanishing.add(stub.id)
+    relation.axes.update({number: list(axes) for number, axes in (given or {}).items()})
     for vertex in graph.inputs:
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
     for vertex in graph.vertices:
         relation.algebra.where = vertex.name
+        if isinstance(vertex.target, Declared):
+            _fix_state(relation, graph, vertex)
+            relate_declared(relation, vertex, vertex.target)
+            continue
         for operation in vertex.operations:
             rule_for(operation.func)(relation, operation, arguments(operation))
     relation.algebra.where = "the network's output"
-    for stub in tensors_in(graph.output):
+    for stub in [] if free_outputs else returned(graph.output):
         for axis in relation.of(stub):
             relation.algebra.pin(axis, "an output of the network")
+    _fix_unused(relation, graph)
     return Widths(graph, relation)
+
+
+def _fix_unused(relation: Relation, graph: Graph) -> None:
+    """Fix what this run computed nothing with: the rest of a table, layers that run in train mode only."""
+    read = {stub.id for v in graph.vertices for o in v.operations for stub in tensors_in([o.args, o.kwargs])}
+    for stub in dict.fromkeys(graph.state.values()):
+        if stub.id not in read:
+            for axis in relation.of(stub):
+                relation.algebra.pin(axis, UNUSED)
+    doubtful = {atom for axis in relation.left_out for atom in relation.algebra.resolve(axis).atoms()}
+    if not doubtful:
+        return
+    for vertex in graph.vertices:
+        for operation in vertex.operations:
+            if not _only_views(operation.func):
+                for stub in tensors_in([operation.args, operation.kwargs, operation.outputs]):
+                    for axis in relation.of(stub):
+                        doubtful.difference_update(relation.algebra.resolve(axis).atoms())
+    for atom in doubtful:
+        relation.algebra.pin(single(atom), UNUSED)
+
+
+def _only_views(func: torch._ops.OpOverload) -> bool:
+    """Whether an operator computes nothing: all it returns are views of what it is given."""
+    returns = func._schema.returns
+    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+
+
+def _fix_state(relation: Relation, graph: Graph, vertex: Vertex) -> None:
+    """Parameters of a function with a declared rule keep their size: nothing says how they hang together."""
+    for name, stub in graph.state.items():
+        if name.startswith(f"{vertex.path}."):
+            relation.pin_tensor(stub, "a parameter of a function with a declared rule")

@@ -3,12 +3,12 @@
 import torch
 
 from naivegraph.widths.relation import Rule
-from naivegraph.widths.rules import index, linear, pointwise, reduce, shape
+from naivegraph.widths.rules import index, linear, pointwise, recurrent, reduce, shape
 from naivegraph.widths.rules.registry import RULES
 
 __all__ = ["rule_for"]
 
-_ = (index, linear, reduce)  # imported for the rules they register
+_ = (index, linear, recurrent, reduce)  # imported for the rules they register
 
 
 def rule_for(func: torch._ops.OpOverload) -> Rule:

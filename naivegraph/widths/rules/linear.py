@@ -7,7 +7,7 @@ from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis, single
-from naivegraph.widths.relation import Relation
+from naivegraph.widths.relation import Default, Relation
 from naivegraph.widths.rules.registry import rule
 
 
@@ -20,8 +20,9 @@ def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: 
     r.algebra.unify(k, k2)
     zero_a, zero_b = r.vanishes(a), r.vanishes(b)
     if not (zero_a or zero_b) and not r.settled(k):
-        r.couple(k, "a sum over values that do not vanish")
+        r.couple(k, "a sum over values that do not vanish", summed=True)
     r.contract([*batch, m, k, n])
+    r.sum_over(k, (a, len(x) - 1), (b, len(y) - 2))
     vanishing = (zero_a or r.settled(m)) and (zero_b or r.settled(n)) and (zero_a or zero_b)
     r.set(op.outputs[0], [*batch, m, n], vanishing=vanishing)
 
@@ -51,8 +52,9 @@ def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     *rows, k = r.of(x)
     r.algebra.unify(k, r.of(y)[0])
     r.contract([*rows, k])
+    r.sum_over(k, (x, len(rows)), (y, 0))
     if not (r.vanishes(x) or r.vanishes(y)) and not r.settled(k):
-        r.couple(k, "a sum over values that do not vanish")
+        r.couple(k, "a sum over values that do not vanish", summed=True)
     r.set(op.outputs[0], r.broadcast([rows, r.of(a["self"])]) if "mat" in a else rows)
 
 
@@ -82,10 +84,15 @@ def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.algebra.unify(channels, r.algebra.join([count, ins]))
         result = r.algebra.join([count, outs])
         r.counts[out.id] = count
-    axes = [batch, result, *r.fixed(out.shape[len(out.shape) - len(space) :], "the image's size")]
+    axes = [
+        batch,
+        result,
+        *r.fixed(out.shape[len(out.shape) - len(space) :], f"the image's size at {r.where}"),
+    ]
     if bias is not None:
         r.algebra.unify(result, r.of(bias)[0])
     r.set(out, axes[len(axes) - len(out.shape) :], vanishing=bias is None or r.vanishes(bias))
+    r.sum_over(ins, (weight, 0 if transposed else 1), (source, len(source.shape) - len(w) + 1))
     r.contract([batch, count, ins, outs, *w[2:], *(space if transposed else axes[2:])])
 
 
@@ -117,12 +124,13 @@ def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.algebra.unify(q[-3], wanted)
     r.pin(k[-2], "a softmax over tokens")
     if not (r.vanishes(query) or r.vanishes(key)):
-        r.couple(q[-1], "a sum over values that do not vanish")
+        r.couple(q[-1], "a sum over values that do not vanish", summed=True)
     if a.get("scale") is None:
-        r.defaults.append((r.where, q[-1]))
+        r.defaults.append(Default(r.where, q[-1], query, key))
     mask = a.get("attn_mask", a.get("attn_bias"))
     if isinstance(mask, Stub):
         r.broadcast([r.of(mask), [*q[:-1], k[-2]]])
+    r.sum_over(q[-1], (query, len(q) - 1), (key, len(q) - 1))
     r.contract([*q[:-1], k[-2], q[-1]])
     r.contract([*q[:-1], k[-2], v[-1]])
     r.set(out, [*q[:-1], v[-1]], vanishing=r.vanishes(value))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
-from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.axis import single
 from naivegraph.widths.relation import Relation, tensors_in
 from naivegraph.widths.rules.registry import rule
 
@@ -98,7 +98,9 @@ def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     harmless = name == "sum" and r.vanishes(source)
     for d in chosen:
         if not r.settled(axes[d]) and not harmless:
-            r.couple(axes[d], f"a {name}")
+            r.couple(axes[d], f"a {name}", summed=name == "sum")
+        if name == "sum":
+            r.sum_over(axes[d], (source, d))
         if name in ("argmax", "argmin"):
             r.pin(axes[d], "the place of a maximum is used")
     keep = bool(a.get("keepdim", False))
@@ -145,16 +147,15 @@ def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     if source is None:
         return
     axes = list(r.of(source))
+    places = len(axes) - _space(op.func.overloadpacket.__name__)
+    for axis in axes[places:]:
+        r.pin(axis, "the dimension a window slides over")
     for out in op.outputs:
-        if out is None:
-            continue
-        space = max((d + 1 for d in range(len(axes)) if out.shape[-d - 1] != source.shape[-d - 1]), default=0)
-        space = max(space, len(axes) - 2)
-        for axis in axes[len(axes) - space :]:
-            r.pin(axis, "the dimension a window slides over")
-        kept: list[Axis] = [
-            *axes[: len(axes) - space],
-            *r.fixed(out.shape[len(axes) - space :], "the image's size"),
-        ]
-        if math.prod(axis.length for axis in kept) == math.prod(out.shape):
+        if out is not None:
+            kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
             r.set(out, kept, vanishing=r.vanishes(source))
+
+
+def _space(name: str) -> int:
+    """How many dimensions a window of this operator has: the digit before the `d` of its name."""
+    return next(int(one) for one, two in itertools.pairwise(name) if one in "123" and two == "d")

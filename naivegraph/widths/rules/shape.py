@@ -126,7 +126,10 @@ def stack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], axes, vanishing=all(r.vanishes(stub) for stub in parts))
 
 
-@rule("split split_with_sizes chunk split_copy split_with_sizes_copy tensor_split")
+@rule(
+    "split split_with_sizes chunk split_copy split_with_sizes_copy tensor_split unsafe_split "
+    "unsafe_split_with_sizes unsafe_chunk"
+)
 def split(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Consecutive parts along a dimension."""
     source = a["self"]
@@ -150,8 +153,9 @@ def slice_(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     n = source.shape[dim]
     start, stop, _ = slice(a["start"], a["end"]).indices(n)
     if step == 1:
-        _, rest = r.algebra.cut(axes[dim], start)
-        axes[dim], _ = r.algebra.cut(rest, max(stop - start, 0))
+        before, rest = r.algebra.cut(axes[dim], start)
+        axes[dim], after = r.algebra.cut(rest, max(stop - start, 0))
+        r.left_out += [before, after]
     elif n % step == 0 and start < step and stop == n:
         axes[dim], inside = r.algebra.split(axes[dim], step)
         r.pin(inside, f"every {step}th index is taken")

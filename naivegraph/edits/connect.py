@@ -1,0 +1,190 @@
+"""Adding an edge to a sum or a concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from naivegraph.edits.align import Sizes
+from naivegraph.edits.edit import Edit
+from naivegraph.edits.joints import concatenation_dim, is_concatenation, is_sum
+from naivegraph.edits.rewire import Undo, new_name, output_of, path_between, rewire, users_of, vertex_of
+from naivegraph.edits.strategy import Answer, Strategy
+from naivegraph.errors import EditError, InfeasibleError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.mutate import add_part, add_vertex, parts_of, replace_argument, set_output
+from naivegraph.graph.query import related
+from naivegraph.graph.sizes import neuron_dimensions
+from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.values import Stub
+
+__all__ = ["connect"]
+
+Step = Callable[[], Undo]
+
+
+def connect(
+    graph: Graph,
+    source: str | Vertex,
+    target: str | Vertex,
+    *,
+    strategy: Strategy | None = None,
+    optimizer: Any = (),
+) -> Edit:
+    """Let a sum or a concatenation take the output of one more vertex, in place.
+
+    A sum's size and the new summand's are made equal first. A concatenation gets the new part at its end,
+    and whatever uses it takes as many neurons more, with weights of zero.
+
+    Args:
+        graph: A graph.
+        source: A vertex or its name.
+        target: A sum or a concatenation. Behind a sum of two comes another one, named like it.
+        strategy: What decides where a sum and its summand differ in size; by default first the smaller grows,
+            if that cannot be the bigger shrinks, else both change.
+        optimizer: An optimizer (or several) which follows.
+
+    Returns:
+        The edit.
+
+    Raises:
+        EditError: It would be a cycle, the target takes nothing more, or shapes do not fit; the graph is as
+            it was.
+        InfeasibleError: The sizes cannot be made to fit; the graph is as it was.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from naivegraph.graph import Graph, concat, input_node, layer
+        >>> x = input_node("x", 4)
+        >>> a, b = layer(nn.Linear(4, 3), x, name="a"), layer(nn.Linear(4, 2), x, name="b")
+        >>> graph = Graph([x], [layer(nn.Linear(2, 1), concat(b, name="both"), name="c") * a])
+        >>> edit = connect(graph, "a", "both")
+        >>> graph.sizes["both"], graph["c"].target.in_features
+        (5, 5)
+    """
+    start, end = vertex_of(graph, source), vertex_of(graph, target)
+    way = [end] if start is end else path_between(graph, end, start)
+    if way:
+        names = " -> ".join(vertex.name for vertex in [*way, end])
+        raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
+    work = _Connection(graph, start, end)
+    if is_sum(end):
+        sizes, answer = work.to_sum(strategy)
+        steps: list[Step] = [work.earlier, work.add]
+    elif is_concatenation(end):
+        sizes, answer = work.to_concatenation()
+        steps = [work.earlier, lambda: add_part(graph, end, output_of(start))]
+    else:
+        raise EditError(f"{end.name!r} is neither a sum nor a concatenation: it takes no more than it does")
+    return rewire(
+        graph,
+        sizes.change(answer, {"verb": "connect", "source": start.name, "target": end.name}),
+        steps,
+        asked={"connect": [start.name, end.name]},
+        certificate=answer.certificate,
+        optimizer=optimizer,
+    )
+
+
+class _Connection:
+    """One edge on its way into a graph."""
+
+    def __init__(self, graph: Graph, start: Vertex, end: Vertex) -> None:
+        self.graph, self.start, self.end = graph, start, end
+        self.given, self.out = output_of(start), output_of(end)
+        self.users = users_of(graph, end)
+        if len(self.given.shape) != len(self.out.shape):
+            raise EditError(
+                f"{start.name!r} gives a tensor of {len(self.given.shape)} dimensions, "
+                f"and {end.name!r} one of {len(self.out.shape)}"
+            )
+
+    def to_sum(self, strategy: Strategy | None) -> tuple[Sizes, Answer]:
+        """Equal sizes of the sum and what comes to it."""
+        dim = neuron_dimensions(self.graph).get(self.out.id, min(1, len(self.out.shape) - 1))
+        sizes = Sizes(self.graph, [], [])
+        sides = (sizes.axis(self.given, dim), sizes.axis(self.out, dim))
+        sizes.equal(*sides, self.end, (f"what {self.start.name!r} gives", f"the sum {self.end.name!r}"))
+        return sizes, sizes.decide(f"{self.start.name!r} cannot be connected to {self.end.name!r}", strategy)
+
+    def to_concatenation(self) -> tuple[Sizes, Answer]:
+        """As many neurons more for all that use the concatenation; nothing else changes."""
+        dim, parts = concatenation_dim(self.end), parts_of(self.end)
+        more = self.given.shape[dim]
+        sizes = Sizes(self.graph, [self.end], [(self.out, dim, [self.out.shape[dim]])])
+        run, what = sizes.run(self.out, 0), f"{self.start.name!r} cannot be connected to {self.end.name!r}"
+        for number, part in enumerate([*parts, self.given]):
+            sizes.freeze(sizes.axis(part, dim), self.end, f"part {number}")
+        if sizes.counted(run):
+            sizes.size(run, run.length + more, self.end, "output")
+        answer = sizes.decide(what)
+        if not sizes.in_order(run, answer):
+            raise InfeasibleError(
+                f"{what}: what uses it takes it apart, so new neurons have no place at its end"
+            )
+        return sizes, answer
+
+    def earlier(self) -> Undo:
+        """Record the source, and what it needs, before what uses the target."""
+        vertices, graph = self.graph.vertices, self.graph
+        place = {id(vertex): number for number, vertex in enumerate(vertices)}
+        last = place[id(self.end)]
+        # A concatenation takes its parts itself; a sum is followed by another one, which its users take.
+        limit = (
+            last
+            if is_concatenation(self.end)
+            else min((place[id(u)] for u in self.users), default=len(vertices))
+        )
+        needed = [v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= limit]
+        restore = graph.snapshot()
+        if needed:
+            passed = vertices[limit : place[id(self.start)] + 1]
+            self._check_order(passed)
+            moved = {id(vertex) for vertex in needed}
+            rest = [vertex for vertex in vertices if id(vertex) not in moved]
+            graph.vertices[:] = [*rest[:limit], *needed, *rest[limit:]]
+        return restore
+
+    def _check_order(self, passed: list[Vertex]) -> None:
+        for vertex in passed:
+            if any(operation.func._schema.is_mutable for operation in vertex.operations):
+                raise EditError(
+                    f"{self.start.name!r} is computed after {self.end.name!r} is used, and {vertex.name!r}, "
+                    "which works in place, stands between: their order cannot be changed"
+                )
+
+    def add(self) -> Undo:
+        """A sum of the old one and the new summand, which the users of the old one take."""
+        graph, vertices = self.graph, self.graph.vertices
+        at = max(vertices.index(self.end), vertices.index(self.start)) + 1
+        returned = self._returned()
+        made, undo = add_vertex(
+            graph, new_name(graph, self.end.name), torch.add, (self.out, self.given), at=at
+        )
+        made.path = self.end.path
+        undone = [undo]
+        try:
+            new = output_of(made)
+            undone += [replace_argument(graph, user, self.out, new) for user in self.users]
+            if returned:
+                undone.append(set_output(graph, with_tensors(graph.output, {self.out.id: new})))
+        except BaseException:
+            _undo(undone)
+            raise
+        return lambda: _undo(undone)
+
+    def _returned(self) -> bool:
+        returned = any(
+            isinstance(leaf, Stub) and leaf.id == self.out.id for leaf in leaves(self.graph.output)
+        )
+        later = self.graph.vertices[self.graph.vertices.index(self.end) + 1 :]
+        changed = (leaf for vertex in later for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+        return returned and all(leaf.id != self.out.id for leaf in changed)
+
+
+def _undo(undone: list[Undo]) -> None:
+    while undone:
+        undone.pop()()

@@ -1,0 +1,291 @@
+"""Putting a new layer into a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.edits.edit import Edit
+from naivegraph.edits.record import Change
+from naivegraph.edits.rewire import RUN_ERRORS, Undo, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.mutate import add_vertex, replace_argument, set_output
+from naivegraph.graph.query import edges
+from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.values import Stub
+from naivegraph.solvers.budget import Certificate
+
+__all__ = ["insert"]
+
+
+def insert(
+    graph: Graph,
+    layer: nn.Module | Callable[[int], nn.Module],
+    *,
+    after: str | Vertex | None = None,
+    before: str | Vertex | None = None,
+    edge: tuple[str | Vertex, str | Vertex] | None = None,
+    name: str | None = None,
+    identity: bool = False,
+    optimizer: Any = (),
+) -> Edit:
+    """Put a layer behind a vertex, in front of one, or on one edge, in place; it must keep the size.
+
+    Args:
+        graph: A graph.
+        layer: The layer, or a function which makes it from the size of what it is put behind.
+        after: The vertex behind which it comes: whatever used that one's output uses the layer's.
+        before: The vertex in front of which it comes; it takes one tensor.
+        edge: Two vertices between which it comes; other users of the first one are left alone.
+        name: Of the new vertex, and its path in the network; by default the layer's class in lower case,
+            where the vertex it is put behind is.
+        identity: Let it start as the identity: a linear layer or a convolution gets such weights; a norm
+            stays as it is.
+        optimizer: An optimizer (or several) which gets the layer's parameters in its first group.
+
+    Returns:
+        The edit.
+
+    Raises:
+        EditError: The layer does not fit; the graph is as it was.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.graph import capture
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph = capture(net, torch.ones(1, 4))
+        >>> edit = insert(graph, torch.nn.BatchNorm1d, after="0", name="norm")
+        >>> graph.sizes
+        {'input': 4, '0': 8, 'norm': 8, '1': 2}
+    """
+    place = _place(graph, after, before, edge)
+    size = graph.sizes.get(place.maker.name)
+    if size is None:
+        raise EditError(
+            f"{place.maker.name!r} gives a single number, behind which there is no place for a layer"
+        )
+    made = layer if isinstance(layer, nn.Module) else layer(size)
+    if not isinstance(made, nn.Module):
+        raise EditError(
+            f"layer= gave {made!r}: give a torch.nn.Module, or a function of a size that makes one"
+        )
+    home = place.maker.name.rpartition(".")[0]
+    wished = f"{home}.{type(made).__name__.lower()}" if home else type(made).__name__.lower()
+    found = new_name(graph, wished) if name is None else name
+    work = _Insertion(graph, made, found, place, size)
+    structure = {
+        "verb": "insert", "name": found, "behind": place.maker.name,
+        "users": [user.name for user in place.users], "layer": repr(made), "identity": identity,
+    }  # fmt: skip
+    return rewire(
+        graph,
+        Change({}, {}, [], structure=structure),
+        work.steps(identity),
+        asked={"insert": found, "behind": place.maker.name},
+        certificate=Certificate(0, 0),
+        optimizer=optimizer,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a layer comes: what it takes, and which of its users take the layer's output instead."""
+
+    maker: Vertex
+    stub: Stub
+    users: tuple[Vertex, ...]
+    returned: bool
+    alone: bool
+
+
+def _place(
+    graph: Graph,
+    after: str | Vertex | None,
+    before: str | Vertex | None,
+    edge: tuple[str | Vertex, str | Vertex] | None,
+) -> _Place:
+    if sum(value is not None for value in (after, before, edge)) != 1:
+        raise EditError("say where with one of after=, before= and edge=")
+    if after is not None:
+        maker = vertex_of(graph, after)
+        stub = output_of(maker)
+        return _Place(maker, stub, tuple(users_of(graph, maker)), _returns(graph, maker, stub), True)
+    if before is not None:
+        user = vertex_of(graph, before)
+        found = list(dict.fromkeys((m, stub) for m, u, stub in edges(graph) if u is user))
+        if len(found) != 1:
+            raise EditError(
+                f"{user.name!r} takes {len(found)} tensors: say which with edge=(a vertex, {user.name!r})"
+            )
+    elif edge is not None:
+        start, user = vertex_of(graph, edge[0]), vertex_of(graph, edge[1])
+        found = list(dict.fromkeys((m, s) for m, u, s in edges(graph) if m is start and u is user))
+        if not found:
+            raise EditError(f"{user.name!r} does not take anything from {start.name!r}")
+        if len(found) > 1:
+            raise EditError(f"{user.name!r} takes {len(found)} tensors from {start.name!r}")
+    maker, stub = found[0]
+    alone = users_of(graph, maker) == [user] and not _returns(graph, maker, stub)
+    return _Place(maker, stub, (user,), False, alone)
+
+
+def _returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
+    """Whether the network returns a tensor as it left this vertex."""
+    if not any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(graph.output)):
+        return False
+    makers = [
+        vertex
+        for vertex in graph
+        if any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(vertex.output))
+    ]
+    return makers[-1] is maker
+
+
+class _Insertion:
+    """One layer on its way into a graph."""
+
+    def __init__(self, graph: Graph, layer: nn.Module, name: str, place: _Place, size: int) -> None:
+        self.graph, self.layer, self.name, self.place, self.size = graph, layer, name, place, size
+
+    def steps(self, identity: bool) -> list[Callable[[], Undo]]:
+        """What is done, in order."""
+        return [self._as_the_network, *([self._identity] if identity else []), self._add, self._use]
+
+    def _as_the_network(self) -> Undo:
+        """Train or evaluate as the network does."""
+        flags = [(module, module.training) for module in self.layer.modules()]
+        if not any(module is self.layer for module in self.graph.module.modules()):
+            self.layer.train(self.graph.module.training)
+
+        def undo() -> None:
+            for module, flag in flags:
+                module.training = flag
+
+        return undo
+
+    def _identity(self) -> Undo:
+        weights = [(p, p.data) for p in self.layer.parameters()]
+
+        def undo() -> None:
+            for parameter, data in weights:
+                parameter.data = data
+
+        for parameter, data in weights:
+            parameter.data = data.clone()
+        try:
+            start_as_identity(self.layer, self.name)
+        except BaseException:
+            undo()
+            raise
+        return undo
+
+    def _add(self) -> Undo:
+        """Call the layer; nothing uses it yet."""
+        at = self.graph.vertices.index(self.place.maker) + 1
+        restore = self.graph.snapshot()
+        vertex, undo = add_vertex(
+            self.graph, self.name, self.layer, (self.place.stub,), at=max(at, self._inputs)
+        )
+        try:
+            self._check(vertex)
+        except BaseException:
+            undo()
+            restore()
+            raise
+        return undo
+
+    @property
+    def _inputs(self) -> int:
+        return sum(vertex.kind == "input" for vertex in self.graph.vertices)
+
+    def _check(self, vertex: Vertex) -> None:
+        what = f"{self.name!r} ({type(self.layer).__name__})"
+        try:
+            self.graph.refresh()
+        except RUN_ERRORS as error:
+            raise EditError(
+                f"{what} does not take what {self.place.maker.name!r} gives "
+                f"({self.size} neurons in a tensor of shape {tuple(self.place.stub.shape)}): {error}"
+            ) from error
+        size = self.graph.sizes.get(self.name, 0)
+        if size != self.size:
+            users = ", ".join(repr(user.name) for user in self.place.users) or "the network's output"
+            raise EditError(
+                f"{what} gives {size} neurons, and {users} takes {self.size}: let the layer give "
+                f"{self.size}, and resize it afterwards"
+            )
+        if output_of(vertex).id == self.place.stub.id and not self.place.alone:
+            raise EditError(
+                f"{what} works in place, and others use what {self.place.maker.name!r} gives: "
+                "use a layer which does not"
+            )
+
+    def _use(self) -> Undo:
+        """Let the users take the layer's output."""
+        old, new = self.place.stub, output_of(self.graph[self.name])
+        undone: list[Undo] = []
+        if old.id != new.id:
+            undone += [replace_argument(self.graph, user, old, new) for user in self.place.users]
+            if self.place.returned:
+                undone.append(set_output(self.graph, with_tensors(self.graph.output, {old.id: new})))
+
+        def undo() -> None:
+            while undone:
+                undone.pop()()
+
+        return undo
+
+
+def start_as_identity(layer: nn.Module, name: str) -> None:
+    """Give a linear layer or a convolution weights with which it gives back what it takes.
+
+    Raises:
+        EditError: It cannot do that, or is no such layer.
+    """
+    with torch.no_grad():
+        if isinstance(layer, nn.Linear):
+            if layer.in_features != layer.out_features:
+                raise EditError(
+                    f"{name!r} cannot start as the identity: it takes {layer.in_features} neurons and "
+                    f"gives {layer.out_features}"
+                )
+            nn.init.eye_(layer.weight)
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            _check_convolution(layer, name)
+            nn.init.dirac_(layer.weight, layer.groups)
+        elif next(layer.parameters(), None) is None or isinstance(layer, _NORMS):
+            return
+        else:
+            raise EditError(
+                f"{name!r} cannot start as the identity: nothing says how a {type(layer).__name__} does; "
+                "give it such weights first and leave out identity="
+            )
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+
+
+def _check_convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, name: str) -> None:
+    """A kernel with a one in its middle is the identity if the middle lies on the pixel itself."""
+    # torch keeps the padding of every side, dimensions from the last, whatever was written as padding=
+    sides = layer._reversed_padding_repeated_twice
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    centred = all(
+        k % 2 == 1 and sides[2 * i] == sides[2 * i + 1] == r // 2
+        for i, (k, r) in enumerate(zip(reversed(layer.kernel_size), reversed(reach), strict=True))
+    )
+    if layer.in_channels != layer.out_channels or set(layer.stride) != {1} or not centred:
+        raise EditError(
+            f"{name!r} cannot start as the identity: that takes a convolution with as many outputs as "
+            "inputs, stride 1, an odd kernel and padding which keeps the size"
+        )

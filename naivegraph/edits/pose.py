@@ -1,0 +1,341 @@
+"""A resize as a mixed-integer program: per width how many neurons stay and how many come."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from naivegraph.edits import requests as ask
+from naivegraph.edits.partaking import Asking, Partaking
+from naivegraph.edits.selection import Indices
+from naivegraph.solvers import Program
+from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.polynomial import Monomial, Polynomial
+
+__all__ = ["Asking", "Goal", "Posed"]
+
+Floats = npt.NDArray[np.float64]
+# The cost of a new neuron where nothing says what neurons are worth.
+_TINY = 1e-3
+
+
+@dataclasses.dataclass
+class Goal:
+    """A linear function of the columns to maximise, before any goal that comes after it."""
+
+    indices: list[int]
+    coefficients: list[float]
+
+
+# A constant, and the coefficient of each column.
+Form = tuple[float, dict[int, float]]
+
+
+class _Worth:
+    """What the neurons of one width are worth; sorted once, since they may be very many."""
+
+    def __init__(self, values: Floats) -> None:
+        ranked = np.sort(values)
+        below, upto = np.searchsorted(ranked, 0.0), np.searchsorted(ranked, 0.0, side="right")
+        self.negative = int(below)
+        self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
+        beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
+        # A new neuron costs a tenth of the least utility, so that none comes without need.
+        self.cost = 0.1 * float(beside.min()) if len(beside) else _TINY
+        self.sums = np.concatenate([[0.0], np.cumsum(ranked[::-1])])
+        self._values, self._ranked = values, ranked
+
+    def best(self, count: int) -> Indices:
+        """The `count` neurons that are worth most, in order; among equals the first."""
+        if count == 0:
+            return np.zeros(0, np.int64)
+        least = self._ranked[len(self._ranked) - count]
+        chosen = self._values > least
+        equal = np.flatnonzero(self._values == least)
+        chosen[equal[: count - int(chosen.sum())]] = True
+        return np.flatnonzero(chosen)
+
+
+class _Block:
+    """Rows that are added to a program all at once."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.starts, self.indices = [0], list[int]()
+        self.values, self.lower, self.upper = list[float](), list[float](), list[float]()
+        self.requests: list[str | None] = []
+
+    def row(
+        self,
+        name: str,
+        parts: Mapping[int, float],
+        *,
+        lower: float = -np.inf,
+        upper: float = np.inf,
+        request: str | None = None,
+    ) -> None:
+        """Add `lower <= sum of parts <= upper`."""
+        self.names.append(name)
+        self.indices += parts.keys()
+        self.values += parts.values()
+        self.starts.append(len(self.indices))
+        self.lower.append(lower)
+        self.upper.append(upper)
+        self.requests.append(request)
+
+    def add_to(self, program: Program) -> None:
+        """Add all rows to the program."""
+        program.rows(
+            self.starts,
+            np.array(self.indices, np.int64),
+            self.values,
+            self.lower,
+            self.upper,
+            self.names,
+            requests=self.requests,
+        )
+
+
+class Posed:
+    """The program of a resize and what its columns mean.
+
+    Args:
+        widths: The widths of the graph.
+        demands: What the network's own code demands.
+        askings: The requests.
+        values: One number per neuron of every width; None where only sizes count.
+        new: The most neurons that may come in all; None for no bound.
+    """
+
+    def __init__(
+        self,
+        widths: Widths,
+        demands: Demands,
+        askings: list[Asking],
+        values: Mapping[Width, Floats] | None,
+        new: int | None,
+    ) -> None:
+        self.widths, self.demands, self.askings, self.values = widths, demands, askings, values
+        self.program = Program()
+        self._block = _Block()
+        self._part = Partaking(widths, demands, askings)
+        self.taking_part, self.holds = self._part.widths, self._part.holds
+        self._worth = {} if values is None else {w.atom: _Worth(values[w]) for w in self.taking_part}
+        self.new = 0 if not askings else new
+        self._room = self._most_new()
+        self._columns()
+        self._products: dict[Monomial, dict[int, float]] = {}
+        self._structure()
+        self.nearness = self._requests()
+        self._block.add_to(self.program)
+        self.first = self.program.copy() if self.nearness is not None else None
+        self._worths()
+
+    # Columns
+
+    def _most_new(self) -> int:
+        """More neurons than these never help any one width."""
+        if self.new == 0:
+            return 0
+        most, times = 8, 1.0
+        for asking in self.askings:
+            wanted = asking.target or 0
+            if isinstance(asking.request, ask.Between):
+                wanted = asking.request.lower
+            elif isinstance(asking.request, ask.Multiple):
+                wanted = asking.request.of
+            most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
+        # What is tied to something that grows by a factor may have to grow by the same factor.
+        most = 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
+        return most if self.new is None else min(most, self.new)
+
+    def _columns(self) -> None:
+        """Columns of every width: neurons kept and neurons that come."""
+        widths, columns = self.taking_part, self.program.columns
+        held = np.array([width.atom in self.holds for width in widths], dtype=bool)
+        sizes = np.array([width.size for width in widths], dtype=np.float64)
+        kept = columns([f"{width.name} kept" for width in widths], np.where(held, sizes, 0.0), sizes)
+        come = columns([f"{width.name} new" for width in widths], 0, np.where(held, 0.0, self._room))
+        atoms = [width.atom for width in widths]
+        self._kept, self._come = dict(zip(atoms, kept, strict=True)), dict(zip(atoms, come, strict=True))
+
+    # Sizes
+
+    def form(self, axis: Axis) -> Form:
+        """The size of an axis as a linear function of the columns (products of widths get columns)."""
+        return self._linear(Polynomial.of_axis(axis))
+
+    def _still(self, atom: Atom) -> bool:
+        return atom in self.holds or atom not in self._kept
+
+    def _linear(self, polynomial: Polynomial) -> Form:
+        constant, parts = 0.0, dict[int, float]()
+        if any(self._still(atom) for atom in polynomial.atoms()):
+            polynomial = polynomial.holding(self._still)
+        for monomial, factor in polynomial.terms.items():
+            if not monomial:
+                constant += factor
+                continue
+            for column, coefficient in self._product(monomial).items():
+                parts[column] = parts.get(column, 0.0) + factor * coefficient
+        return constant, {column: c for column, c in parts.items() if c}
+
+    def _product(self, monomial: Monomial) -> dict[int, float]:
+        """The size of a product of widths: that of the longest, times counted-out sizes of the others."""
+        last, *others = sorted(monomial, key=lambda atom: (-atom.length, self._kept[atom]))
+        size: dict[int, float] = {self._kept[last]: 1.0, self._come[last]: 1.0}
+        top = float(last.length + self._room)
+        key: Monomial = (last,)
+        for atom in others:
+            key = (*key, atom)
+            if key not in self._products:
+                self._products[key] = self._multiplied(atom, size, top)
+            size, top = self._products[key], top * (atom.length + self._room)
+        return size
+
+    def _multiplied(self, atom: Atom, size: Mapping[int, float], top: float) -> dict[int, float]:
+        """`size`, at most `top`, times the size of an atom, whose count is written in binary."""
+        bits = range((atom.length + self._room).bit_length())
+        name = f"product {len(self._products)}"
+        digits = self.program.columns([f"{name} digit {bit}" for bit in bits], 0, 1)
+        parts = self.program.columns([f"{name} part {bit}" for bit in bits], 0, top, integer=False)
+        count = {digit: float(2**bit) for bit, digit in enumerate(digits)}
+        both = {self._kept[atom]: -1.0, self._come[atom]: -1.0}
+        self._block.row(f"{name} its count", {**count, **both}, lower=0, upper=0)
+        less = {column: -factor for column, factor in size.items()}
+        for digit, part in zip(digits, parts, strict=True):
+            # A part is the whole size where its digit is 1, and else nothing.
+            self._block.row(f"{name} none {digit}", {part: 1.0, digit: -top}, upper=0)
+            self._block.row(f"{name} most {digit}", {part: 1.0, **less}, upper=0)
+            self._block.row(f"{name} least {digit}", {part: 1.0, **less, digit: -top}, lower=-top)
+        return {part: float(2**bit) for bit, part in enumerate(parts)}
+
+    def _structure(self) -> None:
+        """Sizes are at least 1, what the code demands holds, and new neurons are bounded."""
+        for index, axis in enumerate(self._part.axes):
+            self._at_least_one(f"axis {index} at least 1", axis)
+        for index, demand in enumerate(self.demands.rows):
+            constant, parts = self._linear(demand.polynomial)
+            if parts:
+                self._block.row(f"demand {index}", parts, lower=-constant, upper=-constant)
+        if self.new is not None and self._come:
+            self._block.row("new neurons", dict.fromkeys(self._come.values(), 1.0), upper=self.new)
+
+    def _at_least_one(self, name: str, axis: Axis) -> None:
+        """A product is at least 1 if each of its factors is."""
+        if len(axis.terms) > 1:
+            constant, parts = self.form(axis)
+            if constant < 1:
+                self._block.row(name, parts, lower=1 - constant)
+            return
+        for position, factor in enumerate(axis.terms[0]):
+            if isinstance(factor, Axis):
+                self._at_least_one(f"{name}, factor {position}", factor)
+            elif isinstance(factor, Atom) and not self._still(factor):
+                both = {self._kept[factor]: 1.0, self._come[factor]: 1.0}
+                self._block.row(f"{name}, factor {position}", both, lower=1)
+
+    # Goals
+
+    def _requests(self) -> Goal | None:
+        """Rows for the requests; gives the goal of those which may give way."""
+        distances: list[int] = []
+        for asking in self.askings:
+            form, now = self.form(asking.axis), asking.axis.length
+            if asking.target is None:
+                self._bound(asking, form)
+            elif not asking.gives_way:
+                self._ask(asking, form, asking.target, asking.target)
+            else:
+                distances.append(self._distance(f"{asking.name} missed by", form, asking.target))
+                if asking.target > now:
+                    self._ask(asking, form, now + 1, np.inf)
+                elif asking.target < now:
+                    self._ask(asking, form, -np.inf, now - 1)
+        return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
+
+    def _ask(self, asking: Asking, form: Form, lower: float, upper: float) -> None:
+        """The row of a request: `lower <= form <= upper`."""
+        constant, parts = form
+        self._block.row(
+            asking.name, parts, lower=lower - constant, upper=upper - constant, request=asking.name
+        )
+
+    def _bound(self, asking: Asking, form: Form) -> None:
+        request = asking.request
+        if isinstance(request, ask.Between):
+            self._ask(asking, form, request.lower, np.inf if request.upper is None else request.upper)
+        elif isinstance(request, ask.Multiple):
+            # Named by its place: the same may be asked of two inputs of one vertex.
+            times = self.program.column(f"multiple {len(self.program.column_names)}", 1, np.inf)
+            self._ask(asking, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
+        else:
+            for atom in dict.fromkeys(asking.axis.atoms()):
+                if atom in self._kept:
+                    self._ask(asking, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
+                    self._ask(asking, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
+
+    def _distance(self, name: str, form: Form, target: float) -> int:
+        """A column at least as large as |size - target|."""
+        constant, parts = form
+        column = self.program.column(f"{name} {len(self.program.column_names)}", 0, np.inf, integer=False)
+        self._block.row(f"{name} above", {**parts, column: -1.0}, upper=target - constant)
+        self._block.row(f"{name} below", {**parts, column: 1.0}, lower=target - constant)
+        return column
+
+    def _goal(self, name: str, distances: Sequence[int], weights: Sequence[float]) -> Goal:
+        """0.1 of the sum and 0.8 of the largest of weighted distances, to be made small."""
+        largest = self.program.column(f"{name} largest", 0, np.inf, integer=False)
+        for distance, weight in zip(distances, weights, strict=True):
+            self._block.row(f"{name} largest {distance}", {largest: 1.0, distance: -weight}, lower=0)
+        return Goal([*distances, largest], [*(-0.1 * weight for weight in weights), -0.8])
+
+    def _worths(self) -> None:
+        """What is to be large once requests are met: utility, less what new neurons and moved sizes cost."""
+        self._block = _Block()
+        columns = list(self._come.values())
+        factors = [-self._worth[atom].cost if self._worth else -_TINY for atom in self._come]
+        still = self._size_terms()
+        if still is not None:
+            columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
+        self._block.add_to(self.program)
+        self.program.set_objective(columns, factors)
+        for width in self.taking_part if self._worth else []:
+            sums = self._worth[width.atom].sums
+            self.program.concave(f"{width.name} utility", self._kept[width.atom], sums)
+
+    def _size_terms(self) -> Goal | None:
+        """Keep the rest still: distances to the present sizes, weighted by what neurons there are worth."""
+        asked = {self._part.settled(asking.axis) for asking in self.askings if asking.gives_way}
+        distances, weights = [], []
+        for index, axis in enumerate(self._part.parameters):
+            largest, negative = self._of_axis(axis)
+            if axis in asked or largest == 0:
+                continue
+            target = max(axis.length - negative, 1)
+            distances.append(self._distance(f"size {index} moved by", self.form(axis), target))
+            weights.append(largest / target)
+        return self._goal("sizes", distances, weights) if distances else None
+
+    def _of_axis(self, axis: Axis) -> tuple[float, int]:
+        """The largest |utility| on an axis, and how many of its neurons have a negative one."""
+        if not self._worth:
+            return 1.0, 0
+        largest = max(self._worth[atom].largest for atom in axis.atoms())
+        good = axis.size(lambda atom: atom.length - self._worth[atom].negative)
+        return largest, axis.length - good
+
+    # Answers
+
+    def decided(self, values: Floats) -> tuple[dict[Width, Indices], dict[Width, int]]:
+        """Which neurons stay and how many come, from the program's answer."""
+        kept, new = {}, {}
+        for width in self.taking_part:
+            count = round(float(values[self._kept[width.atom]]))
+            kept[width] = self._worth[width.atom].best(count) if self._worth else np.arange(count)
+            new[width] = round(float(values[self._come[width.atom]]))
+        return kept, new

@@ -1,0 +1,220 @@
+"""A change of a network as plain data, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from naivegraph.edits.selection import Formula, Indices, formula_length, from_runs, to_runs
+
+__all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthChange"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WidthChange:
+    """What becomes of one width: its size before, the indices (sorted) that stay, how many come."""
+
+    name: str
+    before: int
+    kept: Indices
+    new: int = 0
+
+    @property
+    def after(self) -> int:
+        """Its size afterwards."""
+        return len(self.kept) + self.new
+
+
+# Entries as (dimension, indices along it); None for all.
+Rows = tuple[int, Indices] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outgoing:
+    """Entries of a tensor by which new neurons act on the rest of the network.
+
+    Attributes:
+        tensor: Its name.
+        dims: The dimensions along which the new neurons of `widths` count.
+        widths: Keys of widths.
+        rows: The entries as (dimension, indices along it before the change); None for all.
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    widths: tuple[str, ...]
+    rows: Rows = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Entries of a tensor (`rows` as in `Outgoing`) that are multiplied by a factor."""
+
+    tensor: str
+    rows: Rows
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeChange:
+    """An integer attribute of a module (`keys` lead to it inside a tuple or a config) and its two values."""
+
+    path: str
+    name: str
+    keys: tuple[int | str, ...]
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return f"{self.path + '.' if self.path else ''}{self.name}{keys}: {self.before} -> {self.after}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Everything an edit changes, without the tensors themselves.
+
+    Attributes:
+        widths: By a short key which the formulas use.
+        tensors: The axes of every parameter and buffer that changes, as formulas over the widths.
+        attributes: The attributes that change.
+        outgoing: Where new neurons act on others.
+        scalings: What is multiplied by a factor.
+        seed: Of the numbers new neurons start with.
+        initialise: How they start: "layer", "duplicate", or the name of a function of the user's.
+        function: That function; not part of the JSON.
+        structure: What was done to the graph's structure (the verb and its arguments), if anything.
+    """
+
+    widths: dict[str, WidthChange]
+    tensors: dict[str, list[Formula]]
+    attributes: list[AttributeChange]
+    outgoing: tuple[Outgoing, ...] = ()
+    scalings: tuple[Scaling, ...] = ()
+    seed: int = 0
+    initialise: str = "layer"
+    function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    structure: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """The change as JSON, from which `from_json` makes it again."""
+        return json.dumps(
+            {
+                "widths": {
+                    key: {"name": w.name, "before": w.before, "kept": to_runs(w.kept), "new": w.new}
+                    for key, w in self.widths.items()
+                },
+                "tensors": self.tensors,
+                "attributes": [[a.path, a.name, list(a.keys), a.before, a.after] for a in self.attributes],
+                "outgoing": [[o.tensor, o.dims, o.widths, _rows_to_json(o.rows)] for o in self.outgoing],
+                "scalings": [[x.tensor, _rows_to_json(x.rows), x.factor] for x in self.scalings],
+                "seed": self.seed,
+                "initialise": self.initialise,
+                **({} if self.structure is None else {"structure": self.structure}),
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Change:
+        """Read a change.
+
+        Raises:
+            ValueError: The text is no such JSON; the message says where.
+        """
+        try:
+            data = json.loads(text)
+            if "structure" in data:
+                raise ValueError("the network's structure was edited, and that cannot be replayed yet")
+            widths = {str(key): _width(w) for key, w in data["widths"].items()}
+            tensors = {
+                str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
+            }
+            attributes = [
+                AttributeChange(str(path), str(name), tuple(keys), _natural(before), _natural(after))
+                for path, name, keys, before, after in data["attributes"]
+            ]
+            sizes = {key: width.before for key, width in widths.items()}
+            outgoing = tuple(
+                Outgoing(
+                    name, _dims(dims, tensors[name]), _keys(keys, widths), _rows(rows, tensors[name], sizes)
+                )
+                for name, dims, keys, rows in data.get("outgoing", ())
+            )
+            scalings = tuple(
+                Scaling(name, _rows(rows, tensors[name], sizes), float(factor))
+                for name, rows, factor in data.get("scalings", ())
+            )
+            seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not an edit of this format ({type(error).__name__}: {error})") from error
+        return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise)
+
+
+def _rows_to_json(rows: Rows) -> Any:
+    return None if rows is None else [rows[0], to_runs(rows[1])]
+
+
+def _rows(value: Any, axes: list[Formula], sizes: Mapping[str, int]) -> Rows:
+    if value is None:
+        return None
+    dim = _natural(value[0])
+    if dim >= len(axes):
+        raise ValueError(f"it names dimension {dim} of a tensor of {len(axes)}")
+    return dim, _runs(value[1], formula_length(axes[dim], sizes))
+
+
+def _dims(dims: Any, axes: list[Formula]) -> tuple[int, ...]:
+    out = tuple(map(_natural, dims))
+    if any(dim >= len(axes) for dim in out):
+        raise ValueError(f"it names dimension {max(out)} of a tensor of {len(axes)}")
+    return out
+
+
+def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
+    for key in keys:
+        if key not in widths:
+            raise ValueError(f"it names the width {key!r}, which is not there")
+    return tuple(map(str, keys))
+
+
+def _width(data: Any) -> WidthChange:
+    before = _natural(data["before"])
+    return WidthChange(str(data["name"]), before, _runs(data["kept"], before), _natural(data.get("new", 0)))
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no number of neurons")
+    return value
+
+
+def _runs(runs: Any, size: int) -> Indices:
+    pairs = [[_natural(a), _natural(b)] for a, b in runs]
+    flat = [place for pair in pairs for place in pair]
+    if any(a >= b for a, b in pairs) or flat != sorted(flat) or (flat and flat[-1] > size):
+        raise ValueError(f"the neurons {runs} are not sorted runs within {size}")
+    return from_runs(pairs)
+
+
+def _formula(value: Any, widths: dict[str, WidthChange]) -> Formula:
+    out: Formula = []
+    for term in value:
+        factors: list[Any] = []
+        for factor in term:
+            if isinstance(factor, list):
+                factors.append(_formula(factor, widths))
+            elif isinstance(factor, str):
+                if factor not in widths:
+                    raise ValueError(f"an axis names the width {factor!r}, which is not there")
+                factors.append(factor)
+            else:
+                factors.append(_natural(factor))
+        out.append(factors)
+    return out

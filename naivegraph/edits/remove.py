@@ -1,0 +1,312 @@
+"""Taking a vertex out of a graph, or one edge."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from naivegraph.edits.align import Sizes
+from naivegraph.edits.edit import Edit
+from naivegraph.edits.joints import (
+    concatenation_dim,
+    is_concatenation,
+    is_sum,
+    other_summand,
+    tensors_of,
+)
+from naivegraph.edits.rewire import Undo, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.strategy import Strategy
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.mutate import (
+    add_part,
+    add_vertex,
+    parts_of,
+    remove_part,
+    remove_vertex,
+    replace_argument,
+)
+from naivegraph.graph.query import edges
+from naivegraph.graph.sizes import neuron_dimensions
+from naivegraph.graph.structure import leaves
+from naivegraph.graph.values import Stub
+
+__all__ = ["disconnect", "remove"]
+
+Step = Callable[[], Undo]
+
+
+def remove(
+    graph: Graph,
+    vertex: str | Vertex,
+    *,
+    reconnect: bool = True,
+    strategy: Strategy | None = None,
+    optimizer: Any = (),
+) -> Edit:
+    """Take a vertex out and join what it took to what used it, in place; sizes are made to fit.
+
+    Args:
+        graph: A graph.
+        vertex: A vertex or its name. It gives one tensor. If it takes several, its users are sums or
+            concatenations, which get all of them.
+        reconnect: False drops its output instead; its users are then sums or concatenations, too.
+        strategy: What decides where sizes differ; by default first the smaller grows, if that cannot be the
+            bigger shrinks, else both change.
+        optimizer: An optimizer (or several) which follows.
+
+    Returns:
+        The edit.
+
+    Raises:
+        EditError: It cannot be taken out; the graph is as it was.
+        InfeasibleError: The sizes cannot be made to fit; the graph is as it was.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.graph import capture
+        >>> net = torch.nn.Sequential(*(torch.nn.Linear(n, m) for n, m in [(4, 8), (8, 6), (6, 2)]))
+        >>> graph = capture(net, torch.ones(1, 4))
+        >>> edit = remove(graph, "1")
+        >>> graph.sizes
+        {'input': 4, '0': 8, '2': 2}
+        >>> edit.undo()
+        >>> graph.sizes
+        {'input': 4, '0': 8, '1': 6, '2': 2}
+    """
+    gone = vertex_of(graph, vertex)
+    if gone.kind == "input":
+        raise EditError(f"the input {gone.name!r} of the network cannot be removed")
+    asked = {"remove": gone.name, "reconnect": reconnect}
+    structure = {"verb": "remove", "vertex": gone.name, "reconnect": reconnect}
+    work = _Removal(graph, gone)
+    sizes, steps = work.reconnected() if reconnect else work.dropped()
+    answer = sizes.decide(f"{gone.name!r} cannot be removed", strategy)
+    return rewire(
+        graph,
+        sizes.change(answer, structure),
+        steps,
+        asked=asked,
+        certificate=answer.certificate,
+        optimizer=optimizer,
+    )
+
+
+class _Removal:
+    """How one vertex is taken out."""
+
+    def __init__(self, graph: Graph, gone: Vertex) -> None:
+        self.graph, self.gone = graph, gone
+        self.out = output_of(gone)
+        self.users = users_of(graph, gone)
+
+    def reconnected(self) -> tuple[Sizes, list[Step]]:
+        """Its inputs go to its users."""
+        sources = list(dict.fromkeys(tensors_of(self.gone)))
+        if not sources:
+            raise EditError(f"{self.gone.name!r} takes no tensor that could go to its users in its place")
+        for stub in sources:
+            if len(stub.shape) != len(self.out.shape):
+                raise EditError(
+                    f"{self.gone.name!r} makes a tensor of {len(self.out.shape)} dimensions of one of "
+                    f"{len(stub.shape)}, so its users cannot take that in its place"
+                )
+        if len(sources) > 1:
+            self._check_joints(f"takes {len(sources)} tensors", "take several")
+            return self._several(sources)
+        if sources[0].id == self.out.id:  # it works in place
+            return Sizes(self.graph, [], []), [lambda: remove_vertex(self.graph, self.gone)]
+        sizes = self._cut()
+        self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
+        return sizes, [lambda: remove_vertex(self.graph, self.gone, {self.out.id: sources[0]})]
+
+    @property
+    def dim(self) -> int:
+        """The dimension of its neurons."""
+        return neuron_dimensions(self.graph).get(self.out.id, min(1, len(self.out.shape) - 1))
+
+    def _cut(self) -> Sizes:
+        return Sizes(self.graph, [self.gone], [(self.out, self.dim, [self.out.shape[self.dim]])])
+
+    def _align(self, sizes: Sizes, source: Stub, axis: Any) -> None:
+        maker = _maker(self.graph, source, self.gone)
+        names = (f"what {self.gone.name!r} takes from {maker}", "what it gives")
+        sizes.equal(axis, sizes.axis(self.out, self.dim), self.gone, names)
+
+    def _check_joints(self, why: str, what: str) -> None:
+        gives = [leaf for leaf in leaves(self.graph.output) if isinstance(leaf, Stub)]
+        if any(stub.id == self.out.id for stub in gives) and self._last():
+            raise EditError(f"{self.gone.name!r} {why}, and the network returns what it gives")
+        for user in self.users:
+            if not is_sum(user) and not is_concatenation(user):
+                raise EditError(
+                    f"{self.gone.name!r} {why}, and its user {user.name!r} is neither a sum nor a "
+                    f"concatenation, which could {what}"
+                )
+
+    def _last(self) -> bool:
+        makers = [
+            vertex
+            for vertex in self.graph
+            if any(isinstance(leaf, Stub) and leaf.id == self.out.id for leaf in leaves(vertex.output))
+        ]
+        return makers[-1] is self.gone
+
+    def _several(self, sources: list[Stub]) -> tuple[Sizes, list[Step]]:
+        if self.out.id in [stub.id for stub in sources]:
+            raise EditError(
+                f"{self.gone.name!r} takes {len(sources)} tensors and changes one of them in place"
+            )
+        sizes = self._cut()
+        axes = [sizes.axis(stub, self.dim) for stub in sources]
+        steps: list[Step] = []
+        for user in self.users:
+            if is_sum(user):
+                for stub, axis in zip(sources, axes, strict=True):
+                    self._align(sizes, stub, axis)
+                steps.append(functools.partial(self._summed, user, sources))
+            else:
+                along = concatenation_dim(user)
+                if along == self.dim:
+                    self._align(sizes, sources[0], sizes.together(axes))
+                else:
+                    for stub, axis in zip(sources, axes, strict=True):
+                        self._align(sizes, stub, axis)
+                steps.append(functools.partial(self._listed, user, sources))
+        return sizes, [*steps, lambda: remove_vertex(self.graph, self.gone)]
+
+    def _summed(self, user: Vertex, sources: list[Stub]) -> Undo:
+        """Let a user add all the sources up."""
+        undone: list[Undo] = []
+        total = sources[0]
+        for stub in sources[1:]:
+            name = new_name(self.graph, user.name)
+            at = self.graph.vertices.index(user)
+            made, undo = add_vertex(self.graph, name, torch.add, (total, stub), at=at)
+            made.path = user.path
+            undone.append(undo)
+            total = output_of(made)
+        undone.append(replace_argument(self.graph, user, self.out, total))
+        return _all(undone)
+
+    def _listed(self, user: Vertex, sources: list[Stub]) -> Undo:
+        """Let a concatenation take all the sources in the place of the vertex's output."""
+        undone: list[Undo] = []
+        places = [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
+        for place in reversed(places):
+            undone.extend(add_part(self.graph, user, stub, place + 1) for stub in reversed(sources))
+            undone.append(remove_part(self.graph, user, place))
+        return _all(undone)
+
+    def dropped(self) -> tuple[Sizes, list[Step]]:
+        """Nothing takes its place."""
+        self._check_joints("is to be dropped", "do without it")
+        places = {
+            id(user): [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
+            for user in self.users
+            if is_concatenation(user)
+        }
+        sizes, steps = _parted(self.graph, self.users, self.out, places)
+        return sizes, [*steps, lambda: remove_vertex(self.graph, self.gone)]
+
+
+def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, optimizer: Any = ()) -> Edit:
+    """Take one edge away: a summand of a sum, or a part of a concatenation with the neurons it gave.
+
+    Whatever used a concatenation loses exactly the neurons that came over that edge. If the edge is there
+    several times, the last one goes.
+
+    Args:
+        graph: A graph.
+        source: A vertex or its name.
+        target: A sum or a concatenation which takes its output.
+        optimizer: An optimizer (or several) which follows.
+
+    Returns:
+        The edit.
+
+    Raises:
+        EditError: There is no such edge, or what it leads to cannot do without; the graph is as it was.
+        InfeasibleError: The sizes that would have to follow cannot; the graph is as it was.
+    """
+    start, end = vertex_of(graph, source), vertex_of(graph, target)
+    found = [stub for maker, user, stub in edges(graph) if maker is start and user is end]
+    if not found:
+        raise EditError(f"{end.name!r} does not take anything from {start.name!r}")
+    stub = found[-1]
+    places: dict[int, list[int]] = {}
+    if is_concatenation(end):
+        places[id(end)] = [i for i, part in enumerate(parts_of(end)) if part.id == stub.id][-1:]
+    elif not is_sum(end):
+        raise EditError(
+            f"{end.name!r} is neither a sum nor a concatenation: it cannot do without {start.name!r}"
+        )
+    sizes, steps = _parted(graph, [end], stub, places)
+    answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}")
+    return rewire(
+        graph,
+        sizes.change(answer, {"verb": "disconnect", "source": start.name, "target": end.name}),
+        steps,
+        asked={"disconnect": [start.name, end.name]},
+        certificate=answer.certificate,
+        optimizer=optimizer,
+    )
+
+
+def _parted(
+    graph: Graph, users: list[Vertex], stub: Stub, places: dict[int, list[int]]
+) -> tuple[Sizes, list[Step]]:
+    """Let sums and concatenations do without a tensor."""
+    steps: list[Step] = []
+    opened = []
+    for user in users:
+        if id(user) not in places:
+            other = other_summand(user, stub)
+            steps.append(functools.partial(_bypass, graph, user, other))
+            continue
+        parts, dim = parts_of(user), concatenation_dim(user)
+        if len(places[id(user)]) == len(parts):
+            raise EditError(f"nothing would be left of the concatenation {user.name!r}: remove it instead")
+        opened.append((output_of(user), dim, [part.shape[dim] for part in parts]))
+        steps.extend(
+            functools.partial(remove_part, graph, user, place) for place in reversed(places[id(user)])
+        )
+    joined = [user for user in users if id(user) in places]
+    sizes = Sizes(graph, joined, opened)
+    for user in joined:
+        _end_runs(sizes, user, places[id(user)])
+    return sizes, steps
+
+
+def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
+    """End some runs of what a concatenation gives; the others and what they are made of stay."""
+    out, dim = output_of(user), concatenation_dim(user)
+    for index, part in enumerate(parts_of(user)):
+        run = sizes.run(out, index)
+        if index not in gone:
+            sizes.freeze(run, user, f"part {index}")
+        elif sizes.counted(run):
+            sizes.size(run, 0, user, f"part {index}")
+        sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
+
+
+def _bypass(graph: Graph, joint: Vertex, other: Stub) -> Undo:
+    """Let the users of a sum take one of its summands."""
+    out = output_of(joint)
+    return remove_vertex(graph, joint, {} if other.id == out.id else {out.id: other})
+
+
+def _all(undone: list[Undo]) -> Undo:
+    def undo() -> None:
+        while undone:
+            undone.pop()()
+
+    return undo
+
+
+def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:
+    found = [maker.name for maker, other, used in edges(graph) if other is user and used.id == stub.id]
+    return repr(found[0]) if found else "the network's state"

@@ -1,0 +1,138 @@
+"""Resizing: exact and relaxed changes of any sizes at once, ripples and all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from naivegraph.edits import requests as ask
+from naivegraph.edits.change import Change
+from naivegraph.edits.edit import Costs, Edit
+from naivegraph.edits.plan import plan
+from naivegraph.edits.pose import Asking
+from naivegraph.edits.strategy import Answer, Attempt, Strategy, default_strategy
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.solvers.budget import Certificate
+from naivegraph.utility.vertices import neuron_values
+from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.widths.axis import Atom
+from naivegraph.widths.relation import tensors_in
+
+__all__ = ["resize"]
+
+
+def resize(
+    graph: Graph,
+    requests: Mapping[str | Vertex, ask.Asked] | None = None,
+    *,
+    utility: Any = "magnitude",
+    strategy: Strategy | None = None,
+    optimizer: Any = (),
+    seed: int = 0,
+) -> Edit:
+    """Change sizes of a graph's vertices, in place; whatever must follow follows, the rest stays still.
+
+    Args:
+        graph: A captured or written graph.
+        requests: By vertex (or its name): a number is an exact change of the output size (`-8`), or
+            `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, a tuple of
+            several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
+            graph is resized by utility alone: neurons of negative utility go, none come.
+        utility: What neurons are worth: a criterion's name, a function of a vertex which gives an array, a
+            number or None, a dict of these by vertex name, a number; None lets only sizes count.
+        strategy: What to do if the requests cannot be met; see `naivegraph.edits.strategy`. By default the
+            nearest change with a warning, else nothing with a warning.
+        optimizer: An optimizer (or several) whose state follows.
+        seed: For the weights of new neurons.
+
+    Returns:
+        The edit; falsy if nothing was changed.
+
+    Raises:
+        EditError: A request makes no sense, or names no vertex.
+        InfeasibleError: If the strategy raises it.
+    """
+    widths = relate(graph, free_outputs=True)
+    demands = demands_of(widths)
+    askings = tuple(_askings(graph, widths, requests))
+
+    def values(chosen: Any) -> Any:
+        return None if chosen is None else neuron_values(widths, chosen)
+
+    attempt = Attempt(widths, demands, askings, values(utility), values)
+    answer = (strategy or default_strategy())(attempt)
+    asked = {asking.name: str(asking.request) for asking in askings}
+    if answer is None:
+        costs = Costs(widths.macs(), widths.params())
+        return Edit(
+            graph.module,
+            Change({}, {}, []),
+            asked=asked,
+            certificate=Certificate(0, 0),
+            before=costs,
+            after=costs,
+        )
+    return carry_out(graph, widths, demands, answer, asked, optimizer=optimizer, seed=seed)
+
+
+def carry_out(
+    graph: Graph,
+    widths: Widths,
+    demands: Demands,
+    answer: Answer,
+    asked: dict[str, Any],
+    *,
+    optimizer: Any = (),
+    seed: int = 0,
+) -> Edit:
+    """Apply an answer to the module and bring the graph up to date; all of it or nothing."""
+    sizes = {w.atom: len(kept) + answer.new.get(w, 0) for w, kept in answer.kept.items()}
+
+    def count(atom: Atom) -> int:
+        return sizes.get(atom, atom.length)
+
+    edit = Edit(
+        graph.module,
+        plan(widths, demands, answer.kept, answer.new, seed=seed),
+        asked=asked,
+        certificate=answer.certificate,
+        before=Costs(widths.macs(), widths.params()),
+        after=Costs(widths.macs(count), widths.params(count)),
+        optimizers=optimizer,
+    )
+    try:
+        edit.then_refresh(graph)
+        for callback in answer.callbacks:
+            callback(edit)
+    except BaseException:
+        edit.undo()
+        raise
+    return edit
+
+
+def _askings(
+    graph: Graph, widths: Widths, requests: Mapping[str | Vertex, ask.Asked] | None
+) -> Iterator[Asking]:
+    for key, found in ask.as_mapping(requests).items():
+        vertex = key if isinstance(key, Vertex) else graph[key]
+        for request in found:
+            if not isinstance(request, ask.Inputs):
+                yield Asking(vertex, widths.output_axis(vertex), request)
+                continue
+            sources = _sources(graph, vertex)
+            if len(request.entries) != len(sources):
+                raise EditError(
+                    f"{vertex.name} has {len(sources)} inputs, "
+                    f"and {len(request.entries)} requests were given for them"
+                )
+            for number, (source, entry) in enumerate(zip(sources, request.entries, strict=True), 1):
+                if entry is not None:
+                    yield Asking(vertex, widths.output_axis(source), entry, f"input {number}")
+
+
+def _sources(graph: Graph, vertex: Vertex) -> list[Vertex]:
+    """The vertices whose outputs a vertex takes, in the order of its arguments."""
+    wanted = [stub.id for stub in tensors_in([vertex.args, vertex.kwargs])]
+    made = {stub.id: each for each in graph.vertices for stub in tensors_in(each.output)}
+    return [made[stub] for stub in wanted]

@@ -1,0 +1,182 @@
+"""Changing a graph's structure and its sizes in one edit: all of it or nothing."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from naivegraph.edits.edit import Costs, Edit
+from naivegraph.edits.joints import is_sum, tensors_of
+from naivegraph.edits.optimizers import split_averages
+from naivegraph.edits.record import Change
+from naivegraph.errors import EditError, NaivegraphError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.query import edges, related
+from naivegraph.graph.structure import leaves
+from naivegraph.graph.values import Stub
+from naivegraph.solvers.budget import Certificate
+from naivegraph.widths import relate
+
+__all__ = ["RUN_ERRORS", "Undo", "new_name", "output_of", "path_between", "rewire", "users_of", "vertex_of"]
+
+Undo = Callable[[], None]
+# What running a network whose shapes do not fit raises.
+RUN_ERRORS = (
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError,
+    NaivegraphError,
+)  # fmt: skip
+
+
+def rewire(
+    graph: Graph,
+    change: Change,
+    steps: list[Callable[[], Undo]],
+    *,
+    asked: dict[str, Any],
+    certificate: Certificate,
+    optimizer: Any = (),
+) -> Edit:
+    """Change the structure step by step, then the sizes, then see that the network runs.
+
+    Args:
+        graph: Changed in place.
+        change: What sizes become, and what is done to the structure, as data.
+        steps: Each changes the structure, and gives what undoes that.
+        asked: What was asked.
+        certificate: How good the sizes are.
+        optimizer: Optimizers which follow.
+
+    Raises:
+        EditError: The network would not run; everything is as it was.
+    """
+    averages, optimizers = split_averages([optimizer])
+    if averages:
+        raise EditError("an averaged model cannot follow a change of the structure: make a new one after it")
+    before, parameters = _costs(graph), list(graph.module.parameters())
+    repeating = [vertex for vertex in graph if _repeats(vertex)]
+    undone: list[Undo] = [graph.snapshot()]
+
+    def undo() -> None:
+        while undone:
+            undone.pop()()
+
+    try:
+        # One by one: if a step fails, those before it are undone.
+        following = [functools.partial(_follow, each, graph, parameters) for each in optimizers]
+        for step in [*steps, *following]:
+            undo_step = step()
+            undone.append(undo_step)
+        edit = Edit(
+            graph.module, change, asked=asked, certificate=certificate, before=before, after=before,
+            optimizers=optimizers,
+        )  # fmt: skip
+        edit.after_undo(undo)
+    except BaseException:
+        undo()
+        raise
+    try:
+        edit.then_refresh(graph)
+        _check_sums(graph, repeating)
+        edit.after = _costs(graph)
+    except RUN_ERRORS as error:
+        edit.undo()
+        raise EditError(f"the network would not run after this: {error}") from error
+    except BaseException:
+        edit.undo()
+        raise
+    return edit
+
+
+def _repeats(vertex: Vertex) -> bool:
+    """Whether a vertex is a sum of tensors of different shapes, of which it repeats one."""
+    return is_sum(vertex) and len({stub.shape for stub in tensors_of(vertex)}) > 1
+
+
+def _check_sums(graph: Graph, repeating: list[Vertex]) -> None:
+    for vertex in graph:
+        if _repeats(vertex) and not any(vertex is other for other in repeating):
+            shapes = " and ".join(str(tuple(stub.shape)) for stub in tensors_of(vertex))
+            raise EditError(f"{vertex.name!r} would add tensors of the shapes {shapes}")
+
+
+def _costs(graph: Graph) -> Costs:
+    widths = relate(graph, free_outputs=True)
+    return Costs(widths.macs(), widths.params())
+
+
+def _follow(optimizer: Optimizer, graph: Graph, before: list[nn.Parameter]) -> Undo:
+    """Let an optimizer forget parameters that are gone, and add new ones to its first group."""
+    after = list(graph.module.parameters())
+    old, new = {id(p) for p in before}, {id(p) for p in after}
+    groups = [(group, list(group["params"])) for group in optimizer.param_groups]
+    known = {id(p) for _, params in groups for p in params}
+    gone: dict[torch.Tensor, Any] = {}
+    for group, params in groups:
+        group["params"] = [p for p in params if id(p) not in old - new]
+        gone.update(
+            {p: optimizer.state.pop(p) for p in params if id(p) in old - new and p in optimizer.state}
+        )
+    added = [p for p in after if id(p) not in old | known]
+    groups[0][0]["params"] = [*groups[0][0]["params"], *added]
+
+    def undo() -> None:
+        for group, params in groups:
+            group["params"] = params
+        for p in added:
+            optimizer.state.pop(p, None)
+        optimizer.state.update(gone)
+
+    return undo
+
+
+def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
+    """The vertex of this name."""
+    return graph[vertex if isinstance(vertex, str) else vertex.name]
+
+
+def output_of(vertex: Vertex) -> Stub:
+    """The one tensor a vertex gives.
+
+    Raises:
+        EditError: It gives several, or none.
+    """
+    found = [leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub)]
+    if len(found) != 1:
+        raise EditError(
+            f"{vertex.name!r} gives {len(found)} tensors; only a vertex which gives one can be used"
+        )
+    return found[0]
+
+
+def new_name(graph: Graph, wished: str) -> str:
+    """A name which neither a vertex nor anything in the network has: the wish, or with `_2`, `_3`..."""
+    for count in itertools.count(1):
+        name = wished if count == 1 else f"{wished}_{count}"
+        parent, _, last = name.rpartition(".")
+        try:
+            home = graph.module.get_submodule(parent)
+        except AttributeError:
+            home = None
+        if name not in graph and (home is None or not hasattr(home, last)):
+            return name
+    raise EditError(f"there is no name like {wished!r} left")
+
+
+def users_of(graph: Graph, vertex: Vertex) -> list[Vertex]:
+    """The vertices that use a vertex's tensor as it left that vertex, each once."""
+    return list(dict.fromkeys(user for maker, user, _ in edges(graph) if maker is vertex))
+
+
+def path_between(graph: Graph, start: Vertex, end: Vertex) -> list[Vertex]:
+    """The vertices on the ways from one vertex to another, both included; none if there is no way."""
+    after = related(graph, start, upwards=False)
+    if not any(vertex is end for vertex in after):
+        return []
+    before = {id(vertex) for vertex in related(graph, end, upwards=True)}
+    return [start, *(vertex for vertex in after if id(vertex) in before), end]

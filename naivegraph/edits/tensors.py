@@ -1,0 +1,207 @@
+"""What becomes of the tensors of a network: kept entries cut out, new ones put in their places."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from naivegraph.edits.initialise import fresh_tensors
+from naivegraph.edits.record import Change, Rows
+from naivegraph.edits.selection import Floats, Formula, Indices, along, formula_length, indices
+from naivegraph.errors import EditError
+
+__all__ = ["NewTensor", "Places", "find_tensor", "new_tensors"]
+
+
+def find_tensor(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A parameter or buffer by its name, or None."""
+    path, _, own = name.rpartition(".")
+    try:
+        found = getattr(module.get_submodule(path), own)
+    except AttributeError:
+        return None
+    return found if isinstance(found, torch.Tensor) else None
+
+
+class Places:
+    """Where each entry of a tensor of one shape comes from.
+
+    A new entry stands for an old one (`sources`): that of the same place with the new neurons replaced by
+    kept ones.
+    """
+
+    def __init__(self, change: Change, axes: list[Formula]) -> None:
+        self.axes = axes
+        self.before = {key: width.before for key, width in change.widths.items()}
+        self.after = {key: width.after for key, width in change.widths.items()}
+        self.shape = tuple(formula_length(axis, self.before) for axis in axes)
+        chosen = {key: templates(width.kept, width.new) for key, width in change.widths.items()}
+        self.sources = [indices(axis, self.before, chosen) for axis in axes]
+        self._old = {
+            key: np.r_[np.ones(len(width.kept)), np.zeros(width.new)] for key, width in change.widths.items()
+        }
+        old = [along(axis, self.after, self._old) for axis in axes]
+        self._new = [torch.from_numpy(part == 0) for part in old]
+        self.grows = any(bool(part.any()) for part in self._new)
+
+    @property
+    def new_shape(self) -> tuple[int, ...]:
+        """The shape afterwards."""
+        return tuple(len(source) for source in self.sources)
+
+    def new(self, device: torch.device) -> torch.Tensor:
+        """Which entries are new, as a mask that broadcasts to the new shape."""
+        out = torch.zeros([1] * len(self.axes), dtype=torch.bool)
+        for dim, part in enumerate(self._new):
+            out = out | part.reshape(self._along(dim))
+        return out.to(device)
+
+    def _along(self, dim: int) -> list[int]:
+        return [-1 if d == dim else 1 for d in range(len(self.axes))]
+
+    def taken(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor with every entry taken from its source."""
+        for dim, source in enumerate(self.sources):
+            if len(source) != tensor.shape[dim] or bool(np.any(source != np.arange(len(source)))):
+                tensor = tensor.index_select(dim, torch.from_numpy(source).to(tensor.device))
+        return tensor
+
+    def resized(self, tensor: torch.Tensor, fill: float | torch.Tensor) -> torch.Tensor:
+        """The tensor with new entries from `fill`."""
+        out = self.taken(tensor)
+        if self.grows:
+            other = torch.as_tensor(fill, dtype=out.dtype, device=out.device)
+            out = torch.where(self.new(out.device), other, out)
+        return like(out, tensor)
+
+    def factors(
+        self, dims: Iterable[int], keys: Iterable[str], shares: dict[str, Floats] | None
+    ) -> torch.Tensor:
+        """What outgoing entries are multiplied by: 0 at new neurons, or the neuron's share."""
+        chosen = {key: (shares or self._old)[key] for key in keys}
+        out = torch.ones([1] * len(self.axes), dtype=torch.float64)
+        for dim in dims:
+            out = out * torch.from_numpy(along(self.axes[dim], self.after, chosen)).reshape(self._along(dim))
+        return out
+
+    def within(self, rows: Rows) -> torch.Tensor:
+        """Which entries come from these rows."""
+        if rows is None:
+            return torch.ones([1] * len(self.axes), dtype=torch.bool)
+        dim, wanted = rows
+        return torch.from_numpy(np.isin(self.sources[dim], wanted)).reshape(self._along(dim))
+
+
+def templates(kept: Indices, new: int) -> Indices:
+    """The neurons kept, and for every new one the neuron whose place in the tensors it is like."""
+    if not new:
+        return kept
+    base = kept if len(kept) else np.zeros(1, np.int64)
+    return np.concatenate([kept, base[np.arange(new) % len(base)]])
+
+
+def shares_of(change: Change) -> dict[str, Floats]:
+    """For copied neurons: which part of the original's effect each copy takes over.
+
+    As in Chen et al., "Net2Net: Accelerating learning via knowledge transfer", 2016, but in unequal parts
+    instead of adding noise, so that training tells copies apart and the function is still kept exactly.
+    """
+    out: dict[str, Floats] = {}
+    for key, width in change.widths.items():
+        rng = np.random.default_rng([change.seed, zlib.crc32(width.name.encode())])
+        weights = rng.uniform(1.0, 2.0, width.after)
+        groups = np.arange(width.after)
+        groups[len(width.kept) :] = np.arange(width.new) % max(len(width.kept), 1)
+        out[key] = weights / np.bincount(groups, weights, width.after)[groups]
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class NewTensor:
+    """A parameter or buffer, what its data and gradient become, and where each entry comes from."""
+
+    name: str
+    tensor: torch.Tensor
+    data: torch.Tensor
+    grad: torch.Tensor | None
+    places: Places
+
+
+def like(out: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A result in the memory format of the tensor it was made from."""
+    for rank, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == rank and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=memory):
+            return out.contiguous(memory_format=memory)
+    return out.contiguous()
+
+
+@torch.no_grad()
+def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
+    """The new data (and gradient) of every tensor that changes, each once however many names it has.
+
+    Raises:
+        EditError: The module is not the one the change was made for.
+    """
+    found: dict[int, tuple[str, torch.Tensor, Places]] = {}
+    cache: dict[str, Places] = {}
+    names: dict[str, int] = {}
+    for name, axes in change.tensors.items():
+        tensor = find_tensor(module, name)
+        if tensor is None:
+            raise EditError(f"the network has no parameter or buffer {name!r}, which the edit changes")
+        key = repr(axes)
+        if key not in cache:
+            cache[key] = Places(change, axes)
+        places = cache[key]
+        if tuple(tensor.shape) != places.shape:
+            raise EditError(
+                f"{name} has shape {tuple(tensor.shape)}, and the edit was made for {places.shape}"
+            )
+        names[name] = id(tensor)
+        found.setdefault(id(tensor), (name, tensor, places))
+    growing = {name: (tensor, places.new_shape) for name, tensor, places in found.values() if places.grows}
+    values = fresh_tensors(change, module, growing)
+    shares = shares_of(change) if change.initialise == "duplicate" else None
+    out = {}
+    for key_, (name, tensor, places) in found.items():
+        data = tensor.data
+        if name in values:
+            data = places.resized(data, values[name])
+        else:
+            data = like(places.taken(data), data)
+            data = data.clone() if data.data_ptr() == tensor.data_ptr() else data
+        grad = None if tensor.grad is None else places.resized(tensor.grad, 0.0)
+        out[key_] = NewTensor(name, tensor, data, grad, places)
+    _multiply(change, {name: out[key_] for name, key_ in names.items()}, shares)
+    return list(out.values())
+
+
+def _multiply(change: Change, made: dict[str, NewTensor], shares: dict[str, Floats] | None) -> None:
+    """Zero (or share out) what new neurons act by, and carry out the scalings."""
+    done: set[tuple[int, str]] = set()
+    for outgoing in change.outgoing:
+        new = made[outgoing.tensor]
+        key = (id(new), repr((outgoing.dims, outgoing.widths, outgoing.rows)))
+        if key not in done:
+            done.add(key)
+            factors = new.places.factors(outgoing.dims, outgoing.widths, shares)
+            _scale(new, torch.where(new.places.within(outgoing.rows), factors, torch.ones_like(factors)))
+    for scaling in change.scalings:
+        new = made[scaling.tensor]
+        factor = torch.tensor(scaling.factor, dtype=torch.float64)
+        _scale(new, torch.where(new.places.within(scaling.rows), factor, torch.ones_like(factor)))
+
+
+def _scale(new: NewTensor, factors: torch.Tensor) -> None:
+    if bool((factors == 1).all()):
+        return
+    on = factors.to(new.data.device)
+    # Where the factor is zero so is the result, whatever stood there.
+    new.data.copy_(
+        torch.where(on == 0, torch.zeros((), dtype=new.data.dtype, device=on.device), new.data * on)
+    )

@@ -1,0 +1,130 @@
+"""The sentences of an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from naivegraph.edits.explain import Explanation, Part, Ripple, Tie
+    from naivegraph.edits.nearest import Nearest
+
+__all__ = ["chain_text", "tell"]
+
+_MOST = 8  # lines of one list before the rest is only counted
+_ENDS = 3  # vertices told at either end of a long chain
+_PASSES = {
+    "input": "takes them in",
+    "output": "has them as its outputs",
+    "both": "passes them on",
+    "own": "has them",
+}
+_SIDE = {"input": "the inputs of ", "output": "the outputs of ", "both": "", "own": ""}
+
+
+def chain_text(chain: Sequence[str]) -> str:
+    """A chain of vertices, the middle of a long one left out.
+
+    Example:
+        >>> chain_text(["conv1", "bn1", "add"])
+        'conv1 -> bn1 -> add'
+        >>> chain_text(list("abcdefghij"))
+        'a -> b -> c -> (4 more) -> h -> i -> j'
+    """
+    if len(chain) > 2 * _ENDS + 2:
+        left = len(chain) - 2 * _ENDS
+        chain = [*chain[:_ENDS], f"({left} more)", *chain[-_ENDS:]]
+    return " -> ".join(chain)
+
+
+def tell(found: Explanation) -> str:
+    """The explanation in sentences."""
+    return "\n".join(_lines(found))
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    whole = found.made_of == str(found.size)
+    count = f"{found.size} neuron{'s' * (found.size != 1)}"
+    yield f"{found.name} has {count}{'' if whole else f': {found.made_of}'}."
+    for part in found.parts:
+        yield from _part(found, part)
+    yield from _causes(found)
+    yield from _demands(found)
+    if not found.nearest:
+        yield "Its size cannot change."
+    for way in found.nearest:
+        yield _nearest(found, way)
+    yield from _ripples(found)
+
+
+def _part(found: Explanation, part: Part) -> Iterator[str]:
+    alone = len(found.parts) == 1 and part.size == found.size
+    who = "These neurons" if alone else f"The {part.size} of {part.name!r}"
+    if not part.tied_with:
+        yield f"{who} are shared with no other layer."
+    else:
+        layers = len({tie.layer for tie in part.tied_with})
+        yield f"{who} are shared with {layers} other layer{'s' * (layers != 1)}:"
+        yield from _listed([_tie(tie) for tie in part.tied_with])
+    if part.coupled:
+        yield (
+            f"They enter {_joined(_few(part.coupled))} together, so when one goes or comes, what the others "
+            "give changes slightly."
+        )
+
+
+def _tie(tie: Tie) -> str:
+    return f"{tie.layer} {_PASSES[tie.role]}: {chain_text(tie.chain)}"
+
+
+def _causes(found: Explanation) -> Iterator[str]:
+    for cause in found.fixed:
+        what = "Part of it is fixed" if found.parts else "It is fixed"
+        yield f"{what} ({cause.reason}): {chain_text(cause.chain)}."
+
+
+def _demands(found: Explanation) -> Iterator[str]:
+    if found.demands:
+        yield "The network's own code has a say in its size:"
+        yield from _listed(found.demands)
+
+
+def _nearest(found: Explanation, way: Nearest) -> str:
+    it = f"By changing {way.varying[0]!r} alone it" if len(found.nearest) > 1 else "It"
+    next_below = way.smaller is None or way.smaller == way.size - 1
+    if next_below and way.larger == way.size + 1:
+        return f"{it} can be any number from {way.least}."
+    sizes = [str(size) for size in (way.smaller, way.larger) if size is not None]
+    missing = ", but no smaller" if way.smaller is None else ", but no larger" if way.larger is None else ""
+    because = f", because {_joined(way.because)}" if way.because else ""
+    return f"{it} can next be {' or '.join(sizes)}{missing}{because}. Its least size is {way.least}."
+
+
+def _ripples(found: Explanation) -> Iterator[str]:
+    if not found.nearest:
+        return
+    first = found.nearest[0]
+    size = first.larger if first.larger is not None else first.smaller
+    if found.ripples:
+        yield f"With {size} instead of {found.size}, these change too:"
+        yield from _listed([_ripple(ripple) for ripple in found.ripples])
+
+
+def _ripple(ripple: Ripple) -> str:
+    return f"{_SIDE[ripple.role]}{ripple.layer}: {ripple.before} -> {ripple.after}"
+
+
+def _listed(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:_MOST]:
+        yield f"  {line}"
+    if len(lines) > _MOST:
+        yield f"  and {len(lines) - _MOST} more"
+
+
+def _few(words: Sequence[str]) -> list[str]:
+    return list(words) if len(words) <= _ENDS else [*words[: _ENDS - 1], f"{len(words) - _ENDS + 1} more"]
+
+
+def _joined(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

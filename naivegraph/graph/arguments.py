@@ -1,0 +1,82 @@
+"""Which input of a graph each argument of a call is."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.structure import pairs
+from naivegraph.graph.values import Stub
+from naivegraph.graph.vertex import Vertex
+from naivegraph.graph.written import Written
+
+__all__ = ["bind", "flat_arguments"]
+
+
+def bind(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The value of each input vertex, by its name.
+
+    Raises:
+        NaivegraphError: An argument is missing, is not nested as recorded, or is a recorded constant with
+            another value.
+    """
+    given = flat_arguments(graph.module, args, kwargs)
+    names = {vertex.name: vertex for vertex in graph.inputs}
+    missing = names.keys() - given.keys()
+    if missing:
+        raise NaivegraphError(f"the graph was captured with the argument {min(missing)!r}, which is missing")
+    for name, value in given.items():
+        if name in names:
+            _check_input(names[name], value)
+        elif name not in graph.constants or not _same(graph.constants[name], value):
+            recorded = repr(graph.constants[name]) if name in graph.constants else "its default"
+            raise NaivegraphError(
+                f"the graph was captured with {recorded} for the argument {name!r}, not {value!r}; "
+                "capture again with that value"
+            )
+    return {name: given[name] for name in names}
+
+
+def _check_input(vertex: Vertex, value: Any) -> None:
+    try:
+        for stub, tensor, at in pairs(vertex.output, value):
+            if isinstance(stub, Stub) and not isinstance(tensor, torch.Tensor):
+                raise ValueError(f"{at or 'it'} is {type(tensor).__name__}, not a tensor")
+    except ValueError as error:
+        raise NaivegraphError(f"the argument {vertex.name!r} is not as captured: {error}") from error
+
+
+def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a forward by name, `*args` and `**kwargs` spread out.
+
+    Raises:
+        NaivegraphError: The forward does not take these arguments.
+    """
+    if isinstance(module, Written):
+        return module.by_name(args, kwargs)
+    signature = inspect.signature(module.forward)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise NaivegraphError(
+            f"{type(module).__name__}.forward{signature} was called with other arguments: {error}"
+        ) from error
+    flat: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            flat.update({f"{name}_{index}": item for index, item in enumerate(value)})
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            flat.update(value)
+        else:
+            flat[name] = value
+    return flat
+
+
+def _same(one: Any, two: Any) -> bool:
+    return one is two or (type(one) is type(two) and bool(one == two))

@@ -1,0 +1,355 @@
+"""The smallest changes of a graph's structure; sizes are not looked at.
+
+Each checks the graph with `lint` afterwards, leaves it as it was if that fails, and gives what undoes it.
+Several are undone in reverse order. After a change the graph runs, `to_module()` of it is a network, and
+`rewired` is True; call `graph.refresh()` before relating it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError, NaivegraphError
+from naivegraph.graph.execute import expressions
+from naivegraph.graph.lint import lint
+from naivegraph.graph.once import state_of
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.refresh import largest_number
+from naivegraph.graph.snapshot import snapshot
+from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.values import Attribute, State, Stub, Training
+from naivegraph.graph.vertex import Vertex
+from naivegraph.graph.written import add_submodule
+
+__all__ = [
+    "add_part",
+    "add_vertex",
+    "new_stub",
+    "parts_of",
+    "remove_part",
+    "remove_vertex",
+    "replace_argument",
+    "set_output",
+]
+
+Undo = Callable[[], None]
+
+
+class _Change:
+    """A block which changes a graph; leaving it checks the graph, and failing undoes everything."""
+
+    def __init__(self, graph: Recorded) -> None:
+        self._graph = graph
+        self._steps: list[Undo] = [snapshot(graph)]
+
+    def __enter__(self) -> _Change:
+        return self
+
+    def also(self, undo: Undo) -> None:
+        """Something more to undo."""
+        self._steps.append(undo)
+
+    def undo(self) -> None:
+        """Put everything back, the last first."""
+        while self._steps:
+            self._steps.pop()()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            try:
+                self._graph.rewired = True
+                lint(self._graph)
+            except BaseException:
+                self.undo()
+                raise
+        else:
+            self.undo()
+
+
+def new_stub(graph: Recorded, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:
+    """What stands for a tensor which is not in the graph yet."""
+    number = max(largest_number(graph) + 1, graph.reserved)
+    graph.reserved = number + 1
+    return Stub(number, tuple(shape), dtype)
+
+
+def add_vertex(
+    graph: Recorded,
+    name: str,
+    target: nn.Module | Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    at: int | None = None,
+    output: Any = None,
+) -> tuple[Vertex, Undo]:
+    """Add a vertex which calls a layer or a function; nothing uses its output yet.
+
+    Args:
+        graph: Changed in place.
+        name: Of the vertex, and of a new layer's submodule: `graph.module` gets it under this path.
+        target: The layer, which may be one of the network's, or the function.
+        args: Its arguments, with stubs of tensors made before.
+        kwargs: Keyword arguments.
+        at: Position in `graph.vertices`; as early as its arguments allow by default.
+        output: What it returns, with new stubs; by default one tensor, whose shape `refresh` finds out.
+
+    Raises:
+        NaivegraphError: The name is taken, or an argument is not made before that position.
+    """
+    if name in graph:
+        raise EditError(f"the graph has a vertex {name!r} already")
+    used = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Stub)]
+    earliest = 1 + max((_maker(graph, stub) for stub in used), default=-1)
+    inputs = sum(vertex.kind == "input" for vertex in graph.vertices)
+    position = max(earliest, inputs) if at is None else at
+    if not earliest <= position <= len(graph.vertices):
+        raise EditError(
+            f"{name!r} cannot be at position {position}: its arguments are made by {earliest - 1}"
+        )
+    if output is None:
+        like = used[0] if used else None
+        output = new_stub(graph, like.shape if like else (), like.dtype if like else torch.float32)
+    with _Change(graph) as change:
+        if isinstance(target, nn.Module):
+            path = _place(graph, name, target, change)
+            vertex = Vertex(name, "layer", target, path, args, dict(kwargs or {}), output)
+        else:
+            vertex = Vertex(name, "function", target, "", args, dict(kwargs or {}), output)
+        graph.vertices.insert(position, vertex)
+    return vertex, change.undo
+
+
+def _place(graph: Recorded, name: str, layer: nn.Module, change: _Change) -> str:
+    """The path of a layer in the network; a new one is registered."""
+    for path, module in graph.module.named_modules():
+        if module is layer:
+            return str(path)
+    change.also(add_submodule(graph.module, name, layer))
+    _update_state(graph)
+    return name
+
+
+def _update_state(graph: Recorded) -> None:
+    """Names of state as the module has them; those known keep their stub."""
+    stubs: dict[int, Stub] = {}
+    state: dict[str, Stub] = {}
+    for name, tensor in state_of(graph.module).items():
+        if name in graph.state:
+            stubs.setdefault(id(tensor), graph.state[name])
+            state[name] = graph.state[name]
+        else:
+            if id(tensor) not in stubs:
+                stubs[id(tensor)] = new_stub(graph, tensor.shape, tensor.dtype)
+            state[name] = stubs[id(tensor)]
+    graph.state = state
+
+
+def _maker(graph: Recorded, stub: Stub) -> int:
+    """Position of the first vertex which makes a tensor; -1 for state."""
+    for position, vertex in enumerate(graph.vertices):
+        if _makes(vertex, stub.id):
+            return position
+    if any(stub.id == other.id for other in graph.state.values()):
+        return -1
+    raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
+
+
+def _makes(vertex: Vertex, number: int) -> bool:
+    return any(isinstance(leaf, Stub) and leaf.id == number for leaf in leaves(vertex.output))
+
+
+def remove_vertex(graph: Recorded, vertex: Vertex, replacements: Mapping[int, Stub] | None = None) -> Undo:
+    """Take a vertex out; whatever used its tensors uses others.
+
+    A layer which nothing uses any more is taken out of the network, too.
+
+    Args:
+        graph: Changed in place.
+        vertex: What goes; no input.
+        replacements: By number of a tensor it made: what stands in its place.
+
+    Raises:
+        NaivegraphError: One of its tensors is used and has no replacement, or that is made too late.
+    """
+    if vertex.kind == "input":
+        raise EditError(f"the input {vertex.name!r} of the network cannot be removed")
+    if not any(vertex is other for other in graph.vertices):
+        raise EditError(f"{vertex.name!r} is no vertex of this graph")
+    new = dict(replacements or {})
+    with _Change(graph) as change:
+        position = next(i for i, other in enumerate(graph.vertices) if other is vertex)
+        del graph.vertices[position]
+        for other in graph.vertices[position:]:
+            other.args = with_tensors(other.args, new)
+            other.kwargs = with_tensors(other.kwargs, new)
+        graph.output = with_tensors(graph.output, new)
+        graph.held = [(with_tensors(value, new), *rest) for value, *rest in graph.held]
+        if isinstance(vertex.target, nn.Module):
+            _drop_layer(graph, vertex.target, change)
+    return change.undo
+
+
+def _drop_layer(graph: Recorded, layer: nn.Module, change: _Change) -> None:
+    """Take a layer out of the network, wherever it is registered, if no vertex needs it."""
+    inside = {id(module) for module in layer.modules()}
+    paths = [path for path, m in graph.module.named_modules(remove_duplicate=False) if m is layer and path]
+    if any(isinstance(v.target, nn.Module) and id(v.target) in inside for v in graph.vertices):
+        return
+    used = list(_named(graph))
+    if any(name == path or name.startswith(f"{path}.") for name in used for path in paths):
+        return
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        home = graph.module.get_submodule(parent)
+        change.also(_putting_back(home, dict(home._modules)))
+        del home._modules[name]
+    _update_state(graph)
+
+
+def _putting_back(home: nn.Module, modules: dict[str, nn.Module | None]) -> Undo:
+    def put_back() -> None:
+        home._modules.clear()
+        home._modules.update(modules)
+
+    return put_back
+
+
+def _named(graph: Recorded) -> Iterable[str]:
+    """Paths and names of state which vertices and output name in their arguments."""
+    values: list[Any] = [graph.output]
+    for vertex in graph.vertices:
+        values.append((vertex.args, vertex.kwargs))
+        if isinstance(vertex.target, nn.Module):
+            yield vertex.path
+    for leaf in leaves(values):
+        if isinstance(leaf, State):
+            yield leaf.name
+        elif isinstance(leaf, Training):
+            yield leaf.path
+    for source in expressions(values):
+        if isinstance(source, Attribute):
+            yield source.path
+        elif isinstance(source.tensor, str):
+            yield source.tensor
+
+
+def replace_argument(
+    graph: Recorded, vertex: Vertex, old: Stub, new: Stub, *, occurrence: int | None = None
+) -> Undo:
+    """Let a vertex use another tensor.
+
+    Args:
+        graph: Changed in place.
+        vertex: Whose arguments change.
+        old: The tensor it uses now.
+        new: The tensor it is to use.
+        occurrence: Which use of `old` (0 is the first); all by default.
+
+    Raises:
+        NaivegraphError: The vertex does not use `old` (so often), or `new` is made too late.
+    """
+    both, count = _replaced((vertex.args, vertex.kwargs), old, new, occurrence)
+    if count <= (occurrence or 0):
+        raise EditError(f"{vertex.name!r} uses the tensor {old.id} {count} times")
+    with _Change(graph) as change:
+        vertex.args, vertex.kwargs = both
+    return change.undo
+
+
+def _replaced(value: Any, old: Stub, new: Stub, occurrence: int | None) -> tuple[Any, int]:
+    """The nesting with one use, or all, of a tensor replaced, and how many uses there are."""
+    found = 0
+
+    def change(leaf: Any) -> Any:
+        nonlocal found
+        if not isinstance(leaf, Stub) or leaf.id != old.id:
+            return leaf
+        found += 1
+        return new if occurrence in (None, found - 1) else leaf
+
+    return _map_plain(value, change), found
+
+
+def _map_plain(value: Any, change: Callable[[Any], Any]) -> Any:
+    # unlike map_leaves, which keeps one copy of a list met twice
+    if type(value) in (list, tuple):
+        return type(value)([_map_plain(item, change) for item in value])
+    if type(value) is dict:
+        return {key: _map_plain(item, change) for key, item in value.items()}
+    return change(value)
+
+
+def parts_of(vertex: Vertex) -> list[Any]:
+    """The tensors of a vertex which takes a list of them (a concatenation).
+
+    Raises:
+        EditError: It takes no list of tensors, or several.
+    """
+    return list(_parts(vertex)[1])
+
+
+def _parts(vertex: Vertex) -> tuple[int | str, Any]:
+    arguments: list[tuple[int | str, Any]] = [*enumerate(vertex.args), *vertex.kwargs.items()]
+    found = [
+        (key, value)
+        for key, value in arguments
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Stub) for item in value)
+    ]
+    if len(found) != 1:
+        raise EditError(f"{vertex.name!r} does not take one list of tensors")
+    return found[0]
+
+
+def add_part(graph: Recorded, vertex: Vertex, part: Stub, index: int | None = None) -> Undo:
+    """Add a tensor to the list a vertex takes, at `index` (the end by default).
+
+    Raises:
+        NaivegraphError: The vertex takes no list, or the tensor is made too late.
+    """
+    parts = parts_of(vertex)
+    if index is not None and not 0 <= index <= len(parts):
+        raise EditError(f"{vertex.name!r} has {len(parts)} parts, so there is no place {index}")
+    parts.insert(len(parts) if index is None else index, part)
+    return _set_parts(graph, vertex, parts)
+
+
+def remove_part(graph: Recorded, vertex: Vertex, index: int) -> Undo:
+    """Take the tensor at `index` from the list a vertex takes.
+
+    Raises:
+        NaivegraphError: The vertex takes no list, there is no such part, or it is the only one.
+    """
+    parts = parts_of(vertex)
+    if not 0 <= index < len(parts) or len(parts) == 1:
+        raise EditError(f"{vertex.name!r} has {len(parts)} parts; part {index} cannot be removed")
+    del parts[index]
+    return _set_parts(graph, vertex, parts)
+
+
+def _set_parts(graph: Recorded, vertex: Vertex, parts: list[Any]) -> Undo:
+    key, before = _parts(vertex)
+    new = tuple(parts) if isinstance(before, tuple) else parts
+    with _Change(graph) as change:
+        if isinstance(key, str):
+            vertex.kwargs = {**vertex.kwargs, key: new}
+        else:
+            vertex.args = (*vertex.args[:key], new, *vertex.args[key + 1 :])
+    return change.undo
+
+
+def set_output(graph: Recorded, output: Any) -> Undo:
+    """Let the network return something else.
+
+    Raises:
+        NaivegraphError: There is a tensor in it which nothing makes.
+    """
+    if not any(isinstance(leaf, (Stub, State)) for leaf in leaves(output)):
+        raise NaivegraphError("a network returns at least one tensor")
+    with _Change(graph) as change:
+        graph.output = output
+    return change.undo

@@ -1,0 +1,115 @@
+"""Which dimension of every tensor its neurons are counted along."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.structure import leaves
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.graph.vertex import Vertex
+
+__all__ = ["neuron_dimensions", "output_sizes"]
+
+
+def _packets(names: str) -> frozenset[Any]:
+    found = (getattr(torch.ops.aten, name, None) for name in names.split())
+    return frozenset(packet for packet in found if packet is not None)
+
+
+_CHANNELS = _packets(
+    "convolution _convolution native_batch_norm _native_batch_norm_legit cudnn_batch_norm "
+    "_native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update native_group_norm"
+)
+_FEATURES = _packets("addmm mm bmm linear matmul embedding native_layer_norm _fused_rms_norm")
+_VIEWS = _packets("view _unsafe_view reshape _reshape_alias expand squeeze unsqueeze flatten unflatten")
+
+
+def output_sizes(graph: Recorded) -> dict[str, int]:
+    """The number of neurons of the first tensor each vertex gives, by the vertex's name."""
+    dims = neuron_dimensions(graph)
+    out: dict[str, int] = {}
+    for vertex in graph.vertices:
+        stub = _first(vertex)
+        if stub is not None and stub.shape:
+            out[vertex.name] = stub.shape[dims.get(stub.id, _usual(stub))]
+    return out
+
+
+def neuron_dimensions(graph: Recorded) -> dict[int, int]:
+    """By number of a tensor: the dimension of its neurons.
+
+    A convolution, a batch or group norm have them in dimension 1, a matrix product, an embedding and a layer
+    norm in the last. Other operators leave them where their first operand of the same rank has them, and a
+    change of shape or order takes them along. Where that tells nothing it is dimension 1, of three dimensions
+    the last; an input follows what it is used for.
+    """
+    dims: dict[int, int] = {}
+    waiting = {stub.id: stub for v in graph.inputs for stub in leaves(v.output) if isinstance(stub, Stub)}
+    for vertex in graph.vertices:
+        for operation in vertex.operations:
+            _follow(operation, dims, waiting)
+    for stub in waiting.values():
+        if stub.shape:
+            dims.setdefault(stub.id, _usual(stub))
+    return dims
+
+
+def _follow(operation: Operation, dims: dict[int, int], inputs: dict[int, Stub]) -> None:
+    packet = operation.func.overloadpacket
+    operands = [leaf for leaf in leaves((operation.args, operation.kwargs)) if isinstance(leaf, Stub)]
+    for stub in operands[:1]:
+        if stub.id in inputs and stub.shape:
+            channels = packet in _CHANNELS and len(stub.shape) > 1
+            dims.setdefault(stub.id, 1 if channels else _usual(stub))
+    for out in operation.outputs:
+        if out is None or not out.shape or out.id in dims:
+            continue
+        if packet in _CHANNELS:
+            found = 1 if len(out.shape) > 1 else None
+        elif packet in _FEATURES:
+            found = len(out.shape) - 1
+        else:
+            found = _carried(operation, packet, operands, out, dims)
+        if found is not None:
+            dims[out.id] = found
+
+
+def _carried(
+    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[int, int]
+) -> int | None:
+    """Where the neurons of the first operand which has some are in the result."""
+    known = [stub for stub in operands if stub.id in dims]
+    for stub in known:
+        rank, dim = len(stub.shape), dims[stub.id]
+        if packet is torch.ops.aten.permute:
+            return [int(d) % rank for d in operation.args[1]].index(dim)
+        if packet is torch.ops.aten.t:
+            return 1 - dim
+        if packet is torch.ops.aten.transpose:
+            one, two = (int(d) % rank for d in operation.args[1:3])
+            return {one: two, two: one}.get(dim, dim)
+        if packet in _VIEWS or rank != len(out.shape):
+            return _viewed(stub.shape, dim, out.shape)
+    same = [stub for stub in known if len(stub.shape) == len(out.shape)]
+    return dims[same[0].id] if same else None
+
+
+def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | None:
+    """Where a dimension is after a change of shape: as far from the end, or else the front, as it was."""
+    inner, outer = math.prod(before[dim + 1 :]), math.prod(before[:dim])
+    places = [d for d in range(len(after)) if math.prod(after[d + 1 :]) == inner]
+    places += [d for d in range(len(after)) if math.prod(after[:d]) == outer]
+    equal = [d for d in places if after[d] == before[dim]]
+    return next(iter(equal or places), None)
+
+
+def _first(vertex: Vertex) -> Stub | None:
+    return next((leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub)), None)
+
+
+def _usual(stub: Stub) -> int:
+    return {1: 0, 3: 2}.get(len(stub.shape), 1)

@@ -1,0 +1,112 @@
+"""Replaying operators that only move elements, on indices, to see which element comes from where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths.relation import arguments, tensors_in
+from naivegraph.widths.rules.registry import operators
+
+__all__ = ["MOVES", "moved_back", "moved_on"]
+
+_VIEWS = operators("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze")
+_SAME = operators(
+    "slice split split_with_sizes chunk unsafe_split unsafe_split_with_sizes cat constant_pad_nd roll flip"
+)
+_ALIGNED = operators("expand broadcast_to repeat")
+_OTHER = operators("permute transpose t select unbind unsqueeze stack")
+_WHOLE = operators(
+    "view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze permute transpose t"
+)
+MOVES = _VIEWS | _SAME | _ALIGNED | _OTHER
+
+
+def moved_back(
+    operation: Operation, out: Stub, dims: frozenset[int], mask: torch.Tensor | None
+) -> Iterator[tuple[Stub, frozenset[int], torch.Tensor | None]]:
+    """For each source of a movement: the dimensions that carry `dims`, and the elements that go to `mask`."""
+    sources = tensors_in(list(operation.args)) + tensors_in(operation.kwargs)
+    for source in dict.fromkeys(sources):
+        carried = _dims_back(operation, source, out, dims)
+        if mask is None and operation.func.overloadpacket in _WHOLE:
+            yield source, carried, None
+            continue
+        places = _replay(operation, source)[[o.id if o else None for o in operation.outputs].index(out.id)]
+        chosen = places.reshape(-1) if mask is None else places[mask]
+        found = torch.zeros(math.prod(source.shape) + 1, dtype=torch.bool)
+        found[chosen] = True
+        if bool(found[1:].any()):
+            yield source, carried, found[1:].reshape(source.shape)
+
+
+def moved_on(operation: Operation, source: Stub, mask: torch.Tensor) -> Iterator[tuple[Stub, torch.Tensor]]:
+    """The elements of each result which come from these elements of a source."""
+    flat = torch.cat([torch.zeros(1, dtype=torch.bool), mask.reshape(-1)])
+    for out, places in zip(operation.outputs, _replay(operation, source), strict=True):
+        if out is not None:
+            yield out, flat[places]
+
+
+def _replay(operation: Operation, source: Stub) -> list[torch.Tensor]:
+    """For every element of the results: 1 + the place of the element of `source` it is, or 0."""
+
+    def stand_in(value: Any) -> Any:
+        if isinstance(value, Stub):
+            if value.id != source.id:
+                return torch.zeros(value.shape, dtype=torch.int64)
+            return torch.arange(1, math.prod(value.shape) + 1).reshape(value.shape)
+        return [stand_in(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    result = operation.func(*[stand_in(v) for v in operation.args], **operation.kwargs)
+    return [result] if isinstance(result, torch.Tensor) else list(result)
+
+
+def _dims_back(operation: Operation, source: Stub, out: Stub, dims: frozenset[int]) -> frozenset[int]:
+    packet, a = operation.func.overloadpacket, arguments(operation)
+    rank, n = len(source.shape), len(out.shape)
+    if packet in _SAME:
+        return dims
+    if packet in _ALIGNED:
+        return frozenset(d - (n - rank) for d in dims if d >= n - rank)
+    if packet in _VIEWS:
+        return _viewed(source.shape, out.shape, dims)
+    name = packet.__name__.rstrip("_")
+    if name == "permute":
+        return frozenset(a["dims"][d] % rank for d in dims)
+    if name in ("transpose", "t"):
+        swap = {a.get("dim0", 0) % rank: a.get("dim1", 1) % rank} if rank > 1 else {}
+        swap |= {v: k for k, v in swap.items()}
+        return frozenset(swap.get(d, d) for d in dims)
+    at = a["dim"] % (rank if name in ("select", "unbind") else n)
+    if name in ("select", "unbind"):
+        return frozenset(d + (d >= at) for d in dims)
+    return frozenset(d - (d > at) for d in dims if d != at)
+
+
+def _viewed(before: Sequence[int], after: Sequence[int], dims: frozenset[int]) -> frozenset[int]:
+    """The dimensions of one shape whose indices make up those of dimensions of another, order kept."""
+    out = set()
+    ends_before, ends_after = _spans(before), _spans(after)
+    for d in dims:
+        first, last = ends_after[d]
+        out |= {s for s, (a, b) in enumerate(ends_before) if _overlap(a, b, first, last)}
+    return frozenset(out)
+
+
+def _spans(shape: Sequence[int]) -> list[tuple[int, int]]:
+    """For each dimension, its stride and the stride of the dimension before it."""
+    spans, stride = [], 1
+    for n in reversed(shape):
+        spans.append((stride, stride * n))
+        stride *= n
+    return spans[::-1]
+
+
+def _overlap(a: int, b: int, c: int, d: int) -> bool:
+    """Whether two ranges of strides share something; dimensions of one index match where they stand."""
+    return (a < d and c < b) or (a == b == c == d)

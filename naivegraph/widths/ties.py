@@ -1,0 +1,236 @@
+"""Which dimensions of tensors each vertex ties together, and the shortest way from one to another.
+
+Worked out on demand, vertex by vertex: the operators of one vertex are related by themselves, on axes that
+nothing else ties yet. What shares neurons then is tied by that vertex alone, so that a chain of vertices
+names those through which sizes really travel, whatever order the whole network was related in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import networkx as nx
+
+from naivegraph.graph import Vertex
+from naivegraph.graph.values import Stub
+from naivegraph.widths.axis import Atom, Axis, Fixed
+from naivegraph.widths.relation import Relation, arguments, returned, tensors_in
+from naivegraph.widths.rules import rule_for
+from naivegraph.widths.widths import Widths
+
+__all__ = ["OUTPUT", "Place", "Role", "Ties"]
+
+OUTPUT = "the network's output"
+
+# A dimension of a tensor: the number of its stub, which dimension, and how often the tensor was written to.
+Place = tuple[int, int, int]
+Role = Literal["input", "output", "both", "own"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Group:
+    """Places that one vertex ties together."""
+
+    vertex: str
+    places: tuple[Place, ...]
+
+
+class Ties:
+    """What each vertex of a graph ties together, apart from all others.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.graph import capture
+        >>> from naivegraph.widths import relate
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> widths = relate(capture(net, torch.zeros(1, 4)))
+        >>> ties = Ties(widths)
+        >>> ways = ties.ways(ties.output(widths.graph["0"]), widths.widths[0].atom)
+        >>> ways[ties.state("2.weight", 1)]
+        ('1', '2')
+    """
+
+    def __init__(self, widths: Widths) -> None:
+        self.widths = widths
+        self._groups: list[_Group] = []
+        self._by_vertex: dict[str, list[_Group]] = {}
+        self._sources: dict[str, list[tuple[Place, str]]] = {}
+        self._written: dict[int, int] = {}
+        self._made: dict[str, list[Place]] = {}
+        self._given: dict[str, list[Place]] = {}
+        graph = widths.graph
+        states = {stub.id for stub in graph.state.values()}
+        known = set(states)
+        for vertex in graph.vertices:
+            self._given[vertex.name] = self._places([vertex.args, vertex.kwargs])
+            if vertex.kind == "input":
+                self._note_fixed(tensors_in(vertex.output), vertex.name)
+            else:
+                self._relate(vertex, known, states)
+            self._made[vertex.name] = self._places(vertex.output)
+            known.update(stub.id for stub in tensors_in(vertex.output))
+        self._owners = {v.path: v for v in reversed(graph.vertices) if v.kind == "layer"}
+
+    # Building
+
+    def _note_fixed(self, stubs: Iterable[Stub], name: str) -> None:
+        for stub in stubs:
+            for dim, axis in enumerate(self.widths.relation.of(stub)):
+                for reason in reasons(axis):
+                    self._sources.setdefault(reason, []).append(((stub.id, dim, 0), name))
+
+    def _places(self, value: object) -> list[Place]:
+        """The dimensions of all tensors in nested arguments, as last written to."""
+        return [
+            (stub.id, dim, self._written.get(stub.id, 0))
+            for stub in tensors_in(value)
+            for dim in range(len(stub.shape))
+        ]
+
+    def _relate(self, vertex: Vertex, known: set[int], states: set[int]) -> None:
+        """Relate one vertex by itself."""
+        local = Relation()
+        local.algebra.where = vertex.name
+        made: set[int] = set()
+        for operation in vertex.operations:
+            for stub in tensors_in([operation.args, operation.kwargs]):
+                if stub.id in known and stub.id not in local.axes:
+                    fresh = local.fresh_state if stub.id in states else local.fresh
+                    local.axes[stub.id] = fresh(stub.shape)
+            rule_for(operation.func)(local, operation, arguments(operation))
+            made.update(stub.id for stub in operation.outputs if stub is not None)
+        # A tensor that is written to in place goes in as it was and comes out as it is then.
+        again = made & known - states
+        before = {number: self._written.get(number, 0) for number in local.axes}
+        self._written.update((number, before[number] + 1) for number in again & before.keys())
+        shared: dict[Atom, dict[Place, None]] = {}
+        for number, axes in local.axes.items():
+            versions = {before[number], self._written.get(number, 0)}
+            for dim, axis in enumerate(axes):
+                resolved = local.algebra.resolve(axis)
+                places = [(number, dim, version) for version in sorted(versions)]
+                for atom in resolved.atoms():
+                    shared.setdefault(atom, {}).update(dict.fromkeys(places))
+                for reason in reasons(resolved):
+                    self._sources.setdefault(reason, []).extend((place, vertex.name) for place in places)
+        groups = [_Group(vertex.name, tuple(places)) for places in shared.values()]
+        self._groups += groups
+        self._by_vertex[vertex.name] = groups
+
+    # Places
+
+    def output(self, vertex: Vertex) -> list[Place]:
+        """The dimensions of a vertex's outputs."""
+        return list(self._made[vertex.name])
+
+    def given(self, vertex: Vertex) -> list[Place]:
+        """The dimensions of the tensors that a vertex is given."""
+        return list(self._given[vertex.name])
+
+    def state(self, name: str, dim: int) -> Place:
+        """A dimension of a parameter or buffer."""
+        return self.widths.graph.state[name].id, dim, 0
+
+    def owner(self, name: str) -> str:
+        """The layer that a parameter or buffer belongs to; the name itself if no layer vertex has it."""
+        path = name.rpartition(".")[0]
+        return self._owners[path].name if path in self._owners else name
+
+    def role(self, name: str, dim: int) -> Role:
+        """Whether a dimension of a layer's parameter counts its inputs, its outputs or both."""
+        path, place = name.rpartition(".")[0], self.state(name, dim)
+        if path not in self._owners:
+            return "own"
+        vertex = self._owners[path]
+        made = {stub.id for stub in tensors_in(vertex.output)}
+        given = {stub.id for stub in tensors_in([vertex.args, vertex.kwargs])}
+        touched = {
+            number
+            for group in self._by_vertex.get(vertex.name, ())
+            if place in group.places
+            for number, _, _ in group.places
+        }
+        if touched & made:
+            return "both" if touched & given else "output"
+        return "input" if touched & given else "own"
+
+    def axis(self, place: Place) -> Axis | None:
+        """The resolved axis at a place, in the whole network; None where the network has no such tensor."""
+        axes = self.widths.relation.axes.get(place[0])
+        if axis := None if axes is None or place[1] >= len(axes) else axes[place[1]]:
+            return self.widths.relation.algebra.resolve(axis)
+        return None
+
+    # Ways
+
+    def _holds(self, place: Place, sought: Atom | str) -> bool:
+        axis = self.axis(place)
+        if axis is None:
+            return False
+        return sought in reasons(axis) if isinstance(sought, str) else any(a is sought for a in axis.atoms())
+
+    def ways(self, start: Iterable[Place], sought: Atom | str) -> dict[Place, tuple[str, ...]]:
+        """The shortest chain of vertices from some places to every place with the same neurons.
+
+        Args:
+            start: Where to begin; places without the neurons sought count for nothing.
+            sought: A width's atom, or the reason for which neurons are fixed.
+
+        Returns:
+            By place, the vertices passed on the way, each once in a row.
+        """
+        graph: nx.Graph[object] = nx.Graph()
+        begin = [place for place in start if self._holds(place, sought)]
+        for group in self._groups:
+            places = [place for place in group.places if self._holds(place, sought)]
+            graph.add_edges_from((group, place) for place in places)
+        if not begin:
+            return {}
+        graph.add_edges_from(("start", place) for place in begin)
+        found = nx.single_source_shortest_path(graph, "start")
+        return {
+            place: once(node.vertex for node in path if isinstance(node, _Group))
+            for place, path in found.items()
+            if isinstance(place, tuple)
+        }
+
+    def cause(self, start: Iterable[Place], reason: str) -> tuple[str, ...]:
+        """The shortest chain of vertices from some places to what fixes them for `reason`.
+
+        It ends with the input, the network's output or the vertex at which the reason arose; it is empty
+        where nothing more is known than the reason itself.
+        """
+        ways = self.ways(start, reason)
+        sources = list(self._sources.get(reason, []))
+        at = self.widths.relation.algebra.pinned.get(reason)
+        if not sources and at == OUTPUT:
+            sources = [(place, OUTPUT) for place in self._places(returned(self.widths.graph.output))]
+        elif not sources:
+            sources = [(place, g.vertex) for g in self._by_vertex.get(at or "", ()) for place in g.places]
+        chains = [once((*ways[place], name)) for place, name in sources if place in ways]
+        return min(chains, key=len, default=() if at is None else (at,))
+
+
+def once(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in order, one that comes several times in a row only once."""
+    out: list[str] = []
+    for name in names:
+        if not out or out[-1] != name:
+            out.append(name)
+    return tuple(out)
+
+
+def reasons(axis: Axis) -> dict[str, None]:
+    """The reasons for which parts of a resolved axis are fixed."""
+    return dict.fromkeys(_reasons(axis))
+
+
+def _reasons(axis: Axis) -> Iterator[str]:
+    for term in axis.terms:
+        for factor in term:
+            if isinstance(factor, Fixed):
+                yield factor.reason
+            elif isinstance(factor, Axis):
+                yield from _reasons(factor)
