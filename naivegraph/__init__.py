@@ -12,25 +12,54 @@ Example:
 """
 
 from naivegraph.edits import Edit, load, save
+from naivegraph.edits.connect import connect
+from naivegraph.edits.explain import Explanation, explain
+from naivegraph.edits.insert import insert
+from naivegraph.edits.remove import disconnect, remove
+from naivegraph.edits.requests import Between as between
+from naivegraph.edits.requests import Frozen as frozen
+from naivegraph.edits.requests import Inputs as inputs
+from naivegraph.edits.requests import Multiple as multiple
+from naivegraph.edits.requests import Size as size
+from naivegraph.edits.requests import relaxed
+from naivegraph.edits.resize import resize
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
-from naivegraph.graph import Graph, Vertex, capture
+from naivegraph.graph import Graph, Vertex, call, capture, concat, layer
+from naivegraph.graph import input_node as input
 from naivegraph.prune import Report, inspect, prune
 
 __all__ = [
     "CaptureError",
     "Edit",
     "EditError",
+    "Explanation",
     "Graph",
     "InfeasibleError",
     "LoadError",
     "NaivegraphError",
     "Report",
     "Vertex",
+    "between",
+    "call",
     "capture",
+    "concat",
+    "connect",
+    "disconnect",
+    "explain",
+    "frozen",
+    "input",
+    "inputs",
+    "insert",
     "inspect",
+    "layer",
     "load",
+    "multiple",
     "prune",
+    "relaxed",
+    "remove",
+    "resize",
     "save",
+    "size",
 ]
 
 __version__ = "0.1.0"

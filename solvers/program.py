@@ -316,8 +316,9 @@ class Program:
         wrong = numbers[(numbers < 0) | (numbers >= len(self._index)) | np.isin(numbers, auxiliaries)]
         if len(wrong):
             raise ValueError(f"column {wrong[0]} cannot get an objective coefficient: no plain column has it")
+        names = self.column_names
         _blame(
-            [self.column_names[i] for i in numbers],
+            [names[i] for i in numbers],
             ~np.isfinite(values),
             "column {!r} has the objective coefficient {}",
             values,

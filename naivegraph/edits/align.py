@@ -108,7 +108,7 @@ class Sizes:
         ]
         self._pairs: list[Pair] = []
         self._askings: list[Asking] = []
-        self._ended: list[Axis] = []
+        self._ended: dict[Axis, int] = {}
 
     def axis(self, stub: Stub, dim: int) -> Axis:
         """The axis of a tensor."""
@@ -130,7 +130,7 @@ class Sizes:
         """Demand that two sizes be equal."""
         pair = Pair(left, right, vertex, names)
         difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
-        if not pair.apart and not difference.terms:
+        if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
             return
         signs = {coefficient > 0 for coefficient in difference.terms.values()}
         if len(signs) == 1:
@@ -139,6 +139,11 @@ class Sizes:
         if pair.apart or not (left.fixed and right.fixed):
             self.demands.rows.append(Row(difference, f"{names[0]} and {names[1]} are to be equal"))
 
+    def _follows(self, axis: Axis) -> bool:
+        """Whether nothing has this size but what is computed, so that it may be any."""
+        kept = {atom for each in self._outputs for atom in each.atoms()} | self.widths.by_atom.keys()
+        return not axis.fixed and kept.isdisjoint(axis.atoms())
+
     def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
         """Demand that an axis stay as it is."""
         self._askings.append(Asking(vertex, axis, ask.Frozen(), where))
@@ -146,7 +151,7 @@ class Sizes:
     def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
         """Demand a size, which may be 0."""
         self._askings.append(Asking(vertex, axis, ask.Size(size), where))
-        self._ended.append(axis)
+        self._ended[axis] = size
 
     def decide(self, what: str, strategy: Strategy | None = None) -> Answer:
         """What becomes of the widths.
@@ -171,9 +176,19 @@ class Sizes:
         attempt = Attempt(self.widths, self.demands, tuple(askings), values("magnitude"), values)
         align = (strategy or Align(tuple(self._pairs))) if self._pairs else Solve(Nothing())
         answer = align(attempt)
-        if answer is None:
+        if answer is None or not self._met(answer):
             raise InfeasibleError(f"{what}: {self._reason()}")
         return answer
+
+    def _met(self, answer: Answer) -> bool:
+        """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""
+        sizes = {width.atom: len(kept) + answer.new.get(width, 0) for width, kept in answer.kept.items()}
+
+        def count(atom: Atom) -> int:
+            return sizes.get(atom, atom.length)
+
+        equal = all(pair.left.size(count) == pair.right.size(count) for pair in self._pairs)
+        return equal and all(axis.size(count) == size for axis, size in self._ended.items())
 
     def change(self, answer: Answer, structure: dict[str, Any]) -> Change:
         """The change of sizes and of structure as data."""

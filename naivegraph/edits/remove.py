@@ -121,7 +121,7 @@ class _Removal:
             return Sizes(self.graph, [], []), [lambda: remove_vertex(self.graph, self.gone)]
         sizes = self._cut()
         self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
-        return sizes, [lambda: remove_vertex(self.graph, self.gone, {self.out.id: sources[0]})]
+        return sizes, [functools.partial(_bypass, self.graph, self.gone, sources[0])]
 
     @property
     def dim(self) -> int:
@@ -293,10 +293,31 @@ def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
         sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
 
 
-def _bypass(graph: Graph, joint: Vertex, other: Stub) -> Undo:
-    """Let the users of a sum take one of its summands."""
-    out = output_of(joint)
-    return remove_vertex(graph, joint, {} if other.id == out.id else {out.id: other})
+def _bypass(graph: Graph, gone: Vertex, other: Stub) -> Undo:
+    """Let the users of a vertex take a tensor it took; a copy, if they would change it for others."""
+    out, undone = output_of(gone), list[Undo]()
+    if other.id != out.id and _changed_for_others(graph, gone, out, other):
+        at = graph.vertices.index(gone)
+        made, undo = add_vertex(graph, new_name(graph, f"{gone.name}_clone"), torch.clone, (other,), at=at)
+        made.path, other = gone.path, output_of(made)
+        undone.append(undo)
+    undone.append(remove_vertex(graph, gone, {} if other.id == out.id else {out.id: other}))
+    return _all(undone)
+
+
+def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
+    """Whether what comes after a vertex changes its output in place, and something else uses what it took."""
+    later = graph.vertices[graph.vertices.index(gone) + 1 :]
+    if not any(isinstance(leaf, Stub) and leaf.id == out.id for v in later for leaf in leaves(v.output)):
+        return False
+    used = [v for v in graph if v is not gone and other.id in {stub.id for stub in tensors_of(v)}]
+    given = [
+        v
+        for v in graph.inputs
+        if other.id in {leaf.id for leaf in leaves(v.output) if isinstance(leaf, Stub)}
+    ]
+    returned = [leaf for leaf in leaves(graph.output) if isinstance(leaf, Stub) and leaf.id == other.id]
+    return bool(used or given or returned)
 
 
 def _all(undone: list[Undo]) -> Undo:

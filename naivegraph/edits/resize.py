@@ -8,6 +8,7 @@ from typing import Any
 from naivegraph.edits import requests as ask
 from naivegraph.edits.change import Change
 from naivegraph.edits.edit import Costs, Edit
+from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.plan import plan
 from naivegraph.edits.pose import Asking
 from naivegraph.edits.strategy import Answer, Attempt, Strategy, default_strategy
@@ -29,6 +30,7 @@ def resize(
     utility: Any = "magnitude",
     strategy: Strategy | None = None,
     optimizer: Any = (),
+    initialise: Any = "layer",
     seed: int = 0,
 ) -> Edit:
     """Change sizes of a graph's vertices, in place; whatever must follow follows, the rest stays still.
@@ -44,6 +46,9 @@ def resize(
         strategy: What to do if the requests cannot be met; see `naivegraph.edits.strategy`. By default the
             nearest change with a warning, else nothing with a warning.
         optimizer: An optimizer (or several) whose state follows.
+        initialise: How new neurons begin: "layer" (as the layer itself does it), "duplicate" (copies
+            of existing ones, whose effect is shared out) or a function of a tensor and its name that fills it.
+            Either way what follows them starts so that the network does the same as before.
         seed: For the weights of new neurons.
 
     Returns:
@@ -73,7 +78,9 @@ def resize(
             before=costs,
             after=costs,
         )
-    return carry_out(graph, widths, demands, answer, asked, optimizer=optimizer, seed=seed)
+    return carry_out(
+        graph, widths, demands, answer, asked, optimizer=optimizer, initialise=initialise, seed=seed
+    )
 
 
 def carry_out(
@@ -84,6 +91,7 @@ def carry_out(
     asked: dict[str, Any],
     *,
     optimizer: Any = (),
+    initialise: Any = "layer",
     seed: int = 0,
 ) -> Edit:
     """Apply an answer to the module and bring the graph up to date; all of it or nothing."""
@@ -94,12 +102,12 @@ def carry_out(
 
     edit = Edit(
         graph.module,
-        plan(widths, demands, answer.kept, answer.new, seed=seed),
+        plan(widths, demands, answer.kept, answer.new, initialise=initialise, seed=seed),
         asked=asked,
         certificate=answer.certificate,
         before=Costs(widths.macs(), widths.params()),
         after=Costs(widths.macs(count), widths.params(count)),
-        optimizers=optimizer,
+        optimizers=as_optimizers(optimizer),
     )
     try:
         edit.then_refresh(graph)

@@ -68,9 +68,11 @@ def rewire(
 
     try:
         # One by one: if a step fails, those before it are undone.
-        following = [functools.partial(_follow, each, graph, parameters) for each in optimizers]
+        following: list[Callable[[], Undo]] = [
+            functools.partial(_follow, each, graph, parameters) for each in optimizers
+        ]
         for step in [*steps, *following]:
-            undo_step = step()
+            undo_step: Undo = step()
             undone.append(undo_step)
         edit = Edit(
             graph.module, change, asked=asked, certificate=certificate, before=before, after=before,

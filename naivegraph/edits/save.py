@@ -33,6 +33,7 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Raises:
         NaivegraphError: The network has state that is no tensor.
+        EditError: Its structure was edited, which cannot be replayed yet.
 
     Example:
         >>> import tempfile, torch, naivegraph as ng
@@ -45,6 +46,7 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> bool((copy(x) == net(x)).all()), copy[0].out_features
         (True, 4)
     """
+    _check_replayable(module)
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -104,6 +106,16 @@ def load(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             raise LoadError(f"{path} was saved from another network: {error}") from error
         raise
     return module
+
+
+def _check_replayable(module: nn.Module) -> None:
+    for text in history_of(module):
+        structure = json.loads(text).get("structure")
+        if structure is not None:
+            raise EditError(
+                f"the structure of the network was edited ({structure['verb']}), which cannot be replayed "
+                "yet: save graph.to_module() instead"
+            )
 
 
 def _checksum(tensor: torch.Tensor) -> int:

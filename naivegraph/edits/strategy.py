@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from naivegraph.edits.conflicts import Wanted, conflict_text
 from naivegraph.edits.pose import Asking, Floats, Posed
 from naivegraph.edits.requests import Change, Size, relaxed
 from naivegraph.edits.selection import Indices
@@ -142,7 +143,9 @@ class Raise(Strategy):
 
     def __call__(self, attempt: Attempt) -> Answer | None:
         """Raise."""
-        raise InfeasibleError(f"these sizes cannot be had: {attempt}")
+        posed = dataclasses.replace(attempt, values=None).posed()
+        wanted = [Wanted(a.name, a.vertex, a.axis, *posed.form(a.axis), a.target) for a in attempt.askings]
+        raise InfeasibleError(conflict_text(attempt.widths, attempt.demands, posed.program, wanted))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 def record(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Watch | None = None
-) -> Recorded:
+) -> tuple[Recorded, Any]:
     """Run the network once and note its graph; the caller restores flags, buffers and seeds.
 
     Args:
@@ -35,6 +35,9 @@ def record(
         args: Its inputs.
         kwargs: Its keyword inputs.
         watch: Called with name and value of each vertex as it is recorded.
+
+    Returns:
+        The graph, and a copy of what the network returned.
     """
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
@@ -43,7 +46,7 @@ def record(
     with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
-    return Recorded(
+    graph = Recorded(
         module,
         recorder.vertices,
         recorder.state,
@@ -53,6 +56,7 @@ def record(
         held=held,
         example=example,
     )
+    return graph, copy_tensors(output)
 
 
 def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:

@@ -15,7 +15,7 @@ from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
 from naivegraph.graph.structure import leaves, map_leaves, pairs
 
-__all__ = ["record_verified", "verify_graph"]
+__all__ = ["difference", "disagreement", "record_verified", "verify_graph"]
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -30,21 +30,24 @@ def record_verified(
     """
     with restored_on_error(module):
         with preserved(module):
-            graph = record(module, args, kwargs)
+            graph, output = record(module, args, kwargs)
         if verify:
-            graph.checks.update(verify_graph(graph, args, kwargs, all_checks=verify is True))
+            graph.checks.update(verify_graph(graph, args, kwargs, output, all_checks=verify is True))
     return graph
 
 
 def verify_graph(
-    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_checks: bool
+    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, *, all_checks: bool
 ) -> dict[str, str]:
-    """Compare the graph's outputs with the module's own forward.
+    """Compare the graph's outputs with `output` of the recorded run and with the module's own forward.
 
     Raises:
         CaptureError: They differ on the recorded inputs.
     """
-    checks = {"recorded batch": _compare(graph, (args, kwargs), training=False)}
+    checks = {"recorded batch": _repeats(graph, (args, kwargs), output, training=False)}
+    if all_checks and checks["recorded batch"] == "equal":
+        # A second run: what the first one saw may have been made by more than torch calls.
+        checks["recorded batch"] = _compare(graph, (args, kwargs), training=False)
     if checks["recorded batch"] != "equal":
         first = _first_difference(graph, args, kwargs)
         raise CaptureError(
@@ -65,15 +68,28 @@ def verify_graph(
     return checks
 
 
-def _compare(graph: Recorded, arguments: _Arguments, *, training: bool) -> str:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return Execution(graph).run(bind(graph, args, kwargs))
+def disagreement(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
+    """What the module's own forward returns in eval mode, and how the graph differs (empty if not)."""
+    output = _output(graph.module, graph, (args, kwargs), training=False)
+    found = _repeats(graph, (args, kwargs), output, training=False)
+    return output, "" if found == "equal" else found
 
+
+def _compare(graph: Recorded, arguments: _Arguments, *, training: bool) -> str:
     try:
         expected = _output(graph.module, graph, arguments, training)
     except Exception as error:
         # the user's own forward fails there: nothing to compare with
         return f"not run: the module itself raises {type(error).__name__}: {error}"
+    return _repeats(graph, arguments, expected, training=training)
+
+
+def _repeats(graph: Recorded, arguments: _Arguments, expected: Any, *, training: bool) -> str:
+    """Whether the graph gives what is expected, in words."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return Execution(graph).run(bind(graph, args, kwargs))
+
     try:
         found = _output(run, graph, arguments, training)
     except Exception as error:

@@ -17,10 +17,10 @@ from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.selection import Indices
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
-from naivegraph.graph.once import copy_tensors
-from naivegraph.graph.restore import preserved, restored
+from naivegraph.graph.restore import restored
 from naivegraph.graph.structure import pairs
 from naivegraph.graph.values import Stub
+from naivegraph.graph.verify import disagreement
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.problem import Posed, pose
 from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, optimise
@@ -223,8 +223,8 @@ def _edit(
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(
-            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: the run on the example in eval "
-            "mode did not use them. If train mode does, check that it still runs."
+            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: the run on the example in "
+            "eval mode did not use them. If train mode does, check that it still runs."
         )
     return Edit(
         widths.graph.module,
@@ -241,13 +241,17 @@ def _edit(
 
 
 def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> None:
-    """Run the edited network's own forward; take the edit back unless its outputs have the same shapes."""
+    """Run the edited network's own forward; take the edit back unless it does what the graph does.
+
+    Its code may take another branch for another size, or have a size written in a way capture cannot see.
+    """
     if not edit:
         return
-    positional, keywords = copy_tensors((tuple(args) if isinstance(args, (tuple, list)) else (args,), kwargs))
+    positional = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     try:
-        with restored(graph.module), preserved(graph.module), torch.no_grad():
-            output = graph.module(*positional, **keywords)
+        output, difference = disagreement(graph, positional, kwargs)
+        if difference:
+            raise ValueError(f"it does something else than before: {difference}")
         fixed = {stub.id for stub in returned(graph.output)}
         for stub, tensor, at in pairs(graph.output, output):
             if isinstance(stub, Stub) and stub.id in fixed and tuple(tensor.shape) != stub.shape:

@@ -134,7 +134,7 @@ class Dense:
         count = len(one)
         indices = np.stack([one, two], axis=1).ravel()
         values = np.tile([1.0, -1.0], count)
-        names = [f"{name} {i} {len(self.program.row_names)}" for i in range(count)]
+        names = [f"{name} {i}" for i in range(count)]
         self.program.rows(2 * np.arange(count + 1), indices, values, 0.0, 0.0, names)
 
     def _run_of(self, index: int) -> Integers:

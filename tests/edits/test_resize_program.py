@@ -14,8 +14,9 @@ from naivegraph.edits.pose import Asking, Posed
 from naivegraph.edits.strategy import Answer, Attempt
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome
+from naivegraph.utility.vertices import neuron_values
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from tests.edits.correspond import Floats
+from tests.edits.correspond import Floats, Net, Node
 from tests.edits.exhaustive import away, choices
 
 NEW = 6
@@ -194,6 +195,20 @@ def test_outputs_keep_still_unless_they_are_asked_for() -> None:
     values = {w: -np.ones(w.size) for w in attempts.widths}
     assert attempts.sizes(attempts.solve(None, values)[0]) == {"0": 1, "1": 5}
     assert attempts.sizes(attempts.solve({"1": ask.Change(1)}, values)[0]) == {"1": 6}
+
+
+def test_a_layer_keeps_a_neuron_though_all_its_widths_are_shared() -> None:
+    """Two concatenations are added: the second layer of four has half of either neighbour's neurons."""
+    parts = [Node("linear", (0,), size) for size in (2, 2, 2, 1, 2, 2, 1)]
+    both = [Node("cat", (1, 2, 3), 6), Node("cat", (4, 5, 6, 7), 6), Node("add", (8, 9), 6)]
+    net = Net([Node("input", (), 3), *parts, *both, Node("linear", (10,), 2)])
+    attempts = Attempts(net, net.example())
+    values = neuron_values(attempts.widths, {net.vertex_name(10): [1.0, -1.0, -2.0, 1.0, 1.0, 1.0]})
+    assert len(attempts.widths) == 7
+    answer, _ = attempts.solve(None, values)
+    sizes = {w.atom: len(answer.kept[w]) for w in attempts.widths} if answer else {}
+    axis = attempts.widths.output_axis(attempts.graph[net.vertex_name(5)])
+    assert [sizes[atom] for atom in axis.atoms()] == [1, 0]
 
 
 def test_without_requests_what_is_negative_goes_and_nothing_comes() -> None:

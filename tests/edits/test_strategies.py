@@ -168,13 +168,20 @@ def test_time_that_is_up_in_the_middle_of_a_chain_is_told_from_what_cannot_be() 
     assert not seen.attempts
 
 
-@pytest.mark.parametrize(("most", "size"), [(0, None), (1, None), (3, 9), (4, 9)])
+@pytest.mark.parametrize(("most", "size"), [(0, None), (1, None), (2, None), (3, 9), (4, 9)])
 def test_most_new_bounds_all_new_neurons(most: int, size: int | None) -> None:
     attempt = _plain(Change(3))
     answer = MostNew(most, Solve(Nothing()))(attempt)
     assert (answer is None) == (size is None)
     if answer is not None:
         assert _size(attempt, answer) == size
+
+
+@pytest.mark.parametrize(("most", "found"), [(3, False), (4, True)])
+def test_most_new_counts_the_new_neurons_of_all_layers(most: int, found: bool) -> None:
+    net = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 5), nn.Linear(5, 2))
+    attempt = Attempts(net, torch.randn(2, 3)).attempt({"0": Change(2), "1": Change(2)})
+    assert (MostNew(most, Solve(Nothing()))(attempt) is not None) == found
 
 
 def test_forbidden_insertion_still_lets_neurons_go() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from naivegraph.edits.connect import connect
 from naivegraph.edits.insert import insert
+from naivegraph.edits.joints import is_concatenation, is_sum
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.resize import resize
 from naivegraph.edits.save import save
@@ -54,6 +55,58 @@ class Branches(nn.Module):
         both = torch.cat([self.a(x), self.b(x) + x, self.c(x)], 1)
         out: Tensor = self.out(torch.relu(self.norm(both)))
         return out
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 8)
+        self.norm = nn.LayerNorm(8)
+        self.qkv = nn.Linear(8, 24)
+        self.out = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        batch, length, size = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(batch, length, 3, 2, size // 2).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        x = x + self.out(mixed.reshape(batch, length, size))
+        out: Tensor = self.head(x.mean(1))
+        return out
+
+
+class InPlace(nn.Module):
+    """One ReLU, which works in place, used three times; a sum in place; a flattened map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 6, 3, padding=1)
+        self.b = nn.Conv2d(6, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.act = nn.ReLU(inplace=True)
+        self.c = nn.Conv2d(12, 4, 1)
+        self.head = nn.Linear(36, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y = self.act(self.norm(self.b(x)))
+        z = x + y
+        z += y
+        z = self.act(z)
+        q = self.act(self.c(torch.cat([z, y], 1)))
+        out: Tensor = self.head(q.flatten(1))
+        return out
+
+
+def _attention() -> Graph:
+    torch.manual_seed(0)
+    return capture(Attention().eval(), torch.randn(2, 5, 4))
+
+
+def _in_place() -> Graph:
+    torch.manual_seed(0)
+    return capture(_lively(InPlace().eval()), torch.randn(2, 3, 3, 3))
 
 
 def _residual() -> Graph:
@@ -226,7 +279,7 @@ def test_a_strategy_decides_how_sizes_are_made_to_fit() -> None:
     assert graph.sizes["first"] == 6
     graph = _chain()
     before = _everything(graph)
-    with pytest.raises(InfeasibleError, match="'second' cannot be removed: .* 8 wide"):
+    with pytest.raises(InfeasibleError, match=r"'second' cannot be removed: .* 8 wide"):
         remove(graph, "second", strategy=Nothing())
     assert _everything(graph) == before
 
@@ -328,25 +381,33 @@ REFUSALS: dict[str, tuple[Callable[[], Graph], Callable[[Graph], Any], str]] = {
     ),
     "name taken": (_chain, lambda g: insert(g, nn.ReLU(), after="second", name="last"), "'last' already"),
     "in place": (
-        _residual, lambda g: insert(g, nn.ReLU(inplace=True), edge=("stem", "one")), "works in place, and others",
+        _residual,
+        lambda g: insert(g, nn.ReLU(inplace=True), edge=("stem", "one")),
+        "works in place, and others",
     ),
     "identity": (
-        _residual, lambda g: insert(g, nn.Conv2d(4, 4, 3), after="stem", identity=True), "odd kernel and padding",
+        _residual,
+        lambda g: insert(g, nn.Conv2d(4, 4, 3), after="stem", identity=True),
+        "odd kernel and padding",
     ),
     "identity of what": (
-        _residual, lambda g: insert(g, nn.PReLU(4), after="stem", identity=True), "nothing says how a PReLU does",
+        _residual,
+        lambda g: insert(g, nn.PReLU(4), after="stem", identity=True),
+        "nothing says how a PReLU does",
     ),
     "spatial": (
-        _residual, lambda g: insert(g, nn.MaxPool2d(5), edge=("stem", "add")), r"would add tensors of the shapes",
+        _residual,
+        lambda g: insert(g, nn.MaxPool2d(5), edge=("stem", "add")),
+        "would add tensors of the shapes",
     ),
     "input": (_chain, lambda g: remove(g, "x"), "the input 'x' of the network cannot be removed"),
     "user": (_branches, lambda g: remove(g, "cat"), "takes 3 tensors, and its user 'norm' is neither"),
-    "drop": (_chain, lambda g: remove(g, "act", reconnect=False), "to be dropped, and its user 'last' is neither"),
+    "drop": (_chain, lambda g: remove(g, "act", reconnect=False), "its user 'last' is neither"),
     "drop the output": (_chain, lambda g: remove(g, "last", reconnect=False), "and the network returns"),
     "rank": (_residual, lambda g: remove(g, "mean"), "makes a tensor of 2 dimensions of one of 4"),
     "cycle": (_branches, lambda g: connect(g, "out", "cat"), "a cycle, cat -> norm -> relu -> out -> cat"),
     "itself": (_branches, lambda g: connect(g, "add", "add"), "a cycle, add -> add"),
-    "no joint": (_chain, lambda g: connect(g, "first", "last"), "'last' is neither a sum nor a concatenation"),
+    "no joint": (_chain, lambda g: connect(g, "first", "last"), "'last' is neither a sum nor"),
     "not there": (_branches, lambda g: disconnect(g, "a", "add"), "'add' does not take anything from 'a'"),
     "one user": (_chain, lambda g: disconnect(g, "act", "last"), "cannot do without 'act'"),
     "unknown": (_chain, lambda g: remove(g, "lost"), "no vertex 'lost'; did you mean"),
@@ -366,13 +427,87 @@ def test_a_refusal_says_why_and_leaves_everything_as_it_was(name: str) -> None:
     assert torch.equal(graph(x), old)
 
 
+@pytest.mark.parametrize("build", [_residual, _branches, _chain, _attention, _in_place])
+def test_every_removal_is_sound_or_refused_with_all_as_it_was(build: Callable[[], Graph]) -> None:
+    graph = build()
+    before, x, done = _everything(graph), _batch(graph), 0
+    shape = graph(x).shape
+    for name in [vertex.name for vertex in graph]:
+        for reconnect in (True, False):
+            try:
+                edit = remove(graph, name, reconnect=reconnect)
+            except EditError:
+                pass
+            else:
+                done += 1
+                assert _check(graph).shape == shape
+                assert name not in graph
+                edit.undo()
+            assert _everything(graph) == before
+    assert done >= 4
+
+
+@pytest.mark.parametrize("build", [_residual, _branches, _attention, _in_place])
+def test_every_edge_comes_and_goes_or_is_refused(build: Callable[[], Graph]) -> None:
+    graph = build()
+    names, before, x = [vertex.name for vertex in graph], _everything(graph), _batch(graph)
+    joints = [vertex.name for vertex in graph if is_sum(vertex) or is_concatenation(vertex)]
+    old = graph(x)
+    for verb, source, target in ((v, s, t) for v in (connect, disconnect) for s in names for t in joints):
+        try:
+            edit = verb(graph, source, target)
+        except EditError:
+            assert _everything(graph) == before
+            continue
+        out = _check(graph)
+        assert out.shape == old.shape
+        if verb is connect and is_concatenation(graph[target]):
+            torch.testing.assert_close(out, old)
+        edit.undo()
+        assert _everything(graph) == before
+
+
+def test_what_works_in_place_never_changes_what_others_use() -> None:
+    graph = _in_place()
+    x = _batch(graph)
+    given, net = x.clone(), copy.deepcopy(graph.module)
+    assert isinstance(net, InPlace)
+    remove(graph, "norm")
+    remove(graph, "b")  # its ReLU would change what the sum takes
+    a = net.a(x)
+    y = torch.relu(a)
+    expected = net.head(torch.relu(net.c(torch.cat([torch.relu(a + y + y), y], 1))).flatten(1))
+    torch.testing.assert_close(_check(graph), expected)
+    remove(graph, "a", strategy=MostNew(0, Solve()))
+    _check(graph)
+    assert torch.equal(x, given)
+
+
+def test_a_layer_that_gives_back_what_it_takes_in_eval_mode() -> None:
+    graph = _residual()
+    x = _batch(graph)
+    old = graph(x)
+    insert(graph, nn.Dropout(0.5), edge=("stem", "add"))
+    assert torch.equal(_check(graph), old)
+    assert [v.name for v in graph.inputs_of("add")] == ["dropout", "two"]
+    assert [v.name for v in graph.inputs_of("one")] == ["stem"]
+    graph.module.train()
+    assert not torch.equal(graph(x), graph(x))
+
+
+def test_a_size_which_nothing_but_the_output_has_is_kept() -> None:
+    graph = _attention()
+    with pytest.raises(InfeasibleError, match=r"'head' cannot be removed: .*8 wide and what it gives 3"):
+        remove(graph, "head")
+
+
 def test_a_size_which_would_have_to_equal_itself_and_more_is_refused() -> None:
     x = input_node("x", 4)
     a = layer(nn.Linear(4, 3), x, name="a")
     twice = concat(a, a, name="twice")
     graph = Graph([x], [layer(nn.Linear(6, 2), twice + layer(nn.Linear(4, 6), x, name="b"), name="out")])
     before = _everything(graph)
-    with pytest.raises(InfeasibleError, match="what 'twice' takes from 'a' is 3 wide") as caught:
+    with pytest.raises(InfeasibleError, match="what 'a' gives is 3 wide and the sum 'add' 6") as caught:
         connect(graph, "a", "add")
     assert "would have to equal itself plus something" in str(caught.value)
     assert _everything(graph) == before
@@ -380,17 +515,18 @@ def test_a_size_which_would_have_to_equal_itself_and_more_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["remove and grow", "insert after", "connect to a concatenation"])
 def test_the_optimizer_follows_and_comes_back(name: str) -> None:
-    build, change = EDITS[name]
-    graph = build()
+    graph = EDITS[name][0]()
     parameters = list(graph.module.parameters())
     optimizer = torch.optim.Adam(parameters)
     graph(_batch(graph)).sum().backward()
     optimizer.step()
     states = {id(p): {k: v.clone() for k, v in s.items()} for p, s in optimizer.state.items()}
-    verb = {"remove and grow": lambda: remove(graph, "one", optimizer=optimizer),
-            "insert after": lambda: insert(graph, nn.BatchNorm2d, after="stem", optimizer=optimizer),
-            "connect to a concatenation": lambda: connect(graph, "stem", "cat", optimizer=optimizer)}[name]  # fmt: skip
-    edit = verb()
+    verbs: dict[str, Callable[[], Any]] = {
+        "remove and grow": lambda: remove(graph, "one", optimizer=optimizer),
+        "insert after": lambda: insert(graph, nn.BatchNorm2d, after="stem", optimizer=optimizer),
+        "connect to a concatenation": lambda: connect(graph, "stem", "cat", optimizer=optimizer),
+    }
+    edit = verbs[name]()
     now = {id(p) for p in graph.module.parameters()}
     assert {id(p) for group in optimizer.param_groups for p in group["params"]} == now
     for p, state in optimizer.state.items():

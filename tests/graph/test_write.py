@@ -239,7 +239,7 @@ def test_a_rule_that_does_not_hold() -> None:
 
 
 class Paired(Rule):
-    """Half as many out as in, in steps of four; at least as many as ..."""
+    """As many out as in, in steps of four."""
 
     def tie(self, ties: Ties) -> None:
         taken, given = ties.inputs[0][1], ties.outputs[0][1]
