@@ -93,10 +93,11 @@ class Edit:
         Raises:
             Exception: Whatever the network raises when it runs; the graph is as it was then.
         """
+        if not self:
+            return  # Nothing changed, so the graph stays as it is, too.
         restore = graph.snapshot()
         graph.refresh()
-        if self._undo:
-            self._undo.append(restore)
+        self._undo.append(restore)
 
     def after_undo(self, step: Callable[[], None]) -> None:
         """Let `undo` call a function at its very end: what was done before this edit was applied."""

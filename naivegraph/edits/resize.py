@@ -47,7 +47,7 @@ def resize(
             nearest change with a warning, else nothing with a warning.
         optimizer: An optimizer (or several) whose state follows.
         initialise: How new neurons begin: "layer" (as the layer itself does it), "duplicate" (copies
-            of existing ones, whose effect is shared out) or a function of a tensor and its name that fills it.
+            of existing ones, whose effect is shared out) or a function of a tensor and its name to fill it.
             Either way what follows them starts so that the network does the same as before.
         seed: For the weights of new neurons.
 

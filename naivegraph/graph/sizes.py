@@ -92,8 +92,11 @@ def _carried(
         if packet is torch.ops.aten.transpose:
             one, two = (int(d) % rank for d in operation.args[1:3])
             return {one: two, two: one}.get(dim, dim)
-        if packet in _VIEWS or rank != len(out.shape):
+        if packet in _VIEWS:
             return _viewed(stub.shape, dim, out.shape)
+        if rank != len(out.shape):  # a dimension is taken away or added; it may be the neurons' own
+            place = _viewed(stub.shape, dim, out.shape)
+            return place if place is not None and out.shape[place] == stub.shape[dim] else None
     same = [stub for stub in known if len(stub.shape) == len(out.shape)]
     return dims[same[0].id] if same else None
 
@@ -103,6 +106,8 @@ def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | 
     inner, outer = math.prod(before[dim + 1 :]), math.prod(before[:dim])
     places = [d for d in range(len(after)) if math.prod(after[d + 1 :]) == inner]
     places += [d for d in range(len(after)) if math.prod(after[:d]) == outer]
+    # A single neuron may lie anywhere by these numbers, but not in the batch, which comes first.
+    places = [d for d in places if d or not dim] or places
     equal = [d for d in places if after[d] == before[dim]]
     return next(iter(equal or places), None)
 
