@@ -245,7 +245,7 @@ def main() -> int:
     arguments = parser(__doc__, "python -m benchmarks.program_size --neurons 1000 10000")
     arguments.add_argument("--neurons", nargs="+", type=int, default=list(NEURONS), help="of all vertices")
     arguments.add_argument("--limit", type=float, default=60.0, help="seconds for one dense program")
-    arguments.add_argument("--most", type=int, default=1_000_000, help="the most neurons for the dense one")
+    arguments.add_argument("--most", type=int, default=100_000, help="the most neurons for the dense one")
     arguments.add_argument("--repetitions", type=int, default=5, help="measurements of each")
     given = arguments.parse_args()
     torch.set_num_threads(1)

@@ -18,8 +18,10 @@ from naivegraph.widths.axis import (
     Term,
     join,
     length_of,
+    matching,
     product,
     single,
+    stripped,
     term_length,
     total,
 )
@@ -152,7 +154,7 @@ class Algebra:
 
     def _unify_terms(self, p: Term, q: Term) -> None:
         """Make two terms of equal length equal."""
-        p, q = _strip(p, q)
+        p, q = stripped(p, q)
         if len(p) <= 1 or len(q) <= 1:
             self._unify_single(p, q)
             return
@@ -372,7 +374,7 @@ class Algebra:
         out: list[Axis] = []
         sources, targets = list(axes), list(shape)
         while sources or targets:
-            group, sizes = _matching(sources, targets)
+            group, sizes = matching(sources, targets)
             joined = self.join(group)
             for size in reversed(sizes[1:]):
                 joined, row = self.split(joined, size)
@@ -383,37 +385,3 @@ class Algebra:
                 self.pin(joined, f"a dimension of one index is dropped, at {self.where}")
             out[len(out) - len(sizes) :] = reversed(out[len(out) - len(sizes) :])
         return [self.resolve(axis) for axis in out]
-
-
-def _strip(p: Term, q: Term) -> tuple[Term, Term]:
-    """Both terms without the factors they share at the head and at the tail."""
-    start = 0
-    while start < min(len(p), len(q)) and p[start] == q[start]:
-        start += 1
-    p, q = p[start:], q[start:]
-    end = 0
-    while end < min(len(p), len(q)) and p[-1 - end] == q[-1 - end]:
-        end += 1
-    return p[: len(p) - end], q[: len(q) - end]
-
-
-def _matching(sources: list[Axis], targets: list[int]) -> tuple[list[Axis], list[int]]:
-    """Take the shortest leading groups of dimensions that hold equally many elements."""
-    group: list[Axis] = []
-    sizes: list[int] = []
-    have = want = 1
-    while sources or targets:
-        if group and sizes and have == want:
-            break
-        if (have <= want and sources) or not targets:
-            group.append(sources.pop(0))
-            have *= group[-1].length
-        else:
-            sizes.append(targets.pop(0))
-            want *= sizes[-1]
-    # Dimensions of one index at the end belong to the last group.
-    while sources and not targets:
-        group.append(sources.pop(0))
-    while targets and not sources:
-        sizes.append(targets.pop(0))
-    return group, sizes

@@ -17,8 +17,9 @@ from naivegraph.graph import Vertex
 from naivegraph.graph.execute import COMPUTE, read_attribute
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
-from naivegraph.widths.axis import Axis, single
-from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still, taken_apart
+from naivegraph.widths.axis import Axis
+from naivegraph.widths.demand import Demand, Equal, Keep, Size, taken_apart
+from naivegraph.widths.layer_sizes import first_output, layer_sizes
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
@@ -31,7 +32,7 @@ Reader = Callable[[Widths, Vertex], Iterator[Demand]]
 def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     """What the arguments of a vertex demand of the sizes."""
     if isinstance(vertex.target, nn.Module):
-        yield from _layer(widths, vertex, vertex.target)
+        yield from layer_sizes(widths, vertex, vertex.target)
         return
     reader = _READERS.get(vertex.target) if callable(vertex.target) else None
     if reader is not None:
@@ -66,13 +67,8 @@ def _flat(values: Any) -> list[Any]:
     return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else list(values)
 
 
-def _first(vertex: Vertex) -> Stub | None:
-    found = tensors_in(vertex.output)
-    return found[0] if found else None
-
-
 def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[Demand]:
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is None:
         return
     for value, axis in zip(sizes, widths.of(out), strict=False):
@@ -89,7 +85,7 @@ def _reshape(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 def _like(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     """The result has the shape of the second argument."""
     (other,) = _named(vertex, "other")
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is not None and isinstance(other, (Stub, State)):
         shape = widths.of(other) if isinstance(other, Stub) else widths.axes[other.name]
         for one, two in zip(widths.of(out), shape, strict=True):
@@ -105,7 +101,7 @@ def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     sizes = vertex.args or tuple(vertex.kwargs[k] for k in ("size",) if k in vertex.kwargs)
     numbers = [v for v in _flat(sizes) if _number(v)]
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is not None and len(numbers) == len(out.shape):
         yield from _target_shape(widths, vertex, numbers)
 
@@ -115,14 +111,14 @@ def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     numbers = [
         v for item in sizes for v in (item if isinstance(item, (list, tuple)) else [item]) if _number(v)
     ]
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is not None:
         yield from _target_shape(widths, vertex, numbers[: len(out.shape)])
 
 
 def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     given, sizes = _named(vertex, "dim", "sizes")
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is None or not _number(given):
         return
     dim = value_of(widths, given)
@@ -217,7 +213,7 @@ def value_of(widths: Widths, value: Expression) -> int:
 
 def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     given, start, length = _named(vertex, "dim", "start", "length")
-    source, out = vertex.args[0], _first(vertex)
+    source, out = vertex.args[0], first_output(vertex)
     if isinstance(source, Stub) and out is not None and _number(given):
         dim = value_of(widths, given)
         yield Size(length, widths.of(out)[dim], vertex)
@@ -227,7 +223,7 @@ def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 def _norm(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     (shape,) = _named(vertex, "normalized_shape")
-    out = _first(vertex)
+    out = first_output(vertex)
     if out is not None:
         axes = widths.of(out)
         for value, axis in zip(shape, axes[len(axes) - len(shape) :], strict=True):
@@ -236,7 +232,7 @@ def _norm(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 def _pad(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     (amounts,) = _named(vertex, "pad")
-    source, out = vertex.args[0], _first(vertex)
+    source, out = vertex.args[0], first_output(vertex)
     if out is None or not isinstance(source, Stub):
         return
     axes = widths.of(out)
@@ -256,7 +252,7 @@ def _counted(position: int, name: str) -> Reader:
 
     def read(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         value = vertex.args[position] if position < len(vertex.args) else vertex.kwargs.get(name, 1)
-        out = _first(vertex)
+        out = first_output(vertex)
         count = widths.relation.counts.get(out.id) if out is not None else None
         if count is not None and _number(value):
             yield Size(value, widths.relation.algebra.resolve(count), vertex)
@@ -288,116 +284,6 @@ _READERS: dict[Any, Reader] = {
     **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], _counted(6, "groups")),
     **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d], _counted(6, "groups")),
 }
-
-
-def _layer(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[Demand]:
-    """The sizes which a torch layer keeps as attributes; they follow its parameters."""
-    for kind, reader in _LAYERS:
-        if isinstance(layer, kind):
-            for names, axis in reader(widths, vertex, layer):
-                yield Size(Attribute(vertex.path, *names), widths.relation.algebra.resolve(axis), vertex)
-            return
-    prefix = f"{vertex.path}." if vertex.path else ""
-    for name, axes in widths.axes.items():
-        if name.startswith(prefix):
-            for axis in axes:
-                yield Still(axis, vertex)
-
-
-LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]
-
-
-def _states(widths: Widths, vertex: Vertex, name: str) -> list[Axis]:
-    return widths.axes[f"{vertex.path}.{name}" if vertex.path else name]
-
-
-def _count(widths: Widths, vertex: Vertex) -> Axis:
-    out = _first(vertex)
-    return widths.relation.counts.get(out.id, single(1)) if out is not None else single(1)
-
-
-def _convolution(widths: Widths, vertex: Vertex, layer: nn.modules.conv._ConvNd) -> LayerSizes:
-    first, second = _states(widths, vertex, "weight")[:2]
-    count = _count(widths, vertex)
-    grouped = widths.relation.algebra.join([count, second])
-    yield ("in_channels", ()), first if layer.transposed else grouped
-    yield ("out_channels", ()), grouped if layer.transposed else first
-    yield ("groups", ()), count
-
-
-def _linear(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    rows, columns = _states(widths, vertex, "weight")
-    yield ("out_features", ()), rows
-    yield ("in_features", ()), columns
-
-
-def _channel_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    out = _first(vertex)
-    if out is not None:
-        yield ("num_features", ()), widths.of(out)[1]
-
-
-def _layer_norm(widths: Widths, vertex: Vertex, layer: nn.LayerNorm) -> LayerSizes:
-    out = _first(vertex)
-    if out is not None:
-        last = widths.of(out)[len(out.shape) - len(layer.normalized_shape) :]
-        for index, axis in enumerate(last):
-            yield ("normalized_shape", (index,)), axis
-
-
-def _group_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    out = _first(vertex)
-    if out is not None:
-        yield ("num_channels", ()), widths.of(out)[1]
-        yield ("num_groups", ()), _count(widths, vertex)
-
-
-def _embedding(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    rows, columns = _states(widths, vertex, "weight")
-    yield ("num_embeddings", ()), rows
-    yield ("embedding_dim", ()), columns
-
-
-def _prelu(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    yield ("num_parameters", ()), _states(widths, vertex, "weight")[0]
-
-
-def _recurrent(widths: Widths, vertex: Vertex, layer: nn.RNNBase) -> LayerSizes:
-    yield ("input_size", ()), _states(widths, vertex, "weight_ih_l0")[1]
-    recurrent = _states(widths, vertex, "weight_hh_l0")[1]
-    if layer.proj_size:
-        yield ("proj_size", ()), recurrent
-        recurrent = _states(widths, vertex, "weight_hr_l0")[1]
-    yield ("hidden_size", ()), recurrent
-
-
-def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    yield ("input_size", ()), _states(widths, vertex, "weight_ih")[1]
-    yield ("hidden_size", ()), _states(widths, vertex, "weight_hh")[1]
-
-
-def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSizes:
-    out = _first(vertex)
-    if out is not None and isinstance(layer.dim, int):
-        first = layer.dim % (len(out.shape) - len(layer.unflattened_size) + 1)
-        for index, axis in enumerate(widths.of(out)[first : first + len(layer.unflattened_size)]):
-            yield ("unflattened_size", (index,)), axis
-
-
-# torch's layers that keep sizes as attributes, and which axes those are. Other layers keep their size.
-_LAYERS: list[tuple[type[nn.Module], Callable[[Widths, Vertex, Any], LayerSizes]]] = [
-    (nn.modules.conv._ConvNd, _convolution),
-    (nn.Linear, _linear),
-    (nn.modules.batchnorm._NormBase, _channel_norm),
-    (nn.LayerNorm, _layer_norm),
-    (nn.RMSNorm, _layer_norm),
-    (nn.GroupNorm, _group_norm),
-    (nn.Embedding, _embedding),
-    (nn.PReLU, _prelu),
-    (nn.Unflatten, _unflattened),
-    (nn.RNNBase, _recurrent),
-    (nn.RNNCellBase, _recurrent_cell),
-]
 
 
 def where_of(vertex: Vertex) -> str:

@@ -14,7 +14,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["Atom", "Axis", "Factor", "Fixed", "Term", "join", "length_of", "single", "total"]
+__all__ = [
+    "Atom",
+    "Axis",
+    "Factor",
+    "Fixed",
+    "Term",
+    "join",
+    "length_of",
+    "matching",
+    "product",
+    "single",
+    "stripped",
+    "term_length",
+    "total",
+]
 
 
 class Fixed(int):
@@ -248,3 +262,37 @@ def _with_prefix(prefix: list[Factor], terms: list[Term]) -> list[Term]:
 def join(axes: Iterable[Axis]) -> Axis:
     """The product of axes, outermost first: what flattening several dimensions into one gives."""
     return total(product(list(axes)))
+
+
+def stripped(p: Term, q: Term) -> tuple[Term, Term]:
+    """Both terms without the factors they share at the head and at the tail."""
+    start = 0
+    while start < min(len(p), len(q)) and p[start] == q[start]:
+        start += 1
+    p, q = p[start:], q[start:]
+    end = 0
+    while end < min(len(p), len(q)) and p[-1 - end] == q[-1 - end]:
+        end += 1
+    return p[: len(p) - end], q[: len(q) - end]
+
+
+def matching(sources: list[Axis], targets: list[int]) -> tuple[list[Axis], list[int]]:
+    """Take the shortest leading groups of dimensions that hold equally many elements."""
+    group: list[Axis] = []
+    sizes: list[int] = []
+    have = want = 1
+    while sources or targets:
+        if group and sizes and have == want:
+            break
+        if (have <= want and sources) or not targets:
+            group.append(sources.pop(0))
+            have *= group[-1].length
+        else:
+            sizes.append(targets.pop(0))
+            want *= sizes[-1]
+    # Dimensions of one index at the end belong to the last group.
+    while sources and not targets:
+        group.append(sources.pop(0))
+    while targets and not sources:
+        sizes.append(targets.pop(0))
+    return group, sizes
