@@ -10,6 +10,7 @@ from naivegraph.graph.execute import COMPUTE
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.constraints import Linear
 from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import Default
@@ -182,7 +183,17 @@ def demands_of(widths: Widths) -> Demands:
     for value, where, how in widths.graph.held:
         place = f" ({where[0]}:{where[1]})" if where else ""
         _keep(demands, reader, value, f"its size is used in {how}{place}")
+    _hold_constrained(demands)
     return demands
+
+
+def _hold_constrained(demands: Demands) -> None:
+    """What a declared rule limits beyond equality keeps its size: that is never wrong."""
+    for constraint in demands.widths.relation.constraints:
+        axes = [axis for _, axis in constraint.terms] if isinstance(constraint, Linear) else [constraint.axis]
+        for axis in axes:
+            for atom in demands.widths.relation.algebra.resolve(axis).atoms():
+                demands.holds.setdefault(atom, f"the rule declared for {constraint.where} limits its size")
 
 
 def _defaults(widths: Widths) -> list[Default]:
