@@ -56,7 +56,7 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
         for new in made:
             undone.append(_restoring(new.tensor))
             new.tensor.grad = None
-            new.tensor.data = new.data
+            _give(new.tensor, new.data)
             new.tensor.grad = new.grad
         for owner, name, value in settings:
             undone.append(_resetting(owner, name))
@@ -71,12 +71,24 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
     return undo
 
 
+def _give(tensor: torch.Tensor, data: torch.Tensor) -> None:
+    """Let a tensor have other data, and forget the node in which its gradients were gathered.
+
+    That node lives as long as any older result of the network (a loss, say) and insists on the old shape;
+    torch makes a new one only where the type changes.
+    """
+    if tensor.shape != data.shape and tensor.is_floating_point():
+        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = data
+
+
 def _restoring(tensor: torch.Tensor) -> Callable[[], None]:
     data, grad = tensor.data, tensor.grad
 
     def restore() -> None:
         tensor.grad = None
-        tensor.data = data
+        _give(tensor, data)
         tensor.grad = grad
 
     return restore

@@ -142,7 +142,7 @@ class Edit:
         stream = io.StringIO()
         console = Console(file=stream, width=100, force_terminal=False)
         console.print(self._cost_table())
-        if self:
+        if self.change.widths:
             console.print(self._width_table())
         for note in self.notes:
             console.print(note, highlight=False)
@@ -166,7 +166,8 @@ class Edit:
         return table
 
     def _width_table(self) -> Table:
-        table = Table(title=f"{len(self.change.widths)} widths changed")
+        count = len(self.change.widths)
+        table = Table(title=f"{count} width{'s' * (count != 1)} changed")
         for heading in ("width", "before", "after"):
             table.add_column(heading, justify="left" if heading == "width" else "right")
         changed = list(self.change.widths.values())

@@ -25,7 +25,7 @@ __all__ = ["resize"]
 
 def resize(
     graph: Graph,
-    requests: Mapping[str | Vertex, ask.Asked] | None = None,
+    requests: Mapping[Any, ask.Asked] | None = None,
     *,
     utility: Any = "magnitude",
     strategy: Strategy | None = None,
@@ -119,9 +119,7 @@ def carry_out(
     return edit
 
 
-def _askings(
-    graph: Graph, widths: Widths, requests: Mapping[str | Vertex, ask.Asked] | None
-) -> Iterator[Asking]:
+def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | None) -> Iterator[Asking]:
     for key, found in ask.as_mapping(requests).items():
         vertex = key if isinstance(key, Vertex) else graph[key]
         for request in found:

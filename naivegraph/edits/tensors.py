@@ -15,7 +15,7 @@ from naivegraph.edits.record import Change, Rows
 from naivegraph.edits.selection import Floats, Formula, Indices, along, formula_length, indices
 from naivegraph.errors import EditError
 
-__all__ = ["NewTensor", "Places", "find_tensor", "new_tensors"]
+__all__ = ["Axes", "NewTensor", "Places", "find_tensor", "new_tensors"]
 
 
 def find_tensor(module: nn.Module, name: str) -> torch.Tensor | None:
@@ -28,6 +28,27 @@ def find_tensor(module: nn.Module, name: str) -> torch.Tensor | None:
     return found if isinstance(found, torch.Tensor) else None
 
 
+class Axes:
+    """Where each index of an axis comes from, for all axes of one change; each axis is worked out once."""
+
+    def __init__(self, change: Change) -> None:
+        self.before = {key: width.before for key, width in change.widths.items()}
+        self.after = {key: width.after for key, width in change.widths.items()}
+        self.old = {
+            key: np.concatenate([np.ones(len(width.kept)), np.zeros(width.new)])
+            for key, width in change.widths.items()
+        }
+        self._chosen = {key: templates(width.kept, width.new) for key, width in change.widths.items()}
+        self._known: dict[str, tuple[Indices, Floats]] = {}
+
+    def of(self, axis: Formula) -> tuple[Indices, Floats]:
+        """For each index afterwards, the index it comes from, and 1 if it is an old one, else 0."""
+        key = repr(axis)
+        if key not in self._known:
+            self._known[key] = indices(axis, self.before, self._chosen), along(axis, self.after, self.old)
+        return self._known[key]
+
+
 class Places:
     """Where each entry of a tensor of one shape comes from.
 
@@ -35,18 +56,14 @@ class Places:
     kept ones.
     """
 
-    def __init__(self, change: Change, axes: list[Formula]) -> None:
+    def __init__(self, known: Axes, axes: list[Formula]) -> None:
         self.axes = axes
-        self.before = {key: width.before for key, width in change.widths.items()}
-        self.after = {key: width.after for key, width in change.widths.items()}
-        self.shape = tuple(formula_length(axis, self.before) for axis in axes)
-        chosen = {key: templates(width.kept, width.new) for key, width in change.widths.items()}
-        self.sources = [indices(axis, self.before, chosen) for axis in axes]
-        self._old = {
-            key: np.r_[np.ones(len(width.kept)), np.zeros(width.new)] for key, width in change.widths.items()
-        }
-        old = [along(axis, self.after, self._old) for axis in axes]
-        self._new = [torch.from_numpy(part == 0) for part in old]
+        self.after = known.after
+        self.shape = tuple(formula_length(axis, known.before) for axis in axes)
+        found = [known.of(axis) for axis in axes]
+        self.sources = [source for source, _ in found]
+        self._old = known.old
+        self._new = [torch.from_numpy(old == 0) for _, old in found]
         self.grows = any(bool(part.any()) for part in self._new)
 
     @property
@@ -148,6 +165,7 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
         EditError: The module is not the one the change was made for.
     """
     found: dict[int, tuple[str, torch.Tensor, Places]] = {}
+    known = Axes(change)
     cache: dict[str, Places] = {}
     names: dict[str, int] = {}
     for name, axes in change.tensors.items():
@@ -156,7 +174,7 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
             raise EditError(f"the network has no parameter or buffer {name!r}, which the edit changes")
         key = repr(axes)
         if key not in cache:
-            cache[key] = Places(change, axes)
+            cache[key] = Places(known, axes)
         places = cache[key]
         if tuple(tensor.shape) != places.shape:
             raise EditError(

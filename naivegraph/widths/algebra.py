@@ -89,6 +89,9 @@ class Algebra:
             reason = f"would have to equal itself and something more, at {self.where}"
             self.pin(axis, reason)
             return
+        if atom.alone:
+            for inner in axis.atoms():
+                inner.alone = True
         atom.bound = axis
         atom.where = self.where
         self.version += 1
@@ -256,6 +259,8 @@ class Algebra:
         # The cut crosses a row: that row is set apart, and every row's inside is cut at the same place.
         first, second = self.cut(total(product(tail)), rest)
         row = single(parts[1])
+        if isinstance(parts[1], Atom):
+            parts[1].alone = True
         return (
             self.resolve(total([*left, *join([row, first]).terms])),
             self.resolve(total([*join([row, second]).terms, *right])),

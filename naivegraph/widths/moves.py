@@ -36,30 +36,48 @@ def moved_back(
         if mask is None and operation.func.overloadpacket in _WHOLE:
             yield source, carried, None
             continue
-        places = _replay(operation, source)[[o.id if o else None for o in operation.outputs].index(out.id)]
-        chosen = places.reshape(-1) if mask is None else places[mask]
-        found = torch.zeros(math.prod(source.shape) + 1, dtype=torch.bool)
-        found[chosen] = True
-        if bool(found[1:].any()):
-            yield source, carried, found[1:].reshape(source.shape)
+        found = _written_back(operation, source, out, mask)
+        if bool(found.any()):
+            yield source, carried, found
+
+
+def _written_back(operation: Operation, source: Stub, out: Stub, mask: torch.Tensor | None) -> torch.Tensor:
+    """The elements of a source which go to these elements of a result (to any, where mask is None)."""
+    which = [o.id if o else None for o in operation.outputs].index(out.id)
+    found = torch.zeros(source.shape, dtype=torch.bool)
+    view = _run(operation, source, found)[which]
+    if operation.func.overloadpacket not in _ALIGNED and _shares(view, found):
+        # What is written to a view of all the source's elements is written to those elements.
+        view.logical_or_(torch.ones_like(view) if mask is None else mask)
+        return found
+    places = _replay(operation, source)[which]
+    flat = torch.zeros(math.prod(source.shape) + 1, dtype=torch.bool)
+    flat[places.reshape(-1) if mask is None else places[mask]] = True
+    return flat[1:].reshape(source.shape)
+
+
+def _shares(view: torch.Tensor, base: torch.Tensor) -> bool:
+    return view.numel() > 0 and view.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
 
 
 def moved_on(operation: Operation, source: Stub, mask: torch.Tensor) -> Iterator[tuple[Stub, torch.Tensor]]:
     """The elements of each result which come from these elements of a source."""
-    flat = torch.cat([torch.zeros(1, dtype=torch.bool), mask.reshape(-1)])
-    for out, places in zip(operation.outputs, _replay(operation, source), strict=True):
+    for out, reached in zip(operation.outputs, _run(operation, source, mask), strict=True):
         if out is not None:
-            yield out, flat[places]
+            yield out, reached
 
 
 def _replay(operation: Operation, source: Stub) -> list[torch.Tensor]:
     """For every element of the results: 1 + the place of the element of `source` it is, or 0."""
+    return _run(operation, source, torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape))
+
+
+def _run(operation: Operation, source: Stub, marks: torch.Tensor) -> list[torch.Tensor]:
+    """The results of a movement on `marks` in place of its source, and on zeros in place of all else."""
 
     def stand_in(value: Any) -> Any:
         if isinstance(value, Stub):
-            if value.id != source.id:
-                return torch.zeros(value.shape, dtype=torch.int64)
-            return torch.arange(1, math.prod(value.shape) + 1).reshape(value.shape)
+            return marks if value.id == source.id else torch.zeros(value.shape, dtype=marks.dtype)
         return [stand_in(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     result = operation.func(*[stand_in(v) for v in operation.args], **operation.kwargs)

@@ -1,4 +1,4 @@
-"""Random small graphs, written by hand or captured: sums, concatenations, nests of both, groups, attention."""
+"""Random small graphs, written by hand or captured: sums, concatenations, groups, attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from naivegraph.graph import Graph, call, capture, concat, input_node, layer
+from naivegraph.graph import Graph, call, capture, concat, input_node
 from naivegraph.graph.write import Node
 
 __all__ = ["Case", "has_norm", "random_case"]
@@ -47,7 +47,9 @@ class Attention(nn.Module):
             parts = self.qkv(x).reshape(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = parts[0], parts[1], parts[2]
         else:
-            q, k, v = (p(x).view(batch, length, self.heads, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
+            q, k, v = (
+                p(x).view(batch, length, self.heads, -1).transpose(1, 2) for p in (self.q, self.k, self.v)
+            )
         mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
         out: Tensor = self.out(mixed.reshape(batch, length, -1))
         return out
@@ -128,13 +130,15 @@ class Maker:
         if self.look == "words":
             return nn.LayerNorm(n)
         if self.look == "flat":
-            return self.rng.choice([nn.BatchNorm1d, nn.BatchNorm1d, nn.LayerNorm])(n)
+            made: nn.Module = self.rng.choice([nn.BatchNorm1d, nn.BatchNorm1d, nn.LayerNorm])(n)
+            return made
         if self.rng.random() < 0.25:
             return nn.GroupNorm(math.gcd(n, 2), n)
         return nn.BatchNorm2d(n)
 
     def act(self) -> nn.Module:
-        return self.rng.choice([nn.ReLU, nn.Tanh, nn.GELU, nn.Identity])()
+        made: nn.Module = self.rng.choice([nn.ReLU, nn.Tanh, nn.GELU, nn.Identity])()
+        return made
 
     def keep(self, n: int, depth: int = 0) -> nn.Module:
         """A block which gives as many neurons as it takes."""
@@ -239,7 +243,9 @@ def _written(maker: Maker, x: Tensor, n: int) -> Graph:
     outputs = [node]
     if rng.random() < 0.2:
         outputs.append(nodes[-1][0])
-    return Graph([start], outputs)
+    graph = Graph([start], outputs)
+    graph.module.eval()
+    return graph
 
 
 Sized = tuple[Node, int]

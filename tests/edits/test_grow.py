@@ -18,7 +18,7 @@ from naivegraph.edits import plan
 from naivegraph.edits.change import Change, WidthChange, apply
 from naivegraph.edits.grow import unkept
 from naivegraph.edits.selection import along
-from naivegraph.edits.tensors import Places, templates
+from naivegraph.edits.tensors import Axes, Places, templates
 from naivegraph.errors import EditError
 from naivegraph.graph import capture
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
@@ -174,7 +174,7 @@ def test_function_is_kept(network: Network, initialise: str) -> None:
 def test_new_neurons_get_a_gradient_at_the_first_backward(network: Network) -> None:
     original, model, change, new, inputs = grown(network)
     model(*inputs).sin().sum().backward()
-    places = {name: Places(change, axes) for name, axes in change.tensors.items()}
+    places = {name: Places(Axes(change), axes) for name, axes in change.tensors.items()}
     parameters = dict(model.named_parameters())
     checked = set()
     for out in change.outgoing:
@@ -316,7 +316,7 @@ def test_kept_in_order_new_at_the_end_of_each_run() -> None:
     change = Change(
         {"a": WidthChange("a", 3, np.array([0, 2]), 1), "b": WidthChange("b", 2, np.array([0, 1]), 2)}, {}, []
     )
-    places = Places(change, [[["a"], ["b"]], [["a", 2]]])
+    places = Places(Axes(change), [[["a"], ["b"]], [["a", 2]]])
     data = torch.arange(5 * 6).reshape(5, 6)
     out = places.resized(data, -1)
     rows, columns = [0, 2, None, 3, 4, None, None], [0, 1, 4, 5, None, None]

@@ -25,9 +25,24 @@ import naivegraph as ng
 from naivegraph.edits.change import Change, apply, history_of
 from naivegraph.edits.joints import is_concatenation, is_sum
 from naivegraph.graph import Vertex
+from naivegraph.graph.sizes import neuron_dimensions
+from naivegraph.graph.structure import leaves
+from naivegraph.graph.values import Stub
+from naivegraph.widths import relate
 from tests.edits.random_graphs import Case, has_norm, random_case
 
-STEPS = ("resize", "resize", "resize", "utility", "insert", "remove", "connect", "disconnect", "undo", "replay")
+STEPS = (
+    "resize",
+    "resize",
+    "resize",
+    "utility",
+    "insert",
+    "remove",
+    "connect",
+    "disconnect",
+    "undo",
+    "replay",
+)
 
 
 @dataclasses.dataclass
@@ -58,7 +73,7 @@ class Walk:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         optimizer = torch.optim.AdamW(self.graph.module.parameters(), lr=0.0)
-        total(self.graph(self.x)).backward()
+        torch.autograd.backward(total(self.graph(self.x)))
         optimizer.step()
         optimizer.zero_grad()
         return optimizer
@@ -76,7 +91,7 @@ class Walk:
     def edit(self, kind: str) -> None:
         """A mutation that is done, refused with an error of the package, or falsy with a warning."""
         before, old = everything(self), tensors(self.graph(self.x))
-        sizes = self.graph.sizes
+        sizes, dims = self.graph.sizes, plain_dimensions(self.graph)
         self.wanted: dict[str, Any] = {}
         self.kept = False
         with warnings.catch_warnings(record=True) as caught:
@@ -97,24 +112,23 @@ class Walk:
         self.tally[f"{kind}: done"] += 1
         self.done.append(Done(edit, before))
         if not caught:
-            self._check_wanted(sizes)
+            self._check_wanted(sizes, dims)
         self._check_function(edit, old)
 
-    def _check_wanted(self, before: dict[str, int]) -> None:
-        after = self.graph.sizes
+    def _check_wanted(self, before: dict[str, int], dims: dict[str, int]) -> None:
         for name, (what, value) in self.wanted.items():
-            new = after[name]
-            ok = {
-                "change": new == before[name] + value,
-                "relaxed": (new - before[name]) * value >= 0,
-                "size": new == value,
-                "between": what == "between" and value[0] <= new <= value[1],
-                "multiple": what == "multiple" and new % value == 0,
-                "frozen": new == before[name],
-            }[what] if what not in ("between", "multiple") else (
-                value[0] <= new <= value[1] if what == "between" else new % value == 0
-            )  # fmt: skip
-            assert ok, f"{name}: {what} {value} was asked, {before[name]} -> {new}"
+            if name not in dims:
+                continue
+            old, new = before[name], first(self.graph[name]).shape[dims[name]]
+            met = {
+                "change": lambda old, new, value: new == old + value,
+                "relaxed": lambda old, new, value: new == old or (new > old) == (value > 0),
+                "size": lambda old, new, value: new == value,
+                "between": lambda old, new, value: value[0] <= new <= value[1],
+                "multiple": lambda old, new, value: new % value == 0,
+                "frozen": lambda old, new, value: new == old,
+            }[what](old, new, value)
+            assert met, f"{name}: {what} {value} was asked, {old} -> {new}"
 
     def _check_function(self, edit: ng.Edit, old: list[Tensor]) -> None:
         """Growth alone keeps the function, where no norm mixes what grows."""
@@ -129,7 +143,9 @@ class Walk:
     # The mutations
 
     def _resize(self) -> ng.Edit:
-        names = self.rng.sample(list(self.graph.sizes), min(self.rng.choice([1, 1, 1, 2, 3]), len(self.graph.sizes)))
+        names = self.rng.sample(
+            list(self.graph.sizes), min(self.rng.choice([1, 1, 1, 2, 3]), len(self.graph.sizes))
+        )
         requests = {name: self._request(name) for name in names}
         options: dict[str, Any] = {
             "utility": self.rng.choice(["magnitude", "magnitude", None, self._values]),
@@ -181,8 +197,16 @@ class Walk:
 
         def made(size: int) -> nn.Module:
             flat = {"mix": nn.Linear(size, size), "norm": nn.LayerNorm(size), "act": nn.ReLU()}
-            image = {"mix": nn.Conv2d(size, size, 3, padding=1), "norm": nn.BatchNorm2d(size), "act": nn.ReLU()}
-            return (image if self.case.look == "image" and self.rng.random() < 0.9 else flat)[kind].double().eval()
+            image = {
+                "mix": nn.Conv2d(size, size, 3, padding=1),
+                "norm": nn.BatchNorm2d(size),
+                "act": nn.ReLU(),
+            }
+            return (
+                (image if self.case.look == "image" and self.rng.random() < 0.9 else flat)[kind]
+                .double()
+                .eval()
+            )
 
         return ng.insert(self.graph, made, identity=identity, optimizer=self._optimizers(), **where)
 
@@ -254,12 +278,12 @@ class Walk:
         names = [v.name for v in graph if v.name in sizes]
         for name, value in graph.run(x, names).items():
             shapes = [t.shape for t in tensors(value)]
-            assert shapes and sizes[name] in shapes[0], (name, sizes[name], shapes)
+            assert sizes[name] in shapes[0], (name, sizes[name], shapes)
         for module in graph.module.modules():
             consistent(module)
         loss = total(out)
         if loss.requires_grad:
-            loss.backward()
+            torch.autograd.backward(loss)
         for name, parameter in graph.module.named_parameters():
             if parameter.grad is not None:
                 assert parameter.grad.shape == parameter.shape, name
@@ -285,6 +309,25 @@ class Walk:
 
     def _note(self, *what: Any, **more: Any) -> None:
         self.log.append(" ".join(map(str, [*what, *more.items()])))
+
+
+def first(vertex: Vertex) -> Stub:
+    """The first tensor a vertex gives."""
+    return next(leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+
+
+def plain_dimensions(graph: ng.Graph) -> dict[str, int]:
+    """Along which dimension neurons count, where a request means just one."""
+    dims, widths = neuron_dimensions(graph), relate(graph, free_outputs=True)
+    out = {}
+    for vertex in graph:
+        stub = first(vertex)
+        dim = dims.get(stub.id, {1: 0, 3: 2}.get(len(stub.shape), 1))
+        if sum(not axis.fixed for axis in widths.of(stub)) <= 1 and widths.of(stub)[
+            dim
+        ] == widths.output_axis(vertex):
+            out[vertex.name] = dim
+    return out
 
 
 def consistent(module: nn.Module) -> None:
@@ -342,7 +385,7 @@ def everything(walk: Walk) -> dict[str, Any]:
             if isinstance(value, (int, float, str, tuple, list))
         },
         "vertices": [
-            (v.name, v.kind, v.path, id(v.target), repr(v.args), repr(v.kwargs), repr(v.output), repr(v.operations))
+            (v.name, v.kind, v.path, id(v.target), *map(repr, (v.args, v.kwargs, v.output, v.operations)))
             for v in graph
         ],
         "output": repr(graph.output),
@@ -404,10 +447,11 @@ def walked(seed: int, edits: int, tally: collections.Counter[str]) -> str | None
         kind = "undo all"
         walk.undo_all()
         walk.check()
-    except Exception as error:  # noqa: BLE001  whatever goes wrong is counted
+    except Exception as error:  # whatever goes wrong is counted
         last = traceback.extract_tb(error.__traceback__)[-1]
         about = f"{walk.case.about}, after: {walk.log[-4:]}" if walk is not None else ""
-        return f"{kind} | {type(error).__name__} {os.path.basename(last.filename)}:{last.lineno} | {error} | {about}"
+        where = f"{type(error).__name__} {os.path.basename(last.filename)}:{last.lineno}"
+        return f"{kind} | {where} | {error} | {about}"
     finally:
         if walk is not None:
             tally.update(walk.tally)
