@@ -50,7 +50,8 @@ class Atom:
     """A run of neurons: its length, and the axis it turned out to be (`bound`) if any.
 
     `alone` says that it is one row of a product whose inside was cut in two: it may go, but never become
-    several, for `2*(a + b)` is not `2*a + 2*b`. `serial` counts the atoms made, so that an order among them does not depend on where they lie in memory.
+    several, for `2*(a + b)` is not `2*a + 2*b`. `serial` counts the atoms made, so that an order among them
+    does not depend on where they lie in memory.
     """
 
     __slots__ = ("alone", "bound", "length", "serial", "where")

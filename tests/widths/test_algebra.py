@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 
 from naivegraph.widths.algebra import Algebra
 from naivegraph.widths.axis import Atom, Axis, join, single, total
 
-Mask = np.ndarray
+Mask = npt.NDArray[np.bool_]
 Check = Callable[[Callable[[Axis], Mask]], bool]
 
 
@@ -44,7 +45,8 @@ def mask_of(algebra: Algebra, kept: dict[int, Mask], rng: np.random.Generator, a
 
 
 def outer(a: Mask, b: Mask) -> Mask:
-    return np.logical_and.outer(a, b).ravel()
+    result: Mask = np.logical_and.outer(a, b).ravel()
+    return result
 
 
 class Draws:
@@ -113,7 +115,7 @@ class Draws:
         if a is None:
             return
         divisors = [d for d in range(2, a.length) if a.length % d == 0]
-        if divisors and self.data.draw(st.booleans()):
+        if divisors and self.data.draw(st.sampled_from([True, False])):
             d = self.data.draw(st.sampled_from(divisors))
             b = self.algebra.join([self.algebra.new(a.length // d), self.algebra.new(d)])
         else:

@@ -1,0 +1,155 @@
+"""What one run in eval mode does not show must not be changed, and what it keeps must not be stale."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.graph import Rule, Ties
+from naivegraph.widths import demands_of, relate
+
+
+class Table(nn.Module):
+    """A table of positions of which only the first are used, and a layer used in train mode alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(50, 16)
+        self.places = nn.Parameter(torch.randn(1, 100, 16))
+        self.inner, self.outer = nn.Linear(16, 32), nn.Linear(32, 4)
+        self.other = nn.Linear(12, 9)
+        self.register_buffer("numbers", torch.arange(100)[None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[1]
+        y = self.tokens(x) + self.places[:, :n] + self.get_buffer("numbers")[:, :n, None]
+        if self.training:
+            y = y + 0 * self.other(torch.ones(12)).sum()
+        result: Tensor = self.outer(torch.relu(self.inner(y)))
+        return result
+
+
+def test_the_rest_of_a_table_stays() -> None:
+    torch.manual_seed(0)
+    net = Table().eval()
+    edit = ng.prune(net, torch.ones(1, 7, dtype=torch.long), ratio=0.5)
+    assert net.places.shape == (1, 100, 8)
+    assert net.get_buffer("numbers").shape == (1, 100)
+    assert net(torch.ones(2, 90, dtype=torch.long)).shape == (2, 90, 4)
+    assert any("did not use them" in note for note in edit.notes)
+
+
+def test_a_layer_of_train_mode_stays() -> None:
+    net = Table().train()
+    ng.prune(net, torch.ones(1, 7, dtype=torch.long), params=0.6)
+    assert net.other.weight.shape == (9, 12)
+    assert net.other.bias.shape == (9,)
+    assert net(torch.ones(2, 5, dtype=torch.long)).shape == (2, 5, 4)
+
+
+class Branching(nn.Module):
+    """Does something else once its hidden size falls below seven."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.a(x)
+        result: Tensor = self.b(hidden)
+        return result if hidden.shape[-1] > 6 else result * 2
+
+
+def test_another_branch_for_another_size_is_refused() -> None:
+    torch.manual_seed(0)
+    net = Branching()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ng.EditError, match="does something else than before"):
+        ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+class Store:
+    """What a network hands back to itself: no container torch knows."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+class Storing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Store]:
+        hidden = self.a(x)
+        return self.b(hidden), Store(hidden)
+
+
+def test_what_a_returned_object_holds_may_change() -> None:
+    net = Storing()
+    ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    output, store = net(torch.ones(1, 4))
+    assert output.shape == (1, 2)
+    assert store.value.shape == (1, 4)
+
+
+class Caching(nn.Module):
+    """Keeps a tensor in a dict from one run to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.bias = nn.Parameter(torch.randn(8))
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "bias" not in self.cache:
+            self.cache["bias"] = self.bias * 2
+        result: Tensor = self.b(self.a(x) + self.cache["bias"])
+        return result
+
+
+def test_no_stale_cache_is_left() -> None:
+    net = Caching()
+    edit = ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    assert net.cache == {}
+    assert net(torch.ones(1, 4)).shape == (1, 2)
+    net.cache.clear()
+    edit.undo()
+    assert net(torch.ones(1, 4)).shape == (1, 2)
+
+
+def test_a_declared_rule_that_limits_a_size_holds_it() -> None:
+    class Even(Rule):
+        def tie(self, ties: Ties) -> None:
+            ties.equal(ties.inputs[0][1], ties.outputs[0][1])
+            ties.equal(ties.inputs[0][0], ties.outputs[0][0])
+            ties.step(ties.outputs[0][1], 2)
+
+    x = ng.input("x", 4)
+    a = ng.layer(nn.Linear(4, 8), x, name="a")
+    b = ng.layer(nn.Linear(8, 3), ng.call(lambda t: t * 2, a, rule=Even(), name="twice"), name="b")
+    demands = demands_of(relate(ng.Graph([x], [b])))
+    assert list(demands.holds.values()) == ["the rule declared for twice limits its size"]
+
+
+@pytest.mark.parametrize("sizes", [(3, 1), (3, 3), (1, 1)])
+def test_a_group_cut_by_a_concatenation_never_multiplies(sizes: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    total = sum(sizes)
+    x = ng.input("x", example=torch.randn(2, 3, 4, 4).double())
+    parts = [ng.layer(nn.Conv2d(3, n, 1).double(), x, name=f"p{i}") for i, n in enumerate(sizes)]
+    joined = ng.concat(*parts, name="joined")
+    grouped = ng.layer(nn.Conv2d(total, total // 2, 1, groups=total // 2).double(), joined, name="grouped")
+    graph = ng.Graph([x], [ng.layer(nn.Conv2d(total // 2, 2, 1).double(), grouped, name="out")])
+    images = torch.randn(2, 3, 4, 4).double()
+    before = graph(images)
+    with warnings.catch_warnings():  # some of these cannot grow, and say so
+        warnings.simplefilter("ignore")
+        ng.resize(graph, {"p0": ng.relaxed(+1)})
+    assert torch.allclose(graph(images), before, rtol=0, atol=1e-9)
