@@ -159,8 +159,8 @@ class Posed:
         held = np.array([width.atom in self.holds for width in widths], dtype=bool)
         sizes = np.array([width.size for width in widths], dtype=np.float64)
         kept = columns([f"{width.name} kept" for width in widths], np.where(held, sizes, 0.0), sizes)
-        fast = held | np.array([width.atom.alone for width in widths], dtype=bool)
-        come = columns([f"{width.name} new" for width in widths], 0, np.where(fast, 0.0, self._room))
+        no_more = held | np.array([width.atom.alone for width in widths], dtype=bool)
+        come = columns([f"{width.name} new" for width in widths], 0, np.where(no_more, 0.0, self._room))
         atoms = [width.atom for width in widths]
         self._kept, self._come = dict(zip(atoms, kept, strict=True)), dict(zip(atoms, come, strict=True))
 

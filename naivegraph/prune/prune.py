@@ -23,7 +23,7 @@ from naivegraph.graph.values import Stub
 from naivegraph.graph.verify import disagreement
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.problem import Posed, pose
-from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, optimise
+from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.solvers.budget import Cost as CostFunction
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
@@ -107,7 +107,7 @@ def prune(
     posed = pose(widths, demands, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
-    problem, solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
+    solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
     kept = {
         width: _best(values[width], int(size)) for width, size in zip(posed.free, solution.k, strict=True)
     }
@@ -115,7 +115,6 @@ def prune(
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     edit = _edit(widths, demands, plan(widths, demands, kept), asked, solution, optimizers)
     _check_runs(edit, graph, args, dict(kwargs or {}))
-    del problem
     return edit
 
 
@@ -173,7 +172,7 @@ def _solve(
     gap: float,
     time_limit: float,
     say: Progress,
-) -> tuple[BudgetProblem, BudgetSolution]:
+) -> BudgetSolution:
     steps = posed.steps(int(round_to))
     if ratio is not None:
         problem = posed.ratio(float(ratio), steps)
@@ -185,7 +184,7 @@ def _solve(
             costs.append((posed.params(), _limit(params, posed.widths.params())))
         problem = posed.budgets(values, costs, steps)
     try:
-        return problem, optimise(problem, gap=gap, time_limit=time_limit, progress=say)
+        return optimise(problem, gap=gap, time_limit=time_limit, progress=say)
     except BudgetError as error:
         raise InfeasibleError(_infeasible(posed, error)) from error
 
