@@ -60,7 +60,8 @@ def prune(
         weights: a file of weights to load first.
         macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
         params: the budget of parameters: a fraction up to 1, or a number.
-        ratio: the fraction of every free width to keep, instead of a budget.
+        ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
+            instead of a budget.
         round_to: sizes are multiples of this.
         keep: layers, by path or pattern, whose output sizes do not change.
         utility: what a neuron is worth, by name.

@@ -93,12 +93,43 @@ class Posed:
         return steps
 
     def ratio(self, ratio: float, steps: Sequence[int]) -> BudgetProblem:
-        """Every free width as near to `ratio` of its size as rows and steps allow."""
-        values = []
-        for width, step in zip(self.free, steps, strict=True):
-            target = max(round(width.size * ratio / step) * step, min(step, width.size))
-            values.append(-np.abs(np.arange(width.size + 1) - target) / width.size)
+        """Every axis as near to `ratio` of its size as rows and steps allow.
+
+        In a product of widths (heads times head size) the outermost gives way and the ones inside it stay,
+        for halving both would leave a quarter.
+        """
+        targets = [
+            max(round(width.size * ratio / step) * step, min(step, width.size))
+            for width, step in zip(self.free, steps, strict=True)
+        ]
+        for index in self._inside(targets):
+            targets[index] = max(self.free[index].size // steps[index] * steps[index], 1)
+        values = [
+            -np.abs(np.arange(width.size + 1) - target) / width.size
+            for width, target in zip(self.free, targets, strict=True)
+        ]
         return self._problem(values, [], steps)
+
+    def _inside(self, targets: Sequence[int]) -> set[int]:
+        """The columns of widths that stand inside one which is to shrink, in the axis of any parameter."""
+        inside: set[int] = set()
+
+        def walk(axis: Axis, within: bool) -> None:
+            for term in axis.terms:
+                below = within
+                for factor in term:
+                    if isinstance(factor, Axis):
+                        walk(factor, below)
+                    elif isinstance(factor, Atom) and factor in self.column:
+                        index = self.column[factor]
+                        if below:
+                            inside.add(index)
+                        below = below or targets[index] < self.free[index].size
+
+        for axes in self.widths.axes.values():
+            for axis in axes:
+                walk(axis, False)
+        return inside
 
     def budgets(
         self, utility: Mapping[Width, Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]

@@ -136,6 +136,14 @@ def test_ratio_is_asked_of_every_width() -> None:
     assert model.head.in_features == 5  # type: ignore[union-attr]
 
 
+def test_ratio_halves_heads_and_not_also_what_is_inside_them() -> None:
+    model, inputs = by_name("RotaryGrouped").make()
+    ng.prune(model, inputs, ratio=0.5)
+    sizes = {name: layer.out_features for name, layer in model.named_children()}  # type: ignore[misc]
+    assert sizes == {"q": 24, "k": 8, "v": 8, "o": 20}
+    assert (model.heads, model.groups, model.head_dim) == (3, 1, 8)
+
+
 def test_ratio_never_removes_everything() -> None:
     model, inputs = by_name("mlp").make()
     ng.prune(model, inputs, ratio=1e-6)
