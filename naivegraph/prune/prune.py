@@ -66,8 +66,8 @@ def prune(
         macs: Budget of multiply-accumulates of one run on the example: a fraction of the present number
             (a float up to 1.0) or an absolute number (an int).
         params: Budget of parameters, likewise. Several budgets hold at once.
-        ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as heads
-            times head size, the outermost gives way and what is inside stays.
+        ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
+            heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
         utility: What neurons are worth; see `naivegraph.utility.utilities`.
