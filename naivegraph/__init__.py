@@ -15,6 +15,7 @@ from naivegraph.edits import Edit, load, save
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain import Explanation, explain
 from naivegraph.edits.insert import insert
+from naivegraph.edits.kernel import resize_kernel
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.requests import Between as between
 from naivegraph.edits.requests import Frozen as frozen
@@ -58,6 +59,7 @@ __all__ = [
     "relaxed",
     "remove",
     "resize",
+    "resize_kernel",
     "save",
     "size",
 ]

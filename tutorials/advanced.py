@@ -171,6 +171,39 @@ for initialise in ("layer", "duplicate"):
     edit.undo()
 
 # %% [markdown]
+# ## Kernels
+#
+# A convolution's kernel changes its size too. Padding follows, so that every tensor keeps its size. A kernel
+# grows with zeros around it: the network computes what it did.
+
+# %%
+edit = ng.resize_kernel(graph, {"conv1": 5, "stem": (1, 3)})
+print(edit)
+
+assert (model.conv1.kernel_size, model.conv1.padding) == ((5, 5), (2, 2))
+assert (model.stem.kernel_size, model.stem.padding) == ((1, 3), (0, 1))
+edit.undo()
+
+# %% [markdown]
+# Both sides of a layer's input are padded alike, so it takes an even change; the message says which sizes
+# are near. With a utility, the part of the kernel that is worth most stays, and the sides may differ.
+
+# %%
+try:
+    ng.resize_kernel(graph, {"conv1": 2})
+except ng.EditError as error:
+    message = str(error)
+print(message)
+
+assert "sizes it can have: 1 and 3" in message
+
+edit = ng.resize_kernel(graph, {"conv1": 2}, utility="magnitude")
+assert model.conv1.weight.shape == (32, 16, 2, 2)
+assert model(image).shape == original.shape
+edit.undo()
+assert torch.equal(model(image), original)
+
+# %% [markdown]
 # ## Keep training
 #
 # Give the optimizer along, and what it remembers of every weight follows. Parameters stay the same objects.

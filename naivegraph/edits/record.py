@@ -16,12 +16,16 @@ __all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthCha
 
 @dataclasses.dataclass(frozen=True)
 class WidthChange:
-    """What becomes of one width: its size before, the indices (sorted) that stay, how many come."""
+    """What becomes of one width: its size before, the indices (sorted) that stay, how many come.
+
+    The new ones come after the kept ones, but for the first `front` of them, which come before.
+    """
 
     name: str
     before: int
     kept: Indices
     new: int = 0
+    front: int = 0
 
     @property
     def after(self) -> int:
@@ -61,13 +65,13 @@ class Scaling:
 
 @dataclasses.dataclass(frozen=True)
 class AttributeChange:
-    """An integer attribute of a module (`keys` lead to it inside a tuple or a config) and its two values."""
+    """An attribute of a module, a number or a word, and its two values; `keys` lead to it inside a tuple."""
 
     path: str
     name: str
     keys: tuple[int | str, ...]
-    before: int
-    after: int
+    before: int | str
+    after: int | str
 
     def __str__(self) -> str:
         keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
@@ -107,7 +111,13 @@ class Change:
         return json.dumps(
             {
                 "widths": {
-                    key: {"name": w.name, "before": w.before, "kept": to_runs(w.kept), "new": w.new}
+                    key: {
+                        "name": w.name,
+                        "before": w.before,
+                        "kept": to_runs(w.kept),
+                        "new": w.new,
+                        **({"front": w.front} if w.front else {}),
+                    }
                     for key, w in self.widths.items()
                 },
                 "tensors": self.tensors,
@@ -137,7 +147,7 @@ class Change:
                 str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
             }
             attributes = [
-                AttributeChange(str(path), str(name), tuple(keys), _natural(before), _natural(after))
+                AttributeChange(str(path), str(name), tuple(keys), _setting(before), _setting(after))
                 for path, name, keys, before, after in data["attributes"]
             ]
             sizes = {key: width.before for key, width in widths.items()}
@@ -185,8 +195,20 @@ def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
 
 
 def _width(data: Any) -> WidthChange:
-    before = _natural(data["before"])
-    return WidthChange(str(data["name"]), before, _runs(data["kept"], before), _natural(data.get("new", 0)))
+    before, new, front = (
+        _natural(data["before"]),
+        _natural(data.get("new", 0)),
+        _natural(data.get("front", 0)),
+    )
+    if front > new:
+        raise ValueError(f"{front} of {new} new neurons are said to come first")
+    return WidthChange(str(data["name"]), before, _runs(data["kept"], before), new, front)
+
+
+def _setting(value: Any) -> int | str:
+    if type(value) not in (int, str):
+        raise ValueError(f"{value!r} is no value of an attribute: a number or a word is")
+    return value  # type: ignore[no-any-return]
 
 
 def _natural(value: Any) -> int:

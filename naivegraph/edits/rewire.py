@@ -23,7 +23,10 @@ from naivegraph.graph.values import Stub
 from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import relate
 
-__all__ = ["RUN_ERRORS", "Undo", "new_name", "output_of", "path_between", "rewire", "users_of", "vertex_of"]
+__all__ = [
+    "RUN_ERRORS", "Undo", "costs_of", "new_name", "output_of", "path_between", "rewire",
+    "users_of", "vertex_of",
+]  # fmt: skip
 
 Undo = Callable[[], None]
 # What running a network whose shapes do not fit raises.
@@ -58,7 +61,7 @@ def rewire(
     averages, optimizers = split_averages([optimizer])
     if averages:
         raise EditError("an averaged model cannot follow a change of the structure: make a new one after it")
-    before, parameters = _costs(graph), list(graph.module.parameters())
+    before, parameters = costs_of(graph), list(graph.module.parameters())
     repeating = [vertex for vertex in graph if _repeats(vertex)]
     undone: list[Undo] = [graph.snapshot()]
 
@@ -85,7 +88,7 @@ def rewire(
     try:
         edit.then_refresh(graph)
         _check_sums(graph, repeating)
-        edit.after = _costs(graph)
+        edit.after = costs_of(graph)
     except RUN_ERRORS as error:
         edit.undo()
         raise EditError(f"the network would not run after this: {error}") from error
@@ -107,7 +110,8 @@ def _check_sums(graph: Graph, repeating: list[Vertex]) -> None:
             raise EditError(f"{vertex.name!r} would add tensors of the shapes {shapes}")
 
 
-def _costs(graph: Graph) -> Costs:
+def costs_of(graph: Graph) -> Costs:
+    """What a graph costs now."""
     widths = relate(graph, free_outputs=True)
     return Costs(widths.macs(), widths.params())
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from naivegraph.edits.initialise import fresh_tensors
-from naivegraph.edits.record import Change, Rows
+from naivegraph.edits.record import Change, Rows, WidthChange
 from naivegraph.edits.selection import Floats, Formula, Indices, along, formula_length, indices
 from naivegraph.errors import EditError
 
@@ -35,10 +37,12 @@ class Axes:
         self.before = {key: width.before for key, width in change.widths.items()}
         self.after = {key: width.after for key, width in change.widths.items()}
         self.old = {
-            key: np.concatenate([np.ones(len(width.kept)), np.zeros(width.new)])
+            key: _turned(np.concatenate([np.ones(len(width.kept)), np.zeros(width.new)]), width)
             for key, width in change.widths.items()
         }
-        self._chosen = {key: templates(width.kept, width.new) for key, width in change.widths.items()}
+        self._chosen = {
+            key: _turned(templates(width.kept, width.new), width) for key, width in change.widths.items()
+        }
         self._known: dict[str, tuple[Indices, Floats]] = {}
 
     def of(self, axis: Formula) -> tuple[Indices, Floats]:
@@ -122,6 +126,11 @@ def templates(kept: Indices, new: int) -> Indices:
     return np.concatenate([kept, base[np.arange(new) % len(base)]])
 
 
+def _turned(along: npt.NDArray[Any], width: WidthChange) -> npt.NDArray[Any]:
+    """Numbers of the kept and then the new neurons of a width, with those in front that come first."""
+    return np.roll(along, width.front) if width.front else along
+
+
 def shares_of(change: Change) -> dict[str, Floats]:
     """For copied neurons: which part of the original's effect each copy takes over.
 
@@ -134,7 +143,7 @@ def shares_of(change: Change) -> dict[str, Floats]:
         weights = rng.uniform(1.0, 2.0, width.after)
         groups = np.arange(width.after)
         groups[len(width.kept) :] = np.arange(width.new) % max(len(width.kept), 1)
-        out[key] = weights / np.bincount(groups, weights, width.after)[groups]
+        out[key] = _turned(weights / np.bincount(groups, weights, width.after)[groups], width)
     return out
 
 
