@@ -188,7 +188,7 @@ def test_optimizer_and_average_follow_and_training_goes_on() -> None:
     net(image).square().sum().backward()
     optimizer.step()
     momentum = optimizer.state[_conv(net).weight]["exp_avg"].clone()
-    grad = _conv(net).weight.grad.clone()
+    grad = _conv(net).weight.grad.clone()  # type: ignore[union-attr]
     before = average(image)
     edit = ng.resize_kernel(ng.capture(net, image), {"0": 5}, optimizer=[optimizer, average])
     assert torch.equal(optimizer.state[_conv(net).weight]["exp_avg"], F.pad(momentum, (1, 1, 1, 1)))
