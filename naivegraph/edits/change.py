@@ -110,16 +110,30 @@ def _resetting(owner: nn.Module, name: str) -> Callable[[], None]:
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
-    """The new values of the attributes; containers are copied, never changed, for others may share them."""
-    new: dict[tuple[str, str], Any] = {}
+    """The new values of the attributes; containers are copied, never changed, for others may share them.
+
+    Modules that shared a container and have the same changed in it share the copy.
+    """
+    wanted: dict[tuple[str, str], list[AttributeChange]] = {}
     for a in change.attributes:
+        wanted.setdefault((a.path, a.name), []).append(a)
+    made: dict[Any, Any] = {}
+    out = []
+    for (path, name), changes in wanted.items():
         try:
-            owner = module.get_submodule(a.path)
-            value = new.get((a.path, a.name), owner.__dict__[a.name])
-            new[a.path, a.name] = _replaced(value, a.keys, a)
+            owner = module.get_submodule(path)
+            value = owner.__dict__[name]
+            key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
+            if key not in made:
+                made[key] = value
+                for a in changes:
+                    made[key] = _replaced(made[key], a.keys, a)
         except (AttributeError, KeyError, IndexError, TypeError) as error:
-            raise EditError(f"the network has no attribute to change as in {a} ({error!r})") from error
-    return [(module.get_submodule(path), name, value) for (path, name), value in new.items()]
+            raise EditError(
+                f"the network has no attribute to change as in {changes[0]} ({error!r})"
+            ) from error
+        out.append((owner, name, made[key]))
+    return out
 
 
 def _replaced(value: Any, keys: tuple[int | str, ...], a: AttributeChange) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from naivegraph.edits import requests as ask
 from naivegraph.edits.change import Change
+from naivegraph.edits.config import with_config
 from naivegraph.edits.edit import Costs, Edit
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.plan import plan
@@ -100,13 +101,16 @@ def carry_out(
     def count(atom: Atom) -> int:
         return sizes.get(atom, atom.length)
 
+    change = plan(widths, demands, answer.kept, answer.new, initialise=initialise, seed=seed)
+    change, notes = with_config(change, demands)
     edit = Edit(
         graph.module,
-        plan(widths, demands, answer.kept, answer.new, initialise=initialise, seed=seed),
+        change,
         asked=asked,
         certificate=answer.certificate,
         before=Costs(widths.macs(), widths.params()),
         after=Costs(widths.macs(count), widths.params(count)),
+        notes=notes,
         optimizers=as_optimizers(optimizer),
     )
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit, plan
+from naivegraph.edits.config import with_config
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.selection import Indices
 from naivegraph.errors import EditError, InfeasibleError
@@ -114,7 +115,8 @@ def prune(
     }
     say("changing the network")
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
-    edit = _edit(widths, demands, plan(widths, demands, kept), asked, solution, optimizers)
+    change, said = with_config(plan(widths, demands, kept), demands)
+    edit = _edit(widths, demands, change, asked, solution, optimizers, said)
     _check_runs(edit, graph, args, dict(kwargs or {}))
     return edit
 
@@ -215,11 +217,12 @@ def _edit(
     asked: dict[str, Any],
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
+    said: tuple[str, ...],
 ) -> Edit:
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*dict.fromkeys(demands.holds.values())][:5]
+    notes = [*list(dict.fromkeys(demands.holds.values()))[:5], *said]
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(

@@ -46,6 +46,7 @@ class Demands:
         attributes: The size each integer attribute stands for.
         rows: Linear equations between sizes.
         holds: Atoms that must keep their size, with the reason.
+        read: Every integer attribute of which the code made any use.
     """
 
     attributes: dict[Attribute, Polynomial]
@@ -53,6 +54,7 @@ class Demands:
     holds: dict[Atom, str]
     widths: Widths
     rescales: list[Rescaled] = dataclasses.field(default_factory=list)
+    read: set[Attribute] = dataclasses.field(default_factory=set)
 
     def _held(self, atom: Atom) -> bool:
         return atom in self.holds or atom not in self.widths.by_atom
@@ -184,6 +186,10 @@ def demands_of(widths: Widths) -> Demands:
         place = f" ({where[0]}:{where[1]})" if where else ""
         _keep(demands, reader, value, f"its size is used in {how}{place}")
     _hold_constrained(demands)
+    used = [d.value for d in found if isinstance(d, (Size, Keep))] + [
+        value for value, *_ in widths.graph.held
+    ]
+    demands.read = set().union(*map(_attributes, used))
     return demands
 
 
