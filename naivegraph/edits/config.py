@@ -112,7 +112,8 @@ class _Rebuilt:
             holder: Any = config
             for key in field[:-1]:
                 holder = holder[key] if isinstance(key, int) else vars(holder)[key]
-            (holder if isinstance(holder, list) else vars(holder))[field[-1]] = value
+            inside: Any = holder if isinstance(holder, list) else vars(holder)
+            inside[field[-1]] = value
         try:
             with _quiet(), torch.random.fork_rng(devices=[]), torch.device("meta"):
                 return _numbers_of(self.kind(config), self.name)
@@ -168,7 +169,9 @@ def _after(change: Change, module: nn.Module) -> _Numbers:
         for name, axes in change.tensors.items()
         for dim, axis in enumerate(axes)
     }
-    out.update({("number", a.path, a.name, a.keys): a.after for a in change.attributes})
+    for a in change.attributes:
+        if not isinstance(a.after, str):
+            out["number", a.path, a.name, a.keys] = a.after
     return out
 
 
@@ -177,7 +180,7 @@ def _given(change: Change, module: nn.Module, built: _Rebuilt) -> dict[_Field, i
     out: dict[_Field, int] = {}
     for a in change.attributes:
         of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
-        if of_config and out.setdefault(a.keys, a.after) != a.after:
+        if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
             return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"
     return out
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,23 +13,7 @@ from torch import nn
 
 from naivegraph.graph import capture
 
-_SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "roi_align(Tensor x, Tensor rois, float scale, SymInt h, SymInt w, int ratio, bool aligned) -> Tensor",
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _operators() -> Iterator[None]:
-    """Lets torchvision import beside a torch it was not built for."""
-    library = None
-    if importlib.util.find_spec("torchvision") is not None and not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for schema in _SCHEMAS:
-            library.define(schema)  # type: ignore[no-untyped-call]
-    yield
-    del library
+pytestmark = pytest.mark.usefixtures("torchvision_operators")
 
 
 def _import(name: str) -> Any:
