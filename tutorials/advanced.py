@@ -60,6 +60,8 @@ assert [vertex.name for vertex in graph.find("conv*")] == ["conv1", "conv2"]
 # ## Why does it have this size?
 #
 # `stem` and `conv2` are added up, so they have the same neurons. `ng.explain` says so, and by which way.
+# What the network returns has the size its users expect: `ng.prune` keeps it, `ng.resize` changes it if
+# asked.
 
 # %%
 explanation = ng.explain(graph, "stem")
@@ -67,7 +69,7 @@ print(explanation)
 
 assert "conv2" in [layer for layer, way in explanation.tied_with]
 assert (explanation.nearest[0].smaller, explanation.nearest[0].larger) == (15, 17)
-assert ng.explain(graph, "head").fixed_reason == "an output of the network"
+assert ng.explain(graph, "head").parts[0].output == ("head", "the network's output")
 
 # %% [markdown]
 # ## Several requests at once

@@ -128,8 +128,7 @@ edit.undo()
 # ## Prune
 #
 # Nobody has to say how many. A neuron whose utility is negative is better gone, so subtracting 40 % of the
-# mean prunes whatever is below that. The network's outputs are part of the game only if a request is about
-# them; `ng.between()` is the mildest there is, "any size from 1".
+# mean prunes whatever is below that, in the whole network at once: only its inputs never change.
 
 
 # %%
@@ -141,7 +140,7 @@ def above(vertex: ng.Vertex) -> Tensor | None:
     return size - 0.4 * size.mean()
 
 
-edit = ng.resize(graph, {"out": ng.between()}, utility=above)
+edit = ng.resize(graph, utility=above)
 
 assert list(graph.sizes.values()) == [6, 6, 2, 2, 2, 2, 6, 6]
 assert run() == [78, 78, 114, 114, 186, 186]

@@ -21,7 +21,7 @@ from naivegraph.solvers.budget import Certificate
 from naivegraph.utility.vertices import neuron_values
 from naivegraph.widths import Demands, Widths, demands_of, relate
 from naivegraph.widths.axis import Atom, Axis, Fixed, single, total
-from naivegraph.widths.inplace import Row
+from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import reason_of
@@ -226,13 +226,13 @@ class Sizes:
 
     def _held_by(self, *axes: Axis) -> str:
         """Why nothing can be done, as far as that can be told."""
-        held = [
-            self.demands.holds[atom] for axis in axes for atom in axis.atoms() if atom in self.demands.holds
-        ]
-        fixed = [reason_of(axis) for axis in axes if axis.fixed]
-        return (
-            "; ".join(dict.fromkeys([*fixed, *held])) or "other sizes which must equal theirs do not allow it"
-        )
+        atoms, demands = {atom for axis in axes for atom in axis.atoms()}, self.demands
+        found = [reason_of(axis) for axis in axes if axis.fixed]
+        found += [demands.holds[atom] for axis in axes for atom in axis.atoms() if atom in demands.holds]
+        found += [row.reason for row in demands.rows if row.rule and atoms & set(row.polynomial.atoms())]
+        for marks in (demands.stay, demands.go):
+            found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
+        return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
 
 
 def _why_not(pair: Pair) -> str:

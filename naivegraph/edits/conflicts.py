@@ -14,7 +14,7 @@ from naivegraph.graph import Vertex
 from naivegraph.solvers import Program, conflict, solve
 from naivegraph.widths import Demands, Widths
 from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.ties import once
+from naivegraph.widths.ties import Place, once
 
 __all__ = ["Relaxation", "Wanted", "conflict_text", "relaxations"]
 
@@ -53,8 +53,11 @@ class Relaxation:
         return abs(self.size - _aim(self.wanted))
 
     def __str__(self) -> str:
-        asked = "" if self.wanted.target is None else f" instead of {self.wanted.target}"
-        return f"without {self.wanted.name!r}, {self.wanted.vertex.name} can be {self.size}{asked}"
+        wanted, name = self.wanted, self.wanted.vertex.name
+        if self.size == wanted.axis.length and wanted.target is not None:
+            return f"without {wanted.name!r}, {name} keeps its size of {self.size}"
+        asked = "" if wanted.target is None else f" instead of {wanted.target}"
+        return f"without {wanted.name!r}, {name} can be {self.size}{asked}"
 
 
 def conflict_text(
@@ -86,18 +89,19 @@ def conflict_text(
         return "No sizes meet what the network's own code demands, whatever is asked for."
     if not names:
         raise ValueError("these requests can be met together")
-    about = [next(one for one in wanted if one.name == name) for name in names]
-    lines = _headline(about)
     explainer = Explainer(widths, demands)
-    if len(about) == 1:
-        lines += _alone(explainer, about[0])
+    about = [one for one in wanted if one.name in names]
+    parties = [_request(explainer, one) for one in about] + list(_rules(explainer, names))
+    lines = _headline(parties)
+    if len(parties) == 1:
+        lines += [line for one in about for line in _alone(explainer, one)]
     else:
-        lines += [line for one, two in _pairs(about) for line in _tied(explainer, one, two)]
+        lines += [line for one, two in _pairs(parties) for line in _tied(explainer, one, two)]
     found = relaxations(program, about, time_limit=time_limit)
     if found:
         lines.append(f"The nearest that can be done: {found[0]}.")
         lines += [f"Or: {other}." for other in found[1:]]
-    else:
+    elif about:
         lines.append("Other requests are in conflict, too, so that giving up one of these is not enough.")
     return "\n".join(lines)
 
@@ -105,19 +109,30 @@ def conflict_text(
 def relaxations(
     program: Program, about: Sequence[Wanted], *, time_limit: float | None = None
 ) -> list[Relaxation]:
-    """Give up each request in turn for the nearest size that the others leave it; the nearest comes first."""
+    """Give up each request in turn for the nearest size that the others leave it; the nearest comes first.
+
+    A size that moves the way that was asked for is preferred to one that does not.
+    """
     out = []
     for wanted in about:
         rest = program.without([wanted.name])
         columns, factors = list(wanted.parts), np.array(list(wanted.parts.values()))
-        side = _aim(wanted) - wanted.constant
+        side, now = _aim(wanted) - wanted.constant, wanted.axis.length - wanted.constant
         distance = rest.column("distance to what was asked", 0, np.inf, integer=False)
         rest.row("not further above", [*columns, distance], [*factors, -1.0], upper=side)
         rest.row("not further below", [*columns, distance], [*factors, 1.0], lower=side)
         rest.set_objective([distance], [-1.0])
-        found = solve(rest, time_limit=time_limit)
-        if found.values is not None:
-            out.append(Relaxation(wanted, round(float(factors @ found.values[columns]) + wanted.constant)))
+        moving = rest.copy()
+        if side > now:
+            moving.row("larger", columns, factors, lower=now + 1)
+        elif side < now:
+            moving.row("smaller", columns, factors, upper=now - 1)
+        for tried in (moving, rest):
+            found = solve(tried, time_limit=time_limit)
+            if found.values is not None:
+                size = round(float(factors @ found.values[columns]) + wanted.constant)
+                out.append(Relaxation(wanted, size))
+                break
     return sorted(out, key=lambda one: one.distance)
 
 
@@ -125,19 +140,53 @@ def _aim(wanted: Wanted) -> int:
     return wanted.axis.length if wanted.target is None else wanted.target
 
 
-def _headline(about: Sequence[Wanted]) -> list[str]:
-    if len(about) == 1:
-        return [f"This cannot be done: {about[0].name} (its size is {about[0].axis.length})."]
-    lines = [f"  {one.name} (its size is {one.axis.length})" for one in about]
-    return ["These requests cannot be met together:", *lines]
+@dataclasses.dataclass(frozen=True)
+class _Party:
+    """A request or a declared rule: how it is told, the vertex it is about, its widths and where they are."""
+
+    text: str
+    vertex: str
+    atoms: tuple[Atom, ...]
+    places: tuple[Place, ...]
+    rule: bool = False
 
 
-def _pairs(about: Sequence[Wanted]) -> Iterator[tuple[Wanted, Wanted]]:
-    """Every request but the widest with a wider one that shares neurons with it, else with the one before."""
-    wide = sorted(about, key=lambda one: -len(set(one.axis.atoms())))
+def _request(explainer: Explainer, wanted: Wanted) -> _Party:
+    text = f"{wanted.name} (its size is {wanted.axis.length})"
+    places = _subject(explainer, wanted).places
+    return _Party(text, wanted.vertex.name, tuple(dict.fromkeys(wanted.axis.atoms())), places)
+
+
+def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
+    """What declared rules demand, of those demands that are in conflict."""
+    demands, ties = explainer.demands, explainer.ties
+    found: dict[tuple[str, str], dict[Atom, None]] = {}
+    for row in demands.rows:
+        found.setdefault((row.reason, row.rule), {}).update(dict.fromkeys(row.polynomial.atoms()))
+    for marks in (demands.stay, demands.go):
+        for atom, some in marks.items():
+            for mark in some:
+                found.setdefault((mark.reason, mark.rule), {})[atom] = None
+    for (reason, rule), atoms in found.items():
+        if rule and reason in names:
+            vertex = explainer.widths.graph[rule]
+            now = ", ".join(f"{explainer.widths.by_atom[atom].name} is {atom.length}" for atom in atoms)
+            places = (*ties.given(vertex), *ties.output(vertex))
+            yield _Party(f"{reason} (now {now})", rule, tuple(atoms), places, rule=True)
+
+
+def _headline(parties: Sequence[_Party]) -> list[str]:
+    if len(parties) == 1:
+        return [f"This cannot be done: {parties[0].text}."]
+    what = "requests and declared rules" if any(one.rule for one in parties) else "requests"
+    return [f"These {what} cannot be met together:", *(f"  {one.text}" for one in parties)]
+
+
+def _pairs(parties: Sequence[_Party]) -> Iterator[tuple[_Party, _Party]]:
+    """Each but the widest with a wider one that shares neurons with it, else with the one before."""
+    wide = sorted(parties, key=lambda one: -len(one.atoms))
     for index, two in enumerate(wide[1:], 1):
-        atoms = set(two.axis.atoms())
-        shared = [one for one in wide[:index] if atoms & set(one.axis.atoms())]
+        shared = [one for one in wide[:index] if set(two.atoms) & set(one.atoms)]
         yield (shared or wide[index - 1 :])[0], two
 
 
@@ -155,21 +204,22 @@ def _alone(explainer: Explainer, wanted: Wanted) -> list[str]:
     subject = _subject(explainer, wanted)
     lines = [f"Fixed ({c.reason}): {chain_text(c.chain)}." for c in explainer.causes(subject)]
     demanded = explainer.demanded(list(dict.fromkeys(wanted.axis.atoms())))
-    return lines + [f"The network's own code: {reason}." for reason in dict.fromkeys(demanded)]
+    return lines + [f"What else has a say in its size: {reason}." for reason in dict.fromkeys(demanded)]
 
 
-def _tied(explainer: Explainer, one: Wanted, two: Wanted) -> Iterator[str]:
-    """How two requests have to do with each other."""
-    first, second = _subject(explainer, one), _subject(explainer, two)
+def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
+    """How two parties to a conflict have to do with each other."""
     chains = []
-    for atom in dict.fromkeys(a for a in one.axis.atoms() if any(a is b for b in two.axis.atoms())):
-        ways = explainer.ties.ways(first.places, atom)
-        chains += [once((first.name, *ways[p], second.name)) for p in second.places if p in ways]
+    for atom in [atom for atom in one.atoms if atom in two.atoms]:
+        ways = explainer.ties.ways(one.places, atom)
+        chains += [once((one.vertex, *ways[p], two.vertex)) for p in two.places if p in ways]
     if chains:
-        yield f"They share neurons: {chain_text(min(chains, key=len))}."
+        shortest = min(chains, key=len)
+        if len(shortest) > 1:
+            yield f"They share neurons: {chain_text(shortest)}."
         return
-    for reason in _linking(explainer.demands, set(one.axis.atoms()), set(two.axis.atoms())):
-        yield f"{first.name} and {second.name} are linked by the network's own code: {reason}."
+    for reason in _linking(explainer.demands, set(one.atoms), set(two.atoms)):
+        yield f"{one.vertex} and {two.vertex} are linked: {reason}."
 
 
 def _linking(demands: Demands, start: set[Atom], goal: set[Atom]) -> list[str]:

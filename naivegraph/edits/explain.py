@@ -13,7 +13,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
 from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.ties import Place, Role, Ties, once, reasons
+from naivegraph.widths.ties import OUTPUT, Place, Role, Ties, once, reasons
 
 __all__ = ["Cause", "Explanation", "Part", "Ripple", "Tie", "explain"]
 
@@ -55,6 +55,8 @@ class Part:
         tied_with: The other layers that share it, nearest first.
         held: Why the network's own code does not let it change; None if it does.
         coupled: The statistics that its neurons enter.
+        output: The vertices from the one explained to the network's output, if its neurons are outputs of the
+            network, which `prune` keeps and `resize` may change; else empty.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Part:
     tied_with: tuple[Tie, ...]
     held: str | None
     coupled: tuple[str, ...]
+    output: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Explanation:
         made_of: The size as a sum of products, such as `"3 x 12 x 64"`.
         parts: The widths in it.
         fixed: Why (some of) its neurons are fixed, each with what fixes them.
-        demands: What the network's own code demands of its sizes, in words.
+        demands: What the network's own code and declared rules demand of its sizes, in words.
         nearest: The nearest sizes it can take, one entry for each way in which it can change.
         ripples: What else changes when it takes the first of them, one size up (or down).
     """
@@ -134,7 +137,7 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
         >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
         (7, 9)
     """
-    widths = relate(graph)
+    widths = relate(graph, free_outputs=True)
     return Explainer(widths, demands_of(widths)).explain(what)
 
 
@@ -213,7 +216,9 @@ class Explainer:
         ties = [Tie(layer, chain, role) for (layer, role), chain in found.items()]
         ties.sort(key=lambda tie: len(tie.chain))
         held = self.demands.holds.get(width.atom)
-        return Part(width.name, width.size, tuple(ties), held, width.coupled)
+        ends = [ways[place] for place in self.ties.outputs() if place in ways]
+        output = once((subject.name, *min(ends, key=len), OUTPUT)) if ends else ()
+        return Part(width.name, width.size, tuple(ties), held, width.coupled, output)
 
     def causes(self, subject: Subject) -> Iterable[Cause]:
         """Why parts of an axis are fixed, each with the way to what fixes them."""
@@ -221,7 +226,7 @@ class Explainer:
             yield Cause(reason, once((subject.name, *self.ties.cause(subject.places, reason))))
 
     def demanded(self, atoms: list[Atom]) -> Iterable[str]:
-        """What the network's own code demands of some widths, in words."""
+        """What the network's own code and declared rules demand of some widths, in words."""
         for atom in atoms:
             if atom in self.demands.holds:
                 yield self.demands.holds[atom]

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from naivegraph.edits.worth import marked
 from naivegraph.solvers import Program, solve
 from naivegraph.widths import Demands
 from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.inplace import Row
+from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Polynomial
 
 __all__ = ["Nearest", "nearest_sizes"]
@@ -86,7 +87,9 @@ class _Sizes:
         self._now = size.value(_length)
         self._rows, self._atoms = _linked(size.atoms(), demands, held)
         least = _smallest(self._atoms, demands)
-        self._room = [atom.length - least[atom] for atom in self._atoms]
+        self._room = [
+            atom.length - max(least[atom], len(marked(demands.stay.get(atom)))) for atom in self._atoms
+        ]
         self._sums = _sums(self._atoms, demands)
 
     def nearest(self, varying: list[Atom]) -> Nearest:
@@ -128,7 +131,14 @@ class _Sizes:
             return [i for both, _ in terms for i in both], [v for _, c in terms for v in (c, -c)]
 
         for index, row in enumerate(rows):
-            program.row(f"row {index}", *parts(row.polynomial.holding(self._held)), lower=0, upper=0)
+            size = row.polynomial.holding(self._held)
+            now, (columns, factors) = size.value(_length), parts(size)
+            low, high = -np.inf if row.low is None else row.low, np.inf if row.high is None else row.high
+            if row.multiple > 1:
+                low = high = 0
+                columns.append(program.column(f"multiple {index}", -np.inf, np.inf))
+                factors.append(-float(row.multiple))
+            program.row(f"row {index}", columns, factors, lower=low - now, upper=high - now)
         for index, total in enumerate(self._sums):
             program.row(f"sum {index}", *parts(total), lower=1 - total.value(_length))
         columns, factors = parts(self._size)

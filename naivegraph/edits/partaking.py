@@ -9,7 +9,6 @@ from naivegraph.edits import requests as ask
 from naivegraph.graph import Vertex
 from naivegraph.widths import Demands, Width, Widths
 from naivegraph.widths.axis import Atom, Axis, Factor, length_of, product, total
-from naivegraph.widths.relation import returned
 
 __all__ = ["Asking", "Partaking"]
 
@@ -61,7 +60,7 @@ class Partaking:
         self.widths = [width for width in self.widths if width.atom in self._moving]
         self.axes = self._having(every)
         self.parameters = self._having(axis for axes in widths.axes.values() for axis in axes)
-        self.holds = {**_outputs(widths, askings), **demands.holds}
+        self.holds = demands.holds
 
     def settled(self, axis: Axis) -> Axis:
         """An axis with all that takes no part as numbers, in normal form."""
@@ -82,13 +81,6 @@ class Partaking:
     def _having(self, axes: Iterable[Axis]) -> list[Axis]:
         some = (axis for axis in axes if any(atom in self._moving for atom in axis.atoms()))
         return list(dict.fromkeys(self.settled(axis) for axis in some))
-
-
-def _outputs(widths: Widths, askings: Sequence[Asking]) -> dict[Atom, str]:
-    """The neurons of the network's outputs stay, unless one of the requests is about them."""
-    asked = {atom for asking in askings for atom in asking.axis.atoms()}
-    axes = (axis for stub in returned(widths.graph.output) for axis in widths.of(stub))
-    return {atom: "an output of the network" for axis in axes for atom in axis.atoms() if atom not in asked}
 
 
 def _units(axes: Iterable[Axis], askings: Sequence[Asking]) -> set[Atom]:

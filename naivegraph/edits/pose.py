@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,16 +12,16 @@ import numpy.typing as npt
 from naivegraph.edits import requests as ask
 from naivegraph.edits.partaking import Asking, Partaking
 from naivegraph.edits.selection import Indices
+from naivegraph.edits.worth import TINY, Worth, marked
 from naivegraph.solvers import Program
 from naivegraph.widths import Demands, Width, Widths
 from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Monomial, Polynomial
 
 __all__ = ["Asking", "Goal", "Posed"]
 
 Floats = npt.NDArray[np.float64]
-# The cost of a new neuron where nothing says what neurons are worth.
-_TINY = 1e-3
 
 
 @dataclasses.dataclass
@@ -33,31 +34,6 @@ class Goal:
 
 # A constant, and the coefficient of each column.
 Form = tuple[float, dict[int, float]]
-
-
-class _Worth:
-    """What the neurons of one width are worth; sorted once, since they may be very many."""
-
-    def __init__(self, values: Floats) -> None:
-        ranked = np.sort(values)
-        below, upto = np.searchsorted(ranked, 0.0), np.searchsorted(ranked, 0.0, side="right")
-        self.negative = int(below)
-        self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
-        beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
-        # A new neuron costs a tenth of the least utility, so that none comes without need.
-        self.cost = 0.1 * float(beside.min()) if len(beside) else _TINY
-        self.sums = np.concatenate([[0.0], np.cumsum(ranked[::-1])])
-        self._values, self._ranked = values, ranked
-
-    def best(self, count: int) -> Indices:
-        """The `count` neurons that are worth most, in order; among equals the first."""
-        if count == 0:
-            return np.zeros(0, np.int64)
-        least = self._ranked[len(self._ranked) - count]
-        chosen = self._values > least
-        equal = np.flatnonzero(self._values == least)
-        chosen[equal[: count - int(chosen.sum())]] = True
-        return np.flatnonzero(chosen)
 
 
 class _Block:
@@ -105,10 +81,18 @@ class Posed:
 
     Args:
         widths: The widths of the graph.
-        demands: What the network's own code demands.
+        demands: What the network's own code and declared rules demand.
         askings: The requests.
         values: One number per neuron of every width; None where only sizes count.
         new: The most neurons that may come in all; None for no bound.
+
+    Attributes:
+        program: The program.
+        forms: The size each request is about, as a linear function of the columns.
+        nearness: The goal of the requests which may give way; None without any.
+        first: The program without what counts only once these are met; None without any.
+        taking_part: The widths that may change.
+        holds: Those which keep all their neurons, with the reason.
     """
 
     def __init__(
@@ -124,16 +108,21 @@ class Posed:
         self._block = _Block()
         self._part = Partaking(widths, demands, askings)
         self.taking_part, self.holds = self._part.widths, self._part.holds
-        self._worth = {} if values is None else {w.atom: _Worth(values[w]) for w in self.taking_part}
+        self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.taking_part}
         self.new = 0 if not askings else new
         self._room = self._most_new()
         self._columns()
         self._products: dict[Monomial, dict[int, float]] = {}
         self._structure()
+        self.forms = [self.form(asking.axis) for asking in askings]
         self.nearness = self._requests()
         self._block.add_to(self.program)
         self.first = self.program.copy() if self.nearness is not None else None
         self._worths()
+
+    def _judged(self, width: Width, values: Floats) -> Worth:
+        stay, go = self.demands.stay.get(width.atom), self.demands.go.get(width.atom)
+        return Worth(values, marked(stay), marked(go))
 
     # Columns
 
@@ -149,6 +138,10 @@ class Posed:
             elif isinstance(asking.request, ask.Multiple):
                 wanted = asking.request.of
             most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
+        for row in self.demands.rows:
+            if row.rule:
+                factor = max(map(abs, row.polynomial.terms.values()), default=1)
+                most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
         # What is tied to something that grows by a factor may have to grow by the same factor.
         most = 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
         return most if self.new is None else min(most, self.new)
@@ -216,15 +209,45 @@ class Posed:
         return {part: float(2**bit) for bit, part in enumerate(parts)}
 
     def _structure(self) -> None:
-        """Sizes are at least 1, what the code demands holds, and new neurons are bounded."""
+        """Sizes are at least 1, what the code and rules demand holds, and new neurons are bounded."""
         for index, axis in enumerate(self._part.axes):
             self._at_least_one(f"axis {index} at least 1", axis)
         for index, demand in enumerate(self.demands.rows):
-            constant, parts = self._linear(demand.polynomial)
-            if parts:
-                self._block.row(f"demand {index}", parts, lower=-constant, upper=-constant)
+            self._demand(f"demand {index}", demand)
+        for width in self.taking_part:
+            if width.atom not in self.holds:
+                self._marked(width)
         if self.new is not None and self._come:
             self._block.row("new neurons", dict.fromkeys(self._come.values(), 1.0), upper=self.new)
+
+    def _demand(self, name: str, demand: Row) -> None:
+        constant, parts = self._linear(demand.polynomial)
+        if not parts:
+            return
+        if demand.multiple > 1:
+            parts[self.program.column(f"{name} times", -np.inf, np.inf)] = -float(demand.multiple)
+            lower = upper = 0.0
+        else:
+            lower = -np.inf if demand.low is None else demand.low
+            upper = np.inf if demand.high is None else demand.high
+        request = demand.reason if demand.rule else None
+        self._block.row(name, parts, lower=lower - constant, upper=upper - constant, request=request)
+
+    def _marked(self, width: Width) -> None:
+        """At least those neurons that must stay are kept, and as many go as must."""
+        stay, go = (marks.get(width.atom, []) for marks in (self.demands.stay, self.demands.go))
+        kept = {self._kept[width.atom]: 1.0}
+        for mark in stay:
+            name = f"{width.name} stays: {mark.reason}"
+            self._block.row(name, kept, lower=len(marked(stay)), request=mark.reason)
+        for mark in go:
+            name = f"{width.name} goes: {mark.reason}"
+            self._block.row(name, kept, upper=width.size - len(marked(go)), request=mark.reason)
+        for one, two in itertools.product(stay, go):
+            if set(one.indices) & set(two.indices):
+                both = {self.program.column(f"{width.name}: {one.reason}; {two.reason}", 0, 1): 1.0}
+                self._block.row(f"{width.name} stays, {one.reason}", both, lower=1, request=one.reason)
+                self._block.row(f"{width.name} goes, {two.reason}", both, upper=0, request=two.reason)
 
     def _at_least_one(self, name: str, axis: Axis) -> None:
         """A product is at least 1 if each of its factors is."""
@@ -245,8 +268,8 @@ class Posed:
     def _requests(self) -> Goal | None:
         """Rows for the requests; gives the goal of those which may give way."""
         distances: list[int] = []
-        for asking in self.askings:
-            form, now = self.form(asking.axis), asking.axis.length
+        for asking, form in zip(self.askings, self.forms, strict=True):
+            now = asking.axis.length
             if asking.target is None:
                 self._bound(asking, form)
             elif not asking.gives_way:
@@ -299,7 +322,7 @@ class Posed:
         """What is to be large once requests are met: utility, less what new neurons and moved sizes cost."""
         self._block = _Block()
         columns = list(self._come.values())
-        factors = [-self._worth[atom].cost if self._worth else -_TINY for atom in self._come]
+        factors = [-self._worth[atom].cost if self._worth else -TINY for atom in self._come]
         still = self._size_terms()
         if still is not None:
             columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
@@ -337,6 +360,7 @@ class Posed:
         kept, new = {}, {}
         for width in self.taking_part:
             count = round(float(values[self._kept[width.atom]]))
-            kept[width] = self._worth[width.atom].best(count) if self._worth else np.arange(count)
+            worth = self._worth.get(width.atom) or self._judged(width, np.zeros(width.size))
+            kept[width] = worth.best(count)
             new[width] = round(float(values[self._come[width.atom]]))
         return kept, new

@@ -36,6 +36,9 @@ def resize(
 ) -> Edit:
     """Change sizes of a graph's vertices, in place; whatever must follow follows, the rest stays still.
 
+    Only the network's inputs never change. Its outputs do if a request is about them, if they must follow
+    one, or if utility alone decides.
+
     Args:
         graph: A captured or written graph.
         requests: By vertex (or its name): a number is an exact change of the output size (`-8`), or

@@ -64,7 +64,7 @@ class Attempt:
 
     Attributes:
         widths: The widths of the graph.
-        demands: What the network's own code demands.
+        demands: What the network's own code and declared rules demand.
         askings: The requests.
         values: One number per neuron of every width; None where only sizes count.
         new: The most neurons that may come; None for no bound.
@@ -144,7 +144,10 @@ class Raise(Strategy):
     def __call__(self, attempt: Attempt) -> Answer | None:
         """Raise."""
         posed = dataclasses.replace(attempt, values=None).posed()
-        wanted = [Wanted(a.name, a.vertex, a.axis, *posed.form(a.axis), a.target) for a in attempt.askings]
+        wanted = [
+            Wanted(asking.name, asking.vertex, asking.axis, *form, asking.target)
+            for asking, form in zip(attempt.askings, posed.forms, strict=True)
+        ]
         raise InfeasibleError(conflict_text(attempt.widths, attempt.demands, posed.program, wanted))
 
 

@@ -66,6 +66,11 @@ def _part(found: Explanation, part: Part) -> Iterator[str]:
         layers = len({tie.layer for tie in part.tied_with})
         yield f"{who} are shared with {layers} other layer{'s' * (layers != 1)}:"
         yield from _listed([_tie(tie) for tie in part.tied_with])
+    if part.output:
+        yield (
+            f"They are outputs of the network, which ng.prune keeps and ng.resize may change: "
+            f"{chain_text(part.output)}."
+        )
     if part.coupled:
         yield (
             f"They enter {_joined(_few(part.coupled))} together, so when one goes or comes, what the others "
@@ -85,7 +90,7 @@ def _causes(found: Explanation) -> Iterator[str]:
 
 def _demands(found: Explanation) -> Iterator[str]:
     if found.demands:
-        yield "The network's own code has a say in its size:"
+        yield "The network's own code, or a rule declared for it, has a say in its size:"
         yield from _listed(found.demands)
 
 

@@ -36,6 +36,10 @@ class Ties(Protocol):
     function takes or returns. Dimensions a rule says nothing about keep their size, and so does every
     dimension of an output which is not tied to one of an input.
 
+    What is said with `equal` and `joined` holds at all times. What is said with `step`, `neurons` and
+    `linear` holds from the first edit that changes one of the sizes it is about; if no such edit is possible,
+    the error names the vertex whose rule it is.
+
     Attributes:
         inputs: For each tensor the function takes, in order, its dimensions.
         outputs: The same for what it returns.
@@ -60,10 +64,13 @@ class Ties(Protocol):
         """This dimension keeps its size."""
 
     def step(self, dimension: Any, multiple: int) -> None:
-        """The size of this dimension stays a multiple of `multiple`."""
+        """The size of this dimension is a multiple of `multiple`."""
 
     def neurons(self, dimension: Any, indices: Sequence[int], *, keep: bool) -> None:
-        """These neurons of this dimension must stay (`keep=True`), or must go at the next change."""
+        """These neurons of this dimension must stay (`keep=True`), or go when the size next changes.
+
+        They are counted anew at every edit: once neurons have moved, the rule should name other places.
+        """
 
     def linear(
         self, terms: Sequence[tuple[int, Any]], *, low: int | None = None, high: int | None = None

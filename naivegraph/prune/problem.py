@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from naivegraph.edits.worth import Worth, marked
 from naivegraph.solvers.budget import BudgetProblem, Cost, Linear, Row, Term
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths import Demands, Width, Widths, constraints
 from naivegraph.widths.axis import Atom, Axis
 from naivegraph.widths.polynomial import Polynomial
 
@@ -26,22 +27,34 @@ class Posed:
 
     Attributes:
         free: The widths which have a column, in its order.
-        problem: Sizes, values, rows and costs.
+        limited: Those among the others that keep their size because of a declared rule, with the reason.
+        rows: What the code and declared rules demand.
     """
 
     def __init__(self, widths: Widths, demands: Demands, held: Mapping[Atom, str]) -> None:
-        self.widths = widths
-        self.free = [width for width in widths.widths if width.atom not in held]
+        self.widths, self.demands = widths, demands
+        self.limited = _limited(widths, demands, held)
+        self.free = [w for w in widths.widths if w.atom not in held and w.atom not in self.limited]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
-        self.rows = [
-            row for i, r in enumerate(demands.rows) if (row := self._row(i, r.polynomial)) is not None
-        ]
+        self.rows: list[Row] = []
+        self._multiples = [1] * len(self.free)
+        for index, demand in enumerate(demands.rows):
+            self._demand(f"row {index}", demand)
 
-    def _row(self, index: int, polynomial: Polynomial) -> Row | None:
-        left = polynomial.holding(lambda atom: atom not in self.column)
+    def _demand(self, name: str, demand: constraints.Row) -> None:
+        left = demand.polynomial.holding(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}
-        constant = -float(left.terms.get((), 0))
-        return Row.of(f"row {index}", parts, constant, constant) if parts else None
+        if not parts:
+            return
+        if demand.multiple > 1:
+            for column, factor in parts.items():
+                step = _step(demand.multiple, int(factor))
+                self._multiples[column] = math.lcm(self._multiples[column], step)
+            return
+        constant = left.terms.get((), 0)
+        lower = -math.inf if demand.low is None else demand.low - constant
+        upper = math.inf if demand.high is None else demand.high - constant
+        self.rows.append(Row.of(demand.reason if demand.rule else name, parts, lower, upper))
 
     def macs(self) -> Cost:
         """The multiply-accumulates of one run."""
@@ -79,7 +92,7 @@ class Posed:
 
         In a product of widths (heads times head size) it is the longest which is rounded.
         """
-        steps = [1] * len(self.free)
+        steps = list(self._multiples)
         if round_to == 1:
             return steps
         for axes in self.widths.axes.values():
@@ -135,8 +148,12 @@ class Posed:
         self, utility: Mapping[Width, Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
     ) -> BudgetProblem:
         """Keep the most utility within budgets."""
-        values = [np.concatenate([[0.0], np.cumsum(np.sort(utility[width])[::-1])]) for width in self.free]
+        values = [self.worth(width, utility[width]).sums for width in self.free]
         return self._problem(values, costs, steps)
+
+    def worth(self, width: Width, values: Floats) -> Worth:
+        """What the neurons of a width are worth, those first that declared rules keep."""
+        return Worth(values, _stay(self.demands, width), _go(self.demands, width))
 
     def _problem(
         self, values: list[Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
@@ -145,10 +162,43 @@ class Posed:
             values,
             costs,
             names=[width.name for width in self.free],
-            lower=np.minimum([width.size for width in self.free], 1),
+            lower=[max(len(_stay(self.demands, w)), min(w.size, 1)) for w in self.free],
+            upper=[w.size - len(_go(self.demands, w)) for w in self.free],
             steps=np.asarray(steps, np.int64),
             rows=self.rows,
         )
+
+
+def _stay(demands: Demands, width: Width) -> list[int]:
+    return marked(demands.stay.get(width.atom))
+
+
+def _go(demands: Demands, width: Width) -> list[int]:
+    return marked(demands.go.get(width.atom))
+
+
+def _step(multiple: int, factor: int) -> int:
+    """The step of a size so that `factor` times it is a multiple."""
+    return multiple // math.gcd(multiple, factor)
+
+
+def _limited(widths: Widths, demands: Demands, held: Mapping[Atom, str]) -> dict[Atom, str]:
+    """Widths that keep their size, since what a declared rule demands of them cannot be told in steps."""
+    found: dict[Atom, str] = {}
+    for width in widths.widths:
+        stay, go = _stay(demands, width), _go(demands, width)
+        if set(stay) & set(go) or len(go) == width.size:
+            found[width.atom] = demands.go[width.atom][0].reason
+    for demand in demands.rows:
+        if demand.multiple == 1:
+            continue
+        left = demand.polynomial.holding(lambda atom: atom in held or atom in found)
+        rest, free = left.terms.get((), 0), {m[0]: factor for m, factor in left.terms.items() if m}
+        # Each by itself a multiple: more than is demanded of a sum, and no more than holds now.
+        now = all(atom.length % _step(demand.multiple, factor) == 0 for atom, factor in free.items())
+        if rest % demand.multiple or not (len(free) == 1 or now):
+            found.update(dict.fromkeys(free, demand.reason))
+    return found
 
 
 def pose(widths: Widths, demands: Demands, keep: Mapping[Atom, str]) -> Posed:

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit, plan
 from naivegraph.edits.config import with_config
 from naivegraph.edits.optimizers import as_optimizers
-from naivegraph.edits.selection import Indices
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
 from naivegraph.graph.restore import restored
@@ -28,7 +26,7 @@ from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.solvers.budget import Cost as CostFunction
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths import Width, demands_of, relate
 from naivegraph.widths.relation import returned
 from naivegraph.widths.widths import UNUSED
 
@@ -111,12 +109,13 @@ def prune(
     say("choosing neurons")
     solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
     kept = {
-        width: _best(values[width], int(size)) for width, size in zip(posed.free, solution.k, strict=True)
+        width: posed.worth(width, values[width]).best(int(size))
+        for width, size in zip(posed.free, solution.k, strict=True)
     }
     say("changing the network")
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, demands, kept), demands)
-    edit = _edit(widths, demands, change, asked, solution, optimizers, said)
+    edit = _edit(posed, change, asked, solution, optimizers, said)
     _check_runs(edit, graph, args, dict(kwargs or {}))
     return edit
 
@@ -205,24 +204,20 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
     )
 
 
-def _best(values: Floats, count: int) -> Indices:
-    """The `count` neurons of the largest value, in order; of equal ones the earlier."""
-    return np.sort(np.argsort(-values, kind="stable")[:count]).astype(np.int64)
-
-
 def _edit(
-    widths: Widths,
-    demands: Demands,
+    posed: Posed,
     change: Change,
     asked: dict[str, Any],
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
     said: tuple[str, ...],
 ) -> Edit:
+    widths = posed.widths
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*list(dict.fromkeys(demands.holds.values()))[:5], *said]
+    held = dict.fromkeys([*posed.limited.values(), *posed.demands.holds.values()])
+    notes = [*list(held)[:5], *said]
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(

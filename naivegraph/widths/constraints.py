@@ -1,12 +1,13 @@
-"""What a declared rule demands of the sizes beyond equality."""
+"""What is demanded of sizes beyond equality: as a declared rule states it, and in terms of widths."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from naivegraph.widths.axis import Axis
+from naivegraph.widths.polynomial import Polynomial
 
-__all__ = ["Constraint", "Linear", "Neurons", "Step"]
+__all__ = ["Constraint", "Linear", "Mark", "Neurons", "Row", "Step"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +40,40 @@ class Linear:
 
 
 Constraint = Step | Neurons | Linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Bounds on a linear polynomial in the widths' sizes, and what demands them.
+
+    Attributes:
+        polynomial: What is bounded.
+        reason: What demands it, in words.
+        low: The least it may be; None for no bound.
+        high: The most it may be; None for no bound.
+        multiple: What it must be a multiple of.
+        rule: The vertex whose declared rule demands it; empty for the network's own code, which always holds
+            at the present sizes. A rule need not: it must hold once these sizes change.
+    """
+
+    polynomial: Polynomial
+    reason: str
+    low: int | None = 0
+    high: int | None = 0
+    multiple: int = 1
+    rule: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """Neurons of one width which a declared rule keeps, or sends away with the next change.
+
+    Attributes:
+        indices: Their places in the width.
+        rule: The vertex whose rule it is.
+        reason: What it demands, in words.
+    """
+
+    indices: tuple[int, ...]
+    rule: str
+    reason: str

@@ -74,16 +74,21 @@ class _Ties:
         self._relation.pin(dimension, reason)
 
     def step(self, dimension: Axis, multiple: int) -> None:
+        if multiple < 1:
+            raise ValueError(f"a size cannot be a multiple of {multiple}; give a number from 1 up")
         self._relation.constraints.append(Step(self._vertex.name, dimension, multiple))
 
     def neurons(self, dimension: Axis, indices: Sequence[int], *, keep: bool) -> None:
-        if any(not 0 <= index < dimension.length for index in indices):
+        if any(index < 0 or (keep and index >= dimension.length) for index in indices):
             raise ValueError(f"there are {dimension.length} neurons, not {list(indices)}")
+        indices = [index for index in indices if index < dimension.length]  # the others are gone already
         self._relation.constraints.append(Neurons(self._vertex.name, dimension, tuple(indices), keep))
 
     def linear(
         self, terms: Sequence[tuple[int, Axis]], *, low: int | None = None, high: int | None = None
     ) -> None:
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"nothing is at least {low} and at most {high}")
         self._relation.constraints.append(Linear(self._vertex.name, tuple(terms), low, high))
 
     def close(self, rule: object) -> None:

@@ -1,4 +1,4 @@
-"""What a network's own code demands of its sizes, so that its own `forward` runs after an edit."""
+"""What a network's own code demands of its sizes, so that its own `forward` runs after an edit; and rules."""
 
 from __future__ import annotations
 
@@ -10,22 +10,15 @@ from naivegraph.graph.execute import COMPUTE
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.constraints import Linear
+from naivegraph.widths.constraints import Mark, Row
 from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still
+from naivegraph.widths.limits import limits_of
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import Default
 from naivegraph.widths.trace import Feed, Untraceable
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Demands", "Rescaled", "Row", "demands_of"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A linear polynomial in the widths' sizes which must stay zero, and the code that demands it."""
-
-    polynomial: Polynomial
-    reason: str
+__all__ = ["Demands", "Rescaled", "demands_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +31,17 @@ class Rescaled:
 
 @dataclasses.dataclass
 class Demands:
-    """What the code demands, and what its attributes become.
+    """What the code and declared rules demand, and what the code's attributes become.
 
     Attributes:
         widths: The widths it is about.
         rescales: Attentions whose scale follows their head size, and what makes up for that.
         attributes: The size each integer attribute stands for.
-        rows: Linear equations between sizes.
+        rows: Linear conditions on sizes.
         holds: Atoms that must keep their size, with the reason.
         read: Every integer attribute of which the code made any use.
+        stay: Neurons that must stay if their width changes.
+        go: Neurons that must go if their width changes.
     """
 
     attributes: dict[Attribute, Polynomial]
@@ -55,6 +50,8 @@ class Demands:
     widths: Widths
     rescales: list[Rescaled] = dataclasses.field(default_factory=list)
     read: set[Attribute] = dataclasses.field(default_factory=set)
+    stay: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
+    go: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
 
     def _held(self, atom: Atom) -> bool:
         return atom in self.holds or atom not in self.widths.by_atom
@@ -64,16 +61,21 @@ class Demands:
 
         Where it is not linear the shortest atoms of its products keep their size, so that the rest is.
         """
-        left = polynomial.holding(self._held).reduced()
-        while left.degree > 1:
-            monomial = next(m for m in left.terms if len(m) > 1)
-            self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
-            left = left.holding(self._held)
+        left = self.linear(polynomial.holding(self._held).reduced(), reason)
         free = list(left.atoms())
         if len(free) == 1:
             self.holds.setdefault(free[0], reason)
         elif free:
             self.rows.append(Row(left, reason))
+
+    def linear(self, polynomial: Polynomial, reason: str) -> Polynomial:
+        """A polynomial with the shortest atoms of its products held, so that it is linear."""
+        left = polynomial.holding(self._held)
+        while left.degree > 1:
+            monomial = next(m for m in left.terms if len(m) > 1)
+            self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
+            left = left.holding(self._held)
+        return left
 
 
 class _Reader:
@@ -172,7 +174,7 @@ def demands_of(widths: Widths) -> Demands:
 
     Sizes which come from the same attribute are equal (in count, not in place), the parts of a chunk are
     equal, what is read off another tensor follows that tensor, and a number which is used in any other way
-    keeps its value.
+    keeps its value. What declared rules demand is added.
     """
     found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
     reader = _Reader(widths)
@@ -185,21 +187,14 @@ def demands_of(widths: Widths) -> Demands:
     for value, where, how in widths.graph.held:
         place = f" ({where[0]}:{where[1]})" if where else ""
         _keep(demands, reader, value, f"its size is used in {how}{place}")
-    _hold_constrained(demands)
     used = [d.value for d in found if isinstance(d, (Size, Keep))] + [
         value for value, *_ in widths.graph.held
     ]
     demands.read = set().union(*map(_attributes, used))
+    limits = limits_of(widths, demands.linear)
+    demands.rows += limits.rows
+    demands.stay, demands.go = limits.stay, limits.go
     return demands
-
-
-def _hold_constrained(demands: Demands) -> None:
-    """What a declared rule limits beyond equality keeps its size: that is never wrong."""
-    for constraint in demands.widths.relation.constraints:
-        axes = [axis for _, axis in constraint.terms] if isinstance(constraint, Linear) else [constraint.axis]
-        for axis in axes:
-            for atom in demands.widths.relation.algebra.resolve(axis).atoms():
-                demands.holds.setdefault(atom, f"the rule declared for {constraint.where} limits its size")
 
 
 def _defaults(widths: Widths) -> list[Default]:

@@ -14,8 +14,10 @@ from typing import Literal
 import networkx as nx
 
 from naivegraph.graph import Vertex
+from naivegraph.graph.declared import Declared
 from naivegraph.graph.values import Stub
 from naivegraph.widths.axis import Atom, Axis, Fixed
+from naivegraph.widths.declared import relate_declared
 from naivegraph.widths.relation import Relation, arguments, returned, tensors_in
 from naivegraph.widths.rules import rule_for
 from naivegraph.widths.widths import Widths
@@ -94,11 +96,12 @@ class Ties:
         local = Relation()
         local.algebra.where = vertex.name
         made: set[int] = set()
-        for operation in vertex.operations:
-            for stub in tensors_in([operation.args, operation.kwargs]):
-                if stub.id in known and stub.id not in local.axes:
-                    fresh = local.fresh_state if stub.id in states else local.fresh
-                    local.axes[stub.id] = fresh(stub.shape)
+        if isinstance(vertex.target, Declared):
+            self._bring(local, [vertex.args, vertex.kwargs], known, states)
+            relate_declared(local, vertex, vertex.target)
+            made.update(stub.id for stub in tensors_in(vertex.output))
+        for operation in [] if isinstance(vertex.target, Declared) else vertex.operations:
+            self._bring(local, [operation.args, operation.kwargs], known, states)
             rule_for(operation.func)(local, operation, arguments(operation))
             made.update(stub.id for stub in operation.outputs if stub is not None)
         # A tensor that is written to in place goes in as it was and comes out as it is then.
@@ -119,11 +122,23 @@ class Ties:
         self._groups += groups
         self._by_vertex[vertex.name] = groups
 
+    @staticmethod
+    def _bring(local: Relation, given: object, known: set[int], states: set[int]) -> None:
+        """Axes of the tensors among some arguments that were there before, tied to nothing."""
+        for stub in tensors_in(given):
+            if stub.id in known and stub.id not in local.axes:
+                fresh = local.fresh_state if stub.id in states else local.fresh
+                local.axes[stub.id] = fresh(stub.shape)
+
     # Places
 
     def output(self, vertex: Vertex) -> list[Place]:
         """The dimensions of a vertex's outputs."""
         return list(self._made[vertex.name])
+
+    def outputs(self) -> list[Place]:
+        """The dimensions of what the network returns."""
+        return self._places(returned(self.widths.graph.output))
 
     def given(self, vertex: Vertex) -> list[Place]:
         """The dimensions of the tensors that a vertex is given."""
@@ -206,7 +221,7 @@ class Ties:
         sources = list(self._sources.get(reason, []))
         at = self.widths.relation.algebra.pinned.get(reason)
         if not sources and at == OUTPUT:
-            sources = [(place, OUTPUT) for place in self._places(returned(self.widths.graph.output))]
+            sources = [(place, OUTPUT) for place in self.outputs()]
         elif not sources:
             sources = [(place, g.vertex) for g in self._by_vertex.get(at or "", ()) for place in g.places]
         chains = [once((*ways[place], name)) for place, name in sources if place in ways]

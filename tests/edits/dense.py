@@ -83,11 +83,8 @@ class Dense:
     # Columns
 
     def _held(self) -> set[int]:
-        """Bundles of which nothing may change: those of the output, unless they are asked for."""
-        structure = self.structure
-        asked = {bundle for one in self.asked for bundle, _ in structure.key(one.node)}
-        output = {bundle for bundle, _ in structure.key(len(structure.nodes) - 1)}
-        return (output - asked) | (set(range(len(structure.bundles))) - self.part)
+        """Bundles of which nothing may change: those which take no part."""
+        return set(range(len(self.structure.bundles))) - self.part
 
     def _vertex(self, index: int) -> None:
         """Its neurons kept, the new ones of each run, and that one is left at least."""

@@ -154,16 +154,16 @@ def test_an_addition_in_place_is_part_of_the_chain() -> None:
     assert dict(about(Added(), "add_", 1, 4).tied_with)["c"] == ("add_", "c")
 
 
-def test_output_and_input_fix_with_the_way_to_them() -> None:
+def test_outputs_are_told_with_the_way_to_them() -> None:
     found = explain(residual(), "5")
-    assert found.fixed == (Cause("an output of the network", ("5", "the network's output")),)
-    assert found.fixed_reason == "an output of the network"
-    assert not found.nearest
-    assert not found.ripples
-    assert "cannot change" in str(found)
+    assert found.parts[0].output == ("5", "the network's output")
+    assert found.fixed_reason is None
+    assert (found.nearest[0].smaller, found.nearest[0].larger) == (3, 5)
+    told = "outputs of the network, which ng.prune keeps and ng.resize may change: 5 -> the network's output."
+    assert told in str(found)
     through = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Tanh())
-    (cause,) = about(through, "0", 1, 4).fixed
-    assert cause.chain == ("0", "1", "2", "the network's output")
+    assert about(through, "0", 1, 4).parts[0].output == ("0", "1", "2", "the network's output")
+    assert "outputs of the network" not in str(explain(residual(), "0"))
 
 
 def test_fixed_by_an_input_added_to_it() -> None:

@@ -189,11 +189,11 @@ def test_depthwise_convolutions_stay_depthwise() -> None:
     assert attempts.sizes(attempts.solve({"0": ask.Change(4)})[0]) == {"0": 8}
 
 
-def test_outputs_keep_still_unless_they_are_asked_for() -> None:
+def test_outputs_take_part_as_any_other_size() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
     attempts = Attempts(net, torch.randn(2, 3))
     values = {w: -np.ones(w.size) for w in attempts.widths}
-    assert attempts.sizes(attempts.solve(None, values)[0]) == {"0": 1, "1": 5}
+    assert attempts.sizes(attempts.solve(None, values)[0]) == {"0": 1, "1": 1}
     assert attempts.sizes(attempts.solve({"1": ask.Change(1)}, values)[0]) == {"1": 6}
 
 

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import Rule, Ties
-from naivegraph.widths import demands_of, relate
 
 
 class Table(nn.Module):
@@ -122,20 +120,6 @@ def test_no_stale_cache_is_left() -> None:
     net.cache.clear()
     edit.undo()
     assert net(torch.ones(1, 4)).shape == (1, 2)
-
-
-def test_a_declared_rule_that_limits_a_size_holds_it() -> None:
-    class Even(Rule):
-        def tie(self, ties: Ties) -> None:
-            ties.equal(ties.inputs[0][1], ties.outputs[0][1])
-            ties.equal(ties.inputs[0][0], ties.outputs[0][0])
-            ties.step(ties.outputs[0][1], 2)
-
-    x = ng.input("x", 4)
-    a = ng.layer(nn.Linear(4, 8), x, name="a")
-    b = ng.layer(nn.Linear(8, 3), ng.call(lambda t: t * 2, a, rule=Even(), name="twice"), name="b")
-    demands = demands_of(relate(ng.Graph([x], [b])))
-    assert list(demands.holds.values()) == ["the rule declared for twice limits its size"]
 
 
 @pytest.mark.parametrize("sizes", [(3, 1), (3, 3), (1, 1)])

@@ -1,0 +1,78 @@
+"""What the neurons of one width are worth, and which to keep when so many of them stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from naivegraph.edits.selection import Floats, Indices
+from naivegraph.widths.constraints import Mark
+
+__all__ = ["TINY", "Worth", "marked"]
+
+# The cost of a new neuron where nothing says what neurons are worth.
+TINY = 1e-3
+
+
+class Worth:
+    """What the neurons of one width are worth; sorted once, since they may be very many.
+
+    Args:
+        values: One number per neuron.
+        stay: Neurons that are kept before all others.
+        go: Neurons that are kept after all others.
+
+    Attributes:
+        negative: How many have a negative value.
+        largest: The largest absolute value.
+        cost: What a new neuron costs.
+        sums: What the neurons kept are worth together, by their number: concave, and exact from as many as
+            must stay to as many as may.
+
+    Example:
+        >>> worth = Worth(np.array([3.0, 1.0, 2.0]), stay=[1])
+        >>> worth.best(2).tolist(), worth.sums[1:].tolist()
+        ([0, 1], [1.0, 4.0, 6.0])
+    """
+
+    def __init__(self, values: Floats, stay: Iterable[int] = (), go: Iterable[int] = ()) -> None:
+        ranked = np.sort(values)
+        below, upto = np.searchsorted(ranked, 0.0), np.searchsorted(ranked, 0.0, side="right")
+        self.negative = int(below)
+        self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
+        beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
+        # A new neuron costs a tenth of the least utility, so that none comes without need.
+        self.cost = 0.1 * float(beside.min()) if len(beside) else TINY
+        self._keys, self._ranked = values, ranked
+        first, last = list(stay), list(go)
+        if first or last:
+            self._keys = np.array(values, dtype=np.float64)
+            self._keys[last], self._keys[first] = -np.inf, np.inf
+            self._ranked = np.sort(self._keys)
+        self.sums = self._sums(float(values[first].sum()), len(first))
+
+    def _sums(self, least: float, count: int) -> Floats:
+        """The worth by number, of which the first `count` neurons are worth `least`."""
+        steps = self._ranked[::-1]
+        finite = steps[np.isfinite(steps)]
+        if len(finite) < len(steps):
+            ends = (finite[0], finite[-1]) if len(finite) else (0.0, 0.0)
+            steps = np.where(steps == np.inf, ends[0], np.where(steps == -np.inf, ends[1], steps))
+        sums = np.concatenate([[0.0], np.cumsum(steps)])
+        return sums + (least - sums[count]) if count else sums
+
+    def best(self, count: int) -> Indices:
+        """The `count` neurons that are worth most, in order; among equals the first."""
+        if count == 0:
+            return np.zeros(0, np.int64)
+        least = self._ranked[len(self._ranked) - count]
+        chosen = self._keys > least
+        equal = np.flatnonzero(self._keys == least)
+        chosen[equal[: count - int(chosen.sum())]] = True
+        return np.flatnonzero(chosen)
+
+
+def marked(marks: Iterable[Mark] | None) -> list[int]:
+    """All neurons that some marks are about, in order."""
+    return sorted({index for mark in marks or () for index in mark.indices})
