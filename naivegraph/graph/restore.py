@@ -14,8 +14,13 @@ from torch import nn
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
 _CONTAINERS = (dict, list, set)
-# What every module has of its own, but for its parameters, buffers and children: no forward changes it.
-_HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+# What every module has of its own and no forward changes. Hooks are not among it: transformers installs some
+# during the first forward.
+_STILL = frozenset(
+    name
+    for name in vars(nn.Module())
+    if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_forward")
+)
 
 
 @contextlib.contextmanager
@@ -101,7 +106,7 @@ def _attributes(module: nn.Module) -> _Before:
         attributes = vars(each)
         before.append((attributes, attributes.copy()))
         for name, value in attributes.items():
-            if name not in _HOOKS and isinstance(value, _CONTAINERS):
+            if name not in _STILL and isinstance(value, _CONTAINERS):
                 before.append((value, value.copy()))
     return before
 

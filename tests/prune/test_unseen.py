@@ -137,3 +137,34 @@ def test_a_group_cut_by_a_concatenation_never_multiplies(sizes: tuple[int, int])
         warnings.simplefilter("ignore")
         ng.resize(graph, {"p0": ng.relaxed(+1)})
     assert torch.allclose(graph(images), before, rtol=0, atol=1e-9)
+
+
+class Recording(nn.Module):
+    """Installs its hooks during its first forward and remembers that it did, as transformers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([nn.Linear(4, 6), nn.Linear(6, 8)])
+        self.heads = nn.ModuleList([nn.Linear(6, 3), nn.Linear(8, 3)])
+        self.installed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen: list[Tensor] = []
+        if not self.installed:
+            self.installed = True
+            for stage in self.stages:
+                stage.register_forward_hook(lambda module, inputs, output: self.seen.append(output))
+        for stage in self.stages:
+            x = torch.relu(stage(x))
+        outputs, self.seen = self.seen, []
+        return torch.stack([head(y) for head, y in zip(self.heads, outputs, strict=True)]).sum(0)
+
+
+def test_hooks_that_the_first_forward_installs_are_not_there_twice() -> None:
+    net = Recording().eval()
+    edit = ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    assert [stage.out_features for stage in net.stages] == [3, 4]
+    assert net(torch.ones(2, 4)).shape == (2, 3)
+    assert [len(stage._forward_hooks) for stage in net.stages] == [1, 1]
+    edit.undo()
+    assert net(torch.ones(2, 4)).shape == (2, 3)
