@@ -11,7 +11,7 @@ Example:
     32
 """
 
-from naivegraph.edits import Edit, load, save
+from naivegraph.edits import Edit, load, replay, save, strategy
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain import Explanation, explain
 from naivegraph.edits.insert import insert
@@ -58,10 +58,12 @@ __all__ = [
     "prune",
     "relaxed",
     "remove",
+    "replay",
     "resize",
     "resize_kernel",
     "save",
     "size",
+    "strategy",
 ]
 
 __version__ = "0.1.0"

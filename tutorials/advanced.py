@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.change import Change, apply
-from naivegraph.edits.strategy import After, MostNew, Nothing, Raise, Solve, Validate
 
 # %% [markdown]
 # ## Capture
@@ -125,31 +123,33 @@ assert model.stem.out_channels == 16
 # %%
 message = ""
 try:
-    ng.resize(graph, impossible, strategy=Solve(Raise()))
+    ng.resize(graph, impossible, strategy=ng.strategy.Solve(ng.strategy.Raise()))
 except ng.InfeasibleError as error:
     message = str(error)
 print(message)
 
 assert "stem -> norm -> relu -> add -> conv2" in message
 
-assert not ng.resize(graph, impossible, strategy=Solve(Nothing()))
+assert not ng.resize(graph, impossible, strategy=ng.strategy.Solve(ng.strategy.Nothing()))
 
 # %% [markdown]
 # Others bound how many neurons may come, call a function once the edit is applied, or check the outcome. A
 # check that fails takes the edit back.
 
 # %%
-edit = ng.resize(graph, {"conv1": ng.relaxed(+8)}, strategy=MostNew(4))
+edit = ng.resize(graph, {"conv1": ng.relaxed(+8)}, strategy=ng.strategy.MostNew(4))
 assert model.conv1.out_channels == 36
 edit.undo()
 
 seen: list[int] = []
-edit = ng.resize(graph, {"conv1": -4}, strategy=After(lambda done: seen.append(done.after.params)))
+edit = ng.resize(
+    graph, {"conv1": -4}, strategy=ng.strategy.After(lambda done: seen.append(done.after.params))
+)
 assert seen == [sum(parameter.numel() for parameter in model.parameters())]
 edit.undo()
 
 try:
-    ng.resize(graph, {"conv1": -4}, strategy=Validate(lambda done: done.after.params < 1000))
+    ng.resize(graph, {"conv1": -4}, strategy=ng.strategy.Validate(lambda done: done.after.params < 1000))
 except ng.InfeasibleError as error:
     message = str(error)
 print(message)
@@ -248,7 +248,7 @@ loaded = ng.load(build(), "grown.safetensors").eval()
 assert torch.equal(loaded(image), model(image))
 
 copy = build()
-apply(Change.from_json(edit.to_json()), copy)
+ng.replay(copy, edit.to_json())
 assert copy.conv1.weight.shape == model.conv1.weight.shape
 assert [p.shape for p in copy.parameters()] == [p.shape for p in model.parameters()]
 assert torch.equal(copy.stem.weight[:16], build().stem.weight)

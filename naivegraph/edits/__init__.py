@@ -3,6 +3,7 @@
 from naivegraph.edits.change import Change
 from naivegraph.edits.edit import Costs, Edit
 from naivegraph.edits.plan import plan
+from naivegraph.edits.replay import replay
 from naivegraph.edits.save import load, save
 
-__all__ = ["Change", "Costs", "Edit", "load", "plan", "save"]
+__all__ = ["Change", "Costs", "Edit", "load", "plan", "replay", "save"]

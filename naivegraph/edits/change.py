@@ -13,17 +13,11 @@ from naivegraph.edits.optimizers import new_states, split_averages
 from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, WidthChange
 from naivegraph.edits.tensors import find_tensor, new_tensors
 from naivegraph.errors import EditError
+from naivegraph.graph.origin import history_of, note_edits
 
 __all__ = [
     "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "find_tensor", "history_of",
 ]  # fmt: skip
-
-HISTORY = "_naivegraph_edits"
-
-
-def history_of(module: nn.Module) -> list[str]:
-    """The edits made on a module so far, as JSON, oldest first."""
-    return list(vars(module).get(HISTORY, []))
 
 
 def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> Callable[[], None]:
@@ -61,8 +55,7 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
         for owner, name, value in settings:
             undone.append(_resetting(owner, name))
             owner.__dict__[name] = value
-        undone.append(_resetting(module, HISTORY))
-        module.__dict__[HISTORY] = [*history_of(module), change.to_json()]
+        undone.append(note_edits(module, [*history_of(module), change.to_json()]))
         for average in averages:
             undone.append(apply(change, average))  # noqa: PERF401
     except BaseException:

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from naivegraph.edits.align import Sizes
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.joints import concatenation_dim, is_concatenation, is_sum
-from naivegraph.edits.rewire import Undo, new_name, output_of, path_between, rewire, users_of, vertex_of
+from naivegraph.edits.journal import Journal
+from naivegraph.edits.rewire import new_name, output_of, path_between, rewire, users_of, vertex_of
 from naivegraph.edits.strategy import Answer, Strategy
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.mutate import add_part, add_vertex, parts_of, replace_argument, set_output
+from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import related
 from naivegraph.graph.sizes import neuron_dimensions
-from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 
 __all__ = ["connect"]
-
-Step = Callable[[], Undo]
 
 
 def connect(
@@ -71,12 +68,13 @@ def connect(
         names = " -> ".join(vertex.name for vertex in [*way, end])
         raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
     work = _Connection(graph, start, end)
+    steps: list[Callable[[Journal], None]]
     if is_sum(end):
         sizes, answer = work.to_sum(strategy)
-        steps: list[Step] = [work.earlier, work.add]
+        steps = [work.earlier, work.add]
     elif is_concatenation(end):
         sizes, answer = work.to_concatenation()
-        steps = [work.earlier, lambda: add_part(graph, end, output_of(start))]
+        steps = [work.earlier, lambda journal: journal.add_part(end, output_of(start))]
     else:
         raise EditError(f"{end.name!r} is neither a sum nor a concatenation: it takes no more than it does")
     return rewire(
@@ -127,7 +125,7 @@ class _Connection:
             )
         return sizes, answer
 
-    def earlier(self) -> Undo:
+    def earlier(self, journal: Journal) -> None:
         """Record the source, and what it needs, before what uses the target."""
         vertices, graph = self.graph.vertices, self.graph
         place = {id(vertex): number for number, vertex in enumerate(vertices)}
@@ -139,14 +137,9 @@ class _Connection:
             else min((place[id(u)] for u in self.users), default=len(vertices))
         )
         needed = [v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= limit]
-        restore = graph.snapshot()
         if needed:
-            passed = vertices[limit : place[id(self.start)] + 1]
-            self._check_order(passed)
-            moved = {id(vertex) for vertex in needed}
-            rest = [vertex for vertex in vertices if id(vertex) not in moved]
-            graph.vertices[:] = [*rest[:limit], *needed, *rest[limit:]]
-        return restore
+            self._check_order(vertices[limit : place[id(self.start)] + 1])
+            journal.move(needed, limit)
 
     def _check_order(self, passed: list[Vertex]) -> None:
         for vertex in passed:
@@ -156,25 +149,17 @@ class _Connection:
                     "which works in place, stands between: their order cannot be changed"
                 )
 
-    def add(self) -> Undo:
+    def add(self, journal: Journal) -> None:
         """A sum of the old one and the new summand, which the users of the old one take."""
         graph, vertices = self.graph, self.graph.vertices
         at = max(vertices.index(self.end), vertices.index(self.start)) + 1
         returned = self._returned()
-        made, undo = add_vertex(
-            graph, new_name(graph, self.end.name), torch.add, (self.out, self.given), at=at
-        )
-        made.path = self.end.path
-        undone = [undo]
-        try:
-            new = output_of(made)
-            undone += [replace_argument(graph, user, self.out, new) for user in self.users]
-            if returned:
-                undone.append(set_output(graph, with_tensors(graph.output, {self.out.id: new})))
-        except BaseException:
-            _undo(undone)
-            raise
-        return lambda: _undo(undone)
+        name = new_name(graph, self.end.name)
+        new = output_of(journal.add_function(name, "add", (self.out, self.given), at, self.end.path))
+        for user in self.users:
+            journal.replace(user, self.out, new)
+        if returned:
+            journal.give_back(self.out, new)
 
     def _returned(self) -> bool:
         returned = any(
@@ -183,8 +168,3 @@ class _Connection:
         later = self.graph.vertices[self.graph.vertices.index(self.end) + 1 :]
         changed = (leaf for vertex in later for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
         return returned and all(leaf.id != self.out.id for leaf in changed)
-
-
-def _undo(undone: list[Undo]) -> None:
-    while undone:
-        undone.pop()()

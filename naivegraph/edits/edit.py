@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -27,7 +27,7 @@ class Costs:
     """What a network costs.
 
     Attributes:
-        macs: Multiply-accumulates of one run on the example input.
+        macs: Multiply-accumulates of one run on the example input; 0 if there was no example to run on.
         params: Number of parameters, tied ones counted once.
     """
 
@@ -45,6 +45,7 @@ class Edit:
         before: Costs before the edit.
         after: Costs after it.
         notes: Sentences on what could not change and why.
+        earlier: If this stands for several edits: those before the last one, whose `change` this has.
     """
 
     def __init__(
@@ -80,12 +81,18 @@ class Edit:
         self.before = before
         self.after = after
         self.notes = notes
+        self.earlier: tuple[Edit, ...] = ()
         self._module = weakref.ref(module)
         self._text = change.to_json()
         self._undo: list[Callable[[], None]] = [apply(change, module, optimizers)] if self else []
 
     def __bool__(self) -> bool:
-        return bool(self.change.widths) or self.change.structure is not None
+        return bool(self.change)
+
+    def follows(self, earlier: Sequence[Edit]) -> None:
+        """Let this edit, the last of several, stand for all of them: undone and written together."""
+        if earlier:
+            self.earlier, self.before = tuple(earlier), earlier[0].before
 
     def then_refresh(self, graph: Graph) -> None:
         """Bring a graph of the network up to date; `undo` puts it back as it is now.
@@ -124,19 +131,17 @@ class Edit:
             )
         while self._undo:
             self._undo.pop()()
+        for edit in reversed(self.earlier):
+            edit.undo()
 
     def to_json(self) -> str:
-        """The change as JSON: which neurons stay, how many come and how they start, and where they live.
+        """The change as JSON, for `ng.replay`: not what was asked, but what came of it.
 
-        Raises:
-            EditError: It changed the graph's structure, which cannot be replayed yet.
+        That is which neurons stay, how many come and how they start, where they live, and the steps by which
+        the structure changed. Of several edits (a replay of several) it is a list.
         """
-        if self.change.structure is not None:
-            raise EditError(
-                f"an edit of a graph's structure ({self.change.structure['verb']}) cannot be replayed yet: "
-                "save graph.to_module() instead"
-            )
-        return self._text
+        texts = [*(edit.to_json() for edit in self.earlier), self._text]
+        return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
 
     def __str__(self) -> str:
         stream = io.StringIO()
@@ -158,6 +163,8 @@ class Edit:
             ("MACs", self.before.macs, self.after.macs),
             ("parameters", self.before.params, self.after.params),
         ):
+            if name == "MACs" and old == new == 0:
+                continue
             table.add_row(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
         value, bound = self.certificate.value, self.certificate.bound
         table.caption = (

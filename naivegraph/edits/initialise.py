@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import nn
 
 from naivegraph.edits.record import Change
 
-__all__ = ["fresh_tensors"]
+__all__ = ["fresh_tensors", "seeded"]
 
+_CPU = torch.device("cpu")
 _TORCH = "torch.nn.modules."
 # A tensor as it is, and its shape after the change.
 Growing = Mapping[str, tuple[torch.Tensor, tuple[int, ...]]]
@@ -97,10 +98,13 @@ def _fresh_layer(change: Change, owner: nn.Module, path: str, growing: Growing) 
     }
 
 
+def _seeded(seed: int, name: str, device: torch.device) -> AbstractContextManager[None]:
+    return seeded(zlib.crc32(f"{seed}:{name}".encode()), device)
+
+
 @contextmanager
-def _seeded(seed: int, name: str, device: torch.device) -> Iterator[None]:
-    """Torch's generators started from a number of this seed and name, and put back afterwards."""
-    start = zlib.crc32(f"{seed}:{name}".encode())
+def seeded(start: int, device: torch.device = _CPU) -> Iterator[None]:
+    """Torch's generators started from a number, and put back afterwards."""
     cards = [device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cards):
         torch.default_generator.manual_seed(start)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from naivegraph.edits.edit import Edit
+from naivegraph.edits.identity import start_as_identity
+from naivegraph.edits.initialise import seeded
+from naivegraph.edits.journal import Journal
+from naivegraph.edits.recipe import recipe_of
 from naivegraph.edits.record import Change
-from naivegraph.edits.rewire import RUN_ERRORS, Undo, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.rewire import RUN_ERRORS, new_name, output_of, rewire, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.mutate import add_vertex, replace_argument, set_output
 from naivegraph.graph.query import edges
-from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 from naivegraph.solvers.budget import Certificate
 
@@ -32,6 +35,7 @@ def insert(
     edge: tuple[str | Vertex, str | Vertex] | None = None,
     name: str | None = None,
     identity: bool = False,
+    seed: int = 0,
     optimizer: Any = (),
 ) -> Edit:
     """Put a layer behind a vertex, in front of one, or on one edge, in place; it must keep the size.
@@ -46,6 +50,7 @@ def insert(
             where the vertex it is put behind is.
         identity: Let it start as the identity: a linear layer or a convolution gets such weights; a norm
             stays as it is.
+        seed: For the weights of a layer which a function makes; torch's own generator stays as it is.
         optimizer: An optimizer (or several) which gets the layer's parameters in its first group.
 
     Returns:
@@ -69,7 +74,8 @@ def insert(
         raise EditError(
             f"{place.maker.name!r} gives a single number, behind which there is no place for a layer"
         )
-    made = layer if isinstance(layer, nn.Module) else layer(size)
+    start = zlib.crc32(f"{seed}:{place.maker.name}:{len(graph)}".encode())
+    made = layer if isinstance(layer, nn.Module) else _made(layer, size, start)
     if not isinstance(made, nn.Module):
         raise EditError(
             f"layer= gave {made!r}: give a torch.nn.Module, or a function of a size that makes one"
@@ -77,15 +83,12 @@ def insert(
     home = place.maker.name.rpartition(".")[0]
     wished = f"{home}.{type(made).__name__.lower()}" if home else type(made).__name__.lower()
     found = new_name(graph, wished) if name is None else name
-    work = _Insertion(graph, made, found, place, size)
-    structure = {
-        "verb": "insert", "name": found, "behind": place.maker.name,
-        "users": [user.name for user in place.users], "layer": repr(made), "identity": identity,
-    }  # fmt: skip
+    work = _Insertion(graph, made, found, place, size, identity, start)
+    structure = {"verb": "insert", "name": found, "behind": place.maker.name}
     return rewire(
         graph,
         Change({}, {}, [], structure=structure),
-        work.steps(identity),
+        [work.add, work.use],
         asked={"insert": found, "behind": place.maker.name},
         certificate=Certificate(0, 0),
         optimizer=optimizer,
@@ -149,55 +152,26 @@ def _returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
 class _Insertion:
     """One layer on its way into a graph."""
 
-    def __init__(self, graph: Graph, layer: nn.Module, name: str, place: _Place, size: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        layer: nn.Module,
+        name: str,
+        place: _Place,
+        size: int,
+        identity: bool,
+        start: int,
+    ) -> None:
         self.graph, self.layer, self.name, self.place, self.size = graph, layer, name, place, size
+        self.identity, self.start = identity, start
 
-    def steps(self, identity: bool) -> list[Callable[[], Undo]]:
-        """What is done, in order."""
-        return [self._as_the_network, *([self._identity] if identity else []), self._add, self._use]
-
-    def _as_the_network(self) -> Undo:
-        """Train or evaluate as the network does."""
-        flags = [(module, module.training) for module in self.layer.modules()]
-        if not any(module is self.layer for module in self.graph.module.modules()):
-            self.layer.train(self.graph.module.training)
-
-        def undo() -> None:
-            for module, flag in flags:
-                module.training = flag
-
-        return undo
-
-    def _identity(self) -> Undo:
-        weights = [(p, p.data) for p in self.layer.parameters()]
-
-        def undo() -> None:
-            for parameter, data in weights:
-                parameter.data = data
-
-        for parameter, data in weights:
-            parameter.data = data.clone()
-        try:
-            start_as_identity(self.layer, self.name)
-        except BaseException:
-            undo()
-            raise
-        return undo
-
-    def _add(self) -> Undo:
+    def add(self, journal: Journal) -> None:
         """Call the layer; nothing uses it yet."""
-        at = self.graph.vertices.index(self.place.maker) + 1
-        restore = self.graph.snapshot()
-        vertex, undo = add_vertex(
-            self.graph, self.name, self.layer, (self.place.stub,), at=max(at, self._inputs)
-        )
-        try:
-            self._check(vertex)
-        except BaseException:
-            undo()
-            restore()
-            raise
-        return undo
+        at = max(self.graph.vertices.index(self.place.maker) + 1, self._inputs)
+        if self.identity:
+            journal.also(start_as_identity(self.layer, self.name))
+        recipe = recipe_of(self.graph.module, self.layer, self.start, self.identity)
+        self._check(journal.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
 
     @property
     def _inputs(self) -> int:
@@ -225,67 +199,16 @@ class _Insertion:
                 "use a layer which does not"
             )
 
-    def _use(self) -> Undo:
+    def use(self, journal: Journal) -> None:
         """Let the users take the layer's output."""
         old, new = self.place.stub, output_of(self.graph[self.name])
-        undone: list[Undo] = []
         if old.id != new.id:
-            undone += [replace_argument(self.graph, user, old, new) for user in self.place.users]
+            for user in self.place.users:
+                journal.replace(user, old, new)
             if self.place.returned:
-                undone.append(set_output(self.graph, with_tensors(self.graph.output, {old.id: new})))
-
-        def undo() -> None:
-            while undone:
-                undone.pop()()
-
-        return undo
+                journal.give_back(old, new)
 
 
-def start_as_identity(layer: nn.Module, name: str) -> None:
-    """Give a linear layer or a convolution weights with which it gives back what it takes.
-
-    Raises:
-        EditError: It cannot do that, or is no such layer.
-    """
-    with torch.no_grad():
-        if isinstance(layer, nn.Linear):
-            if layer.in_features != layer.out_features:
-                raise EditError(
-                    f"{name!r} cannot start as the identity: it takes {layer.in_features} neurons and "
-                    f"gives {layer.out_features}"
-                )
-            nn.init.eye_(layer.weight)
-        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            _check_convolution(layer, name)
-            nn.init.dirac_(layer.weight, layer.groups)
-        elif next(layer.parameters(), None) is None or isinstance(layer, _NORMS):
-            return
-        else:
-            raise EditError(
-                f"{name!r} cannot start as the identity: nothing says how a {type(layer).__name__} does; "
-                "give it such weights first and leave out identity="
-            )
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-
-
-_NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-)  # fmt: skip
-
-
-def _check_convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, name: str) -> None:
-    """A kernel with a one in its middle is the identity if the middle lies on the pixel itself."""
-    # torch keeps the padding of every side, dimensions from the last, whatever was written as padding=
-    sides = layer._reversed_padding_repeated_twice
-    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    centred = all(
-        k % 2 == 1 and sides[2 * i] == sides[2 * i + 1] == r // 2
-        for i, (k, r) in enumerate(zip(reversed(layer.kernel_size), reversed(reach), strict=True))
-    )
-    if layer.in_channels != layer.out_channels or set(layer.stride) != {1} or not centred:
-        raise EditError(
-            f"{name!r} cannot start as the identity: that takes a convolution with as many outputs as "
-            "inputs, stride 1, an odd kernel and padding which keeps the size"
-        )
+def _made(make: Callable[[int], nn.Module], size: int, start: int) -> nn.Module:
+    with seeded(start):
+        return make(size)

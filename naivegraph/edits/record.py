@@ -91,7 +91,8 @@ class Change:
         seed: Of the numbers new neurons start with.
         initialise: How they start: "layer", "duplicate", or the name of a function of the user's.
         function: That function; not part of the JSON.
-        structure: What was done to the graph's structure (the verb and its arguments), if anything.
+        structure: What was done to the graph's structure, if anything: the verb, its arguments and `steps`,
+            from which it can be done again (see `Journal`).
     """
 
     widths: dict[str, WidthChange]
@@ -140,8 +141,6 @@ class Change:
         """
         try:
             data = json.loads(text)
-            if "structure" in data:
-                raise ValueError("the network's structure was edited, and that cannot be replayed yet")
             widths = {str(key): _width(w) for key, w in data["widths"].items()}
             tensors = {
                 str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
@@ -162,9 +161,24 @@ class Change:
                 for name, rows, factor in data.get("scalings", ())
             )
             seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
+            structure = _structure(data.get("structure"))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not an edit of this format ({type(error).__name__}: {error})") from error
-        return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise)
+        return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise, structure=structure)
+
+    def __bool__(self) -> bool:
+        return bool(self.widths) or self.structure is not None
+
+
+def _structure(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    for step in value["steps"]:
+        if not isinstance(step["do"], str):
+            raise ValueError(f"{step['do']!r} is no step of an edit")
+    if not isinstance(value["verb"], str):
+        raise ValueError(f"{value['verb']!r} is no verb")
+    return dict(value)
 
 
 def _rows_to_json(rows: Rows) -> Any:

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from naivegraph.edits.align import Sizes
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.joints import (
@@ -17,18 +15,12 @@ from naivegraph.edits.joints import (
     other_summand,
     tensors_of,
 )
-from naivegraph.edits.rewire import Undo, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.journal import Journal
+from naivegraph.edits.rewire import new_name, output_of, rewire, users_of, vertex_of
 from naivegraph.edits.strategy import Strategy
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.mutate import (
-    add_part,
-    add_vertex,
-    parts_of,
-    remove_part,
-    remove_vertex,
-    replace_argument,
-)
+from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import edges
 from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.structure import leaves
@@ -36,7 +28,7 @@ from naivegraph.graph.values import Stub
 
 __all__ = ["disconnect", "remove"]
 
-Step = Callable[[], Undo]
+Step = Callable[[Journal], None]
 
 
 def remove(
@@ -118,10 +110,10 @@ class _Removal:
             self._check_joints(f"takes {len(sources)} tensors", "take several")
             return self._several(sources)
         if sources[0].id == self.out.id:  # it works in place
-            return Sizes(self.graph, [], []), [lambda: remove_vertex(self.graph, self.gone)]
+            return Sizes(self.graph, [], []), [lambda journal: journal.remove(self.gone)]
         sizes = self._cut()
         self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
-        return sizes, [functools.partial(_bypass, self.graph, self.gone, sources[0])]
+        return sizes, [functools.partial(_bypass, gone=self.gone, other=sources[0])]
 
     @property
     def dim(self) -> int:
@@ -167,7 +159,7 @@ class _Removal:
             if is_sum(user):
                 for stub, axis in zip(sources, axes, strict=True):
                     self._align(sizes, stub, axis)
-                steps.append(functools.partial(self._summed, user, sources))
+                steps.append(functools.partial(self._summed, user=user, sources=sources))
             else:
                 along = concatenation_dim(user)
                 if along == self.dim:
@@ -175,31 +167,24 @@ class _Removal:
                 else:
                     for stub, axis in zip(sources, axes, strict=True):
                         self._align(sizes, stub, axis)
-                steps.append(functools.partial(self._listed, user, sources))
-        return sizes, [*steps, lambda: remove_vertex(self.graph, self.gone)]
+                steps.append(functools.partial(self._listed, user=user, sources=sources))
+        return sizes, [*steps, lambda journal: journal.remove(self.gone)]
 
-    def _summed(self, user: Vertex, sources: list[Stub]) -> Undo:
+    def _summed(self, journal: Journal, user: Vertex, sources: list[Stub]) -> None:
         """Let a user add all the sources up."""
-        undone: list[Undo] = []
         total = sources[0]
         for stub in sources[1:]:
-            name = new_name(self.graph, user.name)
-            at = self.graph.vertices.index(user)
-            made, undo = add_vertex(self.graph, name, torch.add, (total, stub), at=at)
-            made.path = user.path
-            undone.append(undo)
-            total = output_of(made)
-        undone.append(replace_argument(self.graph, user, self.out, total))
-        return _all(undone)
+            name, at = new_name(self.graph, user.name), self.graph.vertices.index(user)
+            total = output_of(journal.add_function(name, "add", (total, stub), at, user.path))
+        journal.replace(user, self.out, total)
 
-    def _listed(self, user: Vertex, sources: list[Stub]) -> Undo:
+    def _listed(self, journal: Journal, user: Vertex, sources: list[Stub]) -> None:
         """Let a concatenation take all the sources in the place of the vertex's output."""
-        undone: list[Undo] = []
         places = [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
         for place in reversed(places):
-            undone.extend(add_part(self.graph, user, stub, place + 1) for stub in reversed(sources))
-            undone.append(remove_part(self.graph, user, place))
-        return _all(undone)
+            for stub in reversed(sources):
+                journal.add_part(user, stub, place + 1)
+            journal.remove_part(user, place)
 
     def dropped(self) -> tuple[Sizes, list[Step]]:
         """Nothing takes its place."""
@@ -210,7 +195,7 @@ class _Removal:
             if is_concatenation(user)
         }
         sizes, steps = _parted(self.graph, self.users, self.out, places)
-        return sizes, [*steps, lambda: remove_vertex(self.graph, self.gone)]
+        return sizes, [*steps, lambda journal: journal.remove(self.gone)]
 
 
 def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, optimizer: Any = ()) -> Edit:
@@ -265,15 +250,13 @@ def _parted(
     for user in users:
         if id(user) not in places:
             other = other_summand(user, stub)
-            steps.append(functools.partial(_bypass, graph, user, other))
+            steps.append(functools.partial(_bypass, gone=user, other=other))
             continue
         parts, dim = parts_of(user), concatenation_dim(user)
         if len(places[id(user)]) == len(parts):
             raise EditError(f"nothing would be left of the concatenation {user.name!r}: remove it instead")
         opened.append((output_of(user), dim, [part.shape[dim] for part in parts]))
-        steps.extend(
-            functools.partial(remove_part, graph, user, place) for place in reversed(places[id(user)])
-        )
+        steps.extend(functools.partial(_part_gone, user=user, place=p) for p in reversed(places[id(user)]))
     joined = [user for user in users if id(user) in places]
     sizes = Sizes(graph, joined, opened)
     for user in joined:
@@ -293,16 +276,20 @@ def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
         sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
 
 
-def _bypass(graph: Graph, gone: Vertex, other: Stub) -> Undo:
+def _part_gone(journal: Journal, user: Vertex, place: int) -> None:
+    journal.remove_part(user, place)
+
+
+def _bypass(journal: Journal, gone: Vertex, other: Stub) -> None:
     """Let the users of a vertex take a tensor it took; a copy, if they would change it for others."""
-    out, undone = output_of(gone), list[Undo]()
-    if other.id != out.id and _changed_for_others(graph, gone, out, other):
-        at = graph.vertices.index(gone)
-        made, undo = add_vertex(graph, new_name(graph, f"{gone.name}_clone"), torch.clone, (other,), at=at)
-        made.path, other = gone.path, output_of(made)
-        undone.append(undo)
-    undone.append(remove_vertex(graph, gone, {} if other.id == out.id else {out.id: other}))
-    return _all(undone)
+    graph, out = journal.graph, output_of(gone)
+    if other.id == out.id:
+        journal.remove(gone)
+        return
+    if _changed_for_others(graph, gone, out, other):
+        name, at = new_name(graph, f"{gone.name}_clone"), graph.vertices.index(gone)
+        other = output_of(journal.add_function(name, "clone", (other,), at, gone.path))
+    journal.remove(gone, out, other)
 
 
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
@@ -318,14 +305,6 @@ def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> b
     ]
     returned = [leaf for leaf in leaves(graph.output) if isinstance(leaf, Stub) and leaf.id == other.id]
     return bool(used or given or returned)
-
-
-def _all(undone: list[Undo]) -> Undo:
-    def undo() -> None:
-        while undone:
-            undone.pop()()
-
-    return undo
 
 
 def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:

@@ -47,7 +47,7 @@ def resize(
             graph is resized by utility alone: neurons of negative utility go, none come.
         utility: What neurons are worth: a criterion's name, a function of a vertex which gives an array, a
             number or None, a dict of these by vertex name, a number; None lets only sizes count.
-        strategy: What to do if the requests cannot be met; see `naivegraph.edits.strategy`. By default the
+        strategy: What to do if the requests cannot be met; see `ng.strategy`. By default the
             nearest change with a warning, else nothing with a warning.
         optimizer: An optimizer (or several) whose state follows.
         initialise: How new neurons begin: "layer" (as the layer itself does it), "duplicate" (copies

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
-
 from naivegraph.edits.edit import Costs, Edit
+from naivegraph.edits.follow import follow_average, follow_optimizer, modules_of
 from naivegraph.edits.joints import is_sum, tensors_of
-from naivegraph.edits.optimizers import split_averages
+from naivegraph.edits.journal import Journal, Undo
+from naivegraph.edits.optimizers import as_optimizers, split_averages
 from naivegraph.edits.record import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
@@ -24,11 +22,16 @@ from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import relate
 
 __all__ = [
-    "RUN_ERRORS", "Undo", "costs_of", "new_name", "output_of", "path_between", "rewire",
-    "users_of", "vertex_of",
-]  # fmt: skip
+    "RUN_ERRORS",
+    "costs_of",
+    "new_name",
+    "output_of",
+    "path_between",
+    "rewire",
+    "users_of",
+    "vertex_of",
+]
 
-Undo = Callable[[], None]
 # What running a network whose shapes do not fit raises.
 RUN_ERRORS = (
     RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError,
@@ -39,7 +42,7 @@ RUN_ERRORS = (
 def rewire(
     graph: Graph,
     change: Change,
-    steps: list[Callable[[], Undo]],
+    steps: list[Callable[[Journal], None]],
     *,
     asked: dict[str, Any],
     certificate: Certificate,
@@ -50,36 +53,35 @@ def rewire(
     Args:
         graph: Changed in place.
         change: What sizes become, and what is done to the structure, as data.
-        steps: Each changes the structure, and gives what undoes that.
+        steps: Each changes the structure by means of a journal.
         asked: What was asked.
         certificate: How good the sizes are.
-        optimizer: Optimizers which follow.
+        optimizer: Optimizers and averaged models which follow.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
-    averages, optimizers = split_averages([optimizer])
-    if averages:
-        raise EditError("an averaged model cannot follow a change of the structure: make a new one after it")
+    following = as_optimizers(optimizer)
     before, parameters = costs_of(graph), list(graph.module.parameters())
-    repeating = [vertex for vertex in graph if _repeats(vertex)]
-    undone: list[Undo] = [graph.snapshot()]
+    modules, repeating = modules_of(graph.module), [vertex for vertex in graph if _repeats(vertex)]
+    journal = Journal(graph)
+    undone: list[Undo] = [graph.snapshot(), journal.undo]
 
     def undo() -> None:
         while undone:
             undone.pop()()
 
     try:
-        # One by one: if a step fails, those before it are undone.
-        following: list[Callable[[], Undo]] = [
-            functools.partial(_follow, each, graph, parameters) for each in optimizers
-        ]
-        for step in [*steps, *following]:
-            undo_step: Undo = step()
-            undone.append(undo_step)
+        for step in steps:
+            step(journal)
+        averages, optimizers = split_averages(following)
+        for optimizer in optimizers:  # one by one: if one fails, those before it are undone
+            undone.append(follow_optimizer(optimizer, graph.module, parameters))  # noqa: PERF401
+        for average in averages:
+            undone.append(follow_average(average, graph.module, modules))  # noqa: PERF401
         edit = Edit(
-            graph.module, change, asked=asked, certificate=certificate, before=before, after=before,
-            optimizers=optimizers,
+            graph.module, _written(change, journal), asked=asked, certificate=certificate,
+            before=before, after=before, optimizers=following,
         )  # fmt: skip
         edit.after_undo(undo)
     except BaseException:
@@ -98,6 +100,13 @@ def rewire(
     return edit
 
 
+def _written(change: Change, journal: Journal) -> Change:
+    """The change with the steps that were carried out, unless it has them already."""
+    if change.structure is None:
+        return change
+    return dataclasses.replace(change, structure={"steps": journal.steps, **change.structure})
+
+
 def _repeats(vertex: Vertex) -> bool:
     """Whether a vertex is a sum of tensors of different shapes, of which it repeats one."""
     return is_sum(vertex) and len({stub.shape for stub in tensors_of(vertex)}) > 1
@@ -114,31 +123,6 @@ def costs_of(graph: Graph) -> Costs:
     """What a graph costs now."""
     widths = relate(graph, free_outputs=True)
     return Costs(widths.macs(), widths.params())
-
-
-def _follow(optimizer: Optimizer, graph: Graph, before: list[nn.Parameter]) -> Undo:
-    """Let an optimizer forget parameters that are gone, and add new ones to its first group."""
-    after = list(graph.module.parameters())
-    old, new = {id(p) for p in before}, {id(p) for p in after}
-    groups = [(group, list(group["params"])) for group in optimizer.param_groups]
-    known = {id(p) for _, params in groups for p in params}
-    gone: dict[torch.Tensor, Any] = {}
-    for group, params in groups:
-        group["params"] = [p for p in params if id(p) not in old - new]
-        gone.update(
-            {p: optimizer.state.pop(p) for p in params if id(p) in old - new and p in optimizer.state}
-        )
-    added = [p for p in after if id(p) not in old | known]
-    groups[0][0]["params"] = [*groups[0][0]["params"], *added]
-
-    def undo() -> None:
-        for group, params in groups:
-            group["params"] = params
-        for p in added:
-            optimizer.state.pop(p, None)
-        optimizer.state.update(gone)
-
-    return undo
 
 
 def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:

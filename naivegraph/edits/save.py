@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from naivegraph.edits.change import Change, apply, find_tensor, history_of
+from naivegraph.edits.examples import from_data, to_data
+from naivegraph.edits.file import read, write
+from naivegraph.edits.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
+from naivegraph.graph import Graph, capture
+from naivegraph.graph.arguments import nested_arguments
+from naivegraph.graph.origin import Origin, origins_of
 
 __all__ = ["load", "save"]
 
-_KEY = "naivegraph"
-_CHECK = "naivegraph_crc32"
-_FORMAT = 1
+_EXAMPLE = "naivegraph_example/"
 
 
-def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
+def save(network: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
     """Write a network's tensors and its edits to a safetensors file.
 
     Args:
-        module: A network, edited by this package or not.
+        network: A network, edited by this package or not. After edits of a graph's structure: the graph or
+            its `to_module()`; then the example it was captured with is written, too, so that `load` can
+            capture a fresh network.
         path: Where to; an existing file is replaced once the new one is complete.
 
     Raises:
         NaivegraphError: The network has state that is no tensor.
-        EditError: Its structure was edited, which cannot be replayed yet.
+        EditError: Its structure was edited, and it is neither the graph nor its `to_module()`.
 
     Example:
         >>> import tempfile, torch, naivegraph as ng
@@ -45,8 +50,42 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
         ...     copy = ng.load(build(), folder + "/small.safetensors")
         >>> bool((copy(x) == net(x)).all()), copy[0].out_features
         (True, 4)
+        >>> graph = ng.capture(net, x)
+        >>> edit = ng.remove(graph, "1")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ng.save(graph, folder + "/linear.safetensors")
+        ...     copy = ng.load(build(), folder + "/linear.safetensors")
+        >>> bool((copy(x) == graph(x)).all())
+        True
     """
+    module = network
+    if isinstance(module, Graph):
+        module = module.to_module() if module.rewired else module.module
     _check_replayable(module)
+    tensors, aliases = _state(module)
+    header: dict[str, Any] = {
+        "class": type(module).__name__,
+        "edits": history_of(module),
+        "aliases": aliases,
+    }
+    origins = origins_of(module)
+    if origins:
+        header["origins"] = [_described(origin, tensors) for origin in origins]
+    write(Path(path), header, tensors)
+
+
+def _check_replayable(module: nn.Module) -> None:
+    for text in history_of(module):
+        structure = json.loads(text).get("structure")
+        if structure is not None:
+            raise EditError(
+                f"the structure of the network was edited ({structure['verb']}), which its own forward does "
+                "not know: save the graph, or graph.to_module(), instead"
+            )
+
+
+def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """What is in a network's state, and under which other names that is known."""
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -63,106 +102,150 @@ def save(module: nn.Module, path: str | os.PathLike[str]) -> None:
             continue
         seen[key] = name
         tensors[name] = value.detach().cpu().contiguous().clone()
-    header = {
-        "format": _FORMAT,
-        "class": type(module).__name__,
-        "edits": history_of(module),
-        "aliases": aliases,
-        "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
-    }
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
+    return tensors, aliases
+
+
+def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A graph as JSON; its example goes to the tensors."""
+    found: dict[str, torch.Tensor] = dict(tensors)
     try:
-        text = json.dumps(header)
-        save_file(tensors, partial, metadata={_KEY: text, _CHECK: str(zlib.crc32(text.encode()))})
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        example, why = to_data({**origin.example, **origin.constants}, found, _EXAMPLE), ""
+    except NaivegraphError as error:
+        example, why = None, str(error)
+    else:
+        tensors.update(found)
+    return {
+        "edits": list(origin.edits), "network": origin.network, "written": origin.written,
+        "example": example, "why": why,
+    }  # fmt: skip
 
 
-def load(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def load(
+    target: nn.Module | Graph, path: str | os.PathLike[str], *, layers: Layers | None = None
+) -> nn.Module:
     """Make a fresh network the saved one: replay its edits, then copy the tensors in.
 
     Args:
-        module: A network as it was built before any edit, or one with the very edits of the file.
+        target: A network as it was built before any edit, or one with the very edits of the file. Of a
+            network written by hand, and of one whose example could not be written: the fresh graph.
         path: A file written by `save`.
+        layers: By name of their vertices: inserted layers which are none of `torch.nn` (the error says
+            which), or functions of a size which make them.
 
     Returns:
-        `module` itself.
+        `target` itself (of a graph its module), changed in place, if the edits were of sizes. If the
+        structure was edited, or the file is of a `to_module()`: such a module, a new one, with `target` as it
+        was.
 
     Raises:
-        LoadError: The file is damaged, or was saved from another network; `module` is as it was.
+        LoadError: The file is damaged, or was saved from another network; `target` is as it was.
     """
-    header, tensors = _read(Path(path))
-    undone: list[Callable[[], None]] = []
-    try:
-        changes = _changes(header["edits"], module, path)
-        undone.extend(apply(change, module) for change in changes)
-        _copy_in(module, header["aliases"], tensors)
-    except BaseException as error:
-        while undone:
-            undone.pop()()
-        if isinstance(error, EditError):
-            raise LoadError(f"{path} was saved from another network: {error}") from error
-        raise
-    return module
-
-
-def _check_replayable(module: nn.Module) -> None:
-    for text in history_of(module):
-        structure = json.loads(text).get("structure")
-        if structure is not None:
-            raise EditError(
-                f"the structure of the network was edited ({structure['verb']}), which cannot be replayed "
-                "yet: save graph.to_module() instead"
-            )
-
-
-def _checksum(tensor: torch.Tensor) -> int:
-    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The header and the tensors of a file, checked."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise LoadError(f"there is no file {path}") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise LoadError(f"{path} is no complete safetensors file: {error}") from error
-    if _KEY not in metadata:
-        raise LoadError(f"{path} was not written by naivegraph.save; load it with safetensors")
-    try:
-        if str(zlib.crc32(metadata[_KEY].encode())) != metadata[_CHECK]:
-            raise LoadError(f"the description of the edits in {path} is damaged (not as it was saved)")
-        header = json.loads(metadata[_KEY])
-        found = header["format"], header["edits"], header["aliases"], header["checksums"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise LoadError(f"the description of the edits in {path} is damaged ({error})") from error
-    if found[0] != _FORMAT:
-        raise LoadError(f"{path} has format {found[0]!r}; this version reads format {_FORMAT}")
-    if not (isinstance(found[1], list) and isinstance(found[2], dict) and isinstance(found[3], dict)):
-        raise LoadError(f"the description of the edits in {path} is damaged (a part has the wrong type)")
-    if tensors.keys() != found[3].keys():
-        missing = sorted(tensors.keys() ^ found[3].keys())
-        raise LoadError(f"{path} is damaged: tensors do not match its description, {missing[0]} among them")
-    for name, tensor in tensors.items():
-        if _checksum(tensor) != found[3][name]:
-            raise LoadError(f"{path} is damaged: the numbers of {name} are not those that were saved")
-    return header, tensors
-
-
-def _changes(edits: list[Any], module: nn.Module, path: Any) -> list[Change]:
-    """The edits still to be made on the module."""
-    done = history_of(module)
-    if done and done != edits:
+    header, tensors = read(Path(path))
+    example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
+    stages, changes = _parsed(header, path)
+    module = target.module if isinstance(target, Graph) else target
+    known = len(origins_of(module))
+    if [stage.edits for stage in stages[:known]] != [list(o.edits) for o in origins_of(module)]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
     try:
-        return [] if done else [Change.from_json(text) for text in edits]
-    except ValueError as error:
+        if len(stages) == known:
+            _in_place(target, header, changes, tensors, path)
+            return module
+        if history_of(module):
+            raise LoadError(
+                f"the network was edited already, not as in {path}: load into a freshly built one"
+            )
+        check_layers([change for stage in stages for change in stage.changes], layers or {})
+        made: nn.Module | Graph = copy.deepcopy(target)
+        for stage in stages[known:]:
+            made = _exported(made, stage, example, layers or {}, path)
+        _in_place(made, header, changes, tensors, path)
+        return made if isinstance(made, nn.Module) else made.module
+    except LoadError:
+        raise
+    except NaivegraphError as error:
+        raise LoadError(f"{path} was saved from another network: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """A graph of the file: its edits as written and as read, and what it was captured with."""
+
+    edits: list[str]
+    changes: list[Change]
+    network: str
+    written: bool
+    example: Any
+    why: str
+
+
+def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Change]]:
+    try:
+        stages = [
+            _Stage(
+                list(data["edits"]), [Change.from_json(text) for text in data["edits"]], str(data["network"]),
+                bool(data["written"]), data["example"], str(data["why"]),
+            )
+            for data in header.get("origins", [])
+        ]  # fmt: skip
+        changes = [Change.from_json(text) for text in header["edits"]]
+        if any(change.structure for change in changes):
+            raise ValueError("the structure was edited after all graphs there are")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LoadError(f"the description of the edits in {path} is damaged ({error})") from error
+    return stages, changes
+
+
+def _exported(
+    source: nn.Module | Graph, stage: _Stage, example: dict[str, torch.Tensor], layers: Layers, path: Any
+) -> nn.Module:
+    """What is exported from the graph of a network once its edits are made."""
+    if not isinstance(source, Graph):
+        if stage.written:
+            raise LoadError(
+                f"{path} is of a graph written by hand: load it into such a graph, not its module"
+            )
+        if stage.example is None:
+            raise LoadError(
+                f"{path} does not say how to run the network ({stage.why}): load it into "
+                "ng.capture(network, example)"
+            )
+        first = next(source.parameters(), None)
+        device = torch.device("cpu") if first is None else first.device
+        try:
+            flat = from_data(stage.example, example, device)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LoadError(f"the example in {path} is damaged ({error})") from error
+        args, kwargs = nested_arguments(source, flat)
+        source = capture(source, args, kwargs, verify=False)
+    for change in stage.changes:
+        carried_out(source, change, layers, exact=False)
+    return source.to_module()
+
+
+def _in_place(
+    target: nn.Module | Graph,
+    header: dict[str, Any],
+    changes: list[Change],
+    tensors: dict[str, torch.Tensor],
+    path: Any,
+) -> None:
+    """Make the changes of sizes, unless they are made already, and copy the tensors in; all or nothing."""
+    module = target.module if isinstance(target, Graph) else target
+    done = history_of(module)
+    if done and done != header["edits"]:
+        raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
+    undone: list[Callable[[], None]] = []
+    try:
+        undone.extend(apply(change, module) for change in ([] if done else changes))
+        if isinstance(target, Graph) and undone:
+            undone.append(target.snapshot())
+            target.refresh()
+        _copy_in(module, header["aliases"], tensors)
+    except BaseException:
+        while undone:
+            undone.pop()()
+        raise
 
 
 def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:

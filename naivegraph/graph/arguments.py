@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
 
-__all__ = ["bind", "flat_arguments"]
+__all__ = ["bind", "flat_arguments", "nested_arguments"]
 
 
 def bind(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +77,31 @@ def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
         else:
             flat[name] = value
     return flat
+
+
+def nested_arguments(module: nn.Module, flat: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a forward as it is called with, from those `flat_arguments` gave."""
+    if isinstance(module, Written):
+        return (), dict(flat)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    rest = dict(flat)
+    parameters = inspect.signature(module.forward).parameters
+    spread = next((n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    positional = spread is not None and f"{spread}_0" in rest
+    for name, parameter in parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            numbered = (f"{name}_{index}" for index in itertools.count())
+            args += [rest.pop(each) for each in itertools.takewhile(rest.__contains__, numbered)]
+        elif name not in rest:
+            continue
+        elif parameter.kind is inspect.Parameter.POSITIONAL_ONLY or (
+            positional and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ):
+            args.append(rest.pop(name))
+        else:
+            kwargs[name] = rest.pop(name)
+    return tuple(args), {**kwargs, **rest}
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -15,10 +15,13 @@ from torch import fx, nn
 from naivegraph.graph.calls import function_name
 from naivegraph.graph.declared import Call
 from naivegraph.graph.execute import read_attribute
+from naivegraph.graph.once import copy_tensors
+from naivegraph.graph.origin import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import Slot, is_record, leaves, map_leaves, rebuild
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
+from naivegraph.graph.written import Written
 
 __all__ = ["Flag", "to_module"]
 
@@ -71,7 +74,18 @@ def to_module(graph: Recorded) -> fx.GraphModule:
     module.train(graph.module.training)
     for name, flag in _flags(graph, module).items():
         module.get_submodule(name).train(flag)
+    note_origins(module, (*origins_of(graph.module), _origin(graph)))
     return module
+
+
+def _origin(graph: Recorded) -> Origin:
+    return Origin(
+        tuple(history_of(graph.module)),
+        type(graph.module).__name__,
+        isinstance(graph.module, Written),
+        copy_tensors(graph.example),
+        dict(graph.constants),
+    )
 
 
 def _flags(graph: Recorded, module: nn.Module) -> dict[str, bool]:

@@ -100,7 +100,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["naivegraph.edits.save"], "save_file", interrupted)
+    monkeypatch.setattr(sys.modules["naivegraph.edits.file"], "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ng.save(model, tmp_path / "net")
     assert (tmp_path / "net").read_bytes() == before
@@ -179,7 +179,7 @@ def attribute(path: str, name: str, keys: list[Any]) -> Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format=99), "has format 99; this version reads format 1"),
+        (lambda d: d.update(format=99), "has format 99; this version reads 1 and 2"),
         (lambda d: d.update(edits="x"), "is damaged .a part has the wrong type"),
         (lambda d: d.pop("edits"), r"is damaged \('edits'\)"),
         (lambda d: [1, 2], "is damaged"),

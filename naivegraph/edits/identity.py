@@ -1,0 +1,82 @@
+"""Weights with which a layer gives back what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError
+
+__all__ = ["start_as_identity"]
+
+
+def start_as_identity(layer: nn.Module, name: str) -> Callable[[], None]:
+    """Give a linear layer or a convolution weights with which it gives back what it takes; norms have them.
+
+    Returns:
+        What gives the layer its weights back.
+
+    Raises:
+        EditError: It cannot do that, or is no such layer; it is as it was.
+    """
+    weights = [(p, p.data) for p in layer.parameters()]
+
+    def undo() -> None:
+        for parameter, data in weights:
+            parameter.data = data
+
+    for parameter, data in weights:
+        parameter.data = data.clone()
+    try:
+        _fill(layer, name)
+    except BaseException:
+        undo()
+        raise
+    return undo
+
+
+def _fill(layer: nn.Module, name: str) -> None:
+    with torch.no_grad():
+        if isinstance(layer, nn.Linear):
+            if layer.in_features != layer.out_features:
+                raise EditError(
+                    f"{name!r} cannot start as the identity: it takes {layer.in_features} neurons and "
+                    f"gives {layer.out_features}"
+                )
+            nn.init.eye_(layer.weight)
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            _check_convolution(layer, name)
+            nn.init.dirac_(layer.weight, layer.groups)
+        elif next(layer.parameters(), None) is None or isinstance(layer, _NORMS):
+            return
+        else:
+            raise EditError(
+                f"{name!r} cannot start as the identity: nothing says how a {type(layer).__name__} does; "
+                "give it such weights first and leave out identity="
+            )
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+
+
+def _check_convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, name: str) -> None:
+    """A kernel with a one in its middle is the identity if the middle lies on the pixel itself."""
+    # torch keeps the padding of every side, dimensions from the last, whatever was written as padding=
+    sides = layer._reversed_padding_repeated_twice
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    centred = all(
+        k % 2 == 1 and sides[2 * i] == sides[2 * i + 1] == r // 2
+        for i, (k, r) in enumerate(zip(reversed(layer.kernel_size), reversed(reach), strict=True))
+    )
+    if layer.in_channels != layer.out_channels or set(layer.stride) != {1} or not centred:
+        raise EditError(
+            f"{name!r} cannot start as the identity: that takes a convolution with as many outputs as "
+            "inputs, stride 1, an odd kernel and padding which keeps the size"
+        )
