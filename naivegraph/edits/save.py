@@ -200,27 +200,29 @@ def _exported(
     source: nn.Module | Graph, stage: _Stage, example: dict[str, torch.Tensor], layers: Layers, path: Any
 ) -> nn.Module:
     """What is exported from the graph of a network once its edits are made."""
-    if not isinstance(source, Graph):
-        if stage.written:
-            raise LoadError(
-                f"{path} is of a graph written by hand: load it into such a graph, not its module"
-            )
-        if stage.example is None:
-            raise LoadError(
-                f"{path} does not say how to run the network ({stage.why}): load it into "
-                "ng.capture(network, example)"
-            )
-        first = next(source.parameters(), None)
-        device = torch.device("cpu") if first is None else first.device
-        try:
-            flat = from_data(stage.example, example, device)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LoadError(f"the example in {path} is damaged ({error})") from error
-        args, kwargs = nested_arguments(source, flat)
-        source = capture(source, args, kwargs, verify=False)
+    graph = source if isinstance(source, Graph) else _captured(source, stage, example, path)
     for change in stage.changes:
-        carried_out(source, change, layers, exact=False)
-    return source.to_module()
+        carried_out(graph, change, layers, exact=False)
+    return graph.to_module()
+
+
+def _captured(module: nn.Module, stage: _Stage, example: dict[str, torch.Tensor], path: Any) -> Graph:
+    """The graph of a network, as it was captured before it was edited."""
+    if stage.written:
+        raise LoadError(f"{path} is of a graph written by hand: load it into such a graph, not its module")
+    if stage.example is None:
+        raise LoadError(
+            f"{path} does not say how to run the network ({stage.why}): load it into "
+            "ng.capture(network, example)"
+        )
+    first = next(module.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
+    try:
+        flat = dict(from_data(stage.example, example, device))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"the example in {path} is damaged ({error})") from error
+    args, kwargs = nested_arguments(module, flat)
+    return capture(module, args, kwargs, verify=False)
 
 
 def _in_place(

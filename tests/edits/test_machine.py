@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
-import json
 import os
 import random
 import time
@@ -22,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.change import Change, apply, history_of
+from naivegraph.edits.change import history_of
 from naivegraph.edits.joints import is_concatenation, is_sum
 from naivegraph.graph import Vertex
 from naivegraph.graph.sizes import neuron_dimensions
@@ -196,17 +195,14 @@ class Walk:
         self._note("insert", kind, where, identity)
 
         def made(size: int) -> nn.Module:
-            flat = {"mix": nn.Linear(size, size), "norm": nn.LayerNorm(size), "act": nn.ReLU()}
-            image = {
-                "mix": nn.Conv2d(size, size, 3, padding=1),
-                "norm": nn.BatchNorm2d(size),
-                "act": nn.ReLU(),
-            }
-            return (
-                (image if self.case.look == "image" and self.rng.random() < 0.9 else flat)[kind]
-                .double()
-                .eval()
-            )
+            image = self.case.look == "image" and self.rng.random() < 0.9
+            if kind == "mix":
+                layer: nn.Module = nn.Conv2d(size, size, 3, padding=1) if image else nn.Linear(size, size)
+            elif kind == "norm":
+                layer = nn.BatchNorm2d(size) if image else nn.LayerNorm(size)
+            else:
+                layer = nn.ReLU()
+            return layer.double().eval()
 
         return ng.insert(self.graph, made, identity=identity, optimizer=self._optimizers(), **where)
 
@@ -247,20 +243,23 @@ class Walk:
             self.undo()
 
     def replay(self) -> None:
-        """The edits of sizes, as JSON, make the same network of a fresh copy."""
-        if any(done.edit.change.structure is not None for done in self.done):
-            return
+        """The edits, as JSON, make the same network of a fresh copy; undone, that is as it was."""
         self._note("replay")
         copied = copy.deepcopy(self.fresh)
-        for text in history_of(self.graph.module):
-            json.loads(text)
-            apply(Change.from_json(text), copied.module)
-        copied.refresh()
+        before = [(v.name, repr(v.args), repr(v.output)) for v in copied]
+        edit = ng.replay(copied, history_of(self.graph.module))
         assert copied.sizes == self.graph.sizes
-        mine = self.graph.module.state_dict()
-        for name, value in copied.module.state_dict().items():
+        assert [v.name for v in copied] == [v.name for v in self.graph]
+        mine, state = self.graph.module.state_dict(), copied.module.state_dict()
+        assert list(state) == list(mine)
+        for name, value in state.items():
             assert torch.equal(value, mine[name]), name
         same_tensors(copied(self.x), self.graph(self.x))
+        assert history_of(copied.module) == history_of(self.graph.module)
+        edit.undo()
+        assert [(v.name, repr(v.args), repr(v.output)) for v in copied] == before
+        assert copied.module.state_dict().keys() == self.fresh.module.state_dict().keys()
+        same_tensors(copied(self.x), self.fresh(self.x))
         self.tally["replay: done"] += 1
 
     # The invariants

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from naivegraph.edits.connect import connect
 from naivegraph.edits.insert import insert
@@ -246,3 +247,34 @@ def test_the_optimizer_follows_and_comes_back(name: str) -> None:
     assert {id(p) for p in optimizer.state} == set(states)
     for p, state in optimizer.state.items():
         assert all(torch.equal(value, states[id(p)][key]) for key, value in state.items())
+
+
+def test_an_average_follows_edits_of_the_structure() -> None:
+    graph = residual()
+    module = graph.module
+    average: Any = AveragedModel(module)
+    average.update_parameters(module)
+    before = {name: value.clone() for name, value in average.state_dict().items()}
+    edits = [
+        insert(graph, lambda n: nn.Linear(n, n), after="head", name="deep.er", optimizer=average),
+        remove(graph, "one", optimizer=[average]),
+        connect(graph, "two", "add", optimizer=average),
+    ]
+    assert [n for n, _ in average.module.named_parameters()] == [n for n, _ in module.named_parameters()]
+    for name, value in average.module.state_dict().items():
+        assert value.shape == module.state_dict()[name].shape
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    first = average.module.deep.er.weight.clone()
+    average.update_parameters(module)
+    torch.testing.assert_close(average.module.deep.er.weight, first + 0.5)
+    for edit in reversed(edits):
+        edit.undo()
+    for name, value in average.state_dict().items():
+        assert value.shape == before[name].shape
+    before_all = everything(graph)
+    del average.module.norm
+    with pytest.raises(EditError, match="averaged model has no module 'norm': is it one of another network"):
+        remove(graph, "norm", optimizer=average)
+    assert everything(graph) == before_all

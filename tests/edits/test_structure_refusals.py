@@ -176,10 +176,9 @@ def test_a_size_which_would_have_to_equal_itself_and_more_is_refused() -> None:
     assert everything(graph) == before
 
 
-def test_structural_edits_say_that_they_cannot_be_replayed(tmp_path: Any) -> None:
+def test_a_module_whose_structure_was_edited_is_saved_through_its_graph(tmp_path: Any) -> None:
     graph = chain()
-    edit = remove(graph, "second")
-    with pytest.raises(EditError, match=r"\(remove\) cannot be replayed yet: save graph.to_module\(\)"):
-        edit.to_json()
-    with pytest.raises(EditError, match="cannot be replayed"):
+    remove(graph, "second")
+    with pytest.raises(EditError, match=r"edited \(remove\), .*: save the graph, or graph.to_module\(\)"):
         save(graph.module, tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
