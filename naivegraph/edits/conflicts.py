@@ -66,6 +66,7 @@ def conflict_text(
     program: Program,
     wanted: Sequence[Wanted],
     *,
+    offers: bool = True,
     time_limit: float | None = None,
 ) -> str:
     """Tell which requests are in conflict, what ties them, and what could be done instead.
@@ -75,10 +76,11 @@ def conflict_text(
         demands: What its own code demands.
         program: An infeasible program, with the names of requests on their rows and without concave terms.
         wanted: The requests.
+        offers: Whether to look for what could be done instead.
         time_limit: Seconds for each search; None for no limit.
 
     Raises:
-        ValueError: The program is feasible, or has concave terms.
+        ValueError: The program has concave terms.
         TimeoutError: The time limit was reached before anything was known.
     """
     if program.terms:
@@ -88,15 +90,19 @@ def conflict_text(
     except ValueError:
         return "No sizes meet what the network's own code demands, whatever is asked for."
     if not names:
-        raise ValueError("these requests can be met together")
+        return "They can be met together, but no answer was found in the time given."
     explainer = Explainer(widths, demands)
     about = [one for one in wanted if one.name in names]
     parties = [_request(explainer, one) for one in about] + list(_rules(explainer, names))
+    others = set(names) - {one.name for one in parties}
+    parties += [_Party(name, name, "", (), (), limit=True) for name in names if name in others]
     lines = _headline(parties)
     if len(parties) == 1:
         lines += [line for one in about for line in _alone(explainer, one)]
     else:
         lines += [line for one, two in _pairs(parties) for line in _tied(explainer, one, two)]
+    if not offers:
+        return "\n".join(lines)
     found = relaxations(program, about, time_limit=time_limit)
     if found:
         lines.append(f"The nearest that can be done: {found[0]}.")
@@ -142,19 +148,20 @@ def _aim(wanted: Wanted) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Party:
-    """A request or a declared rule: how it is told, the vertex it is about, its widths and where they are."""
+    """A request or a limit: how it is told, the vertex it is about, its widths and where they are."""
 
+    name: str
     text: str
     vertex: str
     atoms: tuple[Atom, ...]
     places: tuple[Place, ...]
-    rule: bool = False
+    limit: bool = False
 
 
 def _request(explainer: Explainer, wanted: Wanted) -> _Party:
     text = f"{wanted.name} (its size is {wanted.axis.length})"
     places = _subject(explainer, wanted).places
-    return _Party(text, wanted.vertex.name, tuple(dict.fromkeys(wanted.axis.atoms())), places)
+    return _Party(wanted.name, text, wanted.vertex.name, tuple(dict.fromkeys(wanted.axis.atoms())), places)
 
 
 def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
@@ -172,13 +179,13 @@ def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
             vertex = explainer.widths.graph[rule]
             now = ", ".join(f"{explainer.widths.by_atom[atom].name} is {atom.length}" for atom in atoms)
             places = (*ties.given(vertex), *ties.output(vertex))
-            yield _Party(f"{reason} (now {now})", rule, tuple(atoms), places, rule=True)
+            yield _Party(reason, f"{reason} (now {now})", rule, tuple(atoms), places, limit=True)
 
 
 def _headline(parties: Sequence[_Party]) -> list[str]:
     if len(parties) == 1:
         return [f"This cannot be done: {parties[0].text}."]
-    what = "requests and declared rules" if any(one.rule for one in parties) else "requests"
+    what = "requests and limits" if any(one.limit for one in parties) else "requests"
     return [f"These {what} cannot be met together:", *(f"  {one.text}" for one in parties)]
 
 

@@ -128,7 +128,7 @@ class Posed:
 
     def _most_new(self) -> int:
         """More neurons than these never help any one width."""
-        if self.new == 0:
+        if not self.askings:
             return 0
         most, times = 8, 1.0
         for asking in self.askings:
@@ -143,8 +143,7 @@ class Posed:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
         # What is tied to something that grows by a factor may have to grow by the same factor.
-        most = 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
-        return most if self.new is None else min(most, self.new)
+        return 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
 
     def _columns(self) -> None:
         """Columns of every width: neurons kept and neurons that come."""
@@ -218,7 +217,10 @@ class Posed:
             if width.atom not in self.holds:
                 self._marked(width)
         if self.new is not None and self._come:
-            self._block.row("new neurons", dict.fromkeys(self._come.values(), 1.0), upper=self.new)
+            # A row and no bound of the columns, so that a conflict can name it.
+            limit = f"at most {self.new} new neurons in all" if self.askings else None
+            come = dict.fromkeys(self._come.values(), 1.0)
+            self._block.row("new neurons", come, upper=self.new, request=limit)
 
     def _demand(self, name: str, demand: Row) -> None:
         constant, parts = self._linear(demand.polynomial)

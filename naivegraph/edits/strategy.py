@@ -45,6 +45,9 @@ __all__ = [
     "default_strategy",
 ]
 
+# Seconds within which a conflict is to be explained where nobody set a time limit.
+_PATIENCE = 30.0
+
 _log = logging.getLogger("naivegraph")
 
 
@@ -102,6 +105,21 @@ class Attempt:
         found = solve(posed.program, time_limit=self.time_limit)
         return self._answer(posed, found), found.outcome
 
+    def conflict(self, *, offers: bool = True) -> str:
+        """Why it cannot be done, in sentences; with `offers` also the nearest that can be."""
+        posed = dataclasses.replace(self, values=None).posed()
+        wanted = [
+            Wanted(asking.name, asking.vertex, asking.axis, *form, asking.target)
+            for asking, form in zip(self.askings, posed.forms, strict=True)
+        ]
+        limit = _PATIENCE if self.time_limit is None else self.time_limit
+        try:
+            return conflict_text(
+                self.widths, self.demands, posed.program, wanted, offers=offers, time_limit=limit
+            )
+        except TimeoutError:
+            return f"No sizes that meet all of it ({self}) were found, and the time was too short to say why."
+
     def _answer(self, posed: Posed, found: Solution) -> Answer | None:
         if found.values is None:
             return None
@@ -143,12 +161,7 @@ class Raise(Strategy):
 
     def __call__(self, attempt: Attempt) -> Answer | None:
         """Raise."""
-        posed = dataclasses.replace(attempt, values=None).posed()
-        wanted = [
-            Wanted(asking.name, asking.vertex, asking.axis, *form, asking.target)
-            for asking, form in zip(attempt.askings, posed.forms, strict=True)
-        ]
-        raise InfeasibleError(conflict_text(attempt.widths, attempt.demands, posed.program, wanted))
+        raise InfeasibleError(attempt.conflict())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,14 +201,16 @@ class Relax(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class Warn(Strategy):
-    """Warn that the requests cannot be met, then go on."""
+    """Warn that the requests cannot be met, and why, then go on."""
 
     then: Strategy = Nothing()
 
     def __call__(self, attempt: Attempt) -> Answer | None:
         """Warn, then go on."""
         then = f"; {self.then.says}" if self.then.says else ""
-        warnings.warn(f"these sizes cannot be had: {attempt}{then}", stacklevel=2)
+        # Where something else is tried next, that will show what can be done.
+        why = attempt.conflict(offers=isinstance(self.then, Nothing))
+        warnings.warn(f"these sizes cannot be had: {attempt}{then}. {why}", stacklevel=2)
         return self.then(attempt)
 
 

@@ -107,14 +107,37 @@ def test_the_default_warns_twice_and_changes_nothing_if_nothing_is_near() -> Non
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         assert default_strategy()(attempt) is None
-    assert [str(w.message) for w in warned] == [
-        "these sizes cannot be had: 0: exactly +1; trying the nearest that can be done",
-        "these sizes cannot be had: 0: about +1; nothing is changed",
-    ]
+    first, second = [str(w.message) for w in warned]
+    assert first.startswith("these sizes cannot be had: 0: exactly +1; trying the nearest that can be done. ")
+    assert second.startswith("these sizes cannot be had: 0: about +1; nothing is changed. ")
+    for why in (first, second):
+        assert "  at most 0 new neurons in all" in why
+    assert "nearest that can be done: without" not in first
+    assert "without '0: about +1', 0 keeps its size of 6" in second
+
+
+def test_a_warning_tells_why_by_way_of_the_vertices_that_tie() -> None:
+    attempt = _attempt(both=Size(8), other=Size(5))
+    with pytest.warns(UserWarning, match="these sizes cannot be had: both") as warned:
+        Solve(Warn(Nothing()))(attempt)
+    (why,) = [str(w.message) for w in warned]
+    assert "  both: exactly 8 wide (its size is 6)" in why
+    assert "  other: exactly 5 wide (its size is 3)" in why
+    assert "both -> " in why
+    assert "other can be 4 instead of 5" in why
+    assert "both can be 10 instead of 8" in why
+
+
+def test_time_that_is_up_is_no_conflict() -> None:
+    with pytest.warns(UserWarning, match="no answer was found in the time given|too short to say why"):
+        TimeLimit(0.0, otherwise=Warn(Nothing()))(_attempt(**POSSIBLE))
 
 
 def test_warn_says_nothing_of_what_it_does_not_know() -> None:
-    with pytest.warns(UserWarning, match=r"exactly \+1$"), pytest.raises(InfeasibleError):
+    with (
+        pytest.warns(UserWarning, match=r"exactly \+1\. This cannot be done"),
+        pytest.raises(InfeasibleError),
+    ):
         Warn(Raise())(_attempt(**IMPOSSIBLE))
 
 
