@@ -44,7 +44,7 @@ class Edit:
         certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`.
         before: Costs before the edit.
         after: Costs after it.
-        notes: Sentences on what could not change and why.
+        notes: Sentences on what could not change and why, and on what else a reader should know.
         earlier: If this stands for several edits: those before the last one, whose `change` this has.
     """
 
@@ -69,7 +69,7 @@ class Edit:
             certificate: How good the answer is.
             before: Costs before.
             after: Costs after.
-            notes: Sentences on what could not change and why.
+            notes: Sentences on what could not change and why, and on what else a reader should know.
             optimizers: Optimizers of the network's parameters and averaged models of it, which follow.
 
         Raises:

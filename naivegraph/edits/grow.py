@@ -13,7 +13,7 @@ from naivegraph.widths.relation import Summed
 from naivegraph.widths.trace import Feed, Trace, Untraceable
 from naivegraph.widths.widths import Widths
 
-__all__ = ["outgoing", "rows_of", "unkept"]
+__all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
 
 
 def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) -> tuple[Outgoing, ...]:
@@ -62,6 +62,14 @@ def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:
                 if atom in atoms:
                     out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
     return out
+
+
+def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
+    """A sentence for each of these widths whose growth changes what the network computes."""
+    return tuple(
+        f"The new neurons of {widths.by_atom[atom].name} change what the network computes: {reason}."
+        for atom, reason in unkept(widths, atoms).items()
+    )
 
 
 def rows_of(feed: Feed) -> Rows:

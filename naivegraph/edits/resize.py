@@ -9,6 +9,7 @@ from naivegraph.edits import requests as ask
 from naivegraph.edits.change import Change
 from naivegraph.edits.config import with_config
 from naivegraph.edits.edit import Costs, Edit
+from naivegraph.edits.grow import growth_notes
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.plan import plan
 from naivegraph.edits.pose import Asking
@@ -56,7 +57,8 @@ def resize(
         seed: For the weights of new neurons.
 
     Returns:
-        The edit; falsy if nothing was changed.
+        The edit; falsy if nothing was changed. New neurons leave what the network computes as it was; where
+        that cannot be (they enter the statistics of a layer norm, say), its `notes` say so.
 
     Raises:
         EditError: A request makes no sense, or names no vertex.
@@ -106,6 +108,7 @@ def carry_out(
 
     change = plan(widths, demands, answer.kept, answer.new, initialise=initialise, seed=seed)
     change, notes = with_config(change, demands)
+    grown = {width.atom for width, come in answer.new.items() if come}
     edit = Edit(
         graph.module,
         change,
@@ -113,7 +116,7 @@ def carry_out(
         certificate=answer.certificate,
         before=Costs(widths.macs(), widths.params()),
         after=Costs(widths.macs(count), widths.params(count)),
-        notes=notes,
+        notes=(*growth_notes(widths, grown), *notes),
         optimizers=as_optimizers(optimizer),
     )
     try:

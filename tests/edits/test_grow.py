@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,31 @@ def test_growth_that_changes_the_function_is_known() -> None:
     named = {widths.by_atom[atom].name: why for atom, why in unkept(widths, {w.atom for w in widths}).items()}
     assert named.keys() == {"q"}
     assert "is not linear" in named["q"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "says"),
+    [
+        (lambda: nn.LayerNorm(6), ["The new neurons of 0 change what", "it enters a layer norm at 1."]),
+        (lambda: nn.GroupNorm(2, 6), ["The new neurons of 0", "a group norm at 1."]),
+        (lambda: nn.BatchNorm1d(6), []),
+    ],
+)
+def test_an_edit_notes_growth_that_changes_the_function(
+    norm: Callable[[], nn.Module], says: list[str]
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), norm(), nn.Linear(6, 2)).double().eval()
+    x = torch.randn(5, 3).double()
+    graph, before = capture(model, x), model(x)
+    edit = ng.resize(graph, {"0": +2})
+    assert model[0].out_features == 8
+    assert torch.allclose(model(x), before) == (not says)
+    assert len(edit.notes) == bool(says)
+    told = " ".join(str(edit).split())
+    assert [part for part in says if part not in told] == []
+    edit.undo()
+    assert ng.resize(graph, {"0": -2}).notes == ()
 
 
 class CurvedKernel(LinearAttention):
