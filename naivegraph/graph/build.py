@@ -12,6 +12,7 @@ from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.declared import Call, Declared
 from naivegraph.graph.examples import find_examples
 from naivegraph.graph.execute import expressions
+from naivegraph.graph.frames import line_text
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import Slot, leaves, map_leaves
 from naivegraph.graph.values import Shape, Stub
@@ -154,7 +155,7 @@ def _check_torch(recorded: Recorded, nodes: list[Node], names: dict[int, str], p
             continue
         inside = [v for v in recorded.vertices if v.kind != "input" and _within(v.path, path)]
         if not any(id(v) in reached and _used(v) - _made(inside) for v in inside):
-            place = f" ({node.where[0]}:{node.where[1]})" if node.where else ""
+            place = f" ({line_text(node.where)})" if node.where else ""
             raise CaptureError(
                 f"the result of {names[id(node)]!r}{place} was not made by torch functions, so nothing tells "
                 'how its sizes hang together: call it with rule="same", "stack", "absorb", "fixed" or a Rule'

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import NaivegraphError
+from naivegraph.graph.frames import line_text
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves, map_leaves, pairs, rebuild
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
@@ -113,7 +114,7 @@ class Execution:
             args = [self.resolve(arg) for arg in vertex.args]
             return target(*args, **{key: self.resolve(arg) for key, arg in vertex.kwargs.items()})
         except Exception as error:
-            place = f" ({vertex.where[0]}:{vertex.where[1]})" if vertex.where else ""
+            place = f" ({line_text(vertex.where)})" if vertex.where else ""
             error.add_note(f"while the graph ran {vertex.name!r}{place}")
             raise
 

@@ -8,7 +8,7 @@ from types import CodeType
 
 import torch
 
-__all__ = ["user_line"]
+__all__ = ["line_text", "user_line"]
 
 _INNER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep)
 _is_inner: dict[CodeType, bool] = {}
@@ -27,3 +27,16 @@ def user_line() -> tuple[str, int] | None:
             return code.co_filename, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def line_text(where: tuple[str, int]) -> str:
+    """A file and line as a person would say it: the file as seen from where Python looks for modules.
+
+    Example:
+        >>> line_text((os.path.join(os.path.dirname(torch.__file__), "nn", "functional.py"), 3))
+        'torch/nn/functional.py:3'
+    """
+    file, line = where
+    folders = [os.path.join(folder, "") for folder in (os.getcwd(), *sys.path) if folder]
+    folder = max((f for f in folders if file.startswith(f)), key=len, default="")
+    return f"{file[len(folder) :]}:{line}"

@@ -10,6 +10,7 @@ from torch import nn
 from naivegraph.errors import CaptureError
 from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
+from naivegraph.graph.frames import line_text
 from naivegraph.graph.once import copy_tensors, record
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
@@ -178,6 +179,6 @@ def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, 
     for name in names:
         if name in found and difference(values[name], found[name]):
             vertex = graph[name]
-            place = f" at {vertex.where[0]}:{vertex.where[1]}" if vertex.where else ""
+            place = f" at {line_text(vertex.where)}" if vertex.where else ""
             return f"; the first vertex that differs is {name!r}{place}"
     return "; every vertex is the same, so the output is put together outside torch"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,13 +15,17 @@ from torch import nn
 from naivegraph.edits import Costs
 from naivegraph.graph import capture
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths.axis import Atom, Axis
 
 __all__ = ["Report", "inspect"]
 
 
+_SHOWN = 30
+
+
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """Why some axes of parameters are fixed.
+    """Why some axes of parameters cannot change.
 
     Attributes:
         reason: In words.
@@ -43,7 +48,8 @@ class Report:
         costs: Multiply-accumulates and parameters.
         widths: The runs of neurons that always occur together.
         held: Why the network's own code does not let a width change, by the width's name.
-        fixed: Reasons for fixed axes, most harmful first.
+        parts: Where a width is one factor or summand of an axis, that axis, the width in brackets.
+        fixed: Why axes cannot change, those of the most parameters first.
         free_share: Share of the parameters that live on a width which may change.
         unknown: Operators without a rule, each with the vertex where it was met.
         checks: What comparing the captured graph with the network found.
@@ -52,6 +58,7 @@ class Report:
     costs: Costs
     widths: tuple[Width, ...]
     held: Mapping[str, str]
+    parts: Mapping[str, str]
     fixed: tuple[Fixed, ...]
     free_share: float
     unknown: tuple[tuple[str, str], ...]
@@ -65,7 +72,8 @@ class Report:
             f"{self.free_share:.1%} of them on widths that may change.",
             highlight=False,
         )
-        console.print(self._width_table())
+        if self.free:
+            console.print(self._free_table())
         if self.fixed:
             console.print(self._fixed_table())
         for name, where in self.unknown:
@@ -74,36 +82,46 @@ class Report:
             console.print(f"Captured graph against the network, {check}: {found}", highlight=False)
         return stream.getvalue().rstrip()
 
-    def _width_table(self) -> Table:
-        table = Table(title=f"{len(self.widths)} widths")
-        table.add_column("output of")
+    @property
+    def free(self) -> tuple[Width, ...]:
+        """The widths that may change."""
+        return tuple(width for width in self.widths if width.name not in self.held)
+
+    def _free_table(self) -> Table:
+        table = Table(title="What may change", caption_justify="left")
+        table.add_column("output of", overflow="fold")
         table.add_column("neurons", justify="right")
+        table.add_column("as part of", no_wrap=True)
         table.add_column("tensors", justify="right")
-        table.add_column("may change")
-        for width in self.widths:
-            if width.name in self.held:
-                may = f"no: {self.held[width.name]}"
-            elif width.coupled:
-                may = f"yes, but {_more(width.coupled)} sees its neurons together"
-            else:
-                may = "yes"
+        table.add_column("seen together by")
+        for width in self.free[:_SHOWN]:
             tensors = len({name for name, _ in width.lives})
-            table.add_row(width.name, str(width.size), str(tensors), may)
+            row = (width.name, str(width.size), self.parts.get(width.name, ""), str(tensors))
+            table.add_row(*row, _some(width.coupled))
+        if len(self.free) > _SHOWN:
+            table.caption = f"and {len(self.free) - _SHOWN} more (report.free)"
+        if any(width.coupled for width in self.free):
+            table.caption = (
+                f"{table.caption or ''}\nWhere neurons are seen together (by a norm, a mean, a softmax), "
+                "removing some changes what becomes of the others."
+            ).strip()
         return table
 
     def _fixed_table(self) -> Table:
-        table = Table(title="fixed axes, those that matter most first")
+        table = Table(title="What cannot change, and why; that of the most parameters first")
         table.add_column("because")
         table.add_column("axes", justify="right")
         table.add_column("parameters", justify="right")
         table.add_column("for example")
-        for fixed in self.fixed:
+        for fixed in self.fixed[:_SHOWN]:
             table.add_row(fixed.reason, str(fixed.axes), f"{fixed.params:,}", fixed.example)
+        if len(self.fixed) > _SHOWN:
+            table.caption = f"and {len(self.fixed) - _SHOWN} more (report.fixed)"
         return table
 
 
-def _more(found: tuple[str, ...]) -> str:
-    return found[0] if len(found) == 1 else f"{found[0]} (and {len(found) - 1} more)"
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:1]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Report:
@@ -141,19 +159,54 @@ def report_of(widths: Widths, demands: Demands) -> Report:
         for name, axes in widths.parameters().items()
         if any(atom in movable for axis in axes for atom in axis.atoms())
     )
-    grouped: dict[str, list[tuple[str, int]]] = {}
-    for axis in widths.fixed():
-        if axis.name in sizes:
-            grouped.setdefault(axis.reason, []).append(
-                (f"{axis.name} (dimension {axis.dim})", sizes[axis.name])
-            )
-    fixed = [Fixed(reason, len(at), sum(n for _, n in at), at[0][0]) for reason, at in grouped.items()]
+    fixed = [_fixed(reason, at, sizes) for reason, at in _reasons(widths, held).items()]
     return Report(
         Costs(widths.macs(), widths.params()),
         tuple(widths.widths),
         held,
+        {width.name: text for width in widths.widths if (text := _part(widths, width))},
         tuple(sorted(fixed, key=lambda f: -f.params)),
         free / max(sum(sizes.values()), 1),
         tuple(dict.fromkeys(widths.relation.unknown)),
         dict(widths.graph.checks),
     )
+
+
+def _part(widths: Widths, width: Width) -> str:
+    """The first axis a width lives in, with its place in it, as `4*[16]`; nothing if it is the whole axis."""
+
+    def text(axis: Axis) -> str:
+        return " + ".join("*".join(map(factor, term)) or "1" for term in axis.terms)
+
+    def factor(value: Atom | int | Axis) -> str:
+        if isinstance(value, Axis):
+            return f"({text(value)})"
+        if isinstance(value, Atom):
+            return f"[{value.length}]" if value is width.atom else str(value.length)
+        return str(int(value))
+
+    name, dim = width.lives[0]
+    axis = widths.axes[name][dim]
+    return "" if axis.terms == ((width.atom,),) else text(axis)
+
+
+def _reasons(widths: Widths, held: Mapping[str, str]) -> dict[str, list[tuple[str, int]]]:
+    """The axes of parameters that cannot change, by reason."""
+    out: dict[str, list[tuple[str, int]]] = {}
+    for axis in widths.fixed():
+        out.setdefault(_elsewhere(axis.reason), []).append((axis.name, axis.dim))
+    for width in widths.widths:
+        if width.name in held:
+            out.setdefault(_elsewhere(held[width.name]), []).extend(width.lives)
+    return out
+
+
+def _elsewhere(reason: str) -> str:
+    """A reason without the vertex it names, so that what many vertices have in common is told once."""
+    return re.sub(r"\S+ \(([^()]*:\d+)\)", r"\1", reason).partition(", at ")[0]
+
+
+def _fixed(reason: str, at: Sequence[tuple[str, int]], sizes: Mapping[str, int]) -> Fixed:
+    tensors = dict.fromkeys(name for name, _ in at if name in sizes)
+    name, dim = next(((name, dim) for name, dim in at if name in sizes), at[0])
+    return Fixed(reason, len(at), sum(sizes[name] for name in tensors), f"{name} (dimension {dim})")

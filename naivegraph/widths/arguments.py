@@ -15,6 +15,7 @@ from torch import nn
 
 from naivegraph.graph import Vertex
 from naivegraph.graph.execute import COMPUTE, read_attribute
+from naivegraph.graph.frames import line_text
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
 from naivegraph.widths.axis import Axis
@@ -290,4 +291,4 @@ def where_of(vertex: Vertex) -> str:
     """The vertex and the line of the user's code which made it, for messages."""
     if vertex.where is None:
         return vertex.name
-    return f"{vertex.name} ({vertex.where[0]}:{vertex.where[1]})"
+    return f"{vertex.name} ({line_text(vertex.where)})"

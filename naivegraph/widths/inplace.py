@@ -7,6 +7,7 @@ import dataclasses
 import torch.nn.functional as F
 
 from naivegraph.graph.execute import COMPUTE
+from naivegraph.graph.frames import line_text
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
@@ -185,7 +186,7 @@ def demands_of(widths: Widths) -> Demands:
     for demand in found:
         _require(demands, reader, demand)
     for value, where, how in widths.graph.held:
-        place = f" ({where[0]}:{where[1]})" if where else ""
+        place = f" ({line_text(where)})" if where else ""
         _keep(demands, reader, value, f"its size is used in {how}{place}")
     used = [d.value for d in found if isinstance(d, (Size, Keep))] + [
         value for value, *_ in widths.graph.held
