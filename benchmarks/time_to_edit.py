@@ -56,10 +56,12 @@ class Clock:
         self._last = now
 
 
-def edit_by_phases(model: nn.Module, args: tuple[Any, ...], budget: str) -> Seconds:
+def edit_by_phases(
+    model: nn.Module, args: tuple[Any, ...], budget: str, kwargs: dict[str, Any] | None = None
+) -> Seconds:
     """What `ng.prune` does at 50 %, without the runs that verify, phase by phase."""
     clock = Clock()
-    graph = capture(model, args, verify=False)
+    graph = capture(model, args, kwargs, verify=False)
     clock.lap("capture")
     widths = relate(graph)
     clock.lap("relate")
@@ -89,10 +91,12 @@ def edit_by_phases(model: nn.Module, args: tuple[Any, ...], budget: str) -> Seco
     return clock.seconds
 
 
-def edit_as_called(model: nn.Module, args: tuple[Any, ...], budget: str) -> Seconds:
+def edit_as_called(
+    model: nn.Module, args: tuple[Any, ...], budget: str, kwargs: dict[str, Any] | None = None
+) -> Seconds:
     """`ng.prune` itself."""
     clock = Clock()
-    edit = ng.prune(model, args, **{budget: 0.5})  # type: ignore[arg-type]
+    edit = ng.prune(model, args, kwargs, **{budget: 0.5})  # type: ignore[arg-type]
     clock.lap("as called")
     del edit
     return clock.seconds
