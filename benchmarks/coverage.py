@@ -14,8 +14,9 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.common import ROOT, parser
 from benchmarks.coverage_measures import Trial, attempt, said
-from benchmarks.coverage_report import report
+from benchmarks.coverage_report import MEASURES, report
 from benchmarks.zoo import network
 
 Found = dict[str, Any]
@@ -32,8 +33,8 @@ LIST = ROOT.parent / "shared" / "zoo.json"
 NOW = "running"
 
 
-def measure(name: str, path: Path, bound: float) -> None:
-    """Make every measure of one network in this process, writing what is found after each."""
+def measure(name: str, wanted: Sequence[str], path: Path, bound: float) -> None:
+    """Make measures of one network in this process, writing what is found after each."""
     _quiet()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -45,6 +46,8 @@ def measure(name: str, path: Path, bound: float) -> None:
         _write(path, {"built": {"outcome": f"failed: {said(error)}"}})
         return
     for key, run in trial.measures().items():
+        if key not in wanted:
+            continue
         _write(path, {**found, NOW: key})
         found.pop(NOW, None)
         found[key] = attempt(run, bound)
@@ -65,10 +68,12 @@ def _write(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
-def watched(name: str, folder: Path, seconds: float, gigabytes: float, bound: float) -> Found:
+def watched(
+    name: str, wanted: Sequence[str], folder: Path, seconds: float, gigabytes: float, bound: float
+) -> Found:
     """Measure a network in a process of its own, which is ended when it takes more than it may."""
     path = folder / f"{os.getpid()}_{name.replace(':', '_')}.json"
-    process = _processes().Process(target=measure, args=(name, path, bound))
+    process = _processes().Process(target=measure, args=(name, wanted, path, bound))
     started, over = time.monotonic(), ""
     process.start()
     while process.is_alive() and not over:
@@ -83,14 +88,19 @@ def watched(name: str, folder: Path, seconds: float, gigabytes: float, bound: fl
     found: Found = json.loads(path.read_text()) if path.exists() else {NOW: "starting"}
     path.unlink(missing_ok=True)
     stopped = found.pop(NOW, None)
-    if stopped:
-        found[stopped] = {"outcome": over or f"failed: the process ended with exit code {process.exitcode}"}
+    if stopped:  # the measures after it were not reached
+        found |= {key: {"outcome": over or "failed: not reached"} for key in wanted if key not in found}
+        found[stopped if stopped in MEASURES else "built"] = {
+            "outcome": over or f"failed: the process ended with exit code {process.exitcode}"
+        }
     return {**found, "wall s": round(time.monotonic() - started, 1)}
 
 
 @functools.cache
 def _processes() -> Any:
     """Makes processes from one that has imported everything, which takes longer than most networks."""
+    # The server finds this project by the environment alone.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.zoo_loaded"])
     return context
@@ -106,13 +116,15 @@ def _resident(pid: int | None) -> float:
     return int(lines[0].split()[1]) / 1e6 if lines else 0.0
 
 
-def run(names: list[str], given: Any) -> Iterator[tuple[str, Found]]:
+def run(wanted: Mapping[str, Sequence[str]], given: Any) -> Iterator[tuple[str, Found]]:
     """Results of networks as they come, while a bar shows how far it is."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, ThreadPoolExecutor(given.jobs) as pool:
-        bar = progress.add_task("networks", total=len(names))
+        bar = progress.add_task("networks", total=len(wanted))
         bounds = given.seconds, given.memory, given.bound
-        futures = {pool.submit(watched, name, given.out, *bounds): name for name in names}
+        futures = {
+            pool.submit(watched, name, keys, given.out, *bounds): name for name, keys in wanted.items()
+        }
         try:
             for future in as_completed(futures):
                 name, found = futures[future], future.result()
@@ -137,6 +149,9 @@ def main() -> int:
     arguments.add_argument(
         "--again", nargs="*", default=[], metavar="PATTERN", help="measure these once more"
     )
+    arguments.add_argument(
+        "--measures", nargs="+", default=list(MEASURES), choices=MEASURES, metavar="NAME", help="these alone"
+    )
     arguments.add_argument("--jobs", type=int, default=1, help="networks at a time")
     arguments.add_argument("--seconds", type=float, default=300, help="wall time a network may take in all")
     arguments.add_argument("--bound", type=float, default=100, help="wall time one measure of it may take")
@@ -152,19 +167,20 @@ def main() -> int:
     def matches(name: str, patterns: list[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
-    wanted = [n for n in models if (n not in done and matches(n, given.only)) or matches(n, given.again)]
+    wanted: dict[str, list[str]] = {}
+    for name in models:
+        missing = [m for m in given.measures if matches(name, given.again) or m not in done.get(name, {})]
+        if missing and (matches(name, given.only) or matches(name, given.again)):
+            wanted[name] = missing
     for name, found in run(wanted, given):
-        done[name] = {"family": models[name].get("family", ""), **found}
+        done[name] = {**done.get(name, {}), "family": models[name].get("family", ""), **found}
         ordered = {n: done[n] for n in [*models, *done] if n in done}
         _write(path, {"versions": _versions(), "networks": ordered})
-    shown = {name: done[name] for name in models if name in done}
-    (given.out / "coverage.md").write_text(report(shown, _versions()))
+        (given.out / "coverage.md").write_text(report({n: done[n] for n in models if n in done}, _versions()))
     return 0
 
 
 def _versions() -> str:
-    from importlib.metadata import version
-
     names = ("torch", "timm", "torchvision", "transformers", "torch-pruning")
     return ", ".join(f"{name} {version(name)}" for name in names) + ", one thread"
 

@@ -133,8 +133,7 @@ class Trial:
 
     def captured(self) -> Found:
         """Whether the graph does what the network does, on the recorded and on another batch."""
-        assert self.pristine is not None
-        model = self.pristine
+        model = self.pristine or self.fresh()
         args, kwargs = self.examples[0]
         self.graph = graph = ng.capture(model, args, kwargs)
         graph.lint()
@@ -167,8 +166,7 @@ class Trial:
 
     def free(self) -> Found:
         """The share of the parameters' elements that live on neurons which may go."""
-        assert self.graph is not None, "there is no graph"
-        widths = relate(self.graph)
+        widths = relate(self.graph or ng.capture(self.fresh(), *self.examples[0], verify=False))
         demands = demands_of(widths)
         related = {w.atom: np.ones(w.size, np.bool_) for w in widths.widths}
         in_place = {atom: mask for atom, mask in related.items() if atom not in demands.holds}
@@ -210,7 +208,9 @@ class Trial:
 
     def _pruned(self) -> nn.Module:
         if self.pruned is None:
-            raise LookupError("there is no pruned network")
+            model = self.fresh()
+            ng.prune(model, *self.examples[0], ratio=RATIO)
+            self.pruned = model
         return self.pruned
 
     def as_module(self) -> Found:
