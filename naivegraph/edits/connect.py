@@ -9,13 +9,20 @@ from naivegraph.edits.align import Sizes
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.joints import concatenation_dim, is_concatenation, is_sum
 from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import new_name, output_of, path_between, rewire, users_of, vertex_of
+from naivegraph.edits.rewire import (
+    neuron_dimension,
+    new_name,
+    output_of,
+    path_between,
+    rewire,
+    users_of,
+    vertex_of,
+)
 from naivegraph.edits.strategy import Answer, Strategy
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import related
-from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 
@@ -102,7 +109,7 @@ class _Connection:
 
     def to_sum(self, strategy: Strategy | None) -> tuple[Sizes, Answer]:
         """Equal sizes of the sum and what comes to it."""
-        dim = neuron_dimensions(self.graph).get(self.out.id, min(1, len(self.out.shape) - 1))
+        dim = neuron_dimension(self.graph, self.end)
         sizes = Sizes(self.graph, [], [])
         sides = (sizes.axis(self.given, dim), sizes.axis(self.out, dim))
         sizes.equal(*sides, self.end, (f"what {self.start.name!r} gives", f"the sum {self.end.name!r}"))

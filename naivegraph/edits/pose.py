@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from naivegraph.edits.selection import Indices
 from naivegraph.edits.worth import TINY, Worth, marked
 from naivegraph.solvers import Program
 from naivegraph.widths import Demands, Width, Widths
-from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.axis import Atom, Axis, single
 from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Monomial, Polynomial
 
@@ -337,15 +337,27 @@ class Posed:
     def _size_terms(self) -> Goal | None:
         """Keep the rest still: distances to the present sizes, weighted by what neurons there are worth."""
         asked = {self._part.settled(asking.axis) for asking in self.askings if asking.gives_way}
+        axes = dict.fromkeys(part for axis in self._part.parameters for part in self._factors(axis, asked))
+        terms = [(axis, *self._of_axis(axis)) for axis in axes]
+        # What nothing is said of keeps still, too: it weighs as much as the least of the others.
+        least = min((largest for _, largest, _ in terms if largest), default=1.0)
         distances, weights = [], []
-        for index, axis in enumerate(self._part.parameters):
-            largest, negative = self._of_axis(axis)
-            if axis in asked or largest == 0:
-                continue
+        for index, (axis, largest, negative) in enumerate(terms):
             target = max(axis.length - negative, 1)
             distances.append(self._distance(f"size {index} moved by", self.form(axis), target))
-            weights.append(largest / target)
+            weights.append((largest or least) / target)
         return self._goal("sizes", distances, weights) if distances else None
+
+    def _factors(self, axis: Axis, asked: Collection[Axis]) -> list[Axis]:
+        """What is to keep still so that an axis does: in a product of widths each of them.
+
+        Else fewer neurons in each head would be made up for by more heads.
+        """
+        if axis in asked or Polynomial.of_axis(axis).holding(self._still).degree <= 1:
+            parts = [axis]
+        else:
+            parts = [single(atom) for atom in dict.fromkeys(axis.atoms()) if not self._still(atom)]
+        return [part for part in parts if part not in asked]
 
     def _of_axis(self, axis: Axis) -> tuple[float, int]:
         """The largest |utility| on an axis, and how many of its neurons have a negative one."""

@@ -16,13 +16,12 @@ from naivegraph.edits.joints import (
     tensors_of,
 )
 from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, rewire, users_of, vertex_of
 from naivegraph.edits.strategy import Strategy
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import edges
-from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 
@@ -118,7 +117,7 @@ class _Removal:
     @property
     def dim(self) -> int:
         """The dimension of its neurons."""
-        return neuron_dimensions(self.graph).get(self.out.id, min(1, len(self.out.shape) - 1))
+        return neuron_dimension(self.graph, self.gone)
 
     def _cut(self) -> Sizes:
         return Sizes(self.graph, [self.gone], [(self.out, self.dim, [self.out.shape[self.dim]])])

@@ -136,7 +136,7 @@ def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | N
             if not isinstance(request, ask.Inputs):
                 yield Asking(vertex, widths.output_axis(vertex), request)
                 continue
-            sources = _sources(graph, vertex)
+            sources = tensors_in([vertex.args, vertex.kwargs])
             if len(request.entries) != len(sources):
                 raise EditError(
                     f"{vertex.name} has {len(sources)} inputs, "
@@ -144,11 +144,4 @@ def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | N
                 )
             for number, (source, entry) in enumerate(zip(sources, request.entries, strict=True), 1):
                 if entry is not None:
-                    yield Asking(vertex, widths.output_axis(source), entry, f"input {number}")
-
-
-def _sources(graph: Graph, vertex: Vertex) -> list[Vertex]:
-    """The vertices whose outputs a vertex takes, in the order of its arguments."""
-    wanted = [stub.id for stub in tensors_in([vertex.args, vertex.kwargs])]
-    made = {stub.id: each for each in graph.vertices for stub in tensors_in(each.output)}
-    return [made[stub] for stub in wanted]
+                    yield Asking(vertex, widths.neuron_axis(source), entry, f"input {number}")

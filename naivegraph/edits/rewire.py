@@ -16,6 +16,7 @@ from naivegraph.edits.record import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.query import edges, related
+from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 from naivegraph.solvers.budget import Certificate
@@ -24,6 +25,7 @@ from naivegraph.widths import relate
 __all__ = [
     "RUN_ERRORS",
     "costs_of",
+    "neuron_dimension",
     "new_name",
     "output_of",
     "path_between",
@@ -142,6 +144,18 @@ def output_of(vertex: Vertex) -> Stub:
             f"{vertex.name!r} gives {len(found)} tensors; only a vertex which gives one can be used"
         )
     return found[0]
+
+
+def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
+    """The dimension along which the neurons of the one tensor that a vertex gives are counted.
+
+    Raises:
+        EditError: It gives several tensors, or a single number.
+    """
+    stub = output_of(vertex)
+    if not stub.shape:
+        raise EditError(f"{vertex.name!r} gives a single number, which has no neurons")
+    return neuron_dimensions(graph)[stub.id]
 
 
 def new_name(graph: Graph, wished: str) -> str:

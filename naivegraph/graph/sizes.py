@@ -26,6 +26,7 @@ _CHANNELS = _packets(
 )
 _FEATURES = _packets("addmm mm bmm linear matmul embedding native_layer_norm _fused_rms_norm")
 _VIEWS = _packets("view _unsafe_view reshape _reshape_alias expand squeeze unsqueeze flatten unflatten")
+_ORDERS = _packets("permute t transpose")
 
 
 def output_sizes(graph: Recorded) -> dict[str, int]:
@@ -35,36 +36,61 @@ def output_sizes(graph: Recorded) -> dict[str, int]:
     for vertex in graph.vertices:
         stub = _first(vertex)
         if stub is not None and stub.shape:
-            out[vertex.name] = stub.shape[dims.get(stub.id, _usual(stub))]
+            out[vertex.name] = stub.shape[dims[stub.id]]
     return out
 
 
 def neuron_dimensions(graph: Recorded) -> dict[int, int]:
-    """By number of a tensor: the dimension of its neurons.
+    """By number of a tensor, of all that vertices take or give: the dimension of its neurons.
 
     A convolution, a batch or group norm have them in dimension 1, a matrix product, an embedding and a layer
     norm in the last. Other operators leave them where their first operand of the same rank has them, and a
     change of shape or order takes them along. Where that tells nothing it is dimension 1, of three dimensions
     the last; an input follows what it is used for.
     """
+    used = _used(graph)
     dims: dict[int, int] = {}
-    waiting = {stub.id: stub for v in graph.inputs for stub in leaves(v.output) if isinstance(stub, Stub)}
+    for vertex in graph.inputs:
+        for stub in _stubs(vertex.output):
+            dims[stub.id] = used.get(stub.id, _usual(stub))
     for vertex in graph.vertices:
         for operation in vertex.operations:
-            _follow(operation, dims, waiting)
-    for stub in waiting.values():
-        if stub.shape:
+            _follow(operation, dims)
+    for vertex in graph.vertices:
+        for stub in _stubs((vertex.args, vertex.kwargs, vertex.output)):
             dims.setdefault(stub.id, _usual(stub))
     return dims
 
 
-def _follow(operation: Operation, dims: dict[int, int], inputs: dict[int, Stub]) -> None:
+def _stubs(value: Any) -> list[Stub]:
+    """Every tensor of some dimensions in a nesting."""
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Stub) and leaf.shape]
+
+
+def _used(graph: Recorded) -> dict[int, int]:
+    """By number of a tensor: the dimension in which the first layer that takes it wants its neurons."""
+    used: dict[int, int] = {}
+    for operation in (o for vertex in reversed(graph.vertices) for o in reversed(vertex.operations)):
+        packet = operation.func.overloadpacket
+        operands = _stubs((operation.args, operation.kwargs))
+        if packet in _CHANNELS or packet in _FEATURES:
+            # The first operand is what the layer takes; the bias of a linear layer may come before it.
+            for stub in operands[:2] if packet is torch.ops.aten.addmm else operands[:1]:
+                if packet not in _CHANNELS:
+                    used[stub.id] = len(stub.shape) - 1
+                elif len(stub.shape) > 1:
+                    used[stub.id] = 1
+        elif packet not in _VIEWS and packet not in _ORDERS:
+            for out in operation.outputs:
+                for stub in operands:
+                    if out is not None and out.id in used and len(stub.shape) == len(out.shape):
+                        used[stub.id] = used[out.id]
+    return used
+
+
+def _follow(operation: Operation, dims: dict[int, int]) -> None:
     packet = operation.func.overloadpacket
-    operands = [leaf for leaf in leaves((operation.args, operation.kwargs)) if isinstance(leaf, Stub)]
-    for stub in operands[:1]:
-        if stub.id in inputs and stub.shape:
-            channels = packet in _CHANNELS and len(stub.shape) > 1
-            dims.setdefault(stub.id, 1 if channels else _usual(stub))
+    operands = _stubs((operation.args, operation.kwargs))
     for out in operation.outputs:
         if out is None or not out.shape or out.id in dims:
             continue

@@ -10,6 +10,7 @@ import torch
 
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
+from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.values import Stub
 from naivegraph.widths.axis import Atom, Axis, Fixed, single
 from naivegraph.widths.declared import relate_declared
@@ -91,25 +92,17 @@ class Widths:
         return [self.relation.algebra.resolve(axis) for axis in self.relation.of(stub)]
 
     def output_axis(self, vertex: Vertex) -> Axis:
-        """The axis along which the neurons of a vertex's (first) output lie.
+        """The axis along which the neurons of a vertex's (first) output lie: what `graph.sizes` counts."""
+        found = returned(vertex.output)
+        return self.neuron_axis(found[0]) if found else single(1)
 
-        It is what may change of the output: one axis, or several flattened (heads times head size). Where
-        nothing may change it is the dimension a weight of the layer gives, else the second of images and the
-        last of anything else.
-        """
-        found = tensors_in(vertex.output)
-        if not found or not found[0].shape:
-            return single(1)
-        axes = self.of(found[0])
-        free = [axis for axis in axes if not axis.fixed]
-        if free:
-            return self.relation.algebra.join(free)
-        weight = getattr(vertex.target, "weight", None)
-        if isinstance(weight, torch.Tensor) and weight.dim():
-            matching = [axis for axis in axes[1:] if axis.length == weight.shape[0]]
-            if len(matching) == 1:
-                return matching[0]
-        return axes[1] if len(axes) > 3 else axes[-1]
+    def neuron_axis(self, stub: Stub) -> Axis:
+        """The axis along which the neurons of a tensor lie that some vertex takes or gives."""
+        return self.of(stub)[self._neuron_dimensions[stub.id]] if stub.shape else single(1)
+
+    @functools.cached_property
+    def _neuron_dimensions(self) -> dict[int, int]:
+        return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:
         lives: dict[Atom, list[tuple[str, int]]] = {}

@@ -202,18 +202,25 @@ class Dense:
                 goal.update(zip(map(int, keep), values, strict=True))
                 some = np.abs(values[values != 0])
                 goal[come] = -0.1 * float(some.min()) if len(some) else -_TINY
-        terms = []
-        asked = {self.structure.key(one.node) for one in self.asked if one.relaxed}
-        for key, index in self.structure.axes.items():
-            if key in asked or not any(bundle in self.part for bundle, _ in key):
-                continue
-            largest, target = self.size_term(key, index)
-            if largest:
-                terms.append((self._distance(f"axis {index}", index, target), largest / target))
+        terms = [
+            (self._distance(f"axis {index}", index, target), weight)
+            for index, weight, target in self.size_terms()
+        ]
         goal.update(self._sum("sizes", terms))
         return goal
 
-    def size_term(self, key: tuple[tuple[int, int], ...], index: int) -> tuple[float, int]:
+    def size_terms(self) -> list[tuple[int, float, int]]:
+        """Per axis that takes part and no relaxed request names: a node, its weight, the size to be near."""
+        asked = {self.structure.key(one.node) for one in self.asked if one.relaxed}
+        found = [
+            (index, *self._size_term(key, index))
+            for key, index in self.structure.axes.items()
+            if key not in asked and any(bundle in self.part for bundle, _ in key)
+        ]
+        least = min((largest for _, largest, _ in found if largest), default=1.0)
+        return [(index, (largest or least) / target, target) for index, largest, target in found]
+
+    def _size_term(self, key: tuple[tuple[int, int], ...], index: int) -> tuple[float, int]:
         """The largest |utility| on an axis, and the size it is to be near."""
         now = int(self.structure.counts[index].sum())
         if self.utilities is None:

@@ -57,7 +57,7 @@ def exhaustive(dense: Dense, most_new: int) -> Found | None:
     if not allowed.any():
         return None
     missed = [(size_of(one.node), _target(structure, one), 1.0) for one in dense.asked if one.relaxed]
-    worth -= away([(size_of(i), t, w) for i, t, w in _still(dense)], len(worth))
+    worth -= away([(size_of(i), t, w) for i, w, t in dense.size_terms()], len(worth))
     misses = np.where(allowed, away(missed, len(worth)), np.inf)
     least = float(misses.min())
     return Found(Outcome.OPTIMAL, -least, float(worth[misses <= least + 1e-9].max()))
@@ -78,18 +78,6 @@ def _target(structure: Structure, one: Asked) -> int:
     if target is None:
         raise ValueError(f"{one} has no target")
     return target
-
-
-def _still(dense: Dense) -> list[tuple[int, int, float]]:
-    """Per axis that is to be near a size: a node, the size and the weight."""
-    asked = {dense.structure.key(one.node) for one in dense.asked if one.relaxed}
-    out = []
-    for key, index in dense.structure.axes.items():
-        if key in asked or not any(bundle in dense.part for bundle, _ in key):
-            continue
-        largest, target = dense.size_term(key, index)
-        out.append((index, target, largest / target))
-    return out
 
 
 def _allowed(

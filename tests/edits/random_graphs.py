@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from naivegraph.graph import Graph, call, capture, concat, input_node
 from naivegraph.graph.write import Node
 
-__all__ = ["Case", "has_norm", "random_case"]
+__all__ = ["Case", "norm_sizes", "random_case"]
 
 SIDE = 4
 
@@ -200,9 +200,10 @@ def _settle(module: nn.Module) -> nn.Module:
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
-def has_norm(graph: Graph) -> bool:
-    """Whether a layer's statistics mix neurons, so that growth changes the function."""
-    return any(isinstance(v.target, (nn.LayerNorm, nn.GroupNorm)) for v in graph)
+def norm_sizes(graph: Graph) -> dict[int, int]:
+    """Of how many neurons the norms whose statistics mix neurons work out one, by layer."""
+    found = {id(v.target): v.target for v in graph if isinstance(v.target, (nn.LayerNorm, nn.GroupNorm))}
+    return {key: layer.weight.numel() for key, layer in found.items()}
 
 
 def _end(maker: Maker, n: int) -> list[nn.Module]:
