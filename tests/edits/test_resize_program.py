@@ -81,7 +81,10 @@ class Attempts:
 
 
 def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: bool) -> float | None:
-    """The best worth of `Heads` over all choices of heads, of places and of new ones."""
+    """The best worth of `Heads` over all choices of heads, of places and of new ones.
+
+    Heads and places keep still, each by itself; how many they are together follows.
+    """
     found = []
     for values in (heads, places):
         some = np.abs(values[values != 0])
@@ -92,8 +95,7 @@ def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: 
     both, largest = size_h * size_d, [float(np.abs(v).max()) for v in (heads, places)]
     good = [max(int((v >= 0).sum()), 1) for v in (heads, places)]
     now = len(heads) * len(places)
-    lost = now - int((heads >= 0).sum()) * int((places >= 0).sum())
-    weight = [1.0, 1.0, 1.0] if plain else [*largest, max(largest)]
+    weight = [1.0, 1.0] if plain else largest
     terms = [(size_h, good[0], weight[0] / good[0]), (size_d, good[1], weight[1] / good[1])]
     target = now + request.delta if isinstance(request, ask.Change) else 0
     step = int(np.sign(target - now))
@@ -103,7 +105,6 @@ def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: 
         fine &= (both - now) * step >= 1
     else:
         fine &= both == target
-        terms.append((both, max(now - lost, 1), weight[2] / max(now - lost, 1)))
     if not fine.any():
         return None
     worth = worth - away(terms, len(worth))
