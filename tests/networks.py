@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import networks_sequence, networks_traps
+from tests import networks_attention, networks_sequence, networks_traps
 
 __all__ = ["ALL", "TRAPS", "Network", "by_name", "randomised"]
 
@@ -298,7 +298,8 @@ _CONVOLUTIONAL = [
     Network("volume", volume, lambda: (torch.randn(2, 1, 6, 6, 6),)),
     Network("Attributes", Attributes, lambda: (torch.randn(3, 7),)),
 ]  # fmt: skip
-ALL = [*_CONVOLUTIONAL, *[Network(*entry) for entry in networks_sequence.NETWORKS]]
+_SEQUENCE = [*networks_sequence.NETWORKS, *networks_attention.NETWORKS]
+ALL = [*_CONVOLUTIONAL, *[Network(*entry) for entry in _SEQUENCE]]
 TRAPS = [Network(*entry) for entry in networks_traps.NETWORKS]
 
 

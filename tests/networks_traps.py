@@ -60,20 +60,6 @@ class GroupedQuery(nn.Module):
         return self.o(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
-class Multihead(nn.Module):
-    """torch's own attention layer, which is one opaque operator in eval mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.attention = nn.Linear(6, 12), nn.MultiheadAttention(12, 3, batch_first=True)
-        self.up, self.head = nn.Linear(12, 20), nn.Linear(20, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.embed(x)
-        x = x + self.attention(x, x, x, need_weights=False)[0]
-        return self.head(F.relu(self.up(x)))  # type: ignore[no-any-return]
-
-
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -348,7 +334,6 @@ NETWORKS: list[Entry] = [
     ("WeightStandardised", WeightStandardised, image),
     ("OneBroadcast", OneBroadcast, image),
     ("GroupedQuery", GroupedQuery, lambda: (torch.randn(2, 5, 16),)),
-    ("Multihead", Multihead, lambda: (torch.randn(2, 5, 6),)),
     ("Recurrent", Recurrent, lambda: (torch.randn(2, 5, 6),)),
     ("Gram", Gram, vector),
     ("TiedTranspose", TiedTranspose, vector),

@@ -87,8 +87,13 @@ def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices]) -> nn.M
 
 def counted_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Half of what torch's own counter of floating point operations says."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        model(*inputs)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it counts nothing of the operator for inference alone
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            model(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     flops: int = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2

@@ -174,7 +174,8 @@ class Execution:
         if kind is Held:
             return value.tensor
         if kind is Training:
-            return self._graph.module.get_submodule(value.path).training
+            flag = self._graph.module.get_submodule(value.path).training
+            return flag if value.number is None else value.number * flag
         if kind is Shape:
             if isinstance(value.tensor, str):
                 return self._graph.tensor(value.tensor).shape[value.dim]

@@ -215,6 +215,8 @@ class _Export:
                 name, copy.deepcopy(value.tensor.detach(), self._memo), persistent=False
             )
             return self._fx.get_attr(name)
+        if isinstance(value, Training) and value.number is not None:
+            return self._fx.call_function(operator.mul, (self._leaf(Training(value.path)), value.number))
         if isinstance(value, Training):
             name = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
             _add(self._root, name, Flag())

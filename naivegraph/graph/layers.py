@@ -49,8 +49,6 @@ def is_layer(module: nn.Module) -> bool:
         return True
     if "forward" in vars(module):
         return False
-    if kind is nn.MultiheadAttention:  # uses the parameters of its child, never the child
-        return True
     if any(child is not None for child in module._modules.values()):
         return False
     if kind.__module__.startswith(_TORCH_LAYERS):

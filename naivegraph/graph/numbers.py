@@ -100,6 +100,21 @@ class Number(int):
     __floordiv__, __rfloordiv__ = _kept("//", "__floordiv__", False), _kept("//", "__rfloordiv__", True)
     __mod__, __rmod__ = _kept("%", "__mod__", False), _kept("%", "__rmod__", True)
 
+    def __eq__(self, other: object) -> bool:
+        return self._compared(int.__eq__(self, other), True, other)  # type: ignore[arg-type]
+
+    def __ne__(self, other: object) -> bool:
+        return self._compared(int.__ne__(self, other), False, other)  # type: ignore[arg-type]
+
+    __hash__ = int.__hash__
+
+    def _compared(self, found: bool, equal: bool, other: int) -> bool:
+        """What a comparison gave; what it found equal must stay so, or the code takes another way."""
+        if found is equal and ledger.held is not None:
+            difference = Compound("-", self.expression, _expression(other))
+            ledger.held.append((difference, user_line(), "a comparison"))
+        return found
+
     __truediv__ = _left("__truediv__", "true division")
     __rtruediv__ = _left("__rtruediv__", "true division")
     __pow__ = _left("__pow__", "power")

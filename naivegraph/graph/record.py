@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from naivegraph.errors import CaptureError
 from naivegraph.graph.calls import any_batched, function_name, mutated_arguments, training_argument
 from naivegraph.graph.frames import user_line
+from naivegraph.graph.inside import Chance, opened
 from naivegraph.graph.layers import Place, memory_key
 from naivegraph.graph.numbers import Number, ledger
 from naivegraph.graph.structure import map_leaves, rebuild
@@ -134,6 +135,8 @@ class Recorder:
             return value
         if isinstance(value, torch.Tensor):
             return self._reference(value)
+        if kind is Chance:
+            return Training(self.path[-1], value.probability)
         if kind is tuple or kind is torch.Size:
             return tuple([self.encode(item) for item in value])
         if kind is list:
@@ -355,7 +358,11 @@ class FunctionMode(TorchFunctionMode):
     def __torch_function__(
         self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self._recorder.function(func, args, kwargs or {})
+        body = None if self._recorder.inside else opened(func)
+        if body is None:
+            return self._recorder.function(func, args, kwargs or {})
+        with self:
+            return body(*args, **(kwargs or {}))
 
 
 class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]

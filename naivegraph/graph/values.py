@@ -38,9 +38,10 @@ class Held:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """The `training` flag of the module at this path."""
+    """The `training` flag of the module at this path; with `number`, that while it trains and else zero."""
 
     path: str
+    number: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 
 from naivegraph.graph.execute import COMPUTE
 from naivegraph.graph.frames import line_text
-from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
+from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
 from naivegraph.widths.constraints import Mark, Row
 from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still
+from naivegraph.widths.layer_sizes import unread_sizes
 from naivegraph.widths.limits import limits_of
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import Default
@@ -53,21 +55,50 @@ class Demands:
     read: set[Attribute] = dataclasses.field(default_factory=set)
     stay: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
     go: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
+    _products: list[Row] = dataclasses.field(default_factory=list)
+    _seen: set[object] = dataclasses.field(default_factory=set)
 
     def _held(self, atom: Atom) -> bool:
         return atom in self.holds or atom not in self.widths.by_atom
 
     def add(self, polynomial: Polynomial, reason: str) -> None:
-        """Demand that a polynomial, zero now, stays zero.
-
-        Where it is not linear the shortest atoms of its products keep their size, so that the rest is.
-        """
-        left = self.linear(polynomial.holding(self._held).reduced(), reason)
+        """Demand that a polynomial, zero now, stays zero."""
+        left = polynomial.holding(self._held).reduced()
         free = list(left.atoms())
         if len(free) == 1:
             self.holds.setdefault(free[0], reason)
-        elif free:
-            self.rows.append(Row(left, reason))
+        elif free and _either_sign(left) not in self._seen:
+            self._seen.add(_either_sign(left))
+            (self.rows if left.degree == 1 else self._products).append(Row(left, reason))
+
+    def settle(self) -> None:
+        """Make all demands linear: in what is a product of sizes, the shortest keep theirs.
+
+        That comes last, for what is held for other reasons may leave no product.
+        """
+        self._spread()
+        products, self._products = self._products, []
+        products.sort(key=lambda row: row.polynomial.holding(self._held).degree)
+        for row in products:
+            reason = f"{row.reason}; of sizes multiplied there the least stays"
+            self.add(self.linear(row.polynomial, reason), row.reason)
+        self._spread()
+
+    def _spread(self) -> None:
+        """Where all but one of the widths in an equation are held, so is the last."""
+        held = -1
+        while held != len(self.holds):
+            held = len(self.holds)
+            for row in self.rows:
+                free = [atom for atom in row.polynomial.atoms() if not self._held(atom)]
+                if len(free) == 1:
+                    self.holds[free[0]] = row.reason
+        self.rows = [row for row in self.rows if not all(map(self._held, row.polynomial.atoms()))]
+
+
+def _either_sign(polynomial: Polynomial) -> object:
+    """The same for a polynomial and its negative."""
+    return frozenset(frozenset((m, sign * c) for m, c in polynomial.terms.items()) for sign in (1, -1))
 
     def linear(self, polynomial: Polynomial, reason: str) -> Polynomial:
         """A polynomial with the shortest atoms of its products held, so that it is linear."""
@@ -80,54 +111,86 @@ class Demands:
 
 
 class _Reader:
-    """Turns expressions into polynomials; an attribute is the size of the axis it is used for."""
+    """Turns expressions into polynomials; an attribute is the size of the axis it is used for.
+
+    Attributes:
+        known: What attributes are, and quotients which no polynomial is (`channels // heads` where nothing
+            says that the channels are heads times something).
+    """
 
     def __init__(self, widths: Widths) -> None:
         self.widths = widths
-        self.attributes: dict[Attribute, Polynomial] = {}
-        self.symbols: dict[Attribute, Atom] = {}
+        self.known: dict[Expression, Polynomial] = {}
+        self.symbols: dict[Expression, Atom] = {}
+        self._places: dict[Expression, str] = {}
 
-    def learn(self, sizes: list[Size]) -> None:
-        """Find out which size each attribute stands for."""
-        for size in sizes:
-            if isinstance(size.value, Attribute) and size.value not in self.attributes:
-                self.attributes[size.value] = Polynomial.of_axis(size.axis)
-        waiting = [size for size in sizes if not isinstance(size.value, (int, Attribute, Shape))]
+    def learn(self, equations: list[tuple[Expression, Polynomial, str]]) -> None:
+        """Find out which size each attribute (and quotient) stands for.
+
+        Args:
+            equations: Expressions, what they equal, and where.
+        """
+        for value, size, _ in equations:
+            if isinstance(value, Attribute):
+                self.known.setdefault(value, size)
+        waiting = [each for each in equations if isinstance(each[0], Compound)]
         progress = True
         while progress:
             progress = False
-            for size in waiting:
-                found = self._solve(size)
+            for value, size, place in waiting:
+                found = self._solve(value, size)
                 if found is not None:
-                    self.attributes[found[0]] = found[1]
+                    self.known[found[0]], self._places[found[0]] = found[1], place
                     progress = True
 
-    def _solve(self, size: Size) -> tuple[Attribute, Polynomial] | None:
-        """The one unknown attribute of a compound expression, if the equation gives it."""
-        unknown = {leaf for leaf in _attributes(size.value) if leaf not in self.attributes}
+    def _solve(self, value: Expression, size: Polynomial) -> tuple[Expression, Polynomial] | None:
+        """The one unknown attribute or quotient of an expression, if its value gives it."""
+        unknown = set(self._unknown(value))
         if len(unknown) != 1:
             return None
-        attribute = unknown.pop()
-        symbol = self.symbols.setdefault(attribute, Atom(value_of(self.widths, attribute)))
-        self.attributes[attribute] = Polynomial.of_atom(symbol)
-        polynomial = self.read(size.value)
-        del self.attributes[attribute]
+        part = unknown.pop()
+        symbol = self.symbols.setdefault(part, Atom(value_of(self.widths, part)))
+        self.known[part] = Polynomial.of_atom(symbol)
+        polynomial = self.read(value)
+        del self.known[part]
         if polynomial is None or any(m.count(symbol) > 1 for m in polynomial.terms):
             return None
         factor = Polynomial(
             {tuple(a for a in m if a is not symbol): c for m, c in polynomial.terms.items() if symbol in m}
         )
         rest = Polynomial({m: c for m, c in polynomial.terms.items() if symbol not in m})
-        solved = (Polynomial.of_axis(size.axis) - rest).divided(factor)
-        return None if solved is None else (attribute, solved)
+        solved = (size - rest).divided(factor)
+        return None if solved is None else (part, solved)
+
+    def _unknown(self, value: Expression) -> Iterator[Expression]:
+        """The attributes in an expression of which nothing is known, and the quotients."""
+        if value in self.known or isinstance(value, (int, Shape)):
+            return
+        if isinstance(value, Attribute):
+            yield value
+            return
+        inside = [*self._unknown(value.left), *self._unknown(value.right)]
+        quotient = not inside and value.operator == "//" and self.read(value) is None
+        yield from [value] if quotient and self._exact(value) else inside
+
+    def _exact(self, value: Compound) -> bool:
+        """Whether a quotient has no rest."""
+        return value_of(self.widths, value.left) % value_of(self.widths, value.right) == 0
+
+    def quotients(self) -> Iterator[Row]:
+        """What must stay zero for the quotients to be what they were learned to be."""
+        for value, size in self.known.items():
+            if isinstance(value, Compound):
+                left, right = self.read(value.left), self.read(value.right)
+                if left is not None and right is not None:
+                    yield Row(left - size * right, f"{self._places[value]} divides its size")
 
     def read(self, value: Expression) -> Polynomial | None:
         """An expression as a polynomial; None where it is none (a quotient with a rest)."""
-        if isinstance(value, int):
-            return Polynomial.constant(value)
-        if isinstance(value, Attribute):
-            known = self.attributes.get(value)
-            return Polynomial.constant(value_of(self.widths, value)) if known is None else known
+        if value in self.known:
+            return self.known[value]
+        if isinstance(value, (int, Attribute)):
+            return Polynomial.constant(value_of(self.widths, value))
         if isinstance(value, Shape):
             return Polynomial.of_axis(self._axis(value))
         left, right = self.read(value.left), self.read(value.right)
@@ -139,7 +202,8 @@ class _Reader:
         if value.operator == "//":
             return left.divided(right)
         if value.operator == "%":
-            return Polynomial({}) if left.divided(right) is not None else None
+            whole = left.divided(right) or self.known.get(Compound("//", value.left, value.right))
+            return None if whole is None else Polynomial({})
         return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__}[value.operator](right)
 
     def _axis(self, shape: Shape) -> Axis:
@@ -162,14 +226,6 @@ def len_of(atom: Atom) -> int:
     return atom.length
 
 
-def _attributes(value: Expression) -> set[Attribute]:
-    if isinstance(value, Attribute):
-        return {value}
-    if isinstance(value, (int, Shape)):
-        return set()
-    return _attributes(value.left) | _attributes(value.right)
-
-
 def demands_of(widths: Widths) -> Demands:
     """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
 
@@ -179,23 +235,44 @@ def demands_of(widths: Widths) -> Demands:
     """
     found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
     reader = _Reader(widths)
-    reader.learn([d for d in found if isinstance(d, Size)])
-    demands = Demands(reader.attributes, [], {}, widths)
+    equations = [
+        (d.value, Polynomial.of_axis(d.axis), where_of(d.vertex)) for d in found if isinstance(d, Size)
+    ]
+    reader.learn(equations + [(v, _constant(widths, v), _line(where)) for v, where, _ in widths.graph.held])
+    attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
+    attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
+    demands = Demands(attributes, [], {}, widths)
     for default in _defaults(widths):
         _keep_scale(demands, default)
     for demand in found:
         _require(demands, reader, demand)
     for value, where, how in widths.graph.held:
-        place = f" ({line_text(where)})" if where else ""
-        _keep(demands, reader, value, f"its size is used in {how}{place}")
-    used = [d.value for d in found if isinstance(d, (Size, Keep))] + [
-        value for value, *_ in widths.graph.held
-    ]
-    demands.read = set().union(*map(_attributes, used))
+        _keep(demands, reader, value, f"its size is used in {how} at {_line(where)}")
+    for row in reader.quotients():
+        demands.add(row.polynomial, row.reason)
+    demands.settle()
+    used = [d.value for d in found if isinstance(d, (Size, Keep))]
+    demands.read = set().union(*map(_attributes, [*used, *(value for value, *_ in widths.graph.held)]))
     limits = limits_of(widths, demands.linear)
     demands.rows += limits.rows
     demands.stay, demands.go = limits.stay, limits.go
     return demands
+
+
+def _attributes(value: Expression) -> set[Attribute]:
+    if isinstance(value, Attribute):
+        return {value}
+    if isinstance(value, (int, Shape)):
+        return set()
+    return _attributes(value.left) | _attributes(value.right)
+
+
+def _constant(widths: Widths, value: Expression) -> Polynomial:
+    return Polynomial.constant(value_of(widths, value))
+
+
+def _line(where: tuple[str, int] | None) -> str:
+    return line_text(where) if where else "an unknown line"
 
 
 def _defaults(widths: Widths) -> list[Default]:
@@ -251,7 +328,7 @@ def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
         value = reader.read(demand.value)
         if value is None:
             _keep(demands, reader, demand.value, f"{place} computes with its size")
-            value = Polynomial.constant(value_of(reader.widths, demand.value))
+            value = _constant(reader.widths, demand.value)
         if isinstance(demand.value, int):
             reason = f"its size is written as {demand.value} at {place}; the graph's own module can change it"
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -11,10 +11,11 @@ from naivegraph.graph import Vertex
 from naivegraph.graph.values import Attribute, Stub
 from naivegraph.widths.axis import Axis, single
 from naivegraph.widths.demand import Demand, Size, Still
+from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["first_output", "layer_sizes"]
+__all__ = ["first_output", "layer_sizes", "unread_sizes"]
 
 
 def first_output(vertex: Vertex) -> Stub | None:
@@ -35,6 +36,45 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[De
         if name.startswith(prefix):
             for axis in axes:
                 yield Still(axis, vertex)
+
+
+Known = Mapping[Attribute, Polynomial]
+
+
+def unread_sizes(widths: Widths, known: Known) -> Iterator[tuple[Attribute, Polynomial]]:
+    """The sizes kept by layers whose parameters are used without calling them, and read by nobody.
+
+    Args:
+        widths: The widths.
+        known: What the attributes are that are read.
+    """
+    called = {vertex.path for vertex in widths.graph.vertices if vertex.kind == "layer"}
+    for path, layer in widths.graph.module.named_modules():
+        if path not in called:
+            for name, size in _unread(widths, known, f"{path}." if path else "", layer):
+                if getattr(layer, name) == size.value(lambda atom: atom.length):
+                    yield Attribute(path, name), size
+
+
+def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iterator[tuple[str, Polynomial]]:
+    axes = {
+        name: [Polynomial.of_axis(axis) for axis in widths.axes[prefix + name]]
+        for name, _ in layer.named_parameters(recurse=False)
+        if prefix + name in widths.axes
+    }
+    if isinstance(layer, nn.Linear) and "weight" in axes:
+        yield from zip(("out_features", "in_features"), axes["weight"], strict=True)
+    elif isinstance(layer, nn.Embedding) and "weight" in axes:
+        yield from zip(("num_embeddings", "embedding_dim"), axes["weight"], strict=True)
+    elif isinstance(layer, nn.MultiheadAttention):
+        packed = axes.get("in_proj_weight")
+        yield "kdim", (packed or axes["k_proj_weight"])[1]
+        yield "vdim", (packed or axes["v_proj_weight"])[1]
+        heads = known.get(Attribute(prefix.removesuffix("."), "num_heads"))
+        inner = Polynomial.of_axis(widths.axes[f"{prefix}out_proj.weight"][1])
+        size = None if heads is None else inner.divided(heads)
+        if size is not None:
+            yield "head_dim", size
 
 
 LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from naivegraph.graph.execute import COMPUTE
-from naivegraph.graph.numbers import Leaving, Number, counting
+from naivegraph.graph.numbers import Leaving, Number, counting, plain
 from naivegraph.graph.values import Attribute, Compound, Expression
 
 VALUES = {"a": 7, "b": -3, "c": 2}
@@ -63,9 +63,9 @@ def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], held: list[Lea
     for one, two in itertools.permutations(VALUES, 2):
         for left, right in ((_number(one), _number(two)), (_number(one), 5), (5, _number(two))):
             result = compute(left, right)
-            assert result == compute(int.__int__(left), int.__int__(right))
+            assert plain(result) == compute(int.__int__(left), int.__int__(right))
             assert isinstance(result, Number)
-            assert _evaluate(result.expression) == result
+            assert _evaluate(result.expression) == plain(result)
     assert held == []
 
 
@@ -87,13 +87,26 @@ def test_plain_outside_a_capture() -> None:
     assert list(range(number)) == list(builtins.range(7))
 
 
+def test_what_is_found_equal_must_stay_so(held: list[Leaving]) -> None:
+    a, b = _number("a"), _number("b")
+    assert {7: "seven"}[a] == "seven"
+    same = (a == b + 10, a != 7, (a, b) == (7, -3))
+    assert same == (True, False, True)
+    assert [_evaluate(expression) for expression, _, _ in held] == [0] * 5
+    assert {how for _, _, how in held} == {"a comparison"}
+    assert held[2][0] == Compound("-", Attribute("", "a"), 7)
+    held.clear()
+    different = (a == 6, a != 8, a == b, a == "a", a != 7.5)
+    assert different == (False, True, False, False, True)
+    assert held == []
+
+
 def test_looks_like_an_int(held: list[Leaving]) -> None:
     number = _number("a")
-    assert {7: "seven"}[number] == "seven"
     assert f"{number:03d} {number}" == "007 7"
     assert "abcdefgh"[number] == "h"
-    assert number == 7
     assert 6 < number < 8
+    assert hash(number) == hash(7)
     assert type(copy.deepcopy(number)) is int
     assert type(pickle.loads(pickle.dumps(number))) is int
     assert held == []

@@ -235,7 +235,7 @@ class Sized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
-        if x.shape[-1] != 12:
+        if x.shape[-1] < 12:
             raise RuntimeError("twelve or nothing")
         return self.second(F.relu(x))  # type: ignore[no-any-return]
 
@@ -251,7 +251,7 @@ class Growing(Sized):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.first(x))
         y = self.second(x)
-        return y if x.shape[-1] == 12 else torch.cat([y, y], -1)
+        return y if x.shape[-1] > 11 else torch.cat([y, y], -1)
 
 
 def test_a_forward_that_gives_another_shape_afterwards_is_undone() -> None:

@@ -200,11 +200,13 @@ def test_an_operator_without_a_rule_is_named() -> None:
     assert reasons["first.weight 0"] == "operator aten._cdist_forward has no rule, at cdist"
 
 
-def test_a_function_with_sizes_of_its_own_holds_all_it_touches() -> None:
+def test_numbers_written_into_an_attention_hold_its_heads() -> None:
     widths, demands = related(by_name("HeadsInFunction"))
     held = {widths.by_atom[atom].name: reason for atom, reason in demands.holds.items()}
-    assert set(held) == {"weight", "weight:2", "embed", "out"}
-    assert all("multi_head_attention_forward" in reason for reason in held.values())
+    assert set(held) == {"weight", "weight:2", "embed"}
+    assert all("networks_traps.py" in reason for reason in held.values())
+    assert held["embed"].startswith("its size is used in a comparison at")
+    assert held["weight:2"].startswith("its size is used in a comparison at")
 
 
 def test_time_does_not_grow_with_width() -> None:
