@@ -69,7 +69,8 @@ class ClassToken(HeadsOfWidth):
     def __init__(self) -> None:
         super().__init__()
         self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
-        self.qkv, self.size = nn.Identity(), 16
+        self.size = 16
+        del self.qkv
 
     def attend(self, x: Tensor) -> Tensor:
         batch, length, size = x.shape

@@ -95,11 +95,6 @@ class Demands:
                     self.holds[free[0]] = row.reason
         self.rows = [row for row in self.rows if not all(map(self._held, row.polynomial.atoms()))]
 
-
-def _either_sign(polynomial: Polynomial) -> object:
-    """The same for a polynomial and its negative."""
-    return frozenset(frozenset((m, sign * c) for m, c in polynomial.terms.items()) for sign in (1, -1))
-
     def linear(self, polynomial: Polynomial, reason: str) -> Polynomial:
         """A polynomial with the shortest atoms of its products held, so that it is linear."""
         left = polynomial.holding(self._held)
@@ -108,6 +103,11 @@ def _either_sign(polynomial: Polynomial) -> object:
             self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
             left = left.holding(self._held)
         return left
+
+
+def _either_sign(polynomial: Polynomial) -> object:
+    """The same for a polynomial and its negative."""
+    return frozenset(frozenset((m, sign * c) for m, c in polynomial.terms.items()) for sign in (1, -1))
 
 
 class _Reader:
