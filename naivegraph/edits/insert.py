@@ -42,7 +42,8 @@ def insert(
 
     Args:
         graph: A graph.
-        layer: The layer, or a function which makes it from the size of what it is put behind.
+        layer: The layer, or a function which makes it from the size of what it is put behind. Of a function
+            the edit's JSON says enough to make the layer again, if it is one of `torch.nn`.
         after: The vertex behind which it comes: whatever used that one's output uses the layer's.
         before: The vertex in front of which it comes; it takes one tensor.
         edge: Two vertices between which it comes; other users of the first one are left alone.

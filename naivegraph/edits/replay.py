@@ -114,7 +114,7 @@ def check_layers(changes: Sequence[Change], layers: Layers) -> None:
 
 
 def carried_out(
-    target: nn.Module | Graph, change: Change, layers: Layers, *, optimizer: Any = (), exact: bool = True
+    target: nn.Module | Graph, change: Change, layers: Layers, *, optimizer: Any = (), loading: bool = False
 ) -> Edit:
     """Carry out one change.
 
@@ -123,7 +123,8 @@ def carried_out(
         change: The change.
         layers: Layers by name; see `replay`.
         optimizer: What follows.
-        exact: Whether inserted layers must start as they did; else only their shapes count.
+        loading: Whether all tensors are replaced afterwards: inserted layers then need not start as they did,
+            and costs are not counted.
 
     Raises:
         EditError: The target is not the network the change was made for; it is as it was.
@@ -136,7 +137,7 @@ def carried_out(
             )
         return _sized(target, change, optimizer)
     steps = [] if change.structure is None else change.structure["steps"]
-    make = functools.partial(_layer, layers=layers, exact=exact)
+    make = functools.partial(_layer, layers=layers, exact=not loading)
     return rewire(
         target,
         change,
@@ -144,6 +145,7 @@ def carried_out(
         asked=_asked(change),
         certificate=Certificate(0, 0),
         optimizer=optimizer,
+        counted=not loading,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from torch import nn
 
 from naivegraph.edits.edit import Costs, Edit
 from naivegraph.edits.follow import follow_average, follow_optimizer, modules_of
@@ -49,6 +52,7 @@ def rewire(
     asked: dict[str, Any],
     certificate: Certificate,
     optimizer: Any = (),
+    counted: bool = True,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then see that the network runs.
 
@@ -59,13 +63,15 @@ def rewire(
         asked: What was asked.
         certificate: How good the sizes are.
         optimizer: Optimizers and averaged models which follow.
+        counted: Whether to count what the network costs, which takes as long as the rest.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
     following = as_optimizers(optimizer)
-    before, parameters = costs_of(graph), list(graph.module.parameters())
-    modules, repeating = modules_of(graph.module), [vertex for vertex in graph if _repeats(vertex)]
+    count = costs_of if counted else _uncounted
+    before, follow = count(graph), _Following(graph.module, following)
+    repeating = [vertex for vertex in graph if _repeats(vertex)]
     journal = Journal(graph)
     undone: list[Undo] = [graph.snapshot(), journal.undo]
 
@@ -76,11 +82,8 @@ def rewire(
     try:
         for step in steps:
             step(journal)
-        averages, optimizers = split_averages(following)
-        for optimizer in optimizers:  # one by one: if one fails, those before it are undone
-            undone.append(follow_optimizer(optimizer, graph.module, parameters))  # noqa: PERF401
-        for average in averages:
-            undone.append(follow_average(average, graph.module, modules))  # noqa: PERF401
+        for each in follow.steps():
+            undone.append(each())  # noqa: PERF401  if one fails, those before it are undone
         edit = Edit(
             graph.module, _written(change, journal), asked=asked, certificate=certificate,
             before=before, after=before, optimizers=following,
@@ -92,7 +95,7 @@ def rewire(
     try:
         edit.then_refresh(graph)
         _check_sums(graph, repeating)
-        edit.after = costs_of(graph)
+        edit.after = count(graph)
     except RUN_ERRORS as error:
         edit.undo()
         raise EditError(f"the network would not run after this: {error}") from error
@@ -100,6 +103,22 @@ def rewire(
         edit.undo()
         raise
     return edit
+
+
+class _Following:
+    """What follows a network from how it is now to how it is later."""
+
+    def __init__(self, module: nn.Module, following: tuple[Any, ...]) -> None:
+        self._module = module
+        self._averages, self._optimizers = split_averages(following)
+        self._parameters, self._modules = list(module.parameters()), modules_of(module)
+
+    def steps(self) -> Iterator[Callable[[], Undo]]:
+        """Each lets one optimizer or average follow, and gives what undoes that."""
+        for optimizer in self._optimizers:
+            yield functools.partial(follow_optimizer, optimizer, self._module, self._parameters)
+        for average in self._averages:
+            yield functools.partial(follow_average, average, self._module, self._modules)
 
 
 def _written(change: Change, journal: Journal) -> Change:
@@ -119,6 +138,10 @@ def _check_sums(graph: Graph, repeating: list[Vertex]) -> None:
         if _repeats(vertex) and not any(vertex is other for other in repeating):
             shapes = " and ".join(str(tuple(stub.shape)) for stub in tensors_of(vertex))
             raise EditError(f"{vertex.name!r} would add tensors of the shapes {shapes}")
+
+
+def _uncounted(graph: Graph) -> Costs:
+    return Costs(0, 0)
 
 
 def costs_of(graph: Graph) -> Costs:

@@ -202,7 +202,7 @@ def _exported(
     """What is exported from the graph of a network once its edits are made."""
     graph = source if isinstance(source, Graph) else _captured(source, stage, example, path)
     for change in stage.changes:
-        carried_out(graph, change, layers, exact=False)
+        carried_out(graph, change, layers, loading=True)
     return graph.to_module()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import naivegraph as ng
 from naivegraph.edits.change import history_of
 from naivegraph.graph import Graph
 from tests.edits.structures import batch, branches, everything, in_place, residual
+from tests.edits.test_machine import STEPS, Walk, same_tensors
 from tests.edits.test_replay import alike, mixed
 from tests.edits.test_save import described
 from tests.edits.test_structure import EDITS
@@ -191,3 +193,22 @@ def test_a_graph_whose_sizes_alone_were_edited_is_loaded_in_place(tmp_path: Path
     model = in_place().module
     assert ng.load(model, tmp_path / "net") is model
     assert history_of(model) == history_of(graph.module)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_edits_saved_and_loaded(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    walk = Walk(rng)
+    for _ in range(10):
+        walk.step(rng.choice(STEPS[:-1]))
+    ng.save(walk.graph, tmp_path / "net")
+    with torch.no_grad():  # the numbers of the fresh network do not matter
+        for parameter in walk.fresh.module.parameters():
+            parameter.zero_()
+    loaded = ng.load(walk.fresh, tmp_path / "net")
+    same_tensors(loaded(walk.x), walk.graph(walk.x))
+    state = walk.graph.to_module().state_dict()
+    assert list(loaded.state_dict()) == list(state) or not walk.graph.rewired
+    for name, value in loaded.state_dict().items():
+        if name in state:
+            assert torch.equal(value, state[name])
