@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
+from naivegraph.graph import Rule, Ties
 
 # %% [markdown]
 # ## Capture
@@ -102,7 +103,8 @@ edit.undo()
 #
 # `stem` and `conv2` share their neurons, so one cannot grow while the other shrinks. By default the nearest
 # change is tried with a warning. Here there is none, so a second warning says that nothing was changed, and
-# the edit is falsy.
+# the edit is falsy. Each says which requests contradict each other, by way of which vertices, and the second
+# what could be asked instead.
 
 # %%
 impossible = {"stem": +4, "conv2": -4}
@@ -156,6 +158,41 @@ print(message)
 
 assert "did not pass validation" in message
 assert model.conv1.out_channels == 32
+
+# %% [markdown]
+# ## Rules of your own
+#
+# What a function needs of its sizes can be declared, for functions that are not made of torch operators or
+# to demand more than these do: here that the neurons come in fours and the first one stays.
+
+
+# %%
+class Fours(Rule):
+    """What is returned has the neurons of what is taken; they come in fours, and the first one stays."""
+
+    def tie(self, ties: Ties) -> None:
+        """State what holds of the dimensions."""
+        for taken, given in zip(ties.inputs[0], ties.outputs[0], strict=True):
+            ties.equal(taken, given)
+        ties.step(ties.inputs[0][1], 4)
+        ties.neurons(ties.inputs[0][1], [0], keep=True)
+
+
+x = ng.input("x", 3)
+hidden = ng.call(torch.sigmoid, ng.layer(nn.Linear(3, 8), x, name="wide"), rule=Fours(), name="fours")
+written = ng.Graph([x], [ng.layer(nn.Linear(8, 2), hidden, name="last")])
+
+ng.resize(written, {"wide": ng.relaxed(+3)})
+assert written.sizes["wide"] == 12
+
+try:
+    ng.resize(written, {"wide": -1}, strategy=ng.strategy.Solve(ng.strategy.Raise()))
+except ng.InfeasibleError as error:
+    message = str(error)
+print(message)
+
+assert "the rule declared for fours says wide is a multiple of 4" in message
+assert "wide can be 8 instead of 11" in message
 
 # %% [markdown]
 # ## Grow, and compute the same

@@ -47,7 +47,9 @@ def resize(
             several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
             graph is resized by utility alone: neurons of negative utility go, none come.
         utility: What neurons are worth: a criterion's name, a function of a vertex which gives an array, a
-            number or None, a dict of these by vertex name, a number; None lets only sizes count.
+            number or None, a dict of these by vertex name, a number; None lets only sizes count. A neuron of
+            negative utility is better gone: where that leaves fewer than a request wants, new ones come in
+            its place (`ng.strategy.MostNew(0)` forbids that). No other neuron is replaced.
         strategy: What to do if the requests cannot be met; see `ng.strategy`. By default the
             nearest change with a warning, else nothing with a warning.
         optimizer: An optimizer (or several) whose state follows.

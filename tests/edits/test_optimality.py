@@ -175,3 +175,28 @@ def test_the_objective_is_that_of_exhaustive_search(seed: int) -> None:
     judged = dense.judge(*ours.kept())
     assert judged.missed == pytest.approx(expected.missed, abs=1e-6)
     _close(ours.answer.certificate.value, expected, dense)
+
+
+@pytest.mark.parametrize(
+    ("values", "delta", "kept", "come"),
+    [
+        ([-1.0, -2, -3, 2, 2, 2], -3, [3, 4, 5], 0),
+        ([-1.0, -2, -3, 2, 2, 2], -2, [3, 4, 5], 1),
+        ([-1.0, -2, -3, 2, 2, 2], +1, [3, 4, 5], 4),
+        ([-0.01, -2, 2, 2, 2, 2], -1, [2, 3, 4, 5], 1),
+        ([0.0, -2, 2, 2, 2, 2], -1, [0, 2, 3, 4, 5], 0),
+        ([0.01, 0.02, 3, 4, 5, 6], -1, [1, 2, 3, 4, 5], 0),
+    ],
+)
+def test_new_neurons_replace_negative_ones_alone(
+    values: list[float], delta: int, kept: list[int], come: int
+) -> None:
+    """A new neuron costs a tenth of the least utility, so that it is dearer than any but a negative one."""
+    nodes = [Node("input", (), 3), Node("linear", (0,), 6), Node("linear", (1,), 2)]
+    instance = Instance(nodes, [Asked(1, ask.Change(delta))], {1: np.array(values)}, None)
+    dense = Dense(Structure(nodes), instance.asked, instance.told)
+    ours = Ours.of(instance)
+    assert ours.answer is not None
+    _close(ours.answer.certificate.value, dense.solve(), dense)
+    assert [found.tolist() for found in ours.answer.kept.values()] == [kept]
+    assert list(ours.answer.new.values()) == [come]
