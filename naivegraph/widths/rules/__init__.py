@@ -3,12 +3,23 @@
 import torch
 
 from naivegraph.widths.relation import Rule
-from naivegraph.widths.rules import index, linear, pointwise, recurrent, reduce, shape
+from naivegraph.widths.rules import (
+    fourier,
+    index,
+    linear,
+    losses,
+    pointwise,
+    recurrent,
+    reduce,
+    sample,
+    scatter,
+    shape,
+)
 from naivegraph.widths.rules.registry import RULES
 
 __all__ = ["rule_for"]
 
-_ = (index, linear, recurrent, reduce)  # imported for the rules they register
+_ = (fourier, index, linear, losses, recurrent, reduce, sample, scatter)  # imported for the rules they register
 
 
 def rule_for(func: torch._ops.OpOverload) -> Rule:

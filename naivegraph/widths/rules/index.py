@@ -6,7 +6,7 @@ from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis
-from naivegraph.widths.relation import Relation
+from naivegraph.widths.relation import Relation, tensors_in
 from naivegraph.widths.rules.registry import rule
 
 
@@ -22,17 +22,28 @@ def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         if d < len(indices) and d in given:
             r.pin(axes[d], "looked up by index")
     stubs = [indices[d] for d in given]
-    masks = any(str(stub.dtype) in ("torch.bool", "torch.uint8") for stub in stubs)
     rest = [axis for d, axis in enumerate(axes) if d not in given]
-    if masks:
-        for axis in axes:
-            r.pin(axis, "chosen by a mask")
-        r.set(out, r.fixed(out.shape, f"chosen by a mask at {r.where}"))
+    if any(str(stub.dtype) in ("torch.bool", "torch.uint8") for stub in stubs):
+        _masked(r, op, source, indices)
         return
     looked: list[Axis] = r.broadcast([r.of(stub) for stub in stubs])
     adjacent = given == list(range(given[0], given[-1] + 1))
     place = given[0] if adjacent else 0
     r.set(out, [*rest[:place], *looked, *rest[place:]], vanishing=r.vanishes(source))
+
+
+def _masked(r: Relation, op: Operation, source: Stub, indices: list[Any]) -> None:
+    """One mask over the first dimensions leaves the others as they are; anything else fixes all."""
+    out, axes, mask = op.outputs[0], r.of(source), indices[0]
+    alone = isinstance(mask, Stub) and not any(isinstance(other, Stub) for other in indices[1:])
+    covered = len(mask.shape) if alone else len(axes)
+    for axis in axes[:covered]:
+        r.pin(axis, "chosen by a mask")
+    for stub in tensors_in(indices):
+        r.pin_tensor(stub, "it is a mask")
+    if out is not None:
+        chosen = r.fixed(out.shape[: len(out.shape) - len(axes) + covered], f"chosen by a mask at {r.where}")
+        r.set(out, [*chosen, *axes[covered:]], vanishing=r.vanishes(source))
 
 
 @rule("index_select gather take_along_dim")
@@ -76,3 +87,17 @@ def sequence(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for out in op.outputs:
         if out is not None:
             r.set(out, r.fixed(out.shape, f"positions counted at {r.where}"))
+
+
+@rule("bucketize searchsorted")
+def places(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Where each value would stand among sorted boundaries: element by element."""
+    boundaries, values, out = a.get("boundaries", a.get("sorted_sequence")), a["self"], op.outputs[0]
+    axes = r.of(values) if isinstance(values, Stub) else []
+    if isinstance(boundaries, Stub):
+        *rows, last = r.of(boundaries)
+        r.pin(last, "sorted boundaries")
+        for one, two in zip(rows, axes[:-1], strict=True) if rows else ():
+            r.algebra.unify(one, two)
+    if out is not None:
+        r.set(out, axes)

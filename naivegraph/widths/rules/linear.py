@@ -104,6 +104,48 @@ def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [*r.of(a["indices"]), columns], vanishing=r.vanishes(a["weight"]))
 
 
+@rule("_embedding_bag _embedding_bag_forward_only embedding_bag")
+def embedding_bag(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Rows of a table looked up and summed, averaged, or their maximum taken."""
+    rows, columns = r.of(a["weight"])
+    r.pin(rows, "a table looked up by index")
+    for name in ("indices", "offsets", "per_sample_weights"):
+        if isinstance(a.get(name), Stub):
+            r.pin_tensor(a[name], "a table looked up by index")
+    out = op.outputs[0]
+    if out is None:
+        return
+    r.set(out, [*r.fixed(out.shape[:1], f"bags at {r.where}"), columns], vanishing=r.vanishes(a["weight"]))
+    for extra in op.outputs[1:]:
+        if extra is not None:
+            # With a maximum: for each bag and column, which row it came from.
+            by_column = extra.shape == out.shape
+            r.set(extra, r.of(out) if by_column else r.fixed(extra.shape, "a by-product of looking up"))
+
+
+@rule("_trilinear")
+def trilinear(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """The product of three tensors, each with dimensions inserted, summed over some dimensions."""
+    factors, places = [a["i1"], a["i2"], a["i3"]], [a["expand1"], a["expand2"], a["expand3"]]
+    rank = len(factors[0].shape) + len(places[0])
+    aligned = list[list[Axis]]()
+    for stub, inserted in zip(factors, places, strict=True):
+        axes = iter(r.of(stub))
+        aligned.append([single(1) if d in inserted else next(axes) for d in range(rank)])
+    whole = r.broadcast(aligned)
+    for d in a["sumdim"]:
+        carriers = [(i, stub) for i, stub in enumerate(factors) if d not in places[i]]
+        if not any(r.vanishes(stub) for _, stub in carriers) and not r.settled(whole[d]):
+            r.couple(whole[d], "a sum over values that do not vanish", summed=True)
+        r.sum_over(whole[d], *[(stub, d - sum(p < d for p in places[i])) for i, stub in carriers])
+    kept = [d for d in range(rank) if d not in a["sumdim"]]
+    covered = [
+        any(r.vanishes(stub) for i, stub in enumerate(factors) if d not in places[i]) or r.settled(whole[d])
+        for d in kept
+    ]
+    r.set(op.outputs[0], [whole[d] for d in kept], vanishing=all(covered))
+
+
 @rule(
     "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "

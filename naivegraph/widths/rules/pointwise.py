@@ -18,7 +18,8 @@ _KEEPS_ZERO = operators(
     "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish "
     "leaky_relu lift_fresh log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn "
     "sign silu sin sinh softshrink sqrt square tan tanh trunc _to_copy to contiguous positive celu "
-    "div fmod"
+    "div fmod complex polar fake_quantize_per_tensor_affine_cachemask "
+    "fake_quantize_per_channel_affine_cachemask"
 )
 # Functions that are zero where every operand is zero.
 _JOINTLY = operators("add sub rsub maximum minimum addcmul hypot copy lerp where")
@@ -35,7 +36,8 @@ _POWERS = operators("pow")
     "__and__ __or__ __xor__ bitwise_not bernoulli bernoulli_ celu_ prelu _prelu_kernel "
     "rrelu_with_noise nan_to_num feature_dropout alpha_dropout resolve_conj resolve_neg positive "
     "_conj fill_ zero_ fill uniform_ normal_ exponential_ full_like zeros_like ones_like empty_like "
-    "rand_like randn_like log_sigmoid_forward"
+    "rand_like randn_like log_sigmoid_forward floor_divide floor_divide_ complex polar "
+    "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_tensor_affine_cachemask_tensor_qparams"
 )
 def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element-wise operators, in place or not, and those that make a tensor of the same shape."""

@@ -55,6 +55,37 @@ def layer_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, [*axes[: len(axes) - len(last)], *[single(1)] * len(last)][: len(out.shape)])
 
 
+@rule("_weight_norm_interface _weight_norm")
+def weight_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """`v * g / |v|`, with one norm for every index along one dimension."""
+    v, g, dim = a["v"], a["g"], a["dim"]
+    axes = r.of(v)
+    for d, axis in enumerate(axes):
+        if d == dim % len(axes):
+            r.algebra.unify(axis, r.of(g)[d if len(g.shape) == len(axes) else 0])
+        elif not r.settled(axis):
+            r.couple(axis, "the norm of a weight")
+    r.set(op.outputs[0], axes, vanishing=r.vanishes(v))
+    for out in op.outputs[1:]:
+        if out is not None:
+            r.set(out, r.of(g))
+
+
+@rule("renorm renorm_ embedding_renorm_")
+def renorm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Rows along one dimension are made shorter where their norm is too large."""
+    source = a["self"]
+    axes, dim = r.of(source), a.get("dim", 0) % len(source.shape)
+    for d, axis in enumerate(axes):
+        if d != dim and not r.settled(axis) and not r.vanishes(source):
+            r.couple(axis, "a norm")
+        elif d != dim:
+            r.statistics.append((axis, f"a norm at {r.where}"))
+    if isinstance(a.get("indices"), Stub):
+        r.pin(axes[0], "a table looked up by index")
+    r.set(op.outputs[0], axes, vanishing=r.vanishes(source))
+
+
 @rule("native_group_norm group_norm")
 def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Channels in groups `g*c`, normalised over c and space."""

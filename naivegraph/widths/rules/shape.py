@@ -176,7 +176,10 @@ def select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, axes, vanishing=r.vanishes(source))
 
 
-@rule("constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pad")
+@rule(
+    "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
+    "replication_pad3d pad"
+)
 def pad(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Indices added before and after; where they are constants they are neurons of their own."""
     source, out = a["self"], op.outputs[0]
@@ -199,20 +202,18 @@ def pad(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 @rule(
-    "roll flip rot90 cumsum cumprod cummax sort argsort topk channel_shuffle tril triu unfold "
-    "diagonal diag_embed logcumsumexp cummin kthvalue msort"
+    "roll flip cumsum cumprod cummax sort argsort topk tril triu diagonal diag_embed logcumsumexp "
+    "cummin kthvalue msort linalg_cross"
 )
 def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Operators in which the place along some dimensions matters: those are fixed."""
     source = a["self"]
     rank = len(source.shape)
     name = op.func.overloadpacket.__name__
-    dims = a.get("dims", a.get("dim", a.get("dimension")))
+    dims = a.get("dims", a.get("dim"))
     if name in ("tril", "triu"):
         dims = [-1, -2]
-    elif (
-        name in ("diagonal", "diag_embed", "channel_shuffle", "rot90", "unfold") or dims is None or dims == []
-    ):
+    elif name in ("diagonal", "diag_embed") or dims is None or dims == []:
         dims = list(range(rank))
     fixed = {d % rank for d in ([dims] if isinstance(dims, int) else dims)} if rank else set()
     axes = list(r.of(source))
@@ -227,6 +228,43 @@ def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
                 for d, n in enumerate(out.shape)
             ]
             r.set(out, kept, vanishing=False)
+
+
+@rule("rot90")
+def rot90(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Quarter turns: two dimensions are exchanged or turned round."""
+    axes = list(r.of(a["self"]))
+    out = op.outputs[0]
+    if out is None:
+        return
+    for d in a["dims"]:
+        r.pin(axes[d], "the order of its indices matters (rot90)")
+        axes[d] = r.fixed([out.shape[d]], f"rot90 at {r.where}")[0]
+    moved(r, op, a["self"], axes)
+
+
+@rule("unfold unfold_copy")
+def unfold(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Windows along one dimension become a last one."""
+    source, out = a["self"], op.outputs[0]
+    if out is None:
+        return
+    axes, dim = list(r.of(source)), a["dimension"] % max(len(source.shape), 1)
+    r.pin(axes[dim], "the dimension a window slides over")
+    axes[dim] = r.fixed([out.shape[dim]], f"windows at {r.where}")[0]
+    moved(r, op, source, [*axes, *r.fixed([out.shape[-1]], f"windows at {r.where}")])
+
+
+@rule("channel_shuffle native_channel_shuffle")
+def channel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Channels `g*c` become `c*g`."""
+    source, out = a["self"], op.outputs[0]
+    axes = list(r.of(source))
+    count, inside = r.algebra.split(axes[1], source.shape[1] // a["groups"])
+    axes[1] = r.algebra.join([inside, count])
+    if out is not None:
+        r.counts[out.id] = count
+    moved(r, op, source, axes)
 
 
 @rule("as_strided as_strided_ as_strided_copy")

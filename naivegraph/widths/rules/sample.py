@@ -1,0 +1,121 @@
+"""Operators that take patches or single places out of images and put them back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths.axis import single
+from naivegraph.widths.relation import Relation
+from naivegraph.widths.rules.registry import rule
+
+
+@rule("im2col col2im")
+def patches(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """`im2col`: every channel becomes `channel * places of the kernel`; `col2im` is the way back."""
+    source, out = a["self"], op.outputs[0]
+    if out is None:
+        return
+    places = math.prod(a["kernel_size"])
+    columns = op.func.overloadpacket.__name__ == "im2col"
+    space = 2 if columns else 1
+    *batch, channels = r.of(source)[: len(source.shape) - space]
+    for axis in r.of(source)[len(source.shape) - space :]:
+        r.pin(axis, "the dimension a kernel slides over")
+    if columns:
+        channels = r.algebra.join([channels, single(places)])
+    else:
+        channels, inside = r.algebra.split(channels, places)
+        r.pin(inside, "the places of a kernel")
+    sizes = r.fixed(out.shape[len(batch) + 1 :], f"the image's size at {r.where}")
+    r.set(out, [*batch, channels, *sizes], vanishing=r.vanishes(source))
+
+
+@rule("grid_sampler_2d grid_sampler_3d grid_sampler cudnn_grid_sampler _grid_sampler_2d_cpu_fallback")
+def grid_sample(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Each sample of the batch is read at the places a grid gives; channels pass through."""
+    source, grid = a.get("input", a.get("self")), a["grid"]
+    if not isinstance(source, Stub):
+        return
+    (batch, channels, *space), (other, *places, inside) = r.of(source), r.of(grid)
+    r.algebra.unify(batch, other)
+    r.pin(inside, "the coordinates of a place")
+    for axis in space:
+        r.pin(axis, "the dimension a grid reads from")
+    r.set(op.outputs[0], [batch, channels, *places], vanishing=r.vanishes(source))
+
+
+@rule("affine_grid_generator")
+def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A matrix per sample becomes a grid of places."""
+    batch, *matrix = r.of(a["theta"])
+    for axis in matrix:
+        r.pin(axis, "the matrix of a transformation")
+    out = op.outputs[0]
+    if out is not None:
+        r.set(out, [batch, *r.fixed(out.shape[1:], f"a grid of places at {r.where}")])
+
+
+@rule("max_unpool2d max_unpool3d")
+def unpool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Maxima go back to where they came from; channels pass through."""
+    source, out = a["self"], op.outputs[0]
+    if out is None:
+        return
+    space = 2 if op.func.overloadpacket.__name__ == "max_unpool2d" else 3
+    axes = r.broadcast([r.of(source), r.of(a["indices"])])
+    places = len(axes) - space
+    for axis in axes[places:]:
+        r.pin(axis, "the dimension a window slides over")
+    r.set(
+        out,
+        [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")],
+        vanishing=r.vanishes(source),
+    )
+
+
+@rule("fractional_max_pool2d fractional_max_pool3d")
+def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Windows begin where random numbers, some for each channel, say."""
+    source, samples = a["self"], a["random_samples"]
+    axes, drawn = r.of(source), r.of(samples)
+    places = len(axes) - len(a["kernel_size"])
+    for one, two in zip(axes[:places][::-1], drawn[:-1][::-1], strict=False):
+        r.broadcast([[one], [two]])
+    r.pin(drawn[-1], "one number for each dimension of a window")
+    for axis in axes[places:]:
+        r.pin(axis, "the dimension a window slides over")
+    for out in op.outputs:
+        if out is not None:
+            kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
+            r.set(out, kept, vanishing=r.vanishes(source))
+
+
+@rule("_pack_padded_sequence")
+def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Sequences of unequal length one after the other: [steps, batch, *] becomes [all steps, *]."""
+    first, second, *rest = r.of(a["input"])
+    r.pin(first, "sequences are packed")
+    r.pin(second, "sequences are packed")
+    data, sizes = op.outputs
+    if data is not None:
+        packed = r.fixed(data.shape[:1], f"sequences are packed at {r.where}")
+        r.set(data, [*packed, *rest], vanishing=r.vanishes(a["input"]))
+    if sizes is not None:
+        r.set(sizes, r.fixed(sizes.shape, f"sequences are packed at {r.where}"))
+
+
+@rule("_pad_packed_sequence")
+def pad_packed(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """The way back from packed sequences."""
+    first, *rest = r.of(a["data"])
+    r.pin(first, "sequences are packed")
+    data, *others = op.outputs
+    if data is not None:
+        sizes = r.fixed(data.shape[:2], f"sequences are unpacked at {r.where}")
+        vanishing = r.vanishes(a["data"]) and a["padding_value"] == 0
+        r.set(data, [*sizes, *rest], vanishing=vanishing)
+    for out in others:
+        if out is not None:
+            r.set(out, r.fixed(out.shape, f"sequences are unpacked at {r.where}"))
