@@ -68,8 +68,11 @@ def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[
     }
 
 
-def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices]) -> nn.Module:
-    """A copy in which every element of a parameter that lives on a neuron not kept is zero."""
+def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices], nothing: float = 0.0) -> nn.Module:
+    """A copy in which every element of a parameter that lives on a neuron not kept is zero.
+
+    Or multiplied by `nothing`, a tiny number, for networks which divide by the norm of a weight.
+    """
     masks = {}
     for width, indices in kept.items():
         masks[width.atom] = np.zeros(width.size, bool)
@@ -81,7 +84,8 @@ def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices]) -> nn.M
             for dim, axis in enumerate(axes):
                 if name in parameters:
                     shape = [-1 if d == dim else 1 for d in range(len(axes))]
-                    parameters[name].mul_(torch.from_numpy(mask_of(axis, masks)).reshape(shape))
+                    factor = np.where(mask_of(axis, masks), 1.0, nothing)
+                    parameters[name].mul_(torch.from_numpy(factor).to(parameters[name]).reshape(shape))
     return out
 
 

@@ -18,9 +18,9 @@ from naivegraph.graph.execute import COMPUTE, read_attribute
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
-from naivegraph.widths.axis import Axis
-from naivegraph.widths.demand import Demand, Equal, Keep, Size, taken_apart
-from naivegraph.widths.layer_sizes import first_output, layer_sizes
+from naivegraph.widths.axis import Axis, single
+from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still, taken_apart
+from naivegraph.widths.layer_sizes import first_output, layer_sizes, own_sizes
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
@@ -35,13 +35,15 @@ def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     if isinstance(vertex.target, nn.Module):
         yield from layer_sizes(widths, vertex, vertex.target)
         return
+    yield from own_sizes(widths, vertex)
     reader = _READERS.get(vertex.target) if callable(vertex.target) else None
     if reader is not None:
         yield from reader(widths, vertex)
         return
     for value in _expressions([vertex.args, vertex.kwargs]):
         yield Keep(value, vertex)
-    if any(type(leaf) is int for leaf in leaves((vertex.args, vertex.kwargs))):
+    numbers = (int, Shape, Attribute, Compound)
+    if any(type(leaf) in numbers for leaf in leaves((vertex.args, vertex.kwargs))):
         yield from taken_apart(widths, vertex)
 
 
@@ -99,6 +101,17 @@ def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield Keep(value, vertex)
 
 
+def _repeats(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """How often something is repeated stays, whatever it is."""
+    yield from _no_sizes(widths, vertex)
+    given = tensors_in([vertex.args, vertex.kwargs])
+    known = {atom for stub in given for axis in widths.of(stub) for atom in axis.atoms()}
+    for stub in tensors_in(vertex.output):
+        for atom in dict.fromkeys(atom for axis in widths.of(stub) for atom in axis.atoms()):
+            if atom not in known:
+                yield Still(single(atom), vertex)
+
+
 def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     sizes = vertex.args or tuple(vertex.kwargs[k] for k in ("size",) if k in vertex.kwargs)
     numbers = [v for v in _flat(sizes) if _number(v)]
@@ -150,8 +163,12 @@ def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 def _chunk(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     count, dim = _named(vertex, "chunks", "dim")
-    parts = tensors_in(vertex.output)
-    yield Equal(tuple(widths.of(part)[value_of(widths, dim or 0)] for part in parts), vertex)
+    axes = tuple(widths.of(part)[value_of(widths, dim or 0)] for part in tensors_in(vertex.output))
+    if len({axis.length for axis in axes}) == 1 and value_of(widths, count) == len(axes):
+        yield Equal(axes, vertex)
+    else:
+        for axis in axes:
+            yield Still(axis, vertex)
     for value in _expressions([count]):
         yield Keep(value, vertex)
 
@@ -264,7 +281,7 @@ def _counted(position: int, name: str) -> Reader:
     return read
 
 
-_Tensor = torch.Tensor
+_Tensor, _aten = torch.Tensor, torch.ops.aten
 _READERS: dict[Any, Reader] = {
     **dict.fromkeys(
         [_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape
@@ -277,10 +294,13 @@ _READERS: dict[Any, Reader] = {
     **dict.fromkeys([_Tensor.split, torch.split], _split),
     **dict.fromkeys([_Tensor.split_with_sizes, torch.split_with_sizes], _split),
     **dict.fromkeys([_Tensor.chunk, torch.chunk], _chunk),
+    **dict.fromkeys([_Tensor.repeat_interleave, torch.repeat_interleave], _repeats),
+    **dict.fromkeys([torch.native_channel_shuffle, torch.channel_shuffle], _counted(1, "groups")),
+    **dict.fromkeys([_aten.view.default, _aten._unsafe_view.default, _aten.expand.default], _reshape),
     **dict.fromkeys([_Tensor.narrow, torch.narrow], _narrow),
     **dict.fromkeys([F.layer_norm, F.rms_norm], _norm),
     **dict.fromkeys([F.pad, torch.constant_pad_nd], _pad),
-    _Tensor.__getitem__: _getitem,
+    **dict.fromkeys([_Tensor.__getitem__, _Tensor.__setitem__], _getitem),
     F.group_norm: _counted(1, "num_groups"),
     **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], _counted(6, "groups")),
     **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d], _counted(6, "groups")),

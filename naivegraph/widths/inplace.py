@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch.nn.functional as F
 
@@ -118,8 +118,9 @@ class _Reader:
             says that the channels are heads times something).
     """
 
-    def __init__(self, widths: Widths) -> None:
+    def __init__(self, widths: Widths, held: Mapping[Atom, str]) -> None:
         self.widths = widths
+        self.held = held
         self.known: dict[Expression, Polynomial] = {}
         self.symbols: dict[Expression, Atom] = {}
         self._places: dict[Expression, str] = {}
@@ -188,11 +189,11 @@ class _Reader:
     def read(self, value: Expression) -> Polynomial | None:
         """An expression as a polynomial; None where it is none (a quotient with a rest)."""
         if value in self.known:
-            return self.known[value]
+            return self.known[value].holding(self.held.__contains__)
         if isinstance(value, (int, Attribute)):
             return Polynomial.constant(value_of(self.widths, value))
         if isinstance(value, Shape):
-            return Polynomial.of_axis(self._axis(value))
+            return Polynomial.of_axis(self._axis(value)).holding(self.held.__contains__)
         left, right = self.read(value.left), self.read(value.right)
         if left is None or right is None:
             return None
@@ -234,14 +235,17 @@ def demands_of(widths: Widths) -> Demands:
     keeps its value. What declared rules demand is added.
     """
     found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
-    reader = _Reader(widths)
+    # What is held first lets more be divided: half of `2 * c` channels once a literal 2 is known to stay.
+    found.sort(key=lambda demand: not isinstance(demand, Size) or not isinstance(demand.value, int))
+    holds: dict[Atom, str] = {}
+    reader = _Reader(widths, holds)
     equations = [
         (d.value, Polynomial.of_axis(d.axis), where_of(d.vertex)) for d in found if isinstance(d, Size)
     ]
     reader.learn(equations + [(v, _constant(widths, v), _line(where)) for v, where, _ in widths.graph.held])
     attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
     attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
-    demands = Demands(attributes, [], {}, widths)
+    demands = Demands(attributes, [], holds, widths)
     for default in _defaults(widths):
         _keep_scale(demands, default)
     for demand in found:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch.nn.functional as F
 from torch import nn
 
 from naivegraph.graph import Vertex
+from naivegraph.graph.execute import read_attribute
 from naivegraph.graph.values import Attribute, Stub
 from naivegraph.widths.axis import Axis, single
 from naivegraph.widths.demand import Demand, Size, Still
@@ -15,7 +17,7 @@ from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["first_output", "layer_sizes", "unread_sizes"]
+__all__ = ["first_output", "layer_sizes", "own_sizes", "unread_sizes"]
 
 
 def first_output(vertex: Vertex) -> Stub | None:
@@ -28,8 +30,7 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[De
     """The sizes which a torch layer keeps as attributes; they follow its parameters."""
     for kind, reader in _LAYERS:
         if isinstance(layer, kind):
-            for names, axis in reader(widths, vertex, layer):
-                yield Size(Attribute(vertex.path, *names), widths.relation.algebra.resolve(axis), vertex)
+            yield from _sizes(widths, vertex, layer, reader)
             return
     prefix = f"{vertex.path}." if vertex.path else ""
     for name, axes in widths.axes.items():
@@ -77,11 +78,42 @@ def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iter
             yield "head_dim", size
 
 
+def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """The sizes kept by a module whose forward calls the function that a layer of torch's is made of.
+
+    A layer with a parametrized weight is such a module, and so is a user's own subclass of a layer.
+    """
+    kind = _FUNCTIONS.get(vertex.target) if callable(vertex.target) else None
+    if kind is None:
+        return
+    module = widths.graph.module.get_submodule(vertex.path)
+    if isinstance(module, kind):
+        reader = next(reader for known, reader in _LAYERS if issubclass(kind, known))
+        yield from _sizes(widths, vertex, module, reader)
+
+
+def _sizes(
+    widths: Widths, vertex: Vertex, layer: nn.Module, reader: Callable[[Widths, Vertex, Any], LayerSizes]
+) -> Iterator[Demand]:
+    for names, axis in reader(widths, vertex, layer):
+        attribute = Attribute(vertex.path, *names)
+        # A subclass may mean something else by the name, or not have it.
+        if hasattr(layer, attribute.name) and read_attribute(widths.graph.module, attribute) == axis.length:
+            yield Size(attribute, widths.relation.algebra.resolve(axis), vertex)
+
+
 LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]
 
 
-def _states(widths: Widths, vertex: Vertex, name: str) -> list[Axis]:
-    return widths.axes[f"{vertex.path}.{name}" if vertex.path else name]
+def _states(widths: Widths, vertex: Vertex, name: str) -> list[Axis] | None:
+    """The axes of a layer's own parameter; None where it is computed (a normed weight, say)."""
+    return widths.axes.get(f"{vertex.path}.{name}" if vertex.path else name)
+
+
+def _input(widths: Widths, vertex: Vertex) -> list[Axis]:
+    """The axes of the first argument; none where it is no tensor of the run."""
+    found = tensors_in([*vertex.args[:1], vertex.kwargs.get("input")])
+    return widths.of(found[0]) if found else []
 
 
 def _count(widths: Widths, vertex: Vertex) -> Axis:
@@ -90,18 +122,36 @@ def _count(widths: Widths, vertex: Vertex) -> Axis:
 
 
 def _convolution(widths: Widths, vertex: Vertex, layer: nn.modules.conv._ConvNd) -> LayerSizes:
-    first, second = _states(widths, vertex, "weight")[:2]
-    count = _count(widths, vertex)
-    grouped = widths.relation.algebra.join([count, second])
-    yield ("in_channels", ()), first if layer.transposed else grouped
-    yield ("out_channels", ()), grouped if layer.transposed else first
+    weight, count, out = _states(widths, vertex, "weight"), _count(widths, vertex), first_output(vertex)
     yield ("groups", ()), count
+    if weight is not None:
+        grouped = widths.relation.algebra.join([count, weight[1]])
+        yield ("in_channels", ()), weight[0] if layer.transposed else grouped
+        yield ("out_channels", ()), grouped if layer.transposed else weight[0]
+        return
+    place = -1 - len(layer.kernel_size)
+    if out is not None:
+        yield ("out_channels", ()), widths.of(out)[place]
+    if axes := _input(widths, vertex):
+        yield ("in_channels", ()), axes[place]
 
 
 def _linear(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    rows, columns = _states(widths, vertex, "weight")
-    yield ("out_features", ()), rows
-    yield ("in_features", ()), columns
+    weight, out = _states(widths, vertex, "weight"), first_output(vertex)
+    if weight is not None:
+        yield ("out_features", ()), weight[0]
+        yield ("in_features", ()), weight[1]
+        return
+    if out is not None:
+        yield ("out_features", ()), widths.of(out)[-1]
+    if axes := _input(widths, vertex):
+        yield ("in_features", ()), axes[-1]
+
+
+def _bilinear(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    names = ("out_features", "in1_features", "in2_features")
+    for name, axis in zip(names, _states(widths, vertex, "weight") or (), strict=False):
+        yield (name, ()), axis
 
 
 def _channel_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
@@ -126,27 +176,43 @@ def _group_norm(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
 
 
 def _embedding(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    rows, columns = _states(widths, vertex, "weight")
-    yield ("num_embeddings", ()), rows
-    yield ("embedding_dim", ()), columns
+    weight, out = _states(widths, vertex, "weight"), first_output(vertex)
+    if weight is not None:
+        yield ("num_embeddings", ()), weight[0]
+    if out is not None:
+        yield ("embedding_dim", ()), widths.of(out)[-1]
 
 
 def _prelu(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    yield ("num_parameters", ()), _states(widths, vertex, "weight")[0]
+    if weight := _states(widths, vertex, "weight"):
+        yield ("num_parameters", ()), weight[0]
+
+
+def _shuffle(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
+    yield ("groups", ()), _count(widths, vertex)
 
 
 def _recurrent(widths: Widths, vertex: Vertex, layer: nn.RNNBase) -> LayerSizes:
-    yield ("input_size", ()), _states(widths, vertex, "weight_ih_l0")[1]
-    recurrent = _states(widths, vertex, "weight_hh_l0")[1]
-    if layer.proj_size:
-        yield ("proj_size", ()), recurrent
-        recurrent = _states(widths, vertex, "weight_hr_l0")[1]
-    yield ("hidden_size", ()), recurrent
+    state, size = ("proj_size" if layer.proj_size else "hidden_size"), layer.hidden_size
+    ends = [f"_l{n}{way}" for n in range(layer.num_layers) for way in ("", "_reverse")]
+    for end in ends[:: 1 if layer.bidirectional else 2]:
+        yield from _gates(widths, vertex, end, state, size)
+        if projection := _states(widths, vertex, f"weight_hr{end}"):
+            yield (state, ()), projection[0]
 
 
-def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.Module) -> LayerSizes:
-    yield ("input_size", ()), _states(widths, vertex, "weight_ih")[1]
-    yield ("hidden_size", ()), _states(widths, vertex, "weight_hh")[1]
+def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.RNNCellBase) -> LayerSizes:
+    yield from _gates(widths, vertex, "", "hidden_size", layer.hidden_size)
+
+
+def _gates(widths: Widths, vertex: Vertex, end: str, state: str, size: int) -> LayerSizes:
+    """Weights of one direction of one layer: what comes in, the state, and the first of the gates."""
+    inputs, hidden = (_states(widths, vertex, f"weight_{kind}{end}") for kind in ("ih", "hh"))
+    if inputs is not None and end in ("", "_l0"):
+        yield ("input_size", ()), inputs[1]
+    if hidden is not None:
+        yield (state, ()), hidden[1]
+        yield ("hidden_size", ()), widths.relation.algebra.cut(hidden[0], size)[0]
 
 
 def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSizes:
@@ -161,13 +227,28 @@ def _unflattened(widths: Widths, vertex: Vertex, layer: nn.Unflatten) -> LayerSi
 _LAYERS: list[tuple[type[nn.Module], Callable[[Widths, Vertex, Any], LayerSizes]]] = [
     (nn.modules.conv._ConvNd, _convolution),
     (nn.Linear, _linear),
+    (nn.Bilinear, _bilinear),
     (nn.modules.batchnorm._NormBase, _channel_norm),
     (nn.LayerNorm, _layer_norm),
     (nn.RMSNorm, _layer_norm),
     (nn.GroupNorm, _group_norm),
     (nn.Embedding, _embedding),
+    (nn.EmbeddingBag, _embedding),
+    (nn.ChannelShuffle, _shuffle),
     (nn.PReLU, _prelu),
     (nn.Unflatten, _unflattened),
     (nn.RNNBase, _recurrent),
     (nn.RNNCellBase, _recurrent_cell),
 ]
+# The functions whose layers have sizes that their own forward does not read.
+_FUNCTIONS: dict[Any, type[nn.Module]] = {
+    F.linear: nn.Linear,
+    F.bilinear: nn.Bilinear,
+    F.embedding: nn.Embedding,
+    F.embedding_bag: nn.EmbeddingBag,
+    F.batch_norm: nn.modules.batchnorm._NormBase,
+    F.instance_norm: nn.modules.batchnorm._NormBase,
+    F.prelu: nn.PReLU,
+    **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], nn.modules.conv._ConvNd),
+    **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d], nn.modules.conv._ConvNd),
+}

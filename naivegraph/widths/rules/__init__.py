@@ -19,7 +19,16 @@ from naivegraph.widths.rules.registry import RULES
 
 __all__ = ["rule_for"]
 
-_ = (fourier, index, linear, losses, recurrent, reduce, sample, scatter)  # imported for the rules they register
+_ = (
+    fourier,
+    index,
+    linear,
+    losses,
+    recurrent,
+    reduce,
+    sample,
+    scatter,
+)  # imported for the rules they register
 
 
 def rule_for(func: torch._ops.OpOverload) -> Rule:

@@ -7,7 +7,7 @@ from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis, single
-from naivegraph.widths.relation import Default, Relation
+from naivegraph.widths.relation import Default, Relation, tensors_in
 from naivegraph.widths.rules.registry import rule
 
 
@@ -45,10 +45,11 @@ def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]), vanishing=vanishing)
 
 
-@rule("mv dot addmv")
+@rule("mv dot vdot addmv")
 def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix or a vector times a vector."""
-    x, y = a["mat"] if "mat" in a else a["self"], a["vec"] if "vec" in a else a["tensor"]
+    x = a["mat"] if "mat" in a else a["self"]
+    y = next(a[name] for name in ("vec", "tensor", "other") if name in a)
     *rows, k = r.of(x)
     r.algebra.unify(k, r.of(y)[0])
     r.contract([*rows, k])
@@ -179,3 +180,18 @@ def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for extra in op.outputs[1:]:
         if extra is not None:
             r.set(extra, r.fixed(extra.shape, "a by-product of attention"))
+
+
+@rule(
+    "linalg_inv_ex linalg_cholesky_ex linalg_matrix_exp _linalg_det _linalg_slogdet _linalg_svd _linalg_eigh "
+    "linalg_pinv linalg_qr linalg_eig linalg_lu_factor_ex _linalg_check_errors"
+)
+def of_matrices(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Inverses and factors of matrices: every entry depends on all; a batch of matrices passes through."""
+    source = tensors_in(list(op.args))[0]
+    batch = r.of(source) if op.outputs == (None,) else r.of(source)[:-2]
+    for axis in r.of(source)[len(batch) :]:
+        r.pin(axis, "a matrix is inverted or taken apart")
+    for out in op.outputs:
+        if out is not None:
+            r.set(out, [*batch, *r.fixed(out.shape[len(batch) :], f"factors of a matrix at {r.where}")])

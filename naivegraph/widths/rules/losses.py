@@ -10,7 +10,8 @@ from naivegraph.widths.rules.registry import rule
 
 
 @rule(
-    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits soft_margin_loss"
+    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits "
+    "soft_margin_loss"
 )
 def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element by element, and then summed or averaged over all unless `reduction` says none (0)."""
@@ -25,7 +26,9 @@ def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [])
 
 
-@rule("nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss multilabel_margin_loss_forward")
+@rule(
+    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss multilabel_margin_loss_forward"
+)
 def indexed_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """The target says which index of the classes counts, so they are fixed."""
     source = a["self"]

@@ -1,4 +1,4 @@
-"""Writing into a tensor at indices: the dimensions that are indexed are fixed, the others pass through."""
+"""Writing at indices: the dimensions that are indexed are fixed, the others pass through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis
-from naivegraph.widths.relation import Relation
+from naivegraph.widths.relation import Relation, tensors_in
 from naivegraph.widths.rules.registry import rule
 
 _WRITTEN = "written to by index"
@@ -93,3 +93,13 @@ def anywhere(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     out = op.outputs[0]
     if out is not None:
         r.set(out, r.fixed(out.shape, f"indexed across dimensions at {r.where}"))
+
+
+@rule("_local_scalar_dense nonzero _unique2 unique_dim histc masked_select bincount equal is_nonzero")
+def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """What comes out, and how much of it, depends on the values."""
+    for stub in tensors_in(list(op.args)) + tensors_in(op.kwargs):
+        r.pin_tensor(stub, "its values decide what is computed")
+    for out in op.outputs:
+        if out is not None:
+            r.set(out, r.fixed(out.shape, f"values decide its size at {r.where}"))

@@ -15,13 +15,13 @@ def moved(r: Relation, op: Operation, source: Stub, axes: list[Axis]) -> None:
     r.set(op.outputs[0], axes, vanishing=r.vanishes(source))
 
 
-@rule("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze")
+@rule("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze squeeze_ unsqueeze_")
 def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Any view in another shape, element order kept."""
     source, out = a["self"], op.outputs[0]
     if out is None:
         return
-    name = op.func.overloadpacket.__name__
+    name = op.func.overloadpacket.__name__.rstrip("_")
     axes = list(r.of(source))
     if name == "squeeze":
         axes = _squeezed(r, source, a)
@@ -29,14 +29,18 @@ def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         axes.insert(a["dim"] % (len(axes) + 1), single(1))
     else:
         axes = r.algebra.reshape(axes, out.shape)
+    if out.id == source.id:
+        r.axes[source.id] = axes
+        return
     moved(r, op, source, axes)
 
 
 def _squeezed(r: Relation, source: Stub, a: dict[str, Any]) -> list[Axis]:
     axes = r.of(source)
+    sizes = [axis.length for axis in axes]  # of before, where it happens in place
     dims = a.get("dim")
     given = range(len(axes)) if dims is None else [dims] if isinstance(dims, int) else dims
-    drop = {d % len(axes) for d in given if axes and source.shape[d] == 1}
+    drop = {d % len(axes) for d in given if axes and sizes[d] == 1}
     for d in drop:
         r.pin(axes[d], "a dimension of one index is dropped")
     return [axis for d, axis in enumerate(axes) if d not in drop]
@@ -305,5 +309,9 @@ def unknown(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for stub in tensors_in(list(op.args)) + tensors_in(op.kwargs):
         r.pin_tensor(stub, f"operator {name} has no rule")
     for out in op.outputs:
-        if out is not None and out.id not in r.axes:
+        if out is None:
+            continue
+        if out.id in r.axes and tuple(axis.length for axis in r.axes[out.id]) != out.shape:
+            del r.axes[out.id]  # it was given another shape in place
+        if out.id not in r.axes:
             r.set(out, r.fixed(out.shape, f"operator {name} has no rule, at {r.where}"))
