@@ -88,7 +88,7 @@ class Unknown(nn.Module):
         self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.b(torch.block_diag(self.a(x)))
+        y: Tensor = self.b(torch.block_diag(self.a(x)))  # type: ignore[no-untyped-call]
         return y
 
 
