@@ -16,11 +16,12 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph.edits.change import history_of
 from naivegraph.graph import Graph
+from tests.edits.invariants import same_tensors
 from tests.edits.structures import batch, branches, everything, in_place, residual
-from tests.edits.test_machine import STEPS, Walk, same_tensors
 from tests.edits.test_replay import alike, mixed
 from tests.edits.test_save import described
 from tests.edits.test_structure import EDITS
+from tests.edits.walk import STEPS, Walk
 
 
 @pytest.mark.parametrize("name", EDITS)
