@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import nn
 
 from naivegraph.edits.change import Change, apply, history_of
+from naivegraph.edits.sizes import SizeChange, Sizing, sizes_table
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
 from naivegraph.solvers.budget import Certificate
@@ -39,7 +40,7 @@ class Edit:
     """One applied change of a network; truthy if anything changed.
 
     Attributes:
-        asked: What was asked, as given.
+        asked: What was asked: of a resize the requests by the vertex's name, else the arguments by theirs.
         change: What changed, as plain data.
         certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`.
         before: Costs before the edit.
@@ -59,6 +60,7 @@ class Edit:
         after: Costs,
         notes: tuple[str, ...] = (),
         optimizers: Iterable[Any] = (),
+        sizing: Sizing | None = None,
     ) -> None:
         """Apply `change` to `module`; all of it or nothing.
 
@@ -71,6 +73,7 @@ class Edit:
             after: Costs after.
             notes: Sentences on what could not change and why, and on what else a reader should know.
             optimizers: Optimizers of the network's parameters and averaged models of it, which follow.
+            sizing: Tells what becomes of the sizes of vertices.
 
         Raises:
             EditError: The change does not fit the module, or an optimizer cannot follow.
@@ -82,6 +85,7 @@ class Edit:
         self.after = after
         self.notes = notes
         self.earlier: tuple[Edit, ...] = ()
+        self._sizing = sizing
         self._module = weakref.ref(module)
         self._text = change.to_json()
         self._undo: list[Callable[[], None]] = [apply(change, module, optimizers)] if self else []
@@ -93,6 +97,19 @@ class Edit:
         """Let this edit, the last of several, stand for all of them: undone and written together."""
         if earlier:
             self.earlier, self.before = tuple(earlier), earlier[0].before
+
+    @property
+    def sizes(self) -> dict[str, SizeChange]:
+        """By name, what became of every vertex whose neurons changed: which stayed, how many came, why.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> edit = ng.resize(ng.capture(net, torch.ones(1, 4)), {"0": +2})
+            >>> edit.sizes["1"]
+            SizeChange(before=8, after=10, kept=(range(0, 8),), new=2, why='follows 0', chain=())
+        """
+        return self._sizing.sizes() if self._sizing is not None and self else {}
 
     def then_refresh(self, graph: Graph) -> None:
         """Bring a graph of the network up to date; `undo` puts it back as it is now.
@@ -147,7 +164,9 @@ class Edit:
         stream = io.StringIO()
         console = Console(file=stream, width=100, force_terminal=False)
         console.print(self._cost_table())
-        if self.change.widths:
+        if self._sizing is not None and self._sizing.asked and self.sizes:
+            console.print(sizes_table(self.sizes))
+        elif self.change.widths:
             console.print(self._width_table())
         for note in self.notes:
             console.print(note, highlight=False)
@@ -167,9 +186,10 @@ class Edit:
                 continue
             table.add_row(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
         value, bound = self.certificate.value, self.certificate.bound
-        table.caption = (
-            f"utility kept {value:.6g}, at most {bound:.6g} possible (gap {self.certificate.gap:.3%})"
-        )
+        if value or bound:
+            table.caption = (
+                f"utility kept {value:.6g}, at most {bound:.6g} possible (gap {self.certificate.gap:.3%})"
+            )
         return table
 
     def _width_table(self) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from naivegraph.edits import requests as ask
@@ -13,6 +13,7 @@ from naivegraph.edits.grow import growth_notes
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.plan import plan
 from naivegraph.edits.pose import Asking
+from naivegraph.edits.sizes import Sizing
 from naivegraph.edits.strategy import Answer, Attempt, Strategy, default_strategy
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
@@ -75,7 +76,7 @@ def resize(
 
     attempt = Attempt(widths, demands, askings, values(utility), values)
     answer = (strategy or default_strategy())(attempt)
-    asked = {asking.name: str(asking.request) for asking in askings}
+    asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
         costs = Costs(widths.macs(), widths.params())
         return Edit(
@@ -87,7 +88,15 @@ def resize(
             after=costs,
         )
     return carry_out(
-        graph, widths, demands, answer, asked, optimizer=optimizer, initialise=initialise, seed=seed
+        graph,
+        widths,
+        demands,
+        answer,
+        asked,
+        askings=askings,
+        optimizer=optimizer,
+        initialise=initialise,
+        seed=seed,
     )
 
 
@@ -98,6 +107,7 @@ def carry_out(
     answer: Answer,
     asked: dict[str, Any],
     *,
+    askings: Sequence[Asking] = (),
     optimizer: Any = (),
     initialise: Any = "layer",
     seed: int = 0,
@@ -120,6 +130,7 @@ def carry_out(
         after=Costs(widths.macs(count), widths.params(count)),
         notes=(*growth_notes(widths, grown), *notes),
         optimizers=as_optimizers(optimizer),
+        sizing=Sizing(widths, change, askings),
     )
     try:
         edit.then_refresh(graph)
@@ -147,3 +158,7 @@ def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | N
             for number, (source, entry) in enumerate(zip(sources, request.entries, strict=True), 1):
                 if entry is not None:
                     yield Asking(vertex, widths.neuron_axis(source), entry, f"input {number}")
+
+
+def _name(key: Any) -> str:
+    return key.name if isinstance(key, Vertex) else str(key)

@@ -14,6 +14,7 @@ from torch import nn
 from naivegraph.edits import Change, Costs, Edit, plan
 from naivegraph.edits.config import with_config
 from naivegraph.edits.optimizers import as_optimizers
+from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
 from naivegraph.graph.restore import restored
@@ -235,6 +236,7 @@ def _edit(
         ),
         notes=tuple(notes),
         optimizers=optimizers,
+        sizing=Sizing(widths, change),
     )
 
 

@@ -1,0 +1,180 @@
+"""What an edit made of the size of every vertex, and why."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from rich.table import Table
+from torch import nn
+
+from naivegraph.edits.partaking import Asking
+from naivegraph.edits.record import Change
+from naivegraph.edits.selection import formula_length, formula_of, to_runs
+from naivegraph.edits.tensors import Axes
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.declared import Declared
+from naivegraph.graph.recorded import Recorded
+from naivegraph.widths import Widths
+from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.ties import Place, Ties
+
+__all__ = ["SizeChange", "Sizing", "sizes_table"]
+
+_SHOWN = 12
+_RUNS = 4  # of kept neurons shown in a row of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeChange:
+    """What became of a vertex's neurons.
+
+    Attributes:
+        before: How many there were.
+        after: How many there are.
+        kept: Which stayed, as runs of their numbers before.
+        new: How many came.
+        why: What was asked of the vertex, or which it follows.
+        chain: The vertices by which it follows that one.
+    """
+
+    before: int
+    after: int
+    kept: tuple[range, ...]
+    new: int
+    why: str
+    chain: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Root:
+    """Where a change began: how to name it, its neurons, and where they are."""
+
+    name: str
+    axis: Axis
+    vertex: str
+    given: bool = False
+
+
+class Sizing:
+    """Tells the sizes of vertices before and after a change; works nothing out before it is asked.
+
+    Args:
+        widths: The widths of the graph before the change. Nothing of the network itself is kept.
+        change: The change.
+        askings: What was asked for.
+    """
+
+    def __init__(self, widths: Widths, change: Change, askings: Sequence[Asking] = ()) -> None:
+        self._widths = _without_modules(widths)
+        self._change = change
+        self.asked = bool(askings)
+        self._texts: dict[str, list[str]] = {}
+        self._roots: list[_Root] = []
+        for asking in askings:
+            name, output = asking.vertex.name, asking.where == "output"
+            self._roots.append(
+                _Root(name if output else f"{name}, {asking.where}", asking.axis, name, not output)
+            )
+            if output:
+                self._texts.setdefault(name, []).append(str(asking.request))
+        self._found: dict[str, SizeChange] | None = None
+
+    def sizes(self) -> dict[str, SizeChange]:
+        """By name, every vertex whose neurons changed, in the order of the graph."""
+        if self._found is None:
+            self._found = self._work_out()
+        return self._found
+
+    def _work_out(self) -> dict[str, SizeChange]:
+        by_name = {width.name: key for key, width in self._change.widths.items()}
+        keys = {w.atom: by_name[w.name] for w in self._widths.widths if w.name in by_name}
+        axes = {vertex: self._widths.output_axis(vertex) for vertex in self._widths.graph.vertices}
+        axes = {vertex: axis for vertex, axis in axes.items() if not keys.keys().isdisjoint(axis.atoms())}
+        known, why = Axes(self._change), _Why(Ties(self._widths), keys, self._texts, self._roots)
+        out = {}
+        for vertex, axis in axes.items():
+            formula = formula_of(axis, keys)
+            sources, old = known.of(formula)
+            runs = to_runs(np.sort(sources[old == 1]))
+            out[vertex.name] = SizeChange(
+                formula_length(formula, known.before),
+                len(sources),
+                tuple(range(first, end) for first, end in runs),
+                int((old == 0).sum()),
+                *why.of(vertex, axis),
+            )
+        return out
+
+
+class _Why:
+    """Finds what the size of a vertex follows."""
+
+    def __init__(
+        self, ties: Ties, keys: Mapping[Atom, str], texts: Mapping[str, list[str]], roots: Iterable[_Root]
+    ) -> None:
+        self._ties, self._keys, self._texts, self._roots = ties, keys, texts, list(roots)
+        self._fallback = "so that what was asked fits" if self._roots else "chosen by utility"
+        self._ways: dict[tuple[_Root, Atom], dict[Place, tuple[str, ...]]] = {}
+
+    def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
+        """In words, and the vertices by which it follows another."""
+        if vertex.name in self._texts:
+            return f"asked: {'; '.join(self._texts[vertex.name])}", ()
+        moved = [atom for atom in axis.atoms() if atom in self._keys]
+        places = self._ties.output(vertex)
+        found: list[tuple[tuple[str, ...], _Root]] = []
+        for root in self._roots:
+            for atom in dict.fromkeys(a for a in root.axis.atoms() if a in moved):
+                ways = self._ways_from(root, atom)
+                found += [(ways[place], root) for place in places if place in ways]
+        if not found:
+            self._roots.append(_Root(vertex.name, axis, vertex.name))
+            return self._fallback, ()
+        chain, root = min(found, key=lambda item: len(item[0]))
+        between = tuple(name for name in chain if name not in (vertex.name, root.vertex))
+        through = f" through {between[-1]}" if between else ""
+        return f"follows {root.name}{through}", between
+
+    def _ways_from(self, root: _Root, atom: Atom) -> dict[Place, tuple[str, ...]]:
+        if (root, atom) not in self._ways:
+            vertex = self._ties.widths.graph[root.vertex]
+            start = self._ties.given(vertex) if root.given else self._ties.output(vertex)
+            self._ways[root, atom] = self._ties.ways(start, atom)
+        return self._ways[root, atom]
+
+
+def _without_modules(widths: Widths) -> Widths:
+    """The same, which stays as it is when the graph changes, and lets go of the network."""
+    graph = widths.graph
+    vertices = [
+        dataclasses.replace(v, target=v.target if isinstance(v.target, Declared) else None)
+        for v in graph.vertices
+    ]
+    out = copy.copy(widths)
+    out.graph = Graph.of(Recorded(nn.Module(), vertices, dict(graph.state), [], graph.output))
+    vars(out).pop("tracer", None)
+    return out
+
+
+def sizes_table(sizes: Mapping[str, SizeChange]) -> Table:
+    """A table of the vertices whose size changed: those asked for first, then the rest in order."""
+    table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
+    for heading in ("vertex", "before", "after", "kept", "new", "why"):
+        table.add_column(heading, justify="right" if heading in ("before", "after", "new") else "left")
+    rows = sorted(sizes.items(), key=lambda item: not item[1].why.startswith("asked"))
+    for name, size in rows[:_SHOWN]:
+        new = str(size.new) if size.new else ""
+        table.add_row(name, str(size.before), str(size.after), _kept(size), new, size.why)
+    if len(rows) > _SHOWN:
+        table.add_row(f"... and {len(rows) - _SHOWN} more (edit.sizes)")
+    return table
+
+
+def _kept(size: SizeChange) -> str:
+    if sum(map(len, size.kept)) == size.before:
+        return "all"
+    runs = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in size.kept]
+    return ", ".join(runs[:_RUNS]) + (", ..." if len(runs) > _RUNS else "")
