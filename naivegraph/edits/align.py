@@ -12,6 +12,7 @@ from naivegraph.edits import requests as ask
 from naivegraph.edits.partaking import Asking
 from naivegraph.edits.plan import plan
 from naivegraph.edits.record import Change
+from naivegraph.edits.sizes import Sizing
 from naivegraph.edits.strategy import Answer, Attempt, Nothing, Solve, Strategy
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Graph, Vertex
@@ -194,6 +195,10 @@ class Sizes:
         """The change of sizes and of structure as data."""
         made = plan(self.widths, self.demands, answer.kept, answer.new)
         return dataclasses.replace(made, structure=structure)
+
+    def sizing(self, change: Change) -> Sizing:
+        """What tells how a change came about."""
+        return Sizing(self.widths, change, otherwise="so that sizes fit")
 
     def in_order(self, axis: Axis, answer: Answer) -> bool:
         """Whether all that is on an axis stays, and what comes follows it."""

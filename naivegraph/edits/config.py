@@ -179,8 +179,6 @@ def _given(change: Change, module: nn.Module, built: _Rebuilt) -> dict[_Field, i
     """The numbers of the config which the change itself sets, for the forward reads them."""
     out: dict[_Field, int] = {}
     for a in change.attributes:
-        if isinstance(a.after, str):
-            continue
         of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
         if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
             return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"

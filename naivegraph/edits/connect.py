@@ -84,13 +84,15 @@ def connect(
         steps = [work.earlier, lambda journal: journal.add_part(end, output_of(start))]
     else:
         raise EditError(f"{end.name!r} is neither a sum nor a concatenation: it takes no more than it does")
+    change = sizes.change(answer, {"verb": "connect", "source": start.name, "target": end.name})
     return rewire(
         graph,
-        sizes.change(answer, {"verb": "connect", "source": start.name, "target": end.name}),
+        change,
         steps,
         asked={"connect": [start.name, end.name]},
         certificate=answer.certificate,
         optimizer=optimizer,
+        sizing=sizes.sizing(change),
     )
 
 

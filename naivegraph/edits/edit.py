@@ -164,8 +164,8 @@ class Edit:
         stream = io.StringIO()
         console = Console(file=stream, width=100, force_terminal=False)
         console.print(self._cost_table())
-        if self._sizing is not None and self._sizing.asked and self.sizes:
-            console.print(sizes_table(self.sizes))
+        if self._sizing is not None and self._sizing.of_vertices and self.sizes:
+            console.print(sizes_table(self._sizing))
         elif self.change.widths:
             console.print(self._width_table())
         for note in self.notes:

@@ -76,13 +76,15 @@ def remove(
     work = _Removal(graph, gone)
     sizes, steps = work.reconnected() if reconnect else work.dropped()
     answer = sizes.decide(f"{gone.name!r} cannot be removed", strategy)
+    change = sizes.change(answer, structure)
     return rewire(
         graph,
-        sizes.change(answer, structure),
+        change,
         steps,
         asked=asked,
         certificate=answer.certificate,
         optimizer=optimizer,
+        sizing=sizes.sizing(change),
     )
 
 
@@ -230,13 +232,15 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
         )
     sizes, steps = _parted(graph, [end], stub, places)
     answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}")
+    change = sizes.change(answer, {"verb": "disconnect", "source": start.name, "target": end.name})
     return rewire(
         graph,
-        sizes.change(answer, {"verb": "disconnect", "source": start.name, "target": end.name}),
+        change,
         steps,
         asked={"disconnect": [start.name, end.name]},
         certificate=answer.certificate,
         optimizer=optimizer,
+        sizing=sizes.sizing(change),
     )
 
 

@@ -16,12 +16,14 @@ from naivegraph.edits.joints import is_sum, tensors_of
 from naivegraph.edits.journal import Journal, Undo
 from naivegraph.edits.optimizers import as_optimizers, split_averages
 from naivegraph.edits.record import Change
+from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.query import edges, related
 from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
+from naivegraph.graph.written import Written
 from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import relate
 
@@ -53,6 +55,7 @@ def rewire(
     certificate: Certificate,
     optimizer: Any = (),
     counted: bool = True,
+    sizing: Sizing | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then see that the network runs.
 
@@ -64,6 +67,7 @@ def rewire(
         certificate: How good the sizes are.
         optimizer: Optimizers and averaged models which follow.
         counted: Whether to count what the network costs, which takes as long as the rest.
+        sizing: Tells what becomes of the sizes of vertices.
 
     Raises:
         EditError: The network would not run; everything is as it was.
@@ -86,7 +90,7 @@ def rewire(
             undone.append(each())  # noqa: PERF401  if one fails, those before it are undone
         edit = Edit(
             graph.module, _written(change, journal), asked=asked, certificate=certificate,
-            before=before, after=before, optimizers=following,
+            before=before, after=before, optimizers=following, notes=_notes(graph), sizing=sizing,
         )  # fmt: skip
         edit.after_undo(undo)
     except BaseException:
@@ -119,6 +123,17 @@ class _Following:
             yield functools.partial(follow_optimizer, optimizer, self._module, self._parameters)
         for average in self._averages:
             yield functools.partial(follow_average, average, self._module, self._modules)
+
+
+def _notes(graph: Graph) -> tuple[str, ...]:
+    if isinstance(graph.module, Written):
+        what = "the module that the graph was made with"
+    else:
+        what = f"the forward of {type(graph.module).__name__}"
+    return (
+        f"{what} does not know of this edit and may fail or do something else: run graph(...) or "
+        "graph.to_module()",
+    )
 
 
 def _written(change: Change, journal: Journal) -> Change:

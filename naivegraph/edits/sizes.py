@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.table import Table
@@ -24,7 +24,7 @@ from naivegraph.widths.ties import Place, Ties
 __all__ = ["SizeChange", "Sizing", "sizes_table"]
 
 _SHOWN = 12
-_RUNS = 4  # of kept neurons shown in a row of the table
+_RUNS = 3  # of kept neurons shown in a row of the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,21 +65,33 @@ class Sizing:
         widths: The widths of the graph before the change. Nothing of the network itself is kept.
         change: The change.
         askings: What was asked for.
+        otherwise: Why sizes change that follow nothing which was asked for.
+
+    Attributes:
+        of_vertices: Whether it was vertices that something was asked of.
+        texts: What was asked of each, in words.
+        roots: Where that began.
+        otherwise: As given, or by default.
+        layers: The names of vertices with parameters that change, once the sizes are worked out.
     """
 
-    def __init__(self, widths: Widths, change: Change, askings: Sequence[Asking] = ()) -> None:
+    def __init__(
+        self, widths: Widths, change: Change, askings: Sequence[Asking] = (), otherwise: str | None = None
+    ) -> None:
         self._widths = _without_modules(widths)
         self._change = change
-        self.asked = bool(askings)
-        self._texts: dict[str, list[str]] = {}
-        self._roots: list[_Root] = []
+        self.of_vertices = bool(askings) or otherwise is not None
+        self.otherwise = otherwise or ("so that what was asked fits" if askings else "chosen by utility")
+        self.texts: dict[str, list[str]] = {}
+        self.roots: list[_Root] = []
         for asking in askings:
             name, output = asking.vertex.name, asking.where == "output"
-            self._roots.append(
+            self.roots.append(
                 _Root(name if output else f"{name}, {asking.where}", asking.axis, name, not output)
             )
             if output:
-                self._texts.setdefault(name, []).append(str(asking.request))
+                self.texts.setdefault(name, []).append(str(asking.request))
+        self.layers: set[str] = set()
         self._found: dict[str, SizeChange] | None = None
 
     def sizes(self) -> dict[str, SizeChange]:
@@ -93,12 +105,14 @@ class Sizing:
         keys = {w.atom: by_name[w.name] for w in self._widths.widths if w.name in by_name}
         axes = {vertex: self._widths.output_axis(vertex) for vertex in self._widths.graph.vertices}
         axes = {vertex: axis for vertex, axis in axes.items() if not keys.keys().isdisjoint(axis.atoms())}
-        known, why = Axes(self._change), _Why(Ties(self._widths), keys, self._texts, self._roots)
-        out = {}
+        known, why = Axes(self._change), _Why(Ties(self._widths), keys, self)
+        out, tensors = {}, self._change.tensors
         for vertex, axis in axes.items():
             formula = formula_of(axis, keys)
             sources, old = known.of(formula)
             runs = to_runs(np.sort(sources[old == 1]))
+            if vertex.kind == "layer" and any(name.startswith(f"{vertex.path}.") for name in tensors):
+                self.layers.add(vertex.name)
             out[vertex.name] = SizeChange(
                 formula_length(formula, known.before),
                 len(sources),
@@ -112,11 +126,9 @@ class Sizing:
 class _Why:
     """Finds what the size of a vertex follows."""
 
-    def __init__(
-        self, ties: Ties, keys: Mapping[Atom, str], texts: Mapping[str, list[str]], roots: Iterable[_Root]
-    ) -> None:
-        self._ties, self._keys, self._texts, self._roots = ties, keys, texts, list(roots)
-        self._fallback = "so that what was asked fits" if self._roots else "chosen by utility"
+    def __init__(self, ties: Ties, keys: Mapping[Atom, str], sizing: Sizing) -> None:
+        self._ties, self._keys = ties, keys
+        self._texts, self._roots, self._otherwise = sizing.texts, list(sizing.roots), sizing.otherwise
         self._ways: dict[tuple[_Root, Atom], dict[Place, tuple[str, ...]]] = {}
 
     def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
@@ -132,7 +144,7 @@ class _Why:
                 found += [(ways[place], root) for place in places if place in ways]
         if not found:
             self._roots.append(_Root(vertex.name, axis, vertex.name))
-            return self._fallback, ()
+            return self._otherwise, ()
         chain, root = min(found, key=lambda item: len(item[0]))
         between = tuple(name for name in chain if name not in (vertex.name, root.vertex))
         through = f" through {between[-1]}" if between else ""
@@ -149,23 +161,30 @@ class _Why:
 def _without_modules(widths: Widths) -> Widths:
     """The same, which stays as it is when the graph changes, and lets go of the network."""
     graph = widths.graph
-    vertices = [
-        dataclasses.replace(v, target=v.target if isinstance(v.target, Declared) else None)
+    copies = {
+        v: dataclasses.replace(v, target=v.target if isinstance(v.target, Declared) else None)
         for v in graph.vertices
-    ]
+    }
+    inputs = [copies[v] for v in graph.inputs]
     out = copy.copy(widths)
-    out.graph = Graph.of(Recorded(nn.Module(), vertices, dict(graph.state), [], graph.output))
+    out.graph = Graph.of(
+        Recorded(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
+    )
     vars(out).pop("tracer", None)
     return out
 
 
-def sizes_table(sizes: Mapping[str, SizeChange]) -> Table:
-    """A table of the vertices whose size changed: those asked for first, then the rest in order."""
+def sizes_table(sizing: Sizing) -> Table:
+    """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
+    sizes = sizing.sizes()
     table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
     for heading in ("vertex", "before", "after", "kept", "new", "why"):
         table.add_column(heading, justify="right" if heading in ("before", "after", "new") else "left")
-    rows = sorted(sizes.items(), key=lambda item: not item[1].why.startswith("asked"))
-    for name, size in rows[:_SHOWN]:
+    for heading in ("vertex", "why"):
+        next(column for column in table.columns if column.header == heading).overflow = "fold"
+    rows = sorted(sizes, key=lambda name: (name not in sizing.texts, name not in sizing.layers))
+    for name in rows[:_SHOWN]:
+        size = sizes[name]
         new = str(size.new) if size.new else ""
         table.add_row(name, str(size.before), str(size.after), _kept(size), new, size.why)
     if len(rows) > _SHOWN:
