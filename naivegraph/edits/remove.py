@@ -190,6 +190,9 @@ class _Removal:
     def dropped(self) -> tuple[Sizes, list[Step]]:
         """Nothing takes its place."""
         self._check_joints("is to be dropped", "do without it")
+        for user in self.users:
+            if is_sum(user) and all(stub.id == self.out.id for stub in tensors_of(user)):
+                raise EditError(f"nothing would be left of the sum {user.name!r}: remove it instead")
         places = {
             id(user): [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
             for user in self.users
@@ -252,8 +255,8 @@ def _parted(
     opened = []
     for user in users:
         if id(user) not in places:
-            other = other_summand(user, stub)
-            steps.append(functools.partial(_bypass, gone=user, other=other))
+            other_summand(user, stub)  # refused now if it cannot be
+            steps.append(functools.partial(_summand_gone, user=user, stub=stub))
             continue
         parts, dim = parts_of(user), concatenation_dim(user)
         if len(places[id(user)]) == len(parts):
@@ -281,6 +284,11 @@ def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
 
 def _part_gone(journal: Journal, user: Vertex, place: int) -> None:
     journal.remove_part(user, place)
+
+
+def _summand_gone(journal: Journal, user: Vertex, stub: Stub) -> None:
+    # Only now is it known what is left: the other summand may be a sum that did without the tensor before.
+    _bypass(journal, user, other_summand(user, stub))
 
 
 def _bypass(journal: Journal, gone: Vertex, other: Stub) -> None:

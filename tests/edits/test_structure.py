@@ -102,6 +102,29 @@ def test_an_identity_put_in_and_taken_out_keeps_the_function() -> None:
     assert torch.equal(check(graph), old)
 
 
+def test_what_is_dropped_goes_from_a_chain_of_sums() -> None:
+    x = input_node("x", 3)
+    gone, kept = layer(nn.Linear(3, 4), x, name="gone"), layer(nn.Linear(3, 4), x, name="kept")
+    graph = Graph([x], [layer(nn.Linear(4, 2), (gone + kept) + gone, name="last")])
+    expected = graph["last"].target(graph["kept"].target(batch(graph)))
+    before = everything(graph)
+    edit = remove(graph, "gone", reconnect=False)
+    assert [vertex.name for vertex in graph] == ["x", "kept", "last"]
+    assert torch.equal(check(graph), expected)
+    edit.undo()
+    assert everything(graph) == before
+
+
+def test_what_is_all_of_a_sum_cannot_be_dropped() -> None:
+    x = input_node("x", 3)
+    gone = layer(nn.Linear(3, 4), x, name="gone")
+    graph = Graph([x], [layer(nn.Linear(4, 2), gone + gone, name="last")])
+    before = everything(graph)
+    with pytest.raises(EditError, match="nothing would be left of the sum 'add'"):
+        remove(graph, "gone", reconnect=False)
+    assert everything(graph) == before
+
+
 def test_an_inserted_layer_is_used_only_where_it_was_put() -> None:
     graph = residual()
     net = copy.deepcopy(graph.module)
