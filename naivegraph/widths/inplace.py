@@ -141,8 +141,16 @@ class _Reader:
             for value, size, place in waiting:
                 found = self._solve(value, size)
                 if found is not None:
-                    self.known[found[0]], self._places[found[0]] = found[1], place
+                    self._note(*found, place)
                     progress = True
+
+    def _note(self, part: Expression, size: Polynomial, place: str) -> None:
+        """Note what an attribute or quotient is; and what the attribute is that was divided."""
+        self.known[part], self._places[part] = size, place
+        if isinstance(part, Compound) and isinstance(part.left, Attribute):
+            by = self.read(part.right)
+            if by is not None:
+                self.known.setdefault(part.left, size * by)
 
     def _solve(self, value: Expression, size: Polynomial) -> tuple[Expression, Polynomial] | None:
         """The one unknown attribute or quotient of an expression, if its value gives it."""
@@ -171,8 +179,10 @@ class _Reader:
             yield value
             return
         inside = [*self._unknown(value.left), *self._unknown(value.right)]
-        quotient = not inside and value.operator == "//" and self.read(value) is None
-        yield from [value] if quotient and self._exact(value) else inside
+        quotient = value.operator == "//" and self._exact(value)
+        # Of an attribute that is known by its quotient alone, this tells what it is.
+        alone = inside == [value.left] or (not inside and self.read(value) is None)
+        yield from [value] if quotient and alone else inside
 
     def _exact(self, value: Compound) -> bool:
         """Whether a quotient has no rest."""

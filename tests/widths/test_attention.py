@@ -181,6 +181,25 @@ def test_a_literal_that_a_size_was_compared_with_holds_it() -> None:
     assert "test_attention.py:" in reason
 
 
+def test_an_attribute_known_by_its_quotient_alone_follows() -> None:
+    class Bands(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size, self.bands = 16, nn.Parameter(torch.randn(8))
+            self.up, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.bands.shape[0] != self.size // 2:
+                raise ValueError("made for another size")
+            return self.head(self.up(x) * self.bands)  # type: ignore[no-any-return]
+
+    model = Bands()
+    _, demands = related(model, (torch.randn(2, 6),))
+    assert [*sizes(demands).values()] == [8]
+    ng.prune(model, torch.randn(2, 6), ratio=0.5)
+    assert (model.size, len(model.bands)) == (8, 4)
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_layers_of_transformers_change_with_their_attention(fast: bool) -> None:
     """The attributes that the fast path of torch's encoder reads follow, too."""
