@@ -151,7 +151,10 @@ class Journal:
             for place, leaf in enumerate(leaves(vertex.output)):
                 if isinstance(leaf, Stub) and leaf.id == stub.id:
                     return [vertex.name, place]
-        return [None, next(name for name, other in self.graph.state.items() if other.id == stub.id)]
+        for name, other in self.graph.state.items():
+            if other.id == stub.id:
+                return [None, name]
+        raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
 
 
 def carry_out(step: Mapping[str, Any], journal: Journal, make: MakeLayer) -> None:
