@@ -53,8 +53,8 @@ Demand = Size | Equal | Keep | Still
 def taken_apart(widths: Widths, vertex: Vertex) -> Iterator[Still]:
     """All axes of a function that is given numbers, if it makes or cuts axes inside.
 
-    Which of its numbers says how is not known (`hsplit`, `repeat_interleave`, the heads of
-    `multi_head_attention_forward`), so nothing it touches may change.
+    Which of its numbers says how is not known (`hsplit`, `repeat_interleave`), so nothing it touches may
+    change.
     """
     given: dict[int, list[Axis]] = {}
     made: dict[int, list[Axis]] = {}
