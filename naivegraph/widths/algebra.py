@@ -163,7 +163,10 @@ class Algebra:
             return
         a, b = p[0], q[0]
         n, m = length_of(a), length_of(b)
-        if math.gcd(n, m) > 1 or min(n, m) == 1:
+        if min(n, m) == 1 and set(total([p]).atoms()) & set(total([q]).atoms()):
+            # `a*1` against `1*a`: halving `a` to match the single index would leave the same question again.
+            self.pin(total([p, q]), f"its neurons are grouped in another order, at {self.where}")
+        elif math.gcd(n, m) > 1 or min(n, m) == 1:
             g = math.gcd(n, m)
             p_out = (a,) if n == g else self._halve(a, g)
             q_out = (b,) if m == g else self._halve(b, g)

@@ -242,3 +242,10 @@ def test_normal_form_distributes_an_outer_sum_only() -> None:
     assert str(join([both, single(c)])) == "<2>*<5> + <3>*<5>"
     assert str(join([single(c), both])) == "<5>*(<2> + <3>)"
     assert join([both, single(c)]).length == math.prod([5, 5])
+
+
+def test_a_single_index_on_either_side_of_the_same_width_ends() -> None:
+    algebra = Algebra()
+    wide, one = algebra.new(4), algebra.new(1)
+    algebra.unify(join([wide, one]), join([one, wide]))
+    assert algebra.resolve(wide).fixed
