@@ -22,7 +22,7 @@ def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: 
     if not (zero_a or zero_b) and not r.settled(k):
         r.couple(k, "a sum over values that do not vanish", summed=True)
     r.contract([*batch, m, k, n])
-    r.sum_over(k, (a, len(x) - 1), (b, len(y) - 2))
+    r.sum_over(k, (a, len(a.shape) - 1), (b, len(b.shape) - 2))
     vanishing = (zero_a or r.settled(m)) and (zero_b or r.settled(n)) and (zero_a or zero_b)
     r.set(op.outputs[0], [*batch, m, n], vanishing=vanishing)
 
@@ -43,6 +43,29 @@ def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     if out is not None:
         vanishing = r.vanishes(out) and (r.vanishes(a["self"]) or a.get("beta", 1) == 0)
         r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]), vanishing=vanishing)
+
+
+@rule("_grouped_mm")
+def grouped_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Rows sorted by group times the matrix of their group: [m, k] or [groups, m, k], and [groups, k, n]."""
+    x, y, out = a["self"], a["mat2"], op.outputs[0]
+    if out is None:
+        return
+    if len(y.shape) != 3 or isinstance(a.get("bias"), Stub):
+        for stub in tensors_in([op.args, op.kwargs]):
+            r.pin_tensor(stub, "a product of groups that has no rule")
+        r.set(out, r.fixed(out.shape, "a product of groups that has no rule"))
+        return
+    rows, (groups, *matrix) = r.of(x), r.of(y)
+    r.pin(groups, "a matrix for each group of rows")
+    # Its kernels take rows of whole multiples of 16 bytes only.
+    for axis in (rows[-1], *matrix):
+        r.pin(r.algebra.split(axis, max(16 // x.dtype.itemsize, 1))[1], "a kernel takes 16 bytes at a time")
+    if len(rows) == 2:
+        r.pin(rows[0], "rows sorted by group")
+        product(r, op, x, y, r.of(x), r.of(y)[1:])
+    else:
+        product(r, op, x, y, r.of(x), r.of(y))
 
 
 @rule("mv dot vdot addmv")

@@ -1,0 +1,54 @@
+"""Experts whose matrices lie in one tensor: products of rows sorted by group."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from naivegraph.edits import plan
+from naivegraph.edits.change import apply
+from naivegraph.graph import capture
+from naivegraph.widths import demands_of, relate
+from tests.oracle import zeroed
+
+
+class Experts(nn.Module):
+    """Three experts of two layers; the first rows go to the first one, and so on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(5, 16)
+        self.up = nn.Parameter(torch.randn(3, 24, 16))
+        self.down = nn.Parameter(torch.randn(3, 24, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        ends = torch.tensor([2, 3, 7], dtype=torch.int32)
+        hidden = nn.functional.grouped_mm(self.inner(x), self.up.transpose(-2, -1), offs=ends)
+        return nn.functional.grouped_mm(hidden.relu(), self.down, offs=ends)
+
+
+@torch.no_grad()
+def test_hidden_neurons_of_experts_go_in_all_of_them_and_in_whole_blocks() -> None:
+    torch.manual_seed(0)
+    model, x = Experts(), torch.randn(7, 5)
+    original = copy.deepcopy(model)
+    widths = relate(capture(model, x))
+    # Rows of a kernel are whole multiples of 16 bytes, four numbers: six blocks of 24, four of 16.
+    assert {w.name: w.size for w in widths} == {"inner": 4, "up": 6}
+    assert widths.macs() == 7 * (5 * 16 + 16 * 24 + 24 * 8)
+    kept = {w: np.array([0, w.size - 1]) for w in widths}
+    zero = zeroed(model, widths, kept)
+    apply(plan(widths, demands_of(widths), kept), model)
+    assert (model.up.shape, model.down.shape) == ((3, 8, 8), (3, 8, 8))
+    torch.testing.assert_close(model(x), zero(x))
+    assert not torch.allclose(original(x), zero(x))
+
+
+def test_axis_of_experts_stays() -> None:
+    widths = relate(capture(Experts(), torch.randn(7, 5)))
+    fixed = {(axis.name, axis.dim): axis.reason for axis in widths.fixed()}
+    assert fixed["up", 0].startswith("a matrix for each group of rows")
+    assert fixed["down", 2].startswith("an output of the network")
