@@ -48,14 +48,14 @@ def neuron_dimensions(graph: Recorded) -> dict[int, int]:
     change of shape or order takes them along. Where that tells nothing it is dimension 1, of three dimensions
     the last; an input follows what it is used for.
     """
-    used = _used(graph)
+    operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
+    used = _used(operations)
     dims: dict[int, int] = {}
     for vertex in graph.inputs:
         for stub in _stubs(vertex.output):
             dims[stub.id] = used.get(stub.id, _usual(stub))
-    for vertex in graph.vertices:
-        for operation in vertex.operations:
-            _follow(operation, dims)
+    for operation, operands in operations:
+        _follow(operation, operands, dims)
     for vertex in graph.vertices:
         for stub in _stubs((vertex.args, vertex.kwargs, vertex.output)):
             dims.setdefault(stub.id, _usual(stub))
@@ -67,12 +67,11 @@ def _stubs(value: Any) -> list[Stub]:
     return [leaf for leaf in leaves(value) if isinstance(leaf, Stub) and leaf.shape]
 
 
-def _used(graph: Recorded) -> dict[int, int]:
+def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[int, int]:
     """By number of a tensor: the dimension in which the first layer that takes it wants its neurons."""
     used: dict[int, int] = {}
-    for operation in (o for vertex in reversed(graph.vertices) for o in reversed(vertex.operations)):
+    for operation, operands in reversed(operations):
         packet = operation.func.overloadpacket
-        operands = _stubs((operation.args, operation.kwargs))
         if packet in _CHANNELS or packet in _FEATURES:
             # The first operand is what the layer takes; the bias of a linear layer may come before it.
             for stub in operands[:2] if packet is torch.ops.aten.addmm else operands[:1]:
@@ -88,9 +87,8 @@ def _used(graph: Recorded) -> dict[int, int]:
     return used
 
 
-def _follow(operation: Operation, dims: dict[int, int]) -> None:
+def _follow(operation: Operation, operands: list[Stub], dims: dict[int, int]) -> None:
     packet = operation.func.overloadpacket
-    operands = _stubs((operation.args, operation.kwargs))
     for out in operation.outputs:
         if out is None or not out.shape or out.id in dims:
             continue

@@ -98,13 +98,21 @@ class Walk:
         foreign = [str(w.message) for w in caught if "these sizes cannot be had" not in str(w.message)]
         assert not foreign, foreign
         if not edit:
-            self.tally[f"{kind}: nothing"] += 1
+            self.tally[f"{kind}: nothing, {self._why_nothing(bool(caught))}"] += 1
             same(before, everything(self), f"falsy {self.log[-1]}")
             return
         self.tally[f"{kind}: done"] += 1
         self.done.append(Done(edit, before))
         self._check_wanted(sizes, where, exact=not caught)
         self._check_function(edit, old, norms)
+
+    def _why_nothing(self, warned: bool) -> str:
+        widths = relate(self.graph, free_outputs=True)
+        if not warned:
+            return "it is so already" if self.wanted else "no neuron is worth less than none"
+        if any(widths.output_axis(self.graph[name]).fixed for name in self.wanted):
+            return "it asks for a size that is fixed"
+        return "the requests exclude each other" if len(self.wanted) > 1 else "one request cannot be met"
 
     def _check_wanted(self, before: dict[str, int], dims: dict[str, int], *, exact: bool) -> None:
         """Every request was met; the exact ones only in their direction if a warning said so."""
