@@ -34,6 +34,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "%": operator.mod,
 }
 _METHODS = (type(torch.Tensor.view), type(torch.Tensor.__getitem__))
+# Methods that call themselves by the name of another one: `__pow__` says it is `pow`.
+_OTHER_NAMES: dict[Any, str] = {
+    found: name
+    for name, found in vars(torch.Tensor).items()
+    if inspect.isfunction(found) and found.__name__ != name
+}
 _ITEMS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.__getitem__: operator.getitem,
     torch.Tensor.__setitem__: operator.setitem,
@@ -145,9 +151,11 @@ class _Export:
         name = function_name(target)
         if getattr(target, "__name__", "") == "__get__":
             return self._fx.call_function(getattr, (args[0], name))
-        method = isinstance(target, _METHODS)
-        if method or getattr(torch.Tensor, getattr(target, "__name__", ""), None) is target:
+        if isinstance(target, _METHODS):
             return self._fx.call_method(target.__name__, args, kwargs)
+        for method in (getattr(target, "__name__", ""), _OTHER_NAMES.get(target, "")):
+            if getattr(torch.Tensor, method, None) is target:
+                return self._fx.call_method(method, args, kwargs)
         if inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
             path = f"naivegraph_call_{self._calls}"
             self._calls += 1

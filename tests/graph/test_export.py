@@ -55,6 +55,20 @@ def test_torch_export_takes_it() -> None:
     torch.testing.assert_close(exported.module()(x), module(x))
 
 
+class Powers(nn.Module):
+    """Operators whose functions call themselves by the name of another one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x**x
+        y **= 2.0
+        return 1 / y + 2.0**x
+
+
+def test_operators_that_go_by_another_name() -> None:
+    x = torch.rand(2, 3) + 1
+    torch.testing.assert_close(capture(Powers(), x).to_module()(x + 1), Powers()(x + 1))
+
+
 def test_tied_parameters_stay_tied() -> None:
     exported = capture(networks.Tied(), torch.tensor([[1, 2]])).to_module()
     assert exported.get_parameter("embed.weight") is exported.get_parameter("decode.weight")
