@@ -8,7 +8,7 @@ from torch import nn
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.graph import Graph
-from naivegraph.graph.verify import record_verified
+from naivegraph.graph.verify import record_outlines, record_verified
 
 __all__ = ["capture"]
 
@@ -19,6 +19,7 @@ def capture(
     kwargs: dict[str, Any] | None = None,
     *,
     verify: bool | Literal["recorded"] = True,
+    outlines: bool = False,
 ) -> Graph:
     """The graph of a network, from one run in eval mode on an example.
 
@@ -29,6 +30,8 @@ def capture(
         verify: Compare the graph with the network at the recorded batch (a difference is an error), at
             another batch size and in train mode (differences go into `graph.checks`). "recorded" makes the
             first comparison alone, False none.
+        outlines: Run the network on tensors without numbers where that is possible. This takes no time, and
+            nothing is compared; where it is not possible, the network runs as without this.
 
     Raises:
         CaptureError: The network does not run on the example, or what it did cannot be repeated.
@@ -46,4 +49,5 @@ def capture(
         raise CaptureError(f"capture takes a torch.nn.Module, not {type(module).__name__}")
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = dict(kwargs or {})
-    return Graph.of(record_verified(module, args, kwargs, verify))
+    recorded = record_outlines(module, args, kwargs) if outlines else None
+    return Graph.of(recorded or record_verified(module, args, kwargs, verify))

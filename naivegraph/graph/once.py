@@ -15,6 +15,7 @@ from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
 from naivegraph.graph.layers import places
 from naivegraph.graph.numbers import counting
+from naivegraph.graph.outline import NoNumbersError, Outlines
 from naivegraph.graph.record import DispatchMode, FunctionMode, Recorder, Watch
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves, map_leaves
@@ -26,7 +27,12 @@ _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
 def record(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Watch | None = None
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    watch: Watch | None = None,
+    outlines: Outlines | None = None,
 ) -> tuple[Recorded, Any]:
     """Run the network once and note its graph; the caller restores flags, buffers and seeds.
 
@@ -35,6 +41,7 @@ def record(
         args: Its inputs.
         kwargs: Its keyword inputs.
         watch: Called with name and value of each vertex as it is recorded.
+        outlines: Runs the network on outlines of its inputs.
 
     Returns:
         The graph, and a copy of what the network returned.
@@ -42,6 +49,9 @@ def record(
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
     example = copy_tensors(inputs)
+    if outlines is not None:
+        args, kwargs = outlines.of((args, kwargs))
+        inputs, constants = _split_arguments(module, args, kwargs)
     recorder = Recorder(places(module), state_of(module), watch)
     with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
@@ -56,6 +66,8 @@ def record(
         held=held,
         example=example,
     )
+    if outlines is not None and recorder.holds_outlines():
+        raise NoNumbersError("the network used a result that no torch function returned")
     return graph, copy_tensors(output)
 
 

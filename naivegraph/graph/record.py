@@ -17,6 +17,7 @@ from naivegraph.graph.frames import user_line
 from naivegraph.graph.inside import Chance, opened
 from naivegraph.graph.layers import Place, memory_key
 from naivegraph.graph.numbers import Number, ledger
+from naivegraph.graph.outline import Outline
 from naivegraph.graph.structure import map_leaves, rebuild
 from naivegraph.graph.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Kind, Vertex
@@ -149,6 +150,10 @@ class Recorder:
 
     def _encode_leaf(self, value: Any) -> Any:
         return self.encode(value) if isinstance(value, (torch.Tensor, Number)) else value
+
+    def holds_outlines(self) -> bool:
+        """Whether a result of which only the outline is known is used as a constant."""
+        return any(isinstance(held.tensor, Outline) for held in self._held.values())
 
     # Vertices
 

@@ -12,11 +12,13 @@ from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.once import copy_tensors, record
+from naivegraph.graph.outline import Outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
 from naivegraph.graph.structure import leaves, map_leaves, pairs
+from naivegraph.graph.tape import same_operators, watched
 
-__all__ = ["difference", "disagreement", "record_verified", "verify_graph"]
+__all__ = ["difference", "disagreement", "record_outlines", "record_verified", "verify_graph"]
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -35,6 +37,23 @@ def record_verified(
         if verify:
             graph.checks.update(verify_graph(graph, args, kwargs, output, all_checks=verify is True))
     return graph
+
+
+def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded | None:
+    """Record a run on outlines of the inputs, which computes nothing; None where that is not possible.
+
+    What was recorded has not been compared with the network: see `disagreement`.
+    """
+    if watched(module):
+        return None
+    outlines = Outlines()
+    try:
+        with restored_on_error(module), preserved(module):
+            graph, _ = record(module, args, kwargs, outlines=outlines)
+    except Exception:
+        # whatever the network does on a tensor without numbers: it has to be run
+        return None
+    return None if outlines.failed else graph
 
 
 def verify_graph(
@@ -70,7 +89,13 @@ def verify_graph(
 
 
 def disagreement(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
-    """What the module's own forward returns in eval mode, and how the graph differs (empty if not)."""
+    """What the module's own forward returns in eval mode, and how the graph differs (empty if not).
+
+    Nothing is computed if both call the same operators; the output is made of outlines then.
+    """
+    output = same_operators(graph, args, kwargs)
+    if output is not None:
+        return output, ""
     output = _output(graph.module, graph, (args, kwargs), training=False)
     found = _repeats(graph, (args, kwargs), output, training=False)
     return output, "" if found == "equal" else found

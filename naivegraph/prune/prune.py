@@ -101,7 +101,7 @@ def prune(
     with (
         restored(model) if isinstance(model, nn.Module) else nullcontext()
     ):  # caches would keep the old sizes
-        graph = capture(model, args, dict(kwargs or {}), verify="recorded")
+        graph = capture(model, args, dict(kwargs or {}), verify="recorded", outlines=True)
     say("relating its axes")
     widths = relate(graph)
     demands = demands_of(widths)

@@ -12,7 +12,7 @@ from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.relation import arguments, tensors_in
 from naivegraph.widths.rules.registry import operators
 
-__all__ = ["MOVES", "moved_back", "moved_on"]
+__all__ = ["MOVES", "moved_back", "moved_on", "some"]
 
 _VIEWS = operators("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze")
 _SAME = operators(
@@ -37,7 +37,7 @@ def moved_back(
             yield source, carried, None
             continue
         found = _written_back(operation, source, out, mask)
-        if bool(found.any()):
+        if some(found):
             yield source, carried, found
 
 
@@ -48,12 +48,20 @@ def _written_back(operation: Operation, source: Stub, out: Stub, mask: torch.Ten
     view = _run(operation, source, found)[which]
     if operation.func.overloadpacket not in _ALIGNED and _shares(view, found):
         # What is written to a view of all the source's elements is written to those elements.
-        view.logical_or_(torch.ones_like(view) if mask is None else mask)
+        if mask is None:
+            view.fill_(True)
+        else:
+            view.logical_or_(mask)
         return found
     places = _replay(operation, source)[which]
     flat = torch.zeros(math.prod(source.shape) + 1, dtype=torch.bool)
     flat[places.reshape(-1) if mask is None else places[mask]] = True
     return flat[1:].reshape(source.shape)
+
+
+def some(mask: torch.Tensor) -> bool:
+    """Whether any element is true; torch takes many times longer than numpy for this."""
+    return bool(mask.numpy().any())
 
 
 def _shares(view: torch.Tensor, base: torch.Tensor) -> bool:

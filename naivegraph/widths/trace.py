@@ -17,7 +17,7 @@ from naivegraph.graph import Graph
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.backwards import Choice, Part, ways
-from naivegraph.widths.moves import MOVES, moved_back, moved_on
+from naivegraph.widths.moves import MOVES, moved_back, moved_on, some
 
 __all__ = ["Feed", "Trace", "Tracer", "Untraceable"]
 
@@ -73,7 +73,7 @@ class Trace:
             self.masks[stub.id] = mask
             return True
         known = self.masks[stub.id]
-        if known is None or (mask is not None and not bool((mask & ~known).any())):
+        if known is None or (mask is not None and not _adds(mask, known)):
             return False
         self.masks[stub.id] = None if mask is None else known | mask
         return True
@@ -87,14 +87,13 @@ class Trace:
 
 def _rows(mask: Mask, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
     """A mask as indices along one dimension."""
-    if mask is None or bool(mask.all()):
+    entries = None if mask is None else mask.numpy()
+    if entries is None or entries.all():
         return None
-    for dim in range(mask.dim()):
-        others = [d for d in range(mask.dim()) if d != dim]
-        along = mask.amax(others) if others else mask
-        shape = [-1 if d == dim else 1 for d in range(mask.dim())]
-        if bool((mask == along.reshape(shape)).all()):
-            return dim, tuple(np.flatnonzero(along.numpy()).tolist())
+    for dim in range(entries.ndim):
+        along = entries.any(tuple(d for d in range(entries.ndim) if d != dim), keepdims=True)
+        if (entries == along).all():
+            return dim, tuple(np.flatnonzero(along).tolist())
     raise Untraceable(f"single entries of {name} are taken, not whole rows")
 
 
@@ -216,7 +215,7 @@ class Tracer:
             taint = _full(stub, mask)
             if stub.id == trace.target.id or stub.id in others:
                 continue
-            if stub.id in done and not bool((taint & ~done[stub.id]).any()):
+            if stub.id in done and not _adds(taint, done[stub.id]):
                 continue
             done[stub.id] = done[stub.id] | taint if stub.id in done else taint
             if stub.id in self.outputs:
@@ -237,17 +236,22 @@ class Tracer:
         operation = self.operations[place]
         if operation.func.overloadpacket in MOVES:
             for out, reached in moved_on(operation, stub, taint):
-                if bool(reached.any()):
+                if some(reached):
                     yield out, reached
             return
         known = _full(stub, trace.masks[stub.id]) if stub.id in trace.masks else torch.zeros_like(taint)
-        on_path = stub.id in trace.steps.get(place, ()) and not bool((taint & ~known).any())
+        on_path = stub.id in trace.steps.get(place, ()) and not _adds(taint, known)
         once = sum(operand.id == stub.id for operand in self._operands[place]) == 1
         if not (on_path and once):
             raise Untraceable(f"its weights are used at {self.places[place]} too")
         for result in operation.outputs:
             if result is not None and result.id in trace.masks:
                 yield result, trace.masks[result.id]
+
+
+def _adds(mask: torch.Tensor, known: torch.Tensor) -> bool:
+    """Whether a mask has elements that are not known."""
+    return bool(np.greater(mask.numpy(), known.numpy()).any())
 
 
 def _full(stub: Stub, mask: Mask) -> torch.Tensor:

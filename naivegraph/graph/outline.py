@@ -1,0 +1,231 @@
+"""Tensors without numbers: they have a shape, strides, a type and a device, and cost nothing to compute with.
+
+A network that runs on them calls the same operators with the same arguments as on its real inputs, as
+long as no decision depends on a number in a tensor. Where one does, or an operator cannot tell the shape of its
+result beforehand, the run fails, and the caller has to run the network for real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.graph.calls import mutated_arguments
+from naivegraph.graph.structure import map_leaves
+
+__all__ = ["NoNumbersError", "Outline", "Outlines"]
+
+_PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
+
+
+class NoNumbersError(RuntimeError):
+    """What only a real run can tell."""
+
+
+class Outline(torch.Tensor):
+    """A tensor without numbers; `Outlines` makes them."""
+
+    _outlines: Outlines
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The outlines of the results."""
+        return _owner(args, kwargs or {}).call(func, args, kwargs or {})
+
+
+def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outlines:
+    waiting = [*args, *kwargs.values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Outline):
+            return value._outlines
+        if isinstance(value, (tuple, list)):
+            waiting.extend(value)
+    raise NoNumbersError("an operator was called on no outline")
+
+
+class Outlines:
+    """Makes outlines for a few runs, and works out the shapes of results, each once.
+
+    Attributes:
+        failed: Whether an operator could not be run on outlines, also if the network went on after that.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+        self._known: dict[Any, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """The nesting `value` with an outline for every tensor in it.
+
+        Raises:
+            NoNumbersError: One of them is no plain tensor.
+        """
+        return map_leaves(value, lambda leaf: self._of(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+
+    def _of(self, tensor: torch.Tensor) -> Outline:
+        _check_plain(tensor)
+        return self._make(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+
+    def _make(
+        self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Outline:
+        out: Outline = torch.Tensor._make_wrapper_subclass(
+            Outline, shape, strides=stride, dtype=dtype, device=device
+        )
+        out._outlines = self
+        return out
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator on outlines, and on real tensors among them."""
+        try:
+            tensors: list[torch.Tensor] = []
+            if any(not isinstance(t, Outline) for t in mutated_arguments(func, args, kwargs)):
+                raise NoNumbersError(f"{func} writes into a tensor with numbers")
+            key = func, _signature(args, tensors), _signature(kwargs, tensors) if kwargs else None
+            found = self._known.get(key)
+            if found is None:
+                found = self._known[key] = _results(func, args, kwargs, tensors)
+            return self._build(found, tensors, kwargs.get("device") or _device(func, tensors))
+        except BaseException:
+            self.failed = True
+            raise
+
+    def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
+        if type(found) is int:
+            return tensors[found]
+        if type(found) is _Made:
+            return self._make(found.shape, found.stride, found.dtype, device)
+        if type(found) is _Several:
+            return found.kind([self._build(item, tensors, device) for item in found.items])
+        return found
+
+
+class _Made:
+    """What is known of one result that is a new tensor."""
+
+    def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.shape, self.stride, self.dtype = shape, stride, dtype
+
+
+class _Several:
+    """What is known of several results."""
+
+    def __init__(self, kind: type, items: list[Any]) -> None:
+        self.kind, self.items = kind, items
+
+
+_NOTHING = _Several(lambda items: None, [])  # type: ignore[arg-type]
+
+
+def _signature(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """All that the shapes of results depend on; the tensors met are listed."""
+    if isinstance(value, torch.Tensor):
+        if not isinstance(value, Outline):
+            _check_plain(value)
+        place = next((i for i, t in enumerate(tensors) if t is value), len(tensors))
+        if place == len(tensors):
+            tensors.append(value)
+        return torch.Tensor, place, value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, (tuple, list)):
+        return type(value), *[_signature(item, tensors) for item in value]
+    if isinstance(value, dict):
+        return dict, *[(name, _signature(item, tensors)) for name, item in value.items()]
+    return type(value), value  # 1, 1.0 and True are equal
+
+
+def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:
+    """The device of a result; numbers on the processor go with tensors anywhere."""
+    devices = {t.device for t in tensors if t.dim()} or {t.device for t in tensors if isinstance(t, Outline)}
+    if len(devices) > 1:
+        raise NoNumbersError(f"{func} takes tensors on {' and '.join(map(str, devices))}")
+    return next(iter(devices))
+
+
+def _check_plain(tensor: torch.Tensor) -> None:
+    strange = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
+    if strange or type(tensor) not in _PLAIN:
+        raise NoNumbersError(f"a {type(tensor).__name__} of layout {tensor.layout} has no outline")
+
+
+def _results(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    """What an operator gives: known at once for some, else by running it on the meta device."""
+    if len(tensors) == 1 and torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags:
+        return 0
+    quick = _QUICK.get(func)
+    return (quick and quick(*args, **kwargs)) or _on_meta(func, args, kwargs, tensors)
+
+
+def _batch_norm(x: torch.Tensor, *others: Any) -> Any:
+    """Batch norm with its running statistics; None where the shapes do not fit."""
+    tensors = [value for value in others if isinstance(value, torch.Tensor)]
+    if others[4] or x.dim() < 2 or any(t.shape != x.shape[1:2] or t.dtype != x.dtype for t in tensors):
+        return None
+    saved = _Made((0,), (1,), x.dtype)
+    return _Several(tuple, [_Made(x.shape, x.stride(), x.dtype), saved, saved]) if _dense(x) else None
+
+
+def _cat(tensors: Any, dim: int = 0) -> Any:
+    """Contiguous tensors of one type one after the other; None where it is less simple."""
+    first = tensors[0]
+    at = dim % max(first.dim(), 1)
+    for t in tensors:
+        others = t.shape[:at] == first.shape[:at] and t.shape[at + 1 :] == first.shape[at + 1 :]
+        if t.dim() < 2 or t.dim() != first.dim() or t.dtype != first.dtype or not (others and _dense(t)):
+            return None
+    shape = (*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :])
+    return _Made(shape, _row_major(shape), first.dtype)
+
+
+_QUICK: dict[Any, Any] = {
+    torch.ops.aten.native_batch_norm.default: _batch_norm,
+    torch.ops.aten.cat.default: _cat,
+}
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    return tensor.stride() == _row_major(tensor.shape)
+
+
+def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.append(strides[-1] * max(size, 1))
+    return tuple(reversed(strides))
+
+
+def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    metas = {id(t): torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for t in tensors}
+    places = {id(metas[id(t)]): place for place, t in enumerate(tensors)}
+
+    def meta(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return metas[id(value)]
+        if isinstance(value, (tuple, list)):
+            return type(value)([meta(item) for item in value])
+        return torch.device("meta") if isinstance(value, torch.device) else value
+
+    def result(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return (
+                places[id(value)] if id(value) in places else _Made(value.shape, value.stride(), value.dtype)
+            )
+        if isinstance(value, (tuple, list)):
+            return _Several(type(value), [result(item) for item in value])
+        if value is None:
+            return _NOTHING
+        raise NoNumbersError(f"{func} gives a {type(value).__name__}")
+
+    given = func(*[meta(arg) for arg in args], **{name: meta(arg) for name, arg in kwargs.items()})
+    for tensor in tensors:
+        now = metas[id(tensor)]
+        if now.shape != tensor.shape or now.dtype != tensor.dtype:
+            raise NoNumbersError(f"{func} changes the shape of a tensor in place")
+    return result(given)

@@ -1,0 +1,112 @@
+"""Whether a network and its graph call the same operators, told without computing anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from naivegraph.graph.arguments import bind
+from naivegraph.graph.execute import Execution
+from naivegraph.graph.outline import Outlines
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.restore import preserved, restored
+from naivegraph.graph.structure import leaves, pairs
+
+__all__ = ["same_operators", "watched"]
+
+
+def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the network's own forward returns, as outlines, if the graph calls exactly the same operators.
+
+    The same operators on the same tensors with the same other arguments, in the same order, give the same
+    numbers, so nothing needs to be computed to compare the two.
+
+    Returns:
+        The output; None if the two differ, or if it cannot be told without numbers.
+    """
+    if watched(graph.module):
+        return None
+    outlines = Outlines()
+    try:
+        own = _Tape(outlines, graph.module, graph.module, args, kwargs)
+        repeated = _Tape(
+            outlines, graph.module, lambda *a, **k: Execution(graph).run(bind(graph, a, k)), args, kwargs
+        )
+    except Exception:
+        # whatever the network does on a tensor without numbers: it has to be run
+        return None
+    return own.output if not outlines.failed and own.same_as(repeated) else None
+
+
+def watched(module: torch.nn.Module) -> bool:
+    """Whether hooks of the user see what passes through the network."""
+    everywhere = torch.nn.modules.module
+    return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
+        each._forward_hooks or each._forward_pre_hooks for each in module.modules()
+    )
+
+
+class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The operators of one run; tensors made in it are numbered, all others stand for themselves."""
+
+    def __init__(
+        self, outlines: Outlines, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, ...]] = []
+        self._made: dict[int, int] = {}
+        self._alive: list[torch.Tensor] = []
+        own_args, own_kwargs = outlines.of((args, kwargs))
+        self._note((own_args, own_kwargs))
+        with _left_as_it_was(module), self:
+            self.output = run(*own_args, **own_kwargs)
+        self._outputs = [self._plain(leaf) for leaf in leaves(self.output)]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Note an operator and run it."""
+        called = func, self._plain(args), self._plain(kwargs or {})
+        result = func(*args, **kwargs or {})
+        self._note(result)
+        self.calls.append(called)
+        return result
+
+    def _note(self, value: Any) -> None:
+        for leaf in leaves(value):
+            if isinstance(leaf, torch.Tensor) and id(leaf) not in self._made:
+                self._made[id(leaf)] = len(self._made)
+                self._alive.append(leaf)
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            number = self._made.get(id(value))
+            if number is None:
+                self._alive.append(value)
+                return "tensor", id(value)
+            return "made", number
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._plain(item) for name, item in value.items()}
+        return type(value), value  # 1, 1.0 and True are equal
+
+    def same_as(self, other: _Tape) -> bool:
+        """Whether both made the same calls and returned the same."""
+        if len(self.calls) != len(other.calls) or self._outputs != other._outputs:
+            return False
+        try:
+            nested = all(True for _ in pairs(self.output, other.output))
+        except ValueError:
+            return False
+        return nested and self.calls == other.calls
+
+
+@contextlib.contextmanager
+def _left_as_it_was(module: torch.nn.Module) -> Iterator[None]:
+    with restored(module), preserved(module), torch.no_grad():
+        yield
