@@ -1,8 +1,8 @@
 """Tensors without numbers: they have a shape, strides, a type and a device, and cost nothing to compute with.
 
 A network that runs on them calls the same operators with the same arguments as on its real inputs, as
-long as no decision depends on a number in a tensor. Where one does, or an operator cannot tell the shape of its
-result beforehand, the run fails, and the caller has to run the network for real.
+long as no decision depends on a number in a tensor. Where one does, or an operator cannot tell the shape
+of its result beforehand, the run fails, and the caller has to run the network for real.
 """
 
 from __future__ import annotations

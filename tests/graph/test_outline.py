@@ -1,0 +1,156 @@
+"""Recording and comparing on tensors without numbers: the same as on real ones, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.graph import Graph, Vertex, capture
+from naivegraph.graph.outline import Outlines
+from naivegraph.graph.tape import same_operators
+from naivegraph.graph.verify import record_outlines
+from naivegraph.widths.relation import tensors_in
+from tests.networks import ALL, TRAPS, Network
+
+
+class Calls(nn.Module):
+    """A layer, then a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.first(x)))  # type: ignore[no-any-return]
+
+
+def vertices(graph: Graph) -> list[Any]:
+    return [(v.name, v.kind, made(v.output), operators(v)) for v in graph.vertices]
+
+
+def made(value: Any) -> list[Any]:
+    return [(stub.dtype, stub.shape) for stub in tensors_in(value)]
+
+
+def operators(vertex: Vertex) -> list[Any]:
+    if vertex.target is nn.functional.one_hot:
+        return []  # torch makes it of other operators where it cannot look at the numbers
+    return [(op.func, made(op.outputs)) for op in vertex.operations]
+
+
+@pytest.mark.parametrize("network", [*ALL, *TRAPS], ids=str)
+def test_a_run_on_outlines_records_what_a_real_run_does(network: Network) -> None:
+    model, inputs = network.make()
+    recorded = record_outlines(model, inputs, {})
+    if recorded is None:
+        pytest.skip("this network has to be run")
+    assert vertices(Graph.of(recorded)) == vertices(capture(model, inputs, verify=False))
+
+
+def test_most_networks_can_be_recorded_on_outlines() -> None:
+    recorded = [record_outlines(*network.make(), {}) for network in ALL]
+    assert sum(graph is not None for graph in recorded) > 0.8 * len(ALL)
+
+
+def branches(x: Tensor) -> Tensor:
+    return x.relu() if bool(x.sum() > -1e9) else x.sigmoid()
+
+
+def swallows(x: Tensor) -> Tensor:
+    try:
+        return x.relu() if x.max().item() > -1e9 else x.sigmoid()
+    except RuntimeError:
+        return x.tanh()
+
+
+def through_numpy(x: Tensor) -> Tensor:
+    return x * float(x.numpy().shape[0])
+
+
+def into_a_constant(x: Tensor) -> Tensor:
+    places = torch.zeros(1, 6)
+    places[:, :2] = x[:1, :2]
+    return x.relu() if bool((places != 0).any()) else x.sigmoid()
+
+
+def as_numbers(x: Tensor) -> Tensor:
+    return x.relu() if x.flatten().tolist()[0] > -1e9 else x.sigmoid()
+
+
+def some_rows(x: Tensor) -> Tensor:
+    return x[x.sum(1) > -1e9].relu()
+
+
+@pytest.mark.parametrize(
+    "function", [branches, swallows, through_numpy, into_a_constant, as_numbers, some_rows]
+)
+def test_what_needs_numbers_is_run_for_real(function: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model, x = Calls(function).eval(), torch.randn(2, 4)
+    model.requires_grad_(False)
+    expected = model(x)
+    assert record_outlines(model, (x,), {}) is None
+    assert same_operators(capture(model, x), (x,), {}) is None
+    assert torch.equal(model(x), expected)
+    assert ng.prune(model, x, ratio=0.5) or function in (through_numpy, some_rows)
+    assert model(x).shape == expected.shape
+
+
+def test_hooks_see_real_tensors_alone() -> None:
+    seen: list[Any] = []
+    model, x = Calls(torch.relu).eval(), torch.randn(2, 4)
+    model.first.register_forward_hook(lambda module, args, output: seen.append(type(output)))
+    ng.prune(model, x, ratio=0.5)
+    assert set(seen) == {Tensor}
+
+
+def test_one_changed_argument_is_another_network() -> None:
+    model, x = Calls(lambda y: nn.functional.leaky_relu(y, 0.1)).eval(), torch.randn(2, 4)
+    graph = capture(model, x)
+    assert same_operators(graph, (x,), {}).shape == (2, 3)
+    vertex = graph["leaky_relu"]
+    vertex.args = (*vertex.args[:1], 0.2)
+    assert same_operators(graph, (x,), {}) is None
+
+
+def test_another_weight_is_another_network() -> None:
+    model, x = Calls(torch.relu).eval(), torch.randn(2, 4)
+    graph = capture(model, x)
+    before = model.last
+    model.last = nn.Linear(6, 3)  # the graph still calls the old one
+    assert same_operators(graph, (x,), {}) is None
+    model.last = before
+    assert same_operators(graph, (x,), {}) is not None
+
+
+def test_operators_on_two_devices_are_refused() -> None:
+    outlines = Outlines()
+    one, other = outlines.of(torch.ones(2)), outlines._make((2,), (1,), torch.float32, torch.device("cuda"))
+    with pytest.raises(RuntimeError, match="takes tensors on"):
+        one + other
+    assert outlines.failed
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 1, 4, 4)], ids=str)
+def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
+    x, outlines = torch.randn(shape), Outlines()
+    empty = outlines.of(x)
+    functions: list[Callable[[Tensor], Tensor]] = [
+        lambda y: torch.cat([y, y], 1),
+        lambda y: torch.cat([y.transpose(0, 1), y.transpose(0, 1)], -1),
+        lambda y: torch.cat([y, y.double()], 0),
+        lambda y: nn.functional.batch_norm(y, torch.zeros(y.shape[1]), torch.ones(y.shape[1])),
+        lambda y: nn.functional.hardtanh_(y.clone()),
+    ]
+    for function in functions:
+        real, told = function(x), function(empty)
+        assert (told.shape, told.dtype, told.device) == (real.shape, real.dtype, real.device)
+        assert told.stride() == real.stride()
+    with pytest.raises(RuntimeError):
+        torch.cat([empty, empty[..., :2]], 0)
