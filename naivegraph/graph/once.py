@@ -15,7 +15,7 @@ from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
 from naivegraph.graph.layers import places
 from naivegraph.graph.numbers import counting
-from naivegraph.graph.outline import NoNumbersError, Outlines
+from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
 from naivegraph.graph.record import DispatchMode, FunctionMode, Recorder, Watch
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves, map_leaves
@@ -66,7 +66,7 @@ def record(
         held=held,
         example=example,
     )
-    if outlines is not None and recorder.holds_outlines():
+    if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):
         raise NoNumbersError("the network used a result that no torch function returned")
     return graph, copy_tensors(output)
 

@@ -17,7 +17,6 @@ from naivegraph.graph.frames import user_line
 from naivegraph.graph.inside import Chance, opened
 from naivegraph.graph.layers import Place, memory_key
 from naivegraph.graph.numbers import Number, ledger
-from naivegraph.graph.outline import Outline
 from naivegraph.graph.structure import map_leaves, rebuild
 from naivegraph.graph.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Kind, Vertex
@@ -65,7 +64,7 @@ class Recorder:
         self.state: dict[str, Stub] = {}
         self._states: dict[int, State] = {}
         self._produced: set[int] = set()  # id() of inputs and of what vertices returned
-        self._held: dict[int, Held] = {}
+        self.held: dict[int, Held] = {}
         self._operations: list[Operation] = []
         self._mutated: set[int] = set()
         self._names: dict[str, int] = {}
@@ -116,7 +115,7 @@ class Recorder:
             return self.stubs[key]
         if key in self._states:
             return self._states[key]
-        if key not in self._held:
+        if key not in self.held:
             inner = self._inner.get(self.stubs[key].id) if key in self.stubs else None
             if inner is not None:
                 raise CaptureError(
@@ -124,8 +123,8 @@ class Recorder:
                     "return it; return it from that layer's forward instead of storing it"
                 )
             self.alive.append(tensor)
-            self._held[key] = Held(tensor)
-        return self._held[key]
+            self.held[key] = Held(tensor)
+        return self.held[key]
 
     def encode(self, value: Any) -> Any:
         """Arguments or results as a vertex keeps them."""
@@ -150,10 +149,6 @@ class Recorder:
 
     def _encode_leaf(self, value: Any) -> Any:
         return self.encode(value) if isinstance(value, (torch.Tensor, Number)) else value
-
-    def holds_outlines(self) -> bool:
-        """Whether a result of which only the outline is known is used as a constant."""
-        return any(isinstance(held.tensor, Outline) for held in self._held.values())
 
     # Vertices
 
@@ -231,7 +226,7 @@ class Recorder:
             key = id(result)
             if key in self._mutated and (key in self._produced or key in self._states):
                 return result, self.stubs[key]
-            if key in self._produced or key in self._states or key in self._held:
+            if key in self._produced or key in self._states or key in self.held:
                 # The argument itself came back (dropout in eval mode): in another mode it need not.
                 result = torch.ops.aten.alias.default(result)
             self._produced.add(id(result))
