@@ -21,7 +21,7 @@ from naivegraph.graph.values import Stub
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility.vertices import neuron_values
 from naivegraph.widths import Demands, Widths, demands_of, relate
-from naivegraph.widths.axis import Atom, Axis, Fixed, single, total
+from naivegraph.widths.axis import Atom, Axis, Fixed, length_of, single, total
 from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import tensors_in
@@ -205,8 +205,13 @@ class Sizes:
         widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
         stay = all(len(answer.kept.get(width, np.arange(width.size))) == width.size for width in widths)
         last = axis.terms[-1] if axis.terms else ()
-        growing = [width for width in widths if answer.new.get(width, 0)]
-        return stay and all(width.atom in last for width in growing) and len(growing) < 2
+        growing = [width.atom for width in widths if answer.new.get(width, 0)]
+        if not stay or not growing:
+            return stay
+        if list(axis.atoms()).count(growing[0]) > 1 or len(growing) > 1 or growing[0] not in last:
+            return False
+        # Inside a product new neurons come in every row: they come at the end if there is but one.
+        return all(length_of(factor) == 1 for factor in last[: last.index(growing[0])])
 
     def _hold_outputs(self) -> None:
         ended = {atom for axis in self._ended for atom in axis.atoms()}

@@ -130,6 +130,19 @@ def test_every_edge_comes_and_goes_or_is_refused(build: Callable[[], Graph]) -> 
         assert everything(graph) == before
 
 
+def test_a_concatenation_that_is_taken_in_groups_takes_no_part_at_its_end() -> None:
+    x = input_node("x", example=torch.randn(2, 4, 5))
+    both = concat(x, x.then(nn.ReLU(), name="relu"), name="both")
+    mix = layer(nn.Conv1d(8, 4, 1, groups=4), both, name="mix")
+    graph = Graph([x], [mix])
+    before = everything(graph)
+    with pytest.raises(
+        InfeasibleError, match="'relu' cannot be connected to 'both': what uses it takes it apart"
+    ):
+        connect(graph, "relu", "both")
+    assert everything(graph) == before
+
+
 def test_what_works_in_place_never_changes_what_others_use() -> None:
     graph = in_place()
     x = batch(graph)
