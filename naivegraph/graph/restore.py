@@ -44,7 +44,7 @@ def preserved(module: nn.Module, *, training: bool = False) -> Iterator[None]:
                 _set_flag(m, flag)
             with torch.no_grad():
                 for buffer, before in buffers:  # batch norm updates them without a new version number
-                    if not torch.equal(buffer, before):
+                    if not buffer.is_meta and not torch.equal(buffer, before):
                         buffer.copy_(before)
 
 

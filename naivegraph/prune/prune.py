@@ -94,7 +94,7 @@ def prune(
         (384, 192, 16)
     """
     _check_arguments(macs, params, ratio, round_to)
-    _check_model(model)
+    _check_model(model, utility)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
     say("running the network once to capture it")
@@ -146,13 +146,14 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
         raise EditError(f"round_to must be a whole number from 1 up, not {round_to!r}")
 
 
-def _check_model(model: nn.Module) -> None:
+def _check_model(model: nn.Module, utility: Utility) -> None:
     empty = (
         [name for name, p in model.named_parameters() if p.is_meta] if isinstance(model, nn.Module) else []
     )
-    if empty:
+    if empty and not callable(utility):
         raise EditError(
-            f"{empty[0]} is on the meta device and has no values to choose neurons by; load the weights first"
+            f"{empty[0]} is on the meta device and has no values to choose neurons by; load the weights "
+            "first, or give utility= a function of the widths"
         )
 
 
