@@ -61,14 +61,23 @@ class Algebra:
         version, resolved = axis._resolved  # type: ignore[attr-defined]
         if version == self.version:
             return resolved  # type: ignore[no-any-return]
-        out = self._resolve(resolved if version >= 0 else axis)
-        object.__setattr__(axis, "_resolved", (self.version, out))
-        object.__setattr__(out, "_resolved", (self.version, out))
-        return out
+        # What it is made of comes first: a run cut a thousand times is a chain too long for recursion.
+        pending, now = [axis], self.version
+        while pending:
+            version, last = pending[-1]._resolved  # type: ignore[attr-defined]
+            if version != now:
+                bound = [atom.bound for atom in last.atoms() if atom.bound is not None]
+                stale = [each for each in bound if each._resolved[0] != now]
+                if stale:
+                    pending += stale
+                    continue
+                out = self._replaced(last) if bound else last
+                object.__setattr__(pending[-1], "_resolved", (now, out))
+                object.__setattr__(out, "_resolved", (now, out))
+            pending.pop()
+        return axis._resolved[1]  # type: ignore[attr-defined,no-any-return]
 
-    def _resolve(self, axis: Axis) -> Axis:
-        if not any(atom.bound is not None for atom in axis.atoms()):
-            return axis
+    def _replaced(self, axis: Axis) -> Axis:
         terms: list[Term] = []
         for term in axis.terms:
             terms.extend(product([self._factor(f) for f in term]))

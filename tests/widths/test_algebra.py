@@ -249,3 +249,11 @@ def test_a_single_index_on_either_side_of_the_same_width_ends() -> None:
     wide, one = algebra.new(4), algebra.new(1)
     algebra.unify(join([wide, one]), join([one, wide]))
     assert algebra.resolve(wide).fixed
+
+
+def test_an_axis_cut_thousands_of_times_is_resolved() -> None:
+    algebra = Algebra()
+    whole = rest = algebra.new(3000)
+    for _ in range(2999):
+        _, rest = algebra.cut(rest, 1)
+    assert [axis.length for axis in map(single, algebra.resolve(whole).atoms())] == [1] * 3000
