@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 from torch import fx, nn
 
 from naivegraph.graph import query
@@ -27,6 +26,9 @@ from naivegraph.graph.values import Held, Operation
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.write import Node
 from naivegraph.graph.written import Written
+
+if TYPE_CHECKING:
+    import networkx
 
 __all__ = ["Graph"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterator
-
-import networkx
+from typing import TYPE_CHECKING
 
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.summary import what
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
+
+if TYPE_CHECKING:
+    import networkx
 
 __all__ = ["edges", "find", "related", "to_networkx"]
 
@@ -56,6 +58,8 @@ def related(graph: Recorded, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
 
 def to_networkx(graph: Recorded) -> networkx.MultiDiGraph[str]:
     """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""
+    import networkx
+
     result: networkx.MultiDiGraph[str] = networkx.MultiDiGraph()
     for vertex in graph.vertices:
         result.add_node(vertex.name, kind=vertex.kind, what=what(vertex.target), path=vertex.path)

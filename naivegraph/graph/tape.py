@@ -11,12 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
+from naivegraph.graph.once import state_of
 from naivegraph.graph.outline import Outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, pairs
 
 __all__ = ["same_operators", "watched"]
+
+_FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
 def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -58,6 +61,7 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[Any, ...]] = []
+        self._state = {id(tensor) for tensor in state_of(module).values()}
         self._made: dict[int, int] = {}
         self._alive: list[torch.Tensor] = []
         own_args, own_kwargs = outlines.of((args, kwargs))
@@ -85,15 +89,19 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _plain(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             number = self._made.get(id(value))
-            if number is None:
-                self._alive.append(value)
-                return "tensor", id(value)
-            return "made", number
+            return ("made", number) if number is not None else self._constant(value)
         if isinstance(value, (list, tuple)):
             return [self._plain(item) for item in value]
         if isinstance(value, dict):
             return {name: self._plain(item) for name, item in value.items()}
         return type(value), value  # 1, 1.0 and True are equal
+
+    def _constant(self, tensor: torch.Tensor) -> Any:
+        """A tensor that no operator made: `torch.tensor(0.5)` in the code is another object in each run."""
+        if tensor.numel() <= _FEW and id(tensor) not in self._state:
+            return tensor.dtype, tensor.device, tuple(tensor.shape), repr(tensor.tolist())
+        self._alive.append(tensor)
+        return "tensor", id(tensor)
 
     def same_as(self, other: _Tape) -> bool:
         """Whether both made the same calls and returned the same."""

@@ -11,8 +11,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-import networkx as nx
-
 from naivegraph.graph import Vertex
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.values import Stub
@@ -196,6 +194,8 @@ class Ties:
         Returns:
             By place, the vertices passed on the way, each once in a row.
         """
+        import networkx as nx
+
         graph: nx.Graph[object] = nx.Graph()
         begin = [place for place in start if self._holds(place, sought)]
         for group in self._groups:

@@ -119,6 +119,14 @@ def test_one_changed_argument_is_another_network() -> None:
     assert same_operators(graph, (x,), {}) is None
 
 
+def test_constants_written_in_the_code_are_compared_by_value() -> None:
+    model, x = Calls(lambda y: y * torch.tensor([0.5])).eval(), torch.randn(2, 4)
+    graph = capture(model, x)
+    assert same_operators(graph, (x,), {}) is not None
+    model.function = lambda y: y * torch.tensor([0.25])
+    assert same_operators(graph, (x,), {}) is None
+
+
 def test_another_weight_is_another_network() -> None:
     model, x = Calls(torch.relu).eval(), torch.randn(2, 4)
     graph = capture(model, x)
