@@ -61,7 +61,7 @@ def edit_by_phases(
 ) -> Seconds:
     """What `ng.prune` does at 50 %, without the runs that verify, phase by phase."""
     clock = Clock()
-    graph = capture(model, args, kwargs, verify=False)
+    graph = capture(model, args, kwargs, verify=False, outlines=True)
     clock.lap("capture")
     widths = relate(graph)
     clock.lap("relate")
