@@ -202,10 +202,15 @@ def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, 
         execution = Execution(
             graph, watch=lambda name, value: found.__setitem__(name, map_leaves(value, _kept))
         )
-        execution.run(bind(graph, copied, named))
+        try:
+            execution.run(bind(graph, copied, named))
+            ran = True
+        except Exception:
+            # said already, by whoever asks for the first difference; it lies before what fails, if anywhere
+            ran = False
     for name in names:
         if name in found and difference(values[name], found[name]):
             vertex = graph[name]
             place = f" at {line_text(vertex.where)}" if vertex.where else ""
             return f"; the first vertex that differs is {name!r}{place}"
-    return "; every vertex is the same, so the output is put together outside torch"
+    return "; every vertex is the same, so the output is put together outside torch" if ran else ""

@@ -434,3 +434,24 @@ def test_what_the_forward_stores_stays_as_plain_numbers() -> None:
     assert config.heads == 2
     assert not _find_numbers(module)
     assert float(module.get_buffer("calls")) == 0
+
+
+class _Once(torch.autograd.Function):
+    """Works with an object that it changes, so that it cannot be called again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seen: list[int]) -> Tensor:
+        if seen:
+            raise AssertionError("only once")
+        seen.append(1)
+        return x * 2
+
+
+class Stateful(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Once.apply(torch.relu(x), [])  # type: ignore[no-any-return, no-untyped-call]
+
+
+def test_a_function_that_cannot_be_called_again_is_a_capture_error() -> None:
+    with pytest.raises(CaptureError, match=r"does not repeat .* raises AssertionError: only once"):
+        capture(Stateful(), torch.ones(2, 3))
