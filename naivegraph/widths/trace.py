@@ -246,7 +246,18 @@ class Tracer:
             raise Untraceable(f"its weights are used at {self.places[place]} too")
         for result in operation.outputs:
             if result is not None and result.id in trace.masks:
+                self._check_rest(trace, place, result, stub, taint)
                 yield result, trace.masks[result.id]
+
+    def _check_rest(self, trace: Trace, place: int, result: Stub, stub: Stub, taint: torch.Tensor) -> None:
+        """The elements of a result which are not followed must be made of others than the tainted ones."""
+        rest = ~_full(result, trace.masks[result.id])
+        if not rest.any():
+            return
+        for choice in ways(self.operations[place], result, frozenset(range(rest.dim())), rest):
+            for part in choice:
+                if part.stub.id == stub.id and bool((_full(stub, part.mask) & taint).any()):
+                    raise Untraceable(f"its weights make other tensors at {self.places[place]} too")
 
 
 def _adds(mask: torch.Tensor, known: torch.Tensor) -> bool:

@@ -230,6 +230,26 @@ def test_head_size_is_held_where_the_query_cannot_be_scaled() -> None:
     assert "used at scaled_dot_product_attention too" in reason
 
 
+class Stacked(nn.Module):
+    """Query, key and value side by side through one layer: its weights make the others, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.each, self.out = nn.Linear(4, 9), nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.each(self.first(x).reshape(*x.shape[:2], 3, 3).permute(2, 0, 1, 3)[:, :, None])
+        return self.out(F.scaled_dot_product_attention(y[0], y[1], y[2])[:, 0])  # type: ignore[no-any-return]
+
+
+def test_head_size_is_held_where_the_querys_weights_make_key_and_value_too() -> None:
+    widths = relate(capture(Stacked().eval(), torch.randn(2, 3, 4)))
+    demands = demands_of(widths)
+    assert not demands.rescales
+    (size,) = widths.axes["each.weight"][0].atoms()
+    assert "make other tensors at each too" in demands.holds[size]
+
+
 @torch.no_grad()
 def test_scaling_is_undone_and_replayed() -> None:
     model, x = attention("fused")
