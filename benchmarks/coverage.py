@@ -172,11 +172,17 @@ def main() -> int:
         missing = [m for m in given.measures if matches(name, given.again) or m not in done.get(name, {})]
         if missing and (matches(name, given.only) or matches(name, given.again)):
             wanted[name] = missing
+
+    def save() -> None:
+        _write(
+            path, {"versions": _versions(), "networks": {n: done[n] for n in [*models, *done] if n in done}}
+        )
+        (given.out / "coverage.md").write_text(report({n: done[n] for n in models if n in done}, _versions()))
+
     for name, found in run(wanted, given):
         done[name] = {**done.get(name, {}), "family": models[name].get("family", ""), **found}
-        ordered = {n: done[n] for n in [*models, *done] if n in done}
-        _write(path, {"versions": _versions(), "networks": ordered})
-        (given.out / "coverage.md").write_text(report({n: done[n] for n in models if n in done}, _versions()))
+        save()
+    save()
     return 0
 
 
