@@ -22,10 +22,11 @@ MEASURES = {
     "trained": "pruned, one step of training",
     "time": "timed",
 }
-KINDS = ("yes", "none", "no", "refused", "failed")
+KINDS = ("yes", "none", "no", "refused", "failed", "open")
 NOTES = """\
 Outcomes: "yes"; "none": the unchanged network cannot do it either, or nothing can be compared; "no": done,
-but not as it should be; "refused": by an error this package raises on purpose; "failed": by any other.
+but not as it should be; "refused": by an error this package raises on purpose; "failed": by any
+other; "open": not measured yet.
 Shares: of the parameters' elements, those on neurons that may go, as the operators allow / as the code of the
 network allows in place. Times: CPU seconds of one thread at ratio 0.5, the least of up to three interleaved
 runs; "steps" is capture to apply, "as called" `ng.prune` with the runs that verify; the peer is Torch-Pruning
@@ -35,12 +36,12 @@ runs; "steps" is capture to apply, "as called" `ng.prune` with the runs that ver
 
 
 def outcome(found: Found, measure: str) -> str:
-    """What a measure said; the reason why it was not reached where it was not."""
+    """What a measure said; why there is nothing where it was not made."""
     if measure in found:
         return str(found[measure]["outcome"])
     if "built" in found:
         return str(found["built"]["outcome"])
-    return "failed: not reached"
+    return "open: not measured yet"
 
 
 def kind(text: str) -> str:
@@ -69,12 +70,12 @@ def totals(networks: Mapping[str, Found]) -> list[Row]:
     for measure, words in MEASURES.items():
         counts = Counter(kind(outcome(found, measure)) for found in networks.values())
         rows.append({"measure": words, **{k: counts[k] for k in KINDS}})
+    every = [{kind(outcome(found, m)) for m in MEASURES} for found in networks.values()]
     counts = Counter(
-        "yes" if all(kind(outcome(f, m)) in ("yes", "none") for m in MEASURES) else "no"
-        for f in networks.values()
+        "no" if k & {"no", "refused", "failed"} else "open" if "open" in k else "yes" for k in every
     )
-    rows.append({"measure": "all of these", **{k: counts[k] for k in ("yes", "no")}})
-    works = Counter(kind(peer(found).get("outcome", "failed")) for found in networks.values())
+    rows.append({"measure": "all of these", **{k: counts[k] for k in ("yes", "no", "open")}})
+    works = Counter(kind(peer(found).get("outcome", "open")) for found in networks.values())
     rows.append({"measure": "the peer at 50 %: runs, shapes kept", **{k: works[k] for k in KINDS}})
     return rows
 
