@@ -45,8 +45,8 @@ SAME = 1e-4
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-3}
 
 
-class OverTimeError(Exception):
-    """A measure took longer than it may."""
+class OverTimeError(BaseException):
+    """A measure took longer than it may; no `Exception`, which what is measured would take for its own."""
 
 
 @contextlib.contextmanager
@@ -75,6 +75,8 @@ def attempt(measure: Callable[[], Found], seconds: float) -> Found:
     try:
         with bounded(seconds):
             found = measure()
+    except OverTimeError as error:
+        found = {"outcome": f"failed: {error}"}
     except ng.NaivegraphError as error:
         found = {"outcome": f"refused: {said(error)}"}
     except Exception as error:  # one network or measure that fails must not end the run
@@ -250,8 +252,6 @@ class Trial:
         """What a run says of the pruned network, or that the original does not get through it either."""
         try:
             return run(model)
-        except OverTimeError:
-            raise
         except Exception as error:
             try:
                 run(self.fresh())
