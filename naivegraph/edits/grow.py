@@ -10,7 +10,7 @@ from naivegraph.edits.record import Outgoing, Rows
 from naivegraph.errors import EditError
 from naivegraph.widths.axis import Atom
 from naivegraph.widths.relation import Summed
-from naivegraph.widths.trace import Feed, Trace, Untraceable
+from naivegraph.widths.trace import Feed, Trace, Tracer, Untraceable
 from naivegraph.widths.widths import Widths
 
 __all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
@@ -87,9 +87,15 @@ def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
             yield summed
 
 
+def _tracer(widths: Widths, summed: Summed) -> Tracer:
+    """That of the run in which it is summed."""
+    made = (t for t in widths.tracers if any(t.made(stub) for stub, _ in summed.factors))
+    return next(made, widths.tracers[0])
+
+
 def _chosen(widths: Widths, summed: Summed) -> Trace | str:
     """The factor that can be zero for new neurons: weights before others; or why there is none."""
-    tracer = widths.tracer
+    tracer = _tracer(widths, summed)
     factors = sorted(summed.factors, key=lambda factor: factor[0].id not in tracer.stateful)
     usable: list[Trace] = []
     reason = "nothing is summed"
@@ -113,6 +119,6 @@ def _chosen(widths: Widths, summed: Summed) -> Trace | str:
 
 def _check_use(widths: Widths, trace: Trace, others: set[int], summed: Summed) -> None:
     try:
-        widths.tracer.check_exclusive(trace, others)
+        _tracer(widths, summed).check_exclusive(trace, others)
     except Untraceable as error:
         raise EditError(f"new neurons cannot be copies: {error} (summed over at {summed.where})") from error

@@ -170,7 +170,7 @@ def _without_modules(widths: Widths) -> Widths:
     out.graph = Graph.of(
         Recorded(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
     )
-    vars(out).pop("tracer", None)
+    vars(out).pop("tracers", None)
     return out
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.graph import Graph
+from naivegraph.graph.training import record_training
 from naivegraph.graph.verify import record_outlines, record_verified
 
 __all__ = ["capture"]
@@ -50,4 +51,6 @@ def capture(
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = dict(kwargs or {})
     recorded = record_outlines(module, args, kwargs) if outlines else None
-    return Graph.of(recorded or record_verified(module, args, kwargs, verify))
+    recorded = recorded or record_verified(module, args, kwargs, verify)
+    recorded.training = record_training(recorded, args, kwargs, outlines=outlines)
+    return Graph.of(recorded)

@@ -171,26 +171,28 @@ class Graph(Recorded):
         return to_module(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
-        module = copy.deepcopy(self.module, memo)
+        return Graph.of(_copy(self, copy.deepcopy(self.module, memo), memo))
 
-        def own(value: Any) -> Any:
-            return Held(copy.deepcopy(value.tensor, memo)) if isinstance(value, Held) else value
 
-        copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in self.vertices}
-        memo.update(copies)
-        recorded = Recorded(
-            module,
-            [copies[id(vertex)] for vertex in self.vertices],
-            dict(self.state),
-            [copies[id(vertex)] for vertex in self.inputs],
-            map_leaves(self.output, own),
-            constants=copy.deepcopy(self.constants, memo),
-            held=list(self.held),
-            checks=dict(self.checks),
-            example=copy_tensors(self.example),
-            rewired=self.rewired,
-        )
-        return Graph.of(recorded)
+def _copy(recorded: Recorded, module: nn.Module, memo: dict[int, Any]) -> Recorded:
+    def own(value: Any) -> Any:
+        return Held(copy.deepcopy(value.tensor, memo)) if isinstance(value, Held) else value
+
+    copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
+    memo.update(copies)
+    return Recorded(
+        module,
+        [copies[id(vertex)] for vertex in recorded.vertices],
+        dict(recorded.state),
+        [copies[id(vertex)] for vertex in recorded.inputs],
+        map_leaves(recorded.output, own),
+        constants=copy.deepcopy(recorded.constants, memo),
+        held=list(recorded.held),
+        checks=dict(recorded.checks),
+        example=copy_tensors(recorded.example),
+        rewired=recorded.rewired,
+        training=None if recorded.training is None else _copy(recorded.training, module, memo),
+    )
 
 
 def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:

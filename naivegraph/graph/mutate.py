@@ -61,7 +61,7 @@ class _Change:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             try:
-                self._graph.rewired = True
+                self._graph.rewired, self._graph.training = True, None
                 lint(self._graph)
             except BaseException:
                 self.undo()

@@ -23,6 +23,7 @@ from naivegraph.graph.vertex import Vertex
 
 __all__ = ["copy_tensors", "record", "slow_attention", "state_of"]
 
+_SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
@@ -33,6 +34,7 @@ def record(
     *,
     watch: Watch | None = None,
     outlines: Outlines | None = None,
+    first: Recorded | None = None,
 ) -> tuple[Recorded, Any]:
     """Run the network once and note its graph; the caller restores flags, buffers and seeds.
 
@@ -42,6 +44,8 @@ def record(
         kwargs: Its keyword inputs.
         watch: Called with name and value of each vertex as it is recorded.
         outlines: Runs the network on outlines of its inputs.
+        first: A run recorded before, in another mode. Parameters and buffers keep the numbers they have in
+            it, and all other tensors get numbers that it will never give.
 
     Returns:
         The graph, and a copy of what the network returned.
@@ -52,7 +56,7 @@ def record(
     if outlines is not None:
         args, kwargs = outlines.of((args, kwargs))
         inputs, constants = _split_arguments(module, args, kwargs)
-    recorder = Recorder(places(module), state_of(module), watch)
+    recorder = _recorder(module, watch, first)
     with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
@@ -69,6 +73,14 @@ def record(
     if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):
         raise NoNumbersError("the network used a result that no torch function returned")
     return graph, copy_tensors(output)
+
+
+def _recorder(module: nn.Module, watch: Watch | None, first: Recorded | None) -> Recorder:
+    state = state_of(module)
+    if first is None:
+        return Recorder(places(module), state, watch)
+    known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}
+    return Recorder(places(module), state, watch, start=_SECOND, known=known)
 
 
 def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:

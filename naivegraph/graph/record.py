@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Recorder:
         state: Every parameter and buffer by every name it has.
         watch: Called with name and value of each vertex as it is recorded.
         start: Number of the first tensor.
+        known: What stands for some tensors already, by `id` of the tensor.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Recorder:
         watch: Watch | None = None,
         *,
         start: int = 0,
+        known: Mapping[int, Stub] | None = None,
     ) -> None:
         self.places = places
         self._watch = watch
         self.vertices: list[Vertex] = []
         self.inside = False  # a vertex is being recorded: nothing but ATen operators counts
         self.path = [""]
-        self.stubs: dict[int, Stub] = {}  # by id() of the tensor, kept alive below
+        self.stubs = dict(known or {})  # by id() of the tensor, kept alive below
         self.alive: list[torch.Tensor] = []
         self.state: dict[str, Stub] = {}
         self._states: dict[int, State] = {}

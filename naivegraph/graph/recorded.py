@@ -32,6 +32,8 @@ class Recorded:
         example: A copy of the inputs of the recorded run, by the name of the input vertex.
         rewired: Whether vertices or their connections were changed since; then the module's own forward is
             not what the graph computes, `to_module()` is.
+        training: A run in train mode, if that uses parameters which this one in eval mode does not. It shares
+            the numbers of parameters and buffers; it counts for how sizes hang together and is never run.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Recorded:
         checks: dict[str, str] | None = None,
         example: dict[str, Any] | None = None,
         rewired: bool = False,
+        training: Recorded | None = None,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -58,7 +61,13 @@ class Recorded:
         self.checks = checks or {}
         self.example = example or {}
         self.rewired = rewired
+        self.training = training
         self.reserved = 0  # numbers of tensors below this one may be given away already
+
+    @property
+    def runs(self) -> list[Recorded]:
+        """This run, and the one in train mode if there is one."""
+        return [self] if self.training is None else [self, self.training]
 
     def __len__(self) -> int:
         return len(self.vertices)

@@ -15,6 +15,7 @@ from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.snapshot import all_or_nothing
 from naivegraph.graph.structure import leaves, map_leaves, pairs, with_tensors
+from naivegraph.graph.training import record_again
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.graph.vertex import Vertex
 
@@ -24,7 +25,7 @@ __all__ = ["largest_number", "refresh"]
 def refresh(graph: Recorded) -> None:
     """Run the vertices once on the stored example; shapes, operators and names of state become those of now.
 
-    Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are restored.
+    So does the network itself in train mode, if that was recorded, too. Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are restored.
 
     Raises:
         NaivegraphError: The graph has no example.
@@ -41,6 +42,9 @@ def refresh(graph: Recorded) -> None:
         run.run(example)
     with all_or_nothing(graph):
         run.commit()
+        if graph.training is not None:
+            example = _placed(graph, copy_tensors(graph.training.example))
+            graph.training = record_again(graph, graph.training, example)
 
 
 def largest_number(graph: Recorded) -> int:

@@ -15,12 +15,11 @@ from naivegraph.graph.once import copy_tensors, record
 from naivegraph.graph.outline import Outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
-from naivegraph.graph.structure import leaves, map_leaves, pairs
+from naivegraph.graph.structure import map_leaves, pairs
 from naivegraph.graph.tape import same_operators, watched
+from naivegraph.graph.training import Arguments, doubled
 
 __all__ = ["difference", "disagreement", "record_outlines", "record_verified", "verify_graph"]
-
-_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def record_verified(
@@ -77,7 +76,7 @@ def verify_graph(
         )
     if not all_checks:
         return checks
-    larger = _doubled((args, kwargs))
+    larger = doubled((args, kwargs))
     if larger is None:
         checks["another batch"] = "not run: the inputs do not share the size of their first dimension"
     else:
@@ -101,7 +100,7 @@ def disagreement(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any])
     return output, "" if found == "equal" else found
 
 
-def _compare(graph: Recorded, arguments: _Arguments, *, training: bool) -> str:
+def _compare(graph: Recorded, arguments: Arguments, *, training: bool) -> str:
     try:
         expected = _output(graph.module, graph, arguments, training)
     except Exception as error:
@@ -110,7 +109,7 @@ def _compare(graph: Recorded, arguments: _Arguments, *, training: bool) -> str:
     return _repeats(graph, arguments, expected, training=training)
 
 
-def _repeats(graph: Recorded, arguments: _Arguments, expected: Any, *, training: bool) -> str:
+def _repeats(graph: Recorded, arguments: Arguments, expected: Any, *, training: bool) -> str:
     """Whether the graph gives what is expected, in words."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -123,7 +122,7 @@ def _repeats(graph: Recorded, arguments: _Arguments, expected: Any, *, training:
     return difference(expected, found) or "equal"
 
 
-def _output(run: Any, graph: Recorded, arguments: _Arguments, training: bool) -> Any:
+def _output(run: Any, graph: Recorded, arguments: Arguments, training: bool) -> Any:
     args, kwargs = copy_tensors(arguments)
     with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
         return map_leaves(run(*args, **kwargs), _kept)
@@ -167,23 +166,6 @@ def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:
     if torch.allclose(one, two, rtol=1e-4, atol=1e-5 * scale, equal_nan=True):
         return ""
     return f"has other values (up to {float((one - two).abs().amax()):.2g} apart, at a scale of {scale:.2g})"
-
-
-def _doubled(arguments: _Arguments) -> _Arguments | None:
-    """The inputs with twice the batch; the second half is the first with its last dimension rolled."""
-    tensors = [leaf for leaf in leaves(arguments) if isinstance(leaf, torch.Tensor)]
-    if not tensors or any(tensor.dim() == 0 for tensor in tensors):
-        return None
-    if len({tensor.shape[0] for tensor in tensors}) != 1 or tensors[0].shape[0] == 0:
-        return None
-
-    def double(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        return torch.cat([leaf, leaf.roll(1, -1) if leaf.dim() > 1 else leaf]).detach()
-
-    doubled: _Arguments = map_leaves(arguments, double)
-    return doubled
 
 
 def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -42,6 +42,7 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
 
 
 def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
+    vertices = [vertex for run in graph.runs for vertex in run.vertices]
     if isinstance(item, nn.Module):
         paths = [
             path for path, module in graph.module.named_modules(remove_duplicate=False) if module is item
@@ -50,7 +51,7 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
             raise EditError(f"keep holds a {type(item).__name__} which is no part of the network")
     elif isinstance(item, str):
         known = dict.fromkeys(
-            [path for path, _ in graph.module.named_modules()] + [v.name for v in graph.vertices]
+            [path for path, _ in graph.module.named_modules()] + [v.name for v in vertices]
         )
         paths = [path for path in known if path and fnmatch.fnmatchcase(path, item)]
         if not paths:
@@ -60,5 +61,5 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
     else:
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")
     return [
-        v for v in graph.vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)
+        v for v in vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)
     ]

@@ -17,8 +17,10 @@ from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
+from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import restored
 from naivegraph.graph.structure import pairs
+from naivegraph.graph.training import run_training
 from naivegraph.graph.values import Stub
 from naivegraph.graph.verify import disagreement
 from naivegraph.prune.keep import Keep, kept_atoms
@@ -223,8 +225,8 @@ def _edit(
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(
-            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: the run on the example in "
-            "eval mode did not use them. If train mode does, check that it still runs."
+            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: running the network on the "
+            "example did not use them. If it does anywhere else, check that it still runs there."
         )
     return Edit(
         widths.graph.module,
@@ -251,12 +253,11 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
     positional = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     try:
         output, difference = disagreement(graph, positional, kwargs)
-        fixed = {stub.id for stub in returned(graph.output)}
-        for stub, tensor, at in pairs(graph.output, output):
-            if isinstance(stub, Stub) and stub.id in fixed and tuple(tensor.shape) != stub.shape:
-                raise ValueError(f"output{at} has shape {tuple(tensor.shape)}, not {stub.shape}")
+        _check_shapes(graph, output)
         if difference:
             raise ValueError(f"it does something else than before: {difference}")
+        if graph.training is not None:
+            _check_shapes(graph.training, run_training(graph.training), " in train mode")
     except BaseException as error:
         edit.undo()
         if not isinstance(error, Exception):
@@ -265,3 +266,11 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
             f"the edited network's own forward does not run ({error}); nothing was changed. "
             "ng.capture(model, ...).to_module() gives a network whose sizes can all change"
         ) from error
+
+
+def _check_shapes(run: Recorded, output: Any, mode: str = "") -> None:
+    """Check that what the network returns has the shapes it had in a recorded run."""
+    fixed = {stub.id for stub in returned(run.output)}
+    for stub, tensor, at in pairs(run.output, output):
+        if isinstance(stub, Stub) and stub.id in fixed and tuple(tensor.shape) != stub.shape:
+            raise ValueError(f"output{at}{mode} has shape {tuple(tensor.shape)}, not {stub.shape}")

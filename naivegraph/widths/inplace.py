@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from naivegraph.graph.execute import COMPUTE
 from naivegraph.graph.frames import line_text
+from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
@@ -18,7 +19,7 @@ from naivegraph.widths.layer_sizes import unread_sizes
 from naivegraph.widths.limits import limits_of
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.relation import Default
-from naivegraph.widths.trace import Feed, Untraceable
+from naivegraph.widths.trace import Feed, Tracer, Untraceable
 from naivegraph.widths.widths import Widths
 
 __all__ = ["Demands", "Rescaled", "demands_of"]
@@ -244,7 +245,9 @@ def demands_of(widths: Widths) -> Demands:
     equal, what is read off another tensor follows that tensor, and a number which is used in any other way
     keeps its value. What declared rules demand is added.
     """
-    found: list[Demand] = [d for vertex in widths.graph.vertices for d in sizes_of(widths, vertex)]
+    runs = widths.graph.runs
+    found: list[Demand] = [d for run in runs for vertex in run.vertices for d in sizes_of(widths, vertex)]
+    held = [each for run in runs for each in run.held]
     # What is held first lets more be divided: half of `2 * c` channels once a literal 2 is known to stay.
     found.sort(key=lambda demand: not isinstance(demand, Size) or not isinstance(demand.value, int))
     holds: dict[Atom, str] = {}
@@ -252,21 +255,20 @@ def demands_of(widths: Widths) -> Demands:
     equations = [
         (d.value, Polynomial.of_axis(d.axis), where_of(d.vertex)) for d in found if isinstance(d, Size)
     ]
-    reader.learn(equations + [(v, _constant(widths, v), _line(where)) for v, where, _ in widths.graph.held])
+    reader.learn(equations + [(v, _constant(widths, v), _line(where)) for v, where, _ in held])
     attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
     attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
     demands = Demands(attributes, [], holds, widths)
-    for default in _defaults(widths):
-        _keep_scale(demands, default)
+    _keep_scales(demands)
     for demand in found:
         _require(demands, reader, demand)
-    for value, where, how in widths.graph.held:
+    for value, where, how in held:
         _keep(demands, reader, value, f"its size is used in {how} at {_line(where)}")
     for row in reader.quotients():
         demands.add(row.polynomial, row.reason)
     demands.settle()
     used = [d.value for d in found if isinstance(d, (Size, Keep))]
-    demands.read = set().union(*map(_attributes, [*used, *(value for value, *_ in widths.graph.held)]))
+    demands.read = set().union(*map(_attributes, [*used, *(value for value, *_ in held)]))
     limits = limits_of(widths, demands.linear)
     demands.rows += limits.rows
     demands.stay, demands.go = limits.stay, limits.go
@@ -289,10 +291,10 @@ def _line(where: tuple[str, int] | None) -> str:
     return line_text(where) if where else "an unknown line"
 
 
-def _defaults(widths: Widths) -> list[Default]:
+def _defaults(widths: Widths, run: Recorded, tracer: Tracer) -> list[Default]:
     """Every attention that works out its scale, also where torch took it apart (head sizes that differ)."""
-    found = {default.query.id: default for default in widths.relation.defaults}
-    for vertex in widths.graph.vertices:
+    found = {default.query.id: default for default in widths.relation.defaults if tracer.made(default.query)}
+    for vertex in run.vertices:
         if vertex.target is not F.scaled_dot_product_attention or vertex.kwargs.get("scale") is not None:
             continue
         query, key = (
@@ -305,25 +307,43 @@ def _defaults(widths: Widths) -> list[Default]:
     return list(found.values())
 
 
-def _keep_scale(demands: Demands, default: Default) -> None:
-    """Let the size of an attention's heads change if its query or key can be scaled instead, else not."""
+def _keep_scales(demands: Demands) -> None:
+    """Let the size of an attention's heads change if its query or key can be scaled instead, else not.
+
+    What is scaled must feed the same attention in every run that uses it.
+    """
     widths = demands.widths
-    axis = widths.relation.algebra.resolve(default.axis)
-    if axis.fixed:
-        return
+    found: list[tuple[Default, Tracer, Rescaled | str]] = []
+    for run, tracer in zip(widths.graph.runs, widths.tracers, strict=True):
+        for default in _defaults(widths, run, tracer):
+            axis = widths.relation.algebra.resolve(default.axis)
+            if not axis.fixed:
+                found.append((default, tracer, _rescaled(tracer, default, axis)))
+    for default, tracer, rescaled in found:
+        if isinstance(rescaled, Rescaled):
+            others = [t for t in widths.tracers if t is not tracer and t.uses(f.name for f in rescaled.feeds)]
+            same = [t for _, t, other in found if other == rescaled]
+            if all(any(t is other for t in same) for other in others):
+                if rescaled not in demands.rescales:
+                    demands.rescales.append(rescaled)
+                continue
+            rescaled = "its weights are used otherwise in another mode"
+        reason = f"the attention at {default.where} works out its scale from the head size, and {rescaled}"
+        for atom in widths.relation.algebra.resolve(default.axis).atoms():
+            demands.holds.setdefault(atom, reason)
+
+
+def _rescaled(tracer: Tracer, default: Default, axis: Axis) -> Rescaled | str:
+    """What to scale where the head size changes, or why there is nothing."""
     reasons = []
     for operand in (default.query, default.key):
         try:
-            trace = widths.tracer.trace(operand)
-            widths.tracer.check_exclusive(trace)
+            trace = tracer.trace(operand)
+            tracer.check_exclusive(trace)
+            return Rescaled(axis, tuple(trace.feeds()))
         except Untraceable as error:
             reasons.append(str(error))
-            continue
-        demands.rescales.append(Rescaled(axis, tuple(trace.feeds())))
-        return
-    reason = f"the attention at {default.where} works out its scale from the head size, and {reasons[0]}"
-    for atom in axis.atoms():
-        demands.holds.setdefault(atom, reason)
+    return reasons[0]
 
 
 def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:

@@ -49,7 +49,7 @@ def unread_sizes(widths: Widths, known: Known) -> Iterator[tuple[Attribute, Poly
         widths: The widths.
         known: What the attributes are that are read.
     """
-    called = {vertex.path for vertex in widths.graph.vertices if vertex.kind == "layer"}
+    called = {v.path for run in widths.graph.runs for v in run.vertices if v.kind == "layer"}
     for path, layer in widths.graph.module.named_modules():
         if path not in called:
             for name, size in _unread(widths, known, f"{path}." if path else "", layer):

@@ -8,12 +8,12 @@ biases of the contraction, or the scale and shift of the norm, that produced it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import torch
 
-from naivegraph.graph import Graph
+from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.backwards import Choice, Part, ways
@@ -98,9 +98,9 @@ def _rows(mask: Mask, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | No
 
 
 class Tracer:
-    """Follows the recorded operators of one graph back and forth."""
+    """Follows the recorded operators of one run back and forth."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Recorded) -> None:
         self.operations: list[Operation] = [op for vertex in graph.vertices for op in vertex.operations]
         self.places = [vertex.name for vertex in graph.vertices for _ in vertex.operations]
         self.states: dict[int, tuple[Stub, str]] = {}
@@ -146,6 +146,15 @@ class Tracer:
         bad = {root(key) for key in self._changed}
         seen = {*groups, *self._producer, *self.states}
         self._changed = {key for key in seen if root(key) in bad} | self._changed
+
+    def made(self, stub: Stub) -> bool:
+        """Whether an operator of this run made the tensor."""
+        return stub.id in self._producer
+
+    def uses(self, names: Iterable[str]) -> bool:
+        """Whether an operator of this run takes any of these parameters or buffers."""
+        wanted = set(names)
+        return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
 
     def trace(self, target: Stub, dim: int | None = None) -> Trace:
         """The entries that `target` is linear in.

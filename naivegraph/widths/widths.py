@@ -10,6 +10,7 @@ import torch
 
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
+from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.values import Stub
 from naivegraph.widths.axis import Atom, Axis, Fixed, single
@@ -20,7 +21,7 @@ from naivegraph.widths.trace import Tracer
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
 
-UNUSED = "the run that was captured did not use it"
+UNUSED = "nothing that was captured uses it"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class Widths:
     Attributes:
         widths: The free widths, in the order in which they first occur.
         axes: The resolved axes of every parameter and buffer, by its name.
-        contractions: The multiply-accumulates of every operator, on resolved axes.
+        contractions: The multiply-accumulates of every operator in eval mode, on resolved axes.
         relation: What the operators' rules said.
     """
 
@@ -77,9 +78,9 @@ class Widths:
         self.by_atom = {width.atom: width for width in self.widths}
 
     @functools.cached_property
-    def tracer(self) -> Tracer:
-        """What follows the recorded operators back to parameters."""
-        return Tracer(self.graph)
+    def tracers(self) -> list[Tracer]:
+        """What follows the operators of each recorded run back to parameters."""
+        return [Tracer(run) for run in self.graph.runs]
 
     def __iter__(self) -> Iterator[Width]:
         return iter(self.widths)
@@ -202,28 +203,37 @@ def relate(
         relation.axes[stub.id] = relation.fresh_state(stub.shape)
         relation.vanishing.add(stub.id)
     relation.axes.update({number: list(axes) for number, axes in (given or {}).items()})
-    for vertex in graph.inputs:
+    for run in graph.runs:
+        _relate_run(relation, run, free_outputs)
+        if run is graph:
+            costs = len(relation.contractions)
+    del relation.contractions[costs:]
+    _fix_unused(relation, graph)
+    return Widths(graph, relation)
+
+
+def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
+    for vertex in run.inputs:
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
-    for vertex in graph.vertices:
+    for vertex in run.vertices:
         relation.algebra.where = vertex.name
         if isinstance(vertex.target, Declared):
-            _fix_state(relation, graph, vertex)
+            _fix_state(relation, run, vertex)
             relate_declared(relation, vertex, vertex.target)
             continue
         for operation in vertex.operations:
             rule_for(operation.func)(relation, operation, arguments(operation))
     relation.algebra.where = "the network's output"
-    for stub in [] if free_outputs else returned(graph.output):
+    for stub in [] if free_outputs else returned(run.output):
         for axis in relation.of(stub):
             relation.algebra.pin(axis, "an output of the network")
-    _fix_unused(relation, graph)
-    return Widths(graph, relation)
 
 
 def _fix_unused(relation: Relation, graph: Graph) -> None:
-    """Fix what this run computed nothing with: the rest of a table, layers that run in train mode only."""
-    read = {stub.id for v in graph.vertices for o in v.operations for stub in tensors_in([o.args, o.kwargs])}
+    """Fix what no run computed anything with: the rest of a table, layers which neither mode uses."""
+    operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
+    read = {stub.id for o in operations for stub in tensors_in([o.args, o.kwargs])}
     for stub in dict.fromkeys(graph.state.values()):
         if stub.id not in read:
             for axis in relation.of(stub):
@@ -231,12 +241,11 @@ def _fix_unused(relation: Relation, graph: Graph) -> None:
     doubtful = {atom for axis in relation.left_out for atom in relation.algebra.resolve(axis).atoms()}
     if not doubtful:
         return
-    for vertex in graph.vertices:
-        for operation in vertex.operations:
-            if not _only_views(operation.func):
-                for stub in tensors_in([operation.args, operation.kwargs, operation.outputs]):
-                    for axis in relation.of(stub):
-                        doubtful.difference_update(relation.algebra.resolve(axis).atoms())
+    for operation in operations:
+        if not _only_views(operation.func):
+            for stub in tensors_in([operation.args, operation.kwargs, operation.outputs]):
+                for axis in relation.of(stub):
+                    doubtful.difference_update(relation.algebra.resolve(axis).atoms())
     for atom in doubtful:
         relation.algebra.pin(single(atom), UNUSED)
 
@@ -247,8 +256,8 @@ def _only_views(func: torch._ops.OpOverload) -> bool:
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
-def _fix_state(relation: Relation, graph: Graph, vertex: Vertex) -> None:
+def _fix_state(relation: Relation, run: Recorded, vertex: Vertex) -> None:
     """Parameters of a function with a declared rule keep their size: nothing says how they hang together."""
-    for name, stub in graph.state.items():
+    for name, stub in run.state.items():
         if name.startswith(f"{vertex.path}."):
             relation.pin_tensor(stub, "a parameter of a function with a declared rule")

@@ -1,0 +1,131 @@
+"""A second recorded run, in train mode, where the one in eval mode does not use all parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.arguments import nested_arguments
+from naivegraph.graph.once import copy_tensors, record
+from naivegraph.graph.outline import Outlines
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.restore import preserved, restored, restored_on_error
+from naivegraph.graph.structure import leaves, map_leaves
+from naivegraph.graph.tape import watched
+from naivegraph.graph.values import Stub
+
+__all__ = ["Arguments", "doubled", "record_again", "record_training", "run_training"]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def record_training(
+    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], *, outlines: bool
+) -> Recorded | None:
+    """A run in train mode, if that uses parameters which the recorded run in eval mode does not.
+
+    Where the network does not run on the example in train mode (a batch norm wants more than one value per
+    channel), it is run on two of it.
+
+    Args:
+        graph: What was recorded in eval mode.
+        args: The example it was recorded on.
+        kwargs: Its keyword inputs.
+        outlines: Run on tensors without numbers where that is possible.
+
+    Returns:
+        What was recorded; None if there is nothing more to see, or the network does not run in train mode.
+    """
+    unused = _unused(graph)
+    if not unused:
+        return None
+    found = _on_outlines(graph, (args, kwargs)) if outlines else None
+    for arguments in [(args, kwargs), doubled((args, kwargs))]:
+        if found is None and arguments is not None:
+            try:
+                found = _record(graph, arguments)
+            except CaptureError:
+                continue
+    return found if found is not None and not unused <= _unused(found) else None
+
+
+def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -> Recorded:
+    """The run in train mode as the network does it now.
+
+    Args:
+        graph: What was recorded in eval mode, up to date.
+        training: The run in train mode that was recorded.
+        example: The inputs of that run.
+
+    Raises:
+        CaptureError: The network does not run in train mode any more.
+    """
+    return _record(graph, nested_arguments(graph.module, {**training.constants, **example}))
+
+
+def run_training(training: Recorded) -> Any:
+    """What the network's own forward gives in train mode, on the inputs of a recorded run.
+
+    Raises:
+        Exception: Whatever the network raises.
+    """
+    module = training.module
+    args, kwargs = nested_arguments(module, {**training.constants, **copy_tensors(training.example)})
+    with restored(module), preserved(module, training=True), torch.no_grad():
+        return module(*args, **kwargs)
+
+
+def doubled(arguments: Arguments) -> Arguments | None:
+    """The inputs with twice the batch; the second half is the first with its last dimension rolled.
+
+    None if they do not share the size of their first dimension.
+    """
+    tensors = [leaf for leaf in leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    if not tensors or any(tensor.dim() == 0 for tensor in tensors):
+        return None
+    if len({tensor.shape[0] for tensor in tensors}) != 1 or tensors[0].shape[0] == 0:
+        return None
+
+    def double(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        return torch.cat([leaf, leaf.roll(1, -1) if leaf.dim() > 1 else leaf]).detach()
+
+    twice: Arguments = map_leaves(arguments, double)
+    return twice
+
+
+def _record(graph: Recorded, arguments: Arguments, outlines: Outlines | None = None) -> Recorded:
+    module = graph.module
+    with restored(module), preserved(module, training=True):
+        return record(module, *arguments, outlines=outlines, first=graph)[0]
+
+
+def _on_outlines(graph: Recorded, arguments: Arguments) -> Recorded | None:
+    outlines = Outlines()
+    if watched(graph.module):
+        return None
+    try:
+        found = _record(graph, arguments, outlines)
+    except Exception:
+        # whatever the network does on a tensor without numbers: it has to be run
+        return None
+    return None if outlines.failed else found
+
+
+def _unused(run: Recorded) -> set[int]:
+    """Numbers of the parameters no operator of a run takes."""
+    names = dict(run.module.named_parameters(remove_duplicate=False))
+    unused = {stub.id for name, stub in run.state.items() if name in names}
+    waiting: list[Any] = [
+        given for v in run.vertices for o in v.operations for given in (*o.args, *o.kwargs.values())
+    ]
+    while waiting and unused:
+        value = waiting.pop()
+        if isinstance(value, Stub):
+            unused.discard(value.id)
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(value)
+    return unused
