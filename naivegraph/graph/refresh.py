@@ -25,7 +25,8 @@ __all__ = ["largest_number", "refresh"]
 def refresh(graph: Recorded) -> None:
     """Run the vertices once on the stored example; shapes, operators and names of state become those of now.
 
-    So does the network itself in train mode, if that was recorded, too. Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are restored.
+    The run in train mode, if there is one, is recorded anew. Tensors keep their numbers. Flags, buffers,
+    random numbers and attributes of the network are restored.
 
     Raises:
         NaivegraphError: The graph has no example.

@@ -11,7 +11,7 @@ from naivegraph.graph.arguments import nested_arguments
 from naivegraph.graph.once import copy_tensors, record
 from naivegraph.graph.outline import Outlines
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.restore import preserved, restored, restored_on_error
+from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, map_leaves
 from naivegraph.graph.tape import watched
 from naivegraph.graph.values import Stub

@@ -50,9 +50,7 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
         if not paths:
             raise EditError(f"keep holds a {type(item).__name__} which is no part of the network")
     elif isinstance(item, str):
-        known = dict.fromkeys(
-            [path for path, _ in graph.module.named_modules()] + [v.name for v in vertices]
-        )
+        known = dict.fromkeys([path for path, _ in graph.module.named_modules()] + [v.name for v in vertices])
         paths = [path for path in known if path and fnmatch.fnmatchcase(path, item)]
         if not paths:
             near = difflib.get_close_matches(item, [path for path in known if path], n=3, cutoff=0.4)
@@ -60,6 +58,4 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
             raise EditError(f"keep names {item!r}, and no module of the network has that path{hint}")
     else:
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")
-    return [
-        v for v in vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)
-    ]
+    return [v for v in vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)]

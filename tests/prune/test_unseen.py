@@ -12,7 +12,7 @@ import naivegraph as ng
 
 
 class Table(nn.Module):
-    """A table of positions of which only the first are used, and a layer used in train mode alone."""
+    """A table of positions of which only the first are used, and a layer used in neither mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,8 +25,6 @@ class Table(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n = x.shape[1]
         y = self.tokens(x) + self.places[:, :n] + self.get_buffer("numbers")[:, :n, None]
-        if self.training:
-            y = y + 0 * self.other(torch.ones(12)).sum()
         result: Tensor = self.outer(torch.relu(self.inner(y)))
         return result
 
@@ -41,7 +39,7 @@ def test_the_rest_of_a_table_stays() -> None:
     assert any("did not use them" in note for note in edit.notes)
 
 
-def test_a_layer_of_train_mode_stays() -> None:
+def test_a_layer_of_no_mode_stays() -> None:
     net = Table().train()
     ng.prune(net, torch.ones(1, 7, dtype=torch.long), params=0.6)
     assert net.other.weight.shape == (9, 12)

@@ -1,0 +1,207 @@
+"""What runs in train mode only (a second head and its loss) follows an edit as all else does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.edits import plan
+from naivegraph.edits.change import apply
+from naivegraph.graph import capture
+from naivegraph.widths import demands_of, relate
+from tests.oracle import choose, counted_macs, snapshot, unchanged, zeroed
+
+
+class TwoHeads(nn.Module):
+    """A second head on the middle of the trunk, with a batch norm that wants more than one example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.body = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 12, 3)
+        self.head = nn.Linear(12, 5)
+        self.aux_conv, self.aux_norm = nn.Conv2d(8, 6, 3), nn.BatchNorm1d(6)
+        self.drop, self.aux_head = nn.Dropout(0.0), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        middle = F.relu(self.norm(self.stem(x)))
+        out: Tensor = self.head(self.body(middle).mean((2, 3)))
+        if not self.training:
+            return out
+        aux = self.drop(F.relu(self.aux_norm(self.aux_conv(middle).mean((2, 3)))))
+        return out, self.aux_head(aux)
+
+
+class SecondAttention(nn.Module):
+    """A head of train mode with heads of its own, whose sizes the code reads from attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.trunk, self.head = 3, nn.Linear(6, 12), nn.Linear(12, 4)
+        self.fused, self.out = nn.Linear(12, 36), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        x = self.trunk(x)
+        if not self.training:
+            return self.head(x)  # type: ignore[no-any-return]
+        b, n, c = x.shape
+        q, k, v = self.fused(x).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c)
+        return {"main": self.head(x), "other": self.out(y)}
+
+
+class OtherAttention(nn.Module):
+    """One attention in both modes; in train mode its query weights are used once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(6, 8)
+        self.out, self.aux = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = x[:, None]
+        q = self.query(x)
+        out: Tensor = self.out(F.scaled_dot_product_attention(q, self.key(x), self.value(x)))
+        return (out, self.aux(q)) if self.training else out
+
+
+NETWORKS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
+    (TwoHeads, (1, 3, 8, 8)),
+    (SecondAttention, (2, 5, 6)),
+    (OtherAttention, (2, 5, 6)),
+]
+
+
+def outputs(net: nn.Module, x: Tensor) -> list[Tensor]:
+    found = net(x)
+    return list(found.values()) if isinstance(found, dict) else list(found)
+
+
+@pytest.mark.parametrize(("kind", "shape"), NETWORKS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_function_of_train_mode_is_kept(
+    kind: Callable[[], nn.Module], shape: tuple[int, ...], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    net, x = kind().double(), torch.randn(shape).double()
+    graph = capture(net, x)
+    widths = relate(graph)
+    demands = demands_of(widths)
+    kept = choose(widths, demands, seed)
+    without = zeroed(net, widths, kept)
+    apply(plan(widths, demands, kept), net)
+    x = torch.randn(4, *shape[1:]).double()
+    for mode in (True, False):
+        net.train(mode), without.train(mode)
+        results = zip(outputs(net, x), outputs(without, x), strict=True) if mode else [(net(x), without(x))]
+        for found, expected in results:
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_second_head_is_cut_and_trains() -> None:
+    torch.manual_seed(0)
+    net = TwoHeads()
+    before, random = snapshot(net), torch.get_rng_state()
+    edit = ng.prune(net, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), ratio=0.5)
+    assert net.aux_conv.weight.shape == (3, 4, 3, 3)
+    assert net.aux_norm.num_features == net.aux_head.in_features == 3
+    assert not edit.notes
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(net.norm.running_mean, torch.zeros(4))  # type: ignore[arg-type]
+    assert net.training
+    sum(out.sum() for out in net(torch.randn(2, 3, 8, 8))).backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in net.parameters())
+    net.zero_grad()
+    net.norm.reset_running_stats()
+    net.aux_norm.reset_running_stats()
+    edit.undo()
+    assert unchanged(net, before)
+
+
+def test_costs_are_those_of_eval_mode() -> None:
+    net, x = TwoHeads().eval(), torch.randn(1, 3, 8, 8)
+    assert relate(capture(net, x)).macs() == counted_macs(net, (x,))
+
+
+def test_keep_names_what_runs_in_train_mode() -> None:
+    net = TwoHeads()
+    ng.prune(net, torch.randn(1, 3, 8, 8), ratio=0.5, keep="aux_conv")
+    assert net.aux_conv.weight.shape == (6, 4, 3, 3)
+
+
+def test_resizing_a_graph_again_and_again() -> None:
+    torch.manual_seed(0)
+    net, x = TwoHeads(), torch.randn(2, 3, 8, 8)
+    graph = copy.deepcopy(ng.capture(net, x))
+    net = graph.module  # type: ignore[assignment]
+    before = [out.detach() for out in net.train()(x)]
+    for change in (+2, -3, +4):
+        ng.resize(graph, {"stem": change})
+        graph.lint()
+        assert net.aux_conv.in_channels == graph.sizes["stem"]
+        found = net(x)
+        if change == 2:
+            torch.testing.assert_close(list(found), before)
+    assert graph.to_module()(x).shape == (2, 5)
+    assert net.stem.out_channels == 11
+
+
+class Failing(TwoHeads):
+    """Its train mode wants more than the example."""
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        if self.training and target is None:
+            raise ValueError("targets are needed in train mode")
+        return super().forward(x)
+
+
+def test_without_a_run_in_train_mode_its_layers_stay() -> None:
+    net = Failing()
+    edit = ng.prune(net, torch.randn(1, 3, 8, 8), ratio=0.5)
+    assert net.aux_head.weight.shape == (5, 6)
+    assert any("did not use them" in note and "aux_" in note for note in edit.notes)
+
+
+class Written(nn.Module):
+    """Train mode works with a size that eval mode does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.aux = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = self.a(x)
+        return (self.b(y), self.aux(y.view(-1, 2, 4))) if self.training else self.b(y)
+
+
+def test_a_size_written_in_the_code_of_train_mode_stays() -> None:
+    net = Written()
+    ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    assert net.aux(net.a(torch.ones(3, 4)).view(-1, 2, 4)).shape == (3, 2, 2)
+
+
+class Branching(nn.Module):
+    """Fails in train mode once its hidden size falls below seven."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.aux = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = self.a(x)
+        if not self.training:
+            return self.b(y)  # type: ignore[no-any-return]
+        return self.b(y), self.aux(y) if y.shape[-1] > 6 else y
+
+
+def test_another_shape_in_train_mode_is_refused() -> None:
+    net = Branching()
+    before = snapshot(net)
+    with pytest.raises(ng.EditError, match=r"output\[1\] in train mode has shape \(1, 4\), not \(1, 2\)"):
+        ng.prune(net, torch.ones(1, 4), ratio=0.5)
+    assert unchanged(net, before)
