@@ -209,6 +209,7 @@ def relate(
             costs = len(relation.contractions)
     del relation.contractions[costs:]
     _fix_unused(relation, graph)
+    _fix_worked_out(relation, graph)
     return Widths(graph, relation)
 
 
@@ -228,6 +229,27 @@ def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
     for stub in [] if free_outputs else returned(run.output):
         for axis in relation.of(stub):
             relation.algebra.pin(axis, "an output of the network")
+
+
+def _fix_worked_out(relation: Relation, graph: Graph) -> None:
+    """Fix what only a buffer makes that is not saved: the network works it out, and would do so again."""
+    unsaved = {
+        f"{path}.{name}".lstrip(".")
+        for path, module in graph.module.named_modules(remove_duplicate=False)
+        for name in module._non_persistent_buffers_set
+    }
+    parameters = dict(graph.module.named_parameters(remove_duplicate=False))
+
+    def atoms(name: str, dims: slice) -> set[Atom]:
+        axes = relation.of(graph.state[name])[dims]
+        return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
+
+    worked_out = [name for name in graph.state if name in unsaved]
+    if worked_out:
+        made = set().union(*(atoms(name, slice(1)) for name in graph.state if name in parameters))
+        for name in worked_out:
+            for atom in atoms(name, slice(None)) - made:
+                relation.algebra.pin(single(atom), f"the network works out {name} itself")
 
 
 def _fix_unused(relation: Relation, graph: Graph) -> None:

@@ -166,3 +166,30 @@ def test_hooks_that_the_first_forward_installs_are_not_there_twice() -> None:
     assert [len(stage._forward_hooks) for stage in net.stages] == [1, 1]
     edit.undo()
     assert net(torch.ones(2, 4)).shape == (2, 3)
+
+
+class Places(nn.Module):
+    """Works out a table of places for the size of its input and keeps it, as convit does."""
+
+    table: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.score, self.last = nn.Linear(4, 6), nn.Linear(3, 1), nn.Linear(6, 2)
+        self.register_buffer("table", torch.zeros(0, 3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.table) != x.shape[1]:
+            places = torch.arange(x.shape[1], dtype=x.dtype)
+            self.table = torch.stack([places, places**2, torch.ones_like(places)], 1)
+        return self.last(torch.relu(self.first(x)) + self.score(self.table))  # type: ignore[no-any-return]
+
+
+def test_a_table_that_the_forward_works_out_keeps_its_size() -> None:
+    net = Places().eval()
+    net(torch.ones(1, 5, 4))  # from now on the table is there, and not worked out in the run that is captured
+    edit = ng.prune(net, torch.ones(1, 5, 4), ratio=0.5)
+    assert [w.name for w in edit.change.widths.values()] == ["first"]
+    assert net(torch.ones(1, 7, 4)).shape == (1, 7, 2)
+    (reason,) = [f.reason for f in ng.inspect(net, torch.ones(1, 7, 4)).fixed if "itself" in f.reason]
+    assert reason == "the network works out table itself"
