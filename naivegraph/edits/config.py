@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from naivegraph.edits.record import AttributeChange, Change
 from naivegraph.edits.selection import formula_length
@@ -51,6 +52,13 @@ def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ..
     name = _config_name(module)
     if name is None or not change.widths:
         return change, ()
+    with _quiet():
+        return _followed(change, demands, module, name)
+
+
+def _followed(
+    change: Change, demands: Demands, module: nn.Module, name: str
+) -> tuple[Change, tuple[str, ...]]:
     built = _Rebuilt(module, name)
     before, start = _numbers_of(module, name), built.numbers({})
     if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
@@ -115,19 +123,41 @@ class _Rebuilt:
             inside: Any = holder if isinstance(holder, list) else vars(holder)
             inside[field[-1]] = value
         try:
-            with _quiet(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            with torch.device("meta"), _NoValues():
                 return _numbers_of(self.kind(config), self.name)
         except Exception:  # Whatever its constructor says of such a config: there is no such network.
             return None
 
 
+class _NoValues(TorchFunctionMode):
+    """Tensors on the meta device have no values, and need none: what would draw or set them is left out."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The function's result; the tensor itself if all it would do is fill it."""
+        if func in _FILLS and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs or {})
+
+
+# Torch's functions which fill a tensor, and the methods they and others do it with.
+_FILLS = frozenset(
+    function
+    for owner, names in ((nn.init, vars(nn.init)), (torch.Tensor, ("uniform_", "normal_", "fill_", "zero_")))
+    for name in names
+    for function in [getattr(owner, name)]
+    if name.endswith("_") and not name.startswith("_") and callable(function)
+)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What a constructor says of a config that was only tried is of no interest."""
+    """What a constructor says of a config that was only tried, and draws for it, is of no interest."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -208,7 +238,7 @@ def _solve(
         wrong = [place for place, value in target.items() if now.get(place) != value]
         if not wrong:
             return found
-        votes = _votes(built, target, now, found, unknown)
+        votes, moving = _votes(built, target, now, found, unknown)
         for field, wanted in votes.items():
             if len(wanted) > 1:
                 (one, here), (two, there) = list(wanted.items())[:2]
@@ -216,7 +246,8 @@ def _solve(
                     f"{_text(field)} would have to be {one} for {_where(here)} and {two} for {_where(there)}"
                 )
             found[field] = next(iter(wanted))
-            del unknown[field]
+        # What moved nothing is not tried again.
+        unknown = {field: value for field, value in unknown.items() if field in moving - found.keys()}
         if not votes:
             return f"no choice of its numbers gives {_where(wrong[0])} its size"
         now = built.numbers(found)
@@ -224,8 +255,11 @@ def _solve(
 
 def _votes(
     built: _Rebuilt, target: _Numbers, now: _Numbers, found: dict[_Field, int], unknown: dict[_Field, int]
-) -> dict[_Field, dict[int, _Place]]:
-    """What every number would have to be for the places that depend on it alone of all unknown ones."""
+) -> tuple[dict[_Field, dict[int, _Place]], set[_Field]]:
+    """What every number would have to be for the places that depend on it alone of all unknown ones.
+
+    Also the numbers on which any place depends, or may: with which no network could be built.
+    """
     tried: dict[_Field, tuple[Fraction, _Numbers]] = {}
     for field, value in unknown.items():
         for factor in (Fraction(2), Fraction(1, 2), Fraction(3)):
@@ -235,14 +269,16 @@ def _votes(
                     tried[field] = (factor, numbers)
                     break
     votes: dict[_Field, dict[int, _Place]] = {}
+    moving = unknown.keys() - tried.keys()
     for place, wanted in target.items():
         movers = [f for f, (_, numbers) in tried.items() if numbers.get(place) != now.get(place)]
+        moving.update(movers)
         if len(movers) == 1 and place in now and place in tried[movers[0]][1]:
             factor, numbers = tried[movers[0]]
             vote = _value(unknown[movers[0]], factor, now[place], numbers[place], wanted)
             if vote is not None:
                 votes.setdefault(movers[0], {}).setdefault(vote, place)
-    return votes
+    return votes, moving
 
 
 def _value(value: int, factor: Fraction, now: float, then: float, wanted: float) -> int | None:

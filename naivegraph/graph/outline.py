@@ -7,13 +7,13 @@ of its result beforehand, the run fails, and the caller has to run the network f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from naivegraph.graph.calls import mutated_arguments
+from naivegraph.graph.results import NOTHING, Made, Several, known
 from naivegraph.graph.structure import map_leaves
 
 __all__ = ["NoNumbersError", "Outline", "Outlines"]
@@ -101,28 +101,11 @@ class Outlines:
     def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
         if type(found) is int:
             return tensors[found]
-        if type(found) is _Made:
+        if type(found) is Made:
             return self._make(found.shape, found.stride, found.dtype, device)
-        if type(found) is _Several:
+        if type(found) is Several:
             return found.kind([self._build(item, tensors, device) for item in found.items])
         return found
-
-
-class _Made:
-    """What is known of one result that is a new tensor."""
-
-    def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.shape, self.stride, self.dtype = shape, stride, dtype
-
-
-class _Several:
-    """What is known of several results."""
-
-    def __init__(self, kind: type, items: list[Any]) -> None:
-        self.kind, self.items = kind, items
-
-
-_NOTHING = _Several(lambda items: None, [])  # type: ignore[arg-type]
 
 
 def _signature(value: Any, tensors: list[torch.Tensor]) -> Any:
@@ -159,46 +142,8 @@ def _results(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> 
     """What an operator gives: known at once for some, else by running it on the meta device."""
     if len(tensors) == 1 and torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags:
         return 0
-    quick = _QUICK.get(func)
-    return (quick and quick(*args, **kwargs)) or _on_meta(func, args, kwargs, tensors)
-
-
-def _batch_norm(x: torch.Tensor, *others: Any) -> Any:
-    """Batch norm with its running statistics; None where the shapes do not fit."""
-    tensors = [value for value in others if isinstance(value, torch.Tensor)]
-    if others[4] or x.dim() < 2 or any(t.shape != x.shape[1:2] or t.dtype != x.dtype for t in tensors):
-        return None
-    saved = _Made((0,), (1,), x.dtype)
-    return _Several(tuple, [_Made(x.shape, x.stride(), x.dtype), saved, saved]) if _dense(x) else None
-
-
-def _cat(tensors: Any, dim: int = 0) -> Any:
-    """Contiguous tensors of one type one after the other; None where it is less simple."""
-    first = tensors[0]
-    at = dim % max(first.dim(), 1)
-    for t in tensors:
-        others = t.shape[:at] == first.shape[:at] and t.shape[at + 1 :] == first.shape[at + 1 :]
-        if t.dim() < 2 or t.dim() != first.dim() or t.dtype != first.dtype or not (others and _dense(t)):
-            return None
-    shape = (*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :])
-    return _Made(shape, _row_major(shape), first.dtype)
-
-
-_QUICK: dict[Any, Any] = {
-    torch.ops.aten.native_batch_norm.default: _batch_norm,
-    torch.ops.aten.cat.default: _cat,
-}
-
-
-def _dense(tensor: torch.Tensor) -> bool:
-    return tensor.stride() == _row_major(tensor.shape)
-
-
-def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    strides = [1]
-    for size in reversed(shape[1:]):
-        strides.append(strides[-1] * max(size, 1))
-    return tuple(reversed(strides))
+    found = known(func, args, kwargs, tensors)
+    return _on_meta(func, args, kwargs, tensors) if found is None else found
 
 
 def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
@@ -206,24 +151,20 @@ def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> 
     places = {id(metas[id(t)]): place for place, t in enumerate(tensors)}
 
     def meta(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return metas[id(value)]
-        if isinstance(value, (tuple, list)):
-            return type(value)([meta(item) for item in value])
-        return torch.device("meta") if isinstance(value, torch.device) else value
+        return torch.device("meta") if isinstance(value, torch.device) else metas.get(id(value), value)
 
     def result(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return (
-                places[id(value)] if id(value) in places else _Made(value.shape, value.stride(), value.dtype)
+                places[id(value)] if id(value) in places else Made(value.shape, value.stride(), value.dtype)
             )
         if isinstance(value, (tuple, list)):
-            return _Several(type(value), [result(item) for item in value])
+            return Several(type(value), [result(item) for item in value])
         if value is None:
-            return _NOTHING
+            return NOTHING
         raise NoNumbersError(f"{func} gives a {type(value).__name__}")
 
-    given = func(*[meta(arg) for arg in args], **{name: meta(arg) for name, arg in kwargs.items()})
+    given = func(*map_leaves(args, meta), **map_leaves(kwargs, meta))
     for tensor in tensors:
         now = metas[id(tensor)]
         if now.shape != tensor.shape or now.dtype != tensor.dtype:

@@ -155,6 +155,23 @@ def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
         lambda y: torch.cat([y, y.double()], 0),
         lambda y: nn.functional.batch_norm(y, torch.zeros(y.shape[1]), torch.ones(y.shape[1])),
         lambda y: nn.functional.hardtanh_(y.clone()),
+        nn.functional.hardsigmoid,
+        lambda y: y + y[..., :1] * torch.arange(y.shape[-1]),
+        lambda y: y * torch.tensor(2.0, dtype=torch.float64) > 1,
+        lambda y: (y > 0) + torch.ones((), dtype=torch.int64),
+        lambda y: y.half() + y.transpose(-1, -2).transpose(-1, -2),
+        lambda y: y[..., :1] + y.transpose(0, 1)[:1],
+        lambda y: y.to(torch.complex64).abs(),
+        lambda y: y.clone().add_(y[:1]),
+        lambda y: nn.functional.gelu(y.transpose(-1, -2)),
+        lambda y: torch.where(y > 0, y, 0.0),
+        lambda y: y.int() / 2,
+        lambda y: nn.functional.layer_norm(y, y.shape[1:]),
+        lambda y: nn.functional.layer_norm(y, y.shape[-1:], torch.ones(y.shape[-1]), None),
+        lambda y: nn.functional.layer_norm(y.bfloat16(), y.shape[-1:]),
+        lambda y: torch.native_layer_norm(y, y.shape[1:], None, None, 1e-5)[1],
+        lambda y: torch.addmm(torch.ones(5), y.reshape(-1, 4), torch.ones(4, 5), alpha=2),
+        lambda y: torch.addmm(torch.ones(1), y.reshape(-1, 4), torch.ones(5, 4).t()),
     ]
     for function in functions:
         real, told = function(x), function(empty)
