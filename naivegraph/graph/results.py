@@ -87,6 +87,32 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return Made(shape, _row_major(shape), first.dtype)
 
 
+def _convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Any:
+    """A convolution of a contiguous batch in one type; None where it is less simple."""
+    kernel = weight.shape[2:]
+    fits = x.dim() == weight.dim() > 2 and weight.shape[1] * groups == x.shape[1]
+    one_type = x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
+    listed = all(len(numbers) == len(kernel) for numbers in (stride, padding, dilation))
+    if transposed or not (fits and one_type and listed and _dense(x) and _dense(weight)):
+        return None
+    sizes = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    ]
+    shape = (x.shape[0], weight.shape[0], *sizes)
+    return Made(shape, _row_major(shape), x.dtype) if min(sizes) > 0 else None
+
+
 def _layer_norm(
     x: torch.Tensor, sizes: Sequence[int], weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float
 ) -> Any:
@@ -112,6 +138,7 @@ def _addmm(bias: torch.Tensor, one: torch.Tensor, two: torch.Tensor, **scales: A
 
 
 _RULES: dict[Any, Any] = {
+    torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.native_batch_norm.default: _batch_norm,
     torch.ops.aten.native_layer_norm.default: _layer_norm,
     torch.ops.aten.addmm.default: _addmm,

@@ -179,3 +179,34 @@ def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
         assert told.stride() == real.stride()
     with pytest.raises(RuntimeError):
         torch.cat([empty, empty[..., :2]], 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "weight", "options"),
+    [
+        ((2, 4, 9), (6, 4, 3), {"stride": 2, "padding": 1}),
+        ((2, 4, 9, 7), (6, 4, 3, 2), {"stride": (2, 1), "dilation": (1, 3)}),
+        ((2, 4, 9, 7), (6, 4, 1, 1), {}),
+        ((2, 4, 1, 1), (6, 4, 1, 1), {"bias": torch.ones(6)}),
+        ((2, 1, 5, 5), (6, 1, 3, 3), {"padding": "same"}),
+        ((2, 4, 5, 5), (8, 1, 3, 3), {"groups": 4}),
+        ((4, 5, 5), (8, 4, 3, 3), {}),
+        ((2, 4, 5, 6, 7), (8, 2, 3, 2, 1), {"groups": 2, "padding": (1, 0, 2)}),
+    ],
+    ids=str,
+)
+def test_sizes_of_convolutions_are_those_of_real_ones(
+    size: tuple[int, ...], weight: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    x, kernel = torch.randn(size), torch.randn(weight)
+    call = getattr(nn.functional, f"conv{len(weight) - 2}d")
+    real, told = call(x, kernel, **options), call(Outlines().of(x), kernel, **options)
+    assert (told.shape, told.stride()) == (real.shape, real.stride())
+
+
+def test_convolutions_that_do_not_fit_are_refused() -> None:
+    empty = Outlines().of(torch.ones(2, 4, 2, 2))
+    with pytest.raises(RuntimeError):
+        nn.functional.conv2d(empty, torch.ones(6, 3, 1, 1))
+    with pytest.raises(RuntimeError):
+        nn.functional.conv2d(empty, torch.ones(6, 4, 3, 3))
