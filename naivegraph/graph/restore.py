@@ -107,12 +107,21 @@ def _attributes(module: nn.Module) -> _Before:
         before.append((attributes, attributes.copy()))
         for name, value in attributes.items():
             if name not in _STILL and isinstance(value, _CONTAINERS):
-                before.append((value, value.copy()))
+                before.append((value, _content(value)))
     return before
+
+
+def _content(container: _Container) -> _Container:
+    """A plain copy: those of other classes, and most are empty, are slow to make."""
+    if isinstance(container, dict):
+        return dict(container) if container else {}
+    return container.copy()
 
 
 def _put_back(attributes: _Before) -> None:
     for now, before in attributes:
+        if not (now or before):
+            continue
         if isinstance(now, dict) and isinstance(before, dict):
             if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
                 now.clear()
