@@ -46,7 +46,8 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
 
     try:
         for state in states:
-            undone.append(state.apply())  # noqa: PERF401  what is done so far must be on the list
+            undone.append(state.way_back())  # before it is done: an interrupt may come in between
+            state.apply()
         for new in made:
             undone.append(_restoring(new.tensor))
             new.tensor.grad = None

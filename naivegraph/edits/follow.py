@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -23,22 +21,26 @@ def follow_optimizer(optimizer: Optimizer, module: nn.Module, before: list[nn.Pa
     old, new = {id(p) for p in before}, {id(p) for p in after}
     groups = [(group, list(group["params"])) for group in optimizer.param_groups]
     known = {id(p) for _, params in groups for p in params}
-    gone: dict[torch.Tensor, Any] = {}
-    for group, params in groups:
-        group["params"] = [p for p in params if id(p) not in old - new]
-        gone.update(
-            {p: optimizer.state.pop(p) for p in params if id(p) in old - new and p in optimizer.state}
-        )
     added = [p for p in after if id(p) not in old | known]
-    groups[0][0]["params"] = [*groups[0][0]["params"], *added]
+    states, came = dict(optimizer.state), {id(p) for p in added}
 
     def undo() -> None:
         for group, params in groups:
             group["params"] = params
-        for p in added:
-            optimizer.state.pop(p, None)
-        optimizer.state.update(gone)
+        now = {**states, **optimizer.state}  # in the order of before
+        optimizer.state.clear()
+        optimizer.state.update({p: state for p, state in now.items() if id(p) not in came})
 
+    try:
+        for group, params in groups:
+            group["params"] = [p for p in params if id(p) not in old - new]
+        for p in states:
+            if id(p) in old - new:
+                del optimizer.state[p]
+        groups[0][0]["params"] = [*groups[0][0]["params"], *added]
+    except BaseException:
+        undo()
+        raise
     return undo
 
 

@@ -59,15 +59,18 @@ class NewState:
     parameter: torch.Tensor
     values: dict[str, Any] | None
 
-    def apply(self) -> Callable[[], None]:
-        """Put it in place; gives the function that takes it back."""
+    def apply(self) -> None:
+        """Put it in place."""
+        _forget_size(self.optimizer)
+        if self.values is not None:
+            self.optimizer.state[self.parameter] = dict(self.values)
+
+    def way_back(self) -> Callable[[], None]:
+        """What puts the state of now back in place."""
         states, key = self.optimizer.state, self.parameter
         before = dict(states[key]) if key in states else None
-        # Counters are changed in place by later steps; the other tensors are replaced here.
+        # Counters are changed in place by later steps; the other tensors are replaced.
         kept = {} if before is None else {k: _copy(v) for k, v in before.items() if self._same(k, v)}
-        if self.values is not None:
-            states[key] = dict(self.values)
-        _forget_size(self.optimizer)
 
         def undo() -> None:
             _forget_size(self.optimizer)

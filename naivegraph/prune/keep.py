@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Graph
 from naivegraph.widths import Widths
-from naivegraph.widths.axis import Atom
+from naivegraph.widths.axis import Atom, Axis
 from naivegraph.widths.relation import tensors_in
 
 __all__ = ["Keep", "kept_atoms"]
@@ -27,21 +27,37 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
     Raises:
         EditError: A path or pattern names nothing, or a module is not part of the network.
     """
-    graph = widths.graph
     out: dict[Atom, str] = {}
     for item in [keep] if isinstance(keep, (str, nn.Module)) else keep:
-        for vertex in _vertices(graph, item):
-            for stub in tensors_in(vertex.output):
-                for axis in widths.of(stub):
-                    out.update(
-                        dict.fromkeys(
-                            axis.atoms(), f"keep names {item if isinstance(item, str) else vertex.path}"
-                        )
-                    )
+        paths = _paths(widths.graph, item)
+        reason = f"keep names {item if isinstance(item, str) else paths[0] or 'the network itself'}"
+        for path in paths:
+            for axis in _axes(widths, path):
+                out.update(dict.fromkeys(axis.atoms(), reason))
     return out
 
 
-def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
+def _axes(widths: Widths, path: str) -> Iterator[Axis]:
+    """The axes of all that a vertex or module gives; of a module that is never called, of its parameters.
+
+    The latter has no output: other code uses its parameters, as attention does with its projections.
+    """
+    vertices = [vertex for run in widths.graph.runs for vertex in run.vertices]
+    found = [vertex for vertex in vertices if vertex.name == path or _inside(vertex.path, path)]
+    for vertex in found:
+        for stub in tensors_in(vertex.output):
+            yield from widths.of(stub)
+    if not found:
+        for name, axes in widths.axes.items():
+            if _inside(name, path):
+                yield from axes
+
+
+def _inside(name: str, path: str) -> bool:
+    return not path or name == path or name.startswith(f"{path}.")
+
+
+def _paths(graph: Graph, item: Keep) -> list[str]:
     vertices = [vertex for run in graph.runs for vertex in run.vertices]
     if isinstance(item, nn.Module):
         paths = [
@@ -58,4 +74,4 @@ def _vertices(graph: Graph, item: Keep) -> Iterable[Vertex]:
             raise EditError(f"keep names {item!r}, and no module of the network has that path{hint}")
     else:
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")
-    return [v for v in vertices if any(v.name == p or (v.path + ".").startswith(p + ".") for p in paths)]
+    return paths

@@ -226,6 +226,33 @@ def test_all_or_nothing_when_one_of_several_cannot_follow() -> None:
     assert unchanged(model, before)
 
 
+class Interrupted(dict[Any, Any]):
+    """What an optimizer remembers, where an interrupt comes right after the n-th parameter's was replaced."""
+
+    def __init__(self, states: Any, after: int) -> None:
+        super().__init__(states)
+        self.left = after
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_an_interrupt_while_the_optimizer_follows_leaves_it_as_it_was(after: int) -> None:
+    model = network()
+    optimizer = optim.Adam(model.parameters(), 0.01)
+    train(model, optimizer, range(2))
+    before, remembered = snapshot(model), states(optimizer)
+    optimizer.state = Interrupted(optimizer.state, after)
+    with pytest.raises(KeyboardInterrupt):
+        apply(change_of(model, [0, 1]), model, [optimizer])
+    assert unchanged(model, before)
+    assert same(states(optimizer), remembered)
+
+
 def test_prune_takes_optimizers_along() -> None:
     model = network()
     optimizer = optim.Adam(model.parameters(), 0.01)

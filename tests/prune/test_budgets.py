@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import naivegraph as ng
 from tests.networks import ALL, TRAPS, Network, by_name
@@ -211,3 +212,34 @@ def test_odd_networks_run_at_half_of_every_width(network: Network) -> None:
     assert (counted_params(model), counted_macs(model, inputs)) == (edit.after.params, edit.after.macs)
     with torch.no_grad():
         assert model(*inputs).shape == shape
+
+
+class Borrowed(nn.Module):
+    """Uses the parameters of a layer which it never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.lent, self.last = nn.Linear(6, 12), nn.Linear(12, 10), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.linear(self.first(x), self.lent.weight, self.lent.bias)
+        return self.last(hidden)  # type: ignore[no-any-return]
+
+
+def test_keep_holds_a_layer_whose_parameters_alone_are_used() -> None:
+    model = Borrowed()
+    ng.prune(model, torch.ones(2, 6), params=0.7, keep="last").undo()
+    ng.prune(model, torch.ones(2, 6), params=0.9, keep="first")
+    assert model.last.in_features < 10
+    model = Borrowed()
+    with pytest.raises(ng.InfeasibleError, match=r"at least 258 params remain \(100.00%"):
+        ng.prune(model, torch.ones(2, 6), params=0.9, keep="lent")
+    model, inputs = by_name("Multihead").make()
+    before = model.get_submodule("attention.out_proj").weight.shape[0]  # type: ignore[union-attr,index]
+    ng.prune(model, inputs, ratio=0.5, keep="attention.out_proj")
+    assert model.get_submodule("attention.out_proj").weight.shape[0] == before  # type: ignore[union-attr,index]
+
+
+def test_keep_of_the_network_itself_keeps_everything() -> None:
+    model, inputs = by_name("Residual").make()
+    assert not ng.prune(model, inputs, ratio=0.5, keep=[model])
