@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from naivegraph.edits import given
 from naivegraph.edits.nearest import Nearest, nearest_sizes
 from naivegraph.edits.wording import tell
 from naivegraph.errors import NaivegraphError
@@ -137,7 +138,7 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
         >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
         (7, 9)
     """
-    widths = relate(graph, free_outputs=True)
+    widths = relate(given.graph(graph), free_outputs=True)
     return Explainer(widths, demands_of(widths)).explain(what)
 
 
@@ -184,6 +185,8 @@ class Explainer:
             if not any(vertex is what for vertex in graph.vertices):
                 raise NaivegraphError(f"the vertex {what.name!r} is not one of this graph's")
             return self._of_vertex(what)
+        if not isinstance(what, str):
+            raise NaivegraphError(f"explain takes a vertex, its name or a parameter's, not {what!r}")
         if what in graph:
             return self._of_vertex(graph[what])
         if what in graph.state:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.edits import given
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.identity import start_as_identity
 from naivegraph.edits.initialise import seeded
@@ -69,6 +70,7 @@ def insert(
         >>> graph.sizes
         {'input': 4, '0': 8, 'norm': 8, '1': 2}
     """
+    given.graph(graph)
     place = _place(graph, after, before, edge)
     size = graph.sizes.get(place.maker.name)
     if size is None:
@@ -76,6 +78,10 @@ def insert(
             f"{place.maker.name!r} gives a single number, behind which there is no place for a layer"
         )
     start = zlib.crc32(f"{seed}:{place.maker.name}:{len(graph)}".encode())
+    if not isinstance(layer, nn.Module):
+        given.function(layer, "layer", "a torch.nn.Module, or a function of a size that makes one")
+    if name is not None and not isinstance(name, str):
+        raise EditError(f"name={name!r}: give a string, such as 'block.norm'")
     made = layer if isinstance(layer, nn.Module) else _made(layer, size, start)
     if not isinstance(made, nn.Module):
         raise EditError(
@@ -127,6 +133,8 @@ def _place(
                 f"{user.name!r} takes {len(found)} tensors: say which with edge=(a vertex, {user.name!r})"
             )
     elif edge is not None:
+        if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+            raise EditError(f"edge={edge!r}: give two vertices, or their names")
         start, user = vertex_of(graph, edge[0]), vertex_of(graph, edge[1])
         found = list(dict.fromkeys((m, s) for m, u, s in edges(graph) if m is start and u is user))
         if not found:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from naivegraph.edits import given
 from naivegraph.edits.convolutions import Convolution, sharing
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.optimizers import as_optimizers
@@ -71,13 +72,14 @@ def resize_kernel(
         >>> torch.allclose(net(image), before, atol=1e-6)
         True
     """
+    given.graph(graph)
     wanted: dict[str, tuple[int, ...]] = {}
     done: dict[int, tuple[str, tuple[int, ...]]] = {}
     build = _Builder()
-    for key, given in sizes.items():
+    for key, asked in given.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
         vertex = vertex_of(graph, key)
         group = sharing(graph, vertex)
-        size = wanted[vertex.name] = _size(vertex, group[0], given)
+        size = wanted[vertex.name] = _size(vertex, group[0], asked)
         weight = group[0].layer.weight
         if id(weight) not in done:
             done[id(weight)] = vertex.name, size
@@ -90,12 +92,12 @@ def resize_kernel(
     return _carry_out(graph, build.change(), wanted, optimizer)
 
 
-def _size(vertex: Vertex, one: Convolution, given: int | Sequence[int]) -> tuple[int, ...]:
+def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple[int, ...]:
     rank = len(one.sizes)
-    size = tuple(given) if isinstance(given, Sequence) else (given,) * rank
+    size = tuple(asked) if isinstance(asked, Sequence) else (asked,) * rank
     if len(size) != rank or any(not isinstance(n, numbers.Integral) or n < 1 for n in size):
         raise EditError(
-            f"{given!r} is no size for the kernel of {vertex.name!r}: give a number from 1, or {rank} of them"
+            f"{asked!r} is no size for the kernel of {vertex.name!r}: give a number from 1, or {rank} of them"
         )
     return tuple(map(int, size))
 
@@ -104,14 +106,14 @@ def _values(vertex: Vertex, weight: torch.Tensor, utility: Any) -> torch.Tensor 
     """What each entry of a weight is worth; None if nothing is said."""
     if isinstance(utility, Mapping):
         utility = utility.get(vertex.name)
-    given = utility(vertex) if callable(utility) else utility
-    if given is None:
+    found = utility(vertex) if callable(utility) else utility
+    if found is None:
         return None
-    if isinstance(given, str):
-        if given != "magnitude":
+    if isinstance(found, str):
+        if found != "magnitude":
             raise EditError(f'utility={given!r}: give "magnitude", a function of a vertex, or a dict of them')
         return weight.detach().double().abs()
-    values = torch.as_tensor(given, dtype=torch.float64).detach()
+    values = torch.as_tensor(found, dtype=torch.float64).detach()
     if values.shape != weight.shape or not bool(values.isfinite().all()):
         raise EditError(
             f"the utility of the kernel of {vertex.name!r} must be finite and have the shape of its weight, "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.edits import given
 from naivegraph.edits.change import Change
 from naivegraph.edits.edit import Costs, Edit
 from naivegraph.edits.identity import start_as_identity
@@ -68,8 +69,9 @@ def replay(
         >>> fresh.sizes
         {'input': 4, '0': 8, '1': 2}
     """
+    given.network(target)
     changes = [change for change in _changes(edits) if change]
-    check_layers(changes, layers or {})
+    check_layers(changes, layers)
     done: list[Edit] = []
     try:
         for change in changes:
@@ -99,7 +101,7 @@ def _changes(edits: Any) -> list[Change]:
     raise EditError(f"replay takes edits or their JSON, not {type(edits).__name__}")
 
 
-def check_layers(changes: Sequence[Change], layers: Layers) -> None:
+def check_layers(changes: Sequence[Change], layers: Layers | None) -> None:
     """Whether each of the layers given is one that the changes insert.
 
     Raises:
@@ -107,7 +109,7 @@ def check_layers(changes: Sequence[Change], layers: Layers) -> None:
     """
     steps = [step for change in changes if change.structure for step in change.structure["steps"]]
     inserted = [step.get("name") for step in steps if step["do"] == "layer"]
-    for name in layers:
+    for name in given.mapping(layers, "layers", "of layers by the names of their vertices"):
         if name not in inserted:
             names = ", ".join(map(repr, inserted)) or "none"
             raise EditError(f"layers= names {name!r}; the layers inserted are: {names}")

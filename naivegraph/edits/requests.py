@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
+from naivegraph.edits import given
 from naivegraph.errors import EditError
 
 __all__ = [
@@ -110,13 +111,20 @@ def relaxed(request: int | Change | Size) -> Request:
 
 def _request(value: Any) -> Request:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return Change(int(value))
+        value = Change(int(value))
     if not isinstance(value, (Change, Size, Between, Multiple, Frozen)):
         raise EditError(f"{value!r} is no request: give a number such as -8, ng.relaxed(+8) or ng.size(48)")
-    if isinstance(value, Size) and value.size < 1:
-        raise EditError(f"a size of {value.size} was asked for; sizes are at least 1")
-    if isinstance(value, Multiple) and value.of < 1:
-        raise EditError(f"a multiple of {value.of} was asked for; give a number from 1 up")
+    match value:
+        case Change():
+            given.whole(value.delta, "a change of a size", -given.LARGEST)
+        case Size():
+            given.whole(value.size, "a size", 1)
+        case Multiple():
+            given.whole(value.of, "what a size is a multiple of", 1)
+        case Between():
+            lower = given.whole(value.lower, "the lower bound of a size", 0)
+            if value.upper is not None:
+                given.whole(value.upper, "the upper bound of a size", max(lower, 1))
     return value
 
 
@@ -129,4 +137,5 @@ def as_requests(asked: Asked) -> list[Request | Inputs]:
 
 def as_mapping(requests: Mapping[Any, Asked] | None) -> dict[Any, list[Request | Inputs]]:
     """The dict given to `ng.resize`, every entry as a list of requests."""
-    return {key: as_requests(asked) for key, asked in (requests or {}).items()}
+    asked_for = given.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
+    return {key: as_requests(asked) for key, asked in asked_for.items()}

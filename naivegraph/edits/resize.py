@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from naivegraph.edits import given
 from naivegraph.edits import requests as ask
 from naivegraph.edits.change import Change
 from naivegraph.edits.config import with_config
@@ -67,6 +68,14 @@ def resize(
         EditError: A request makes no sense, or names no vertex.
         InfeasibleError: If the strategy raises it.
     """
+    given.graph(graph)
+    if strategy is not None:
+        given.function(strategy, "strategy", "one of ng.strategy, or a function as they are")
+    if not isinstance(initialise, str):
+        given.function(
+            initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
+        )
+    given.whole(seed, "seed", 0)
     widths = relate(graph, free_outputs=True)
     demands = demands_of(widths)
     askings = tuple(_askings(graph, widths, requests))

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.edits import given
 from naivegraph.edits.edit import Costs, Edit
 from naivegraph.edits.follow import follow_average, follow_optimizer, modules_of
 from naivegraph.edits.joints import is_sum, tensors_of
@@ -166,8 +167,12 @@ def costs_of(graph: Graph) -> Costs:
 
 
 def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
-    """The vertex of this name."""
-    return graph[vertex if isinstance(vertex, str) else vertex.name]
+    """The vertex of this name.
+
+    Raises:
+        NaivegraphError: There is none.
+    """
+    return given.graph(graph)[vertex.name if isinstance(vertex, Vertex) else vertex]
 
 
 def output_of(vertex: Vertex) -> Stub:

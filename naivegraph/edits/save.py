@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.edits import given
 from naivegraph.edits.change import Change, apply, find_tensor, history_of
 from naivegraph.edits.examples import from_data, to_data
 from naivegraph.edits.file import read, write
@@ -58,7 +59,8 @@ def save(network: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
         >>> bool((copy(x) == graph(x)).all())
         True
     """
-    module = network
+    module = given.network(network)
+    given.file_path(path)
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
     _check_replayable(module)
@@ -140,7 +142,8 @@ def load(
     Raises:
         LoadError: The file is damaged, or was saved from another network; `target` is as it was.
     """
-    header, tensors = read(Path(path))
+    given.network(target)
+    header, tensors = read(Path(given.file_path(path)))
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)
     module = target.module if isinstance(target, Graph) else target
@@ -155,7 +158,7 @@ def load(
             raise LoadError(
                 f"the network was edited already, not as in {path}: load into a freshly built one"
             )
-        check_layers([change for stage in stages for change in stage.changes], layers or {})
+        check_layers([change for stage in stages for change in stage.changes], layers)
         made: nn.Module | Graph = copy.deepcopy(target)
         for stage in stages[known:]:
             made = _exported(made, stage, example, layers or {}, path)

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from naivegraph.errors import NaivegraphError
+from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import pairs
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
 
-__all__ = ["bind", "flat_arguments", "nested_arguments"]
+__all__ = ["bind", "flat_arguments", "keyword_inputs", "nested_arguments"]
+
+
+def keyword_inputs(kwargs: Any) -> dict[str, Any]:
+    """Keyword arguments of a forward; none for None.
+
+    Raises:
+        CaptureError: They are no dict with names.
+    """
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+        raise CaptureError(
+            f"kwargs takes a dict of the forward's keyword arguments by name, not {type(kwargs).__name__}; "
+            "several positional arguments are one tuple, args=(a, b)"
+        )
+    return dict(kwargs)
 
 
 def bind(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

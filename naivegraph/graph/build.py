@@ -24,6 +24,10 @@ from naivegraph.graph.written import Step, Written
 __all__ = ["build"]
 
 
+def _are_nodes(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, Node) for each in value)
+
+
 def build(inputs: Node | Sequence[Node], outputs: Any) -> Recorded:
     """The module which these nodes describe, recorded on an example.
 
@@ -35,7 +39,9 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recorded:
         NaivegraphError: The nodes are no network; the message says why.
         CaptureError: It does not run, or a function in it is not made of torch functions and has no rule.
     """
-    sources = [inputs] if isinstance(inputs, Node) else list(inputs)
+    sources = [inputs] if isinstance(inputs, Node) else list(inputs) if _are_nodes(inputs) else []
+    if not sources:
+        raise NaivegraphError(f"the inputs of a network are nodes made by ng.input, not {inputs!r}")
     if isinstance(outputs, (list, tuple)):
         outputs = outputs[0] if len(outputs) == 1 else tuple(outputs)
     nodes = _reachable(sources, outputs)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from naivegraph.errors import CaptureError
+from naivegraph.graph.arguments import keyword_inputs
 from naivegraph.graph.graph import Graph
 from naivegraph.graph.training import record_training
 from naivegraph.graph.verify import record_outlines, record_verified
@@ -49,7 +50,7 @@ def capture(
     if not isinstance(module, nn.Module):
         raise CaptureError(f"capture takes a torch.nn.Module, not {type(module).__name__}")
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
-    kwargs = dict(kwargs or {})
+    kwargs = keyword_inputs(kwargs)
     recorded = record_outlines(module, args, kwargs) if outlines else None
     recorded = recorded or record_verified(module, args, kwargs, verify)
     recorded.training = record_training(recorded, args, kwargs, outlines=outlines)

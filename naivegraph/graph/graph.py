@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from naivegraph.errors import NaivegraphError
 from naivegraph.graph import query
 from naivegraph.graph.arguments import bind
 from naivegraph.graph.build import build
@@ -100,6 +101,8 @@ class Graph(Recorded):
         Raises:
             NaivegraphError: There is no such vertex, or the arguments are not those recorded.
         """
+        if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+            raise NaivegraphError(f"outputs= takes a list of names of vertices, not {outputs!r}")
         wanted = [self[name].name for name in outputs]
         args, kwargs = _arguments(inputs)
         execution = Execution(self, wanted)

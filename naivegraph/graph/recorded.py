@@ -84,6 +84,8 @@ class Recorded:
         Raises:
             NaivegraphError: There is none; the message lists the names most like it.
         """
+        if not isinstance(name, str):
+            raise NaivegraphError(f"a vertex is found by its name, a string, not by {name!r}")
         for vertex in self.vertices:
             if vertex.name == name:
                 return vertex

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
@@ -28,7 +28,10 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
         EditError: A path or pattern names nothing, or a module is not part of the network.
     """
     out: dict[Atom, str] = {}
-    for item in [keep] if isinstance(keep, (str, nn.Module)) else keep:
+    items = [keep] if isinstance(keep, (str, nn.Module)) else keep
+    if not isinstance(items, Iterable):
+        raise EditError(f"keep takes module paths, glob patterns and modules, not {type(keep).__name__}")
+    for item in items:
         paths = _paths(widths.graph, item)
         reason = f"keep names {item if isinstance(item, str) else paths[0] or 'the network itself'}"
         for path in paths:

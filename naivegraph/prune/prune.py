@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.edits import Change, Costs, Edit, plan
+from naivegraph.edits import Change, Costs, Edit, given, plan
 from naivegraph.edits.config import with_config
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, capture
+from naivegraph.graph.arguments import keyword_inputs
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import restored
 from naivegraph.graph.structure import pairs
@@ -96,6 +97,8 @@ def prune(
         (384, 192, 16)
     """
     _check_arguments(macs, params, ratio, round_to)
+    _check_search(gap, time_limit, loss, progress)
+    named = keyword_inputs(kwargs)
     _check_model(model, utility)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
@@ -103,7 +106,7 @@ def prune(
     with (
         restored(model) if isinstance(model, nn.Module) else nullcontext()
     ):  # caches would keep the old sizes
-        graph = capture(model, args, dict(kwargs or {}), verify="recorded", outlines=True)
+        graph = capture(model, args, named, verify="recorded", outlines=True)
     say("relating its axes")
     widths = relate(graph)
     demands = demands_of(widths)
@@ -119,7 +122,7 @@ def prune(
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, demands, kept), demands)
     edit = _edit(posed, change, asked, solution, optimizers, said)
-    _check_runs(edit, graph, args, dict(kwargs or {}))
+    _check_runs(edit, graph, args, named)
     return edit
 
 
@@ -144,8 +147,17 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
                 f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, "
                 f"or a whole number of {name}"
             )
-    if isinstance(round_to, bool) or not isinstance(round_to, numbers.Integral) or round_to < 1:
-        raise EditError(f"round_to must be a whole number from 1 up, not {round_to!r}")
+    given.whole(round_to, "round_to", 1)
+
+
+def _check_search(gap: float, time_limit: float, *functions: Any) -> None:
+    for name, value in (("gap", gap), ("time_limit", time_limit)):
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or math.isnan(value) or value < 0:
+            raise EditError(f"{name} must be a number from 0 up, not {value!r}")
+    for name, value in zip(("loss", "progress"), functions, strict=True):
+        if value is not None:
+            given.function(value, name, "a function" + (" of the network" if name == "loss" else ""))
 
 
 def _check_model(model: nn.Module, utility: Utility) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from naivegraph.edits import Costs
 from naivegraph.graph import capture
+from naivegraph.graph.arguments import keyword_inputs
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
 from naivegraph.widths.axis import Atom, Axis
 
@@ -144,7 +145,7 @@ def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None =
         >>> [(f.reason, f.axes) for f in report.fixed]
         [('an input of the network (input)', 1), ('an output of the network', 2)]
     """
-    graph = capture(model, args, dict(kwargs or {}))
+    graph = capture(model, args, keyword_inputs(kwargs))
     widths = relate(graph)
     return report_of(widths, demands_of(widths))
 

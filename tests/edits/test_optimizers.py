@@ -246,7 +246,7 @@ def test_an_interrupt_while_the_optimizer_follows_leaves_it_as_it_was(after: int
     optimizer = optim.Adam(model.parameters(), 0.01)
     train(model, optimizer, range(2))
     before, remembered = snapshot(model), states(optimizer)
-    optimizer.state = Interrupted(optimizer.state, after)
+    optimizer.state = Interrupted(optimizer.state, after)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         apply(change_of(model, [0, 1]), model, [optimizer])
     assert unchanged(model, before)
