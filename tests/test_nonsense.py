@@ -14,120 +14,141 @@ import naivegraph as ng
 from tests.oracle import snapshot, unchanged
 
 X = torch.ones(2, 4)
+# Nonsense is what types forbid.
+untyped: Any = ng
 
 
 def network() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
 
 
-NEEDS_GRAPH = "a graph is needed"
 CALLS: list[tuple[str, str, Callable[[Any, Any], Any]]] = [
     # what the message says, of which the call: with a network and its graph
-    ("resize of a network", "the network itself: capture it first", lambda m, g: ng.resize(m, {"0": -1})),
-    ("resize of nothing", NEEDS_GRAPH, lambda m, g: ng.resize(None, {"0": -1})),
-    ("resize_kernel of a network", "capture it first", lambda m, g: ng.resize_kernel(m, {"0": 3})),
-    ("insert into a network", "capture it first", lambda m, g: ng.insert(m, nn.ReLU(), after="0")),
-    ("remove from a network", "capture it first", lambda m, g: ng.remove(m, "1")),
-    ("connect in a network", "capture it first", lambda m, g: ng.connect(m, "0", "1")),
-    ("disconnect in a network", "capture it first", lambda m, g: ng.disconnect(m, "0", "1")),
-    ("explain of a network", "capture it first", lambda m, g: ng.explain(m, "0")),
-    ("a vertex by number", "found by its name, a string, not by 0", lambda m, g: ng.remove(g, 0)),
+    (
+        "resize of a network",
+        "the network itself: capture it first",
+        lambda m, g: untyped.resize(m, {"0": -1}),
+    ),
+    ("resize of nothing", "a graph is needed", lambda m, g: untyped.resize(None, {"0": -1})),
+    ("resize_kernel of a network", "capture it first", lambda m, g: untyped.resize_kernel(m, {"0": 3})),
+    ("insert into a network", "capture it first", lambda m, g: untyped.insert(m, nn.ReLU(), after="0")),
+    ("remove from a network", "capture it first", lambda m, g: untyped.remove(m, "1")),
+    ("connect in a network", "capture it first", lambda m, g: untyped.connect(m, "0", "1")),
+    ("disconnect in a network", "capture it first", lambda m, g: untyped.disconnect(m, "0", "1")),
+    ("explain of a network", "capture it first", lambda m, g: untyped.explain(m, "0")),
+    ("a vertex by number", "found by its name, a string, not by 0", lambda m, g: untyped.remove(g, 0)),
     (
         "explain by number",
         "explain takes a vertex, its name or a parameter's, not 0",
-        lambda m, g: ng.explain(g, 0),
+        lambda m, g: untyped.explain(g, 0),
     ),
-    ("requests as a list", "asked for is a dict by vertex", lambda m, g: ng.resize(g, ["0"])),
-    ("kernels as a list", "sizes is a dict by vertex", lambda m, g: ng.resize_kernel(g, ["0"])),
+    ("requests as a list", "asked for is a dict by vertex", lambda m, g: untyped.resize(g, ["0"])),
+    ("kernels as a list", "sizes is a dict by vertex", lambda m, g: untyped.resize_kernel(g, ["0"])),
     (
         "a size of None",
         "a size must be a whole number from 1 up, not None",
-        lambda m, g: ng.resize(g, {"0": ng.size(None)}),
+        lambda m, g: untyped.resize(g, {"0": untyped.size(None)}),
     ),
     (
         "half a size",
         "a size must be a whole number from 1 up, not 8.5",
-        lambda m, g: ng.resize(g, {"0": ng.size(8.5)}),
+        lambda m, g: untyped.resize(g, {"0": untyped.size(8.5)}),
     ),
     (
         "a multiple of a word",
         "must be a whole number from 1 up, not 'x'",
-        lambda m, g: ng.resize(g, {"0": ng.multiple("x")}),
+        lambda m, g: untyped.resize(g, {"0": untyped.multiple("x")}),
     ),
-    ("a huge change", "from -2147483648 up to 2147483648", lambda m, g: ng.resize(g, {"0": 10**30})),
+    ("a huge change", "from -2147483648 up to 2147483648", lambda m, g: untyped.resize(g, {"0": 10**30})),
     (
         "bounds the wrong way round",
         "upper bound of a size must be a whole number from 5 up",
-        lambda m, g: ng.resize(g, {"0": ng.between(5, 2)}),
+        lambda m, g: untyped.resize(g, {"0": untyped.between(5, 2)}),
     ),
-    ("no upper bound above zero", "from 1 up, not 0", lambda m, g: ng.resize(g, {"0": ng.between(0, 0)})),
+    (
+        "no upper bound above zero",
+        "from 1 up, not 0",
+        lambda m, g: untyped.resize(g, {"0": untyped.between(0, 0)}),
+    ),
     (
         "a strategy by name",
         "strategy='raise': give one of ng.strategy",
-        lambda m, g: ng.resize(g, {"0": -1}, strategy="raise"),
+        lambda m, g: untyped.resize(g, {"0": -1}, strategy="raise"),
     ),
-    ("initialise by number", 'initialise=0: give "layer"', lambda m, g: ng.resize(g, {"0": 1}, initialise=0)),
+    (
+        "initialise by number",
+        'initialise=0: give "layer"',
+        lambda m, g: untyped.resize(g, {"0": 1}, initialise=0),
+    ),
     (
         "a seed of None",
         "seed must be a whole number from 0 up, not None",
-        lambda m, g: ng.resize(g, {"0": 1}, seed=None),
+        lambda m, g: untyped.resize(g, {"0": 1}, seed=None),
     ),
-    ("no layer", "layer=None: give a torch.nn.Module", lambda m, g: ng.insert(g, None, after="0")),
-    ("an edge of one", "edge='0': give two vertices", lambda m, g: ng.insert(g, nn.ReLU(), edge="0")),
-    ("a number for a name", "name=3: give a string", lambda m, g: ng.insert(g, nn.ReLU(), after="0", name=3)),
+    ("no layer", "layer=None: give a torch.nn.Module", lambda m, g: untyped.insert(g, None, after="0")),
+    ("an edge of one", "edge='0': give two vertices", lambda m, g: untyped.insert(g, nn.ReLU(), edge="0")),
+    (
+        "a number for a name",
+        "name=3: give a string",
+        lambda m, g: untyped.insert(g, nn.ReLU(), after="0", name=3),
+    ),
     (
         "replay on nothing",
         "a torch.nn.Module or a graph is needed, not None",
-        lambda m, g: ng.replay(None, "[]"),
+        lambda m, g: untyped.replay(None, "[]"),
     ),
-    ("layers of a replay", "layers is a dict of layers", lambda m, g: ng.replay(g, "[]", layers=True)),
+    ("layers of a replay", "layers is a dict of layers", lambda m, g: untyped.replay(g, "[]", layers=True)),
     (
         "save of nothing",
         "a torch.nn.Module or a graph is needed, not None",
-        lambda m, g: ng.save(None, Path()),
+        lambda m, g: untyped.save(None, Path()),
     ),
-    ("save to nothing", "the path of a file is needed, not None", lambda m, g: ng.save(m, None)),
+    ("save to nothing", "the path of a file is needed, not None", lambda m, g: untyped.save(m, None)),
     (
         "load into nothing",
         "a torch.nn.Module or a graph is needed, not None",
-        lambda m, g: ng.load(None, Path()),
+        lambda m, g: untyped.load(None, Path()),
     ),
-    ("load from nothing", "the path of a file is needed, not None", lambda m, g: ng.load(m, None)),
+    ("load from nothing", "the path of a file is needed, not None", lambda m, g: untyped.load(m, None)),
     ("run for one name", "takes a list of names of vertices, not '0'", lambda m, g: g.run(X, "0")),
     ("run for nothing", "takes a list of names of vertices, not None", lambda m, g: g.run(X, None)),
     (
         "inputs that are none",
         "are nodes made by ng.input, not 3",
-        lambda m, g: ng.Graph(3, [ng.input("x", 3)]),
+        lambda m, g: untyped.Graph(3, [untyped.input("x", 3)]),
     ),
-    ("keyword arguments that are none", "kwargs takes a dict", lambda m, g: ng.capture(m, X, X)),
-    ("keyword arguments of inspect", "kwargs takes a dict", lambda m, g: ng.inspect(m, X, 3)),
-    ("keyword arguments of prune", "kwargs takes a dict", lambda m, g: ng.prune(m, X, X, macs=0.5)),
+    ("keyword arguments that are none", "kwargs takes a dict", lambda m, g: untyped.capture(m, X, X)),
+    ("keyword arguments of inspect", "kwargs takes a dict", lambda m, g: untyped.inspect(m, X, 3)),
+    ("keyword arguments of prune", "kwargs takes a dict", lambda m, g: untyped.prune(m, X, X, macs=0.5)),
     (
         "keep by number",
         "keep takes module paths, glob patterns and modules, not int",
-        lambda m, g: ng.prune(m, X, macs=0.5, keep=3),
+        lambda m, g: untyped.prune(m, X, macs=0.5, keep=3),
     ),
-    ("no gap", "gap must be a number from 0 up, not None", lambda m, g: ng.prune(m, X, macs=0.5, gap=None)),
+    (
+        "no gap",
+        "gap must be a number from 0 up, not None",
+        lambda m, g: untyped.prune(m, X, macs=0.5, gap=None),
+    ),
     (
         "time below zero",
         "time_limit must be a number from 0 up, not -1",
-        lambda m, g: ng.prune(m, X, macs=0.5, time_limit=-1),
+        lambda m, g: untyped.prune(m, X, macs=0.5, time_limit=-1),
     ),
     (
         "progress that is none",
         "progress=True: give a function",
-        lambda m, g: ng.prune(m, X, macs=0.5, progress=True),
+        lambda m, g: untyped.prune(m, X, macs=0.5, progress=True),
     ),
     (
         "a loss that is none",
         "loss=3: give a function of the network",
-        lambda m, g: ng.prune(m, X, macs=0.5, loss=3),
+        lambda m, g: untyped.prune(m, X, macs=0.5, loss=3),
     ),
     (
         "a huge step",
         "round_to must be a whole number from 1 up to",
-        lambda m, g: ng.prune(m, X, macs=0.5, round_to=10**30),
+        lambda m, g: untyped.prune(m, X, macs=0.5, round_to=10**30),
     ),
 ]
 

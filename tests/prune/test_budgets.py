@@ -235,9 +235,9 @@ def test_keep_holds_a_layer_whose_parameters_alone_are_used() -> None:
     with pytest.raises(ng.InfeasibleError, match=r"at least 258 params remain \(100.00%"):
         ng.prune(model, torch.ones(2, 6), params=0.9, keep="lent")
     model, inputs = by_name("Multihead").make()
-    before = model.get_submodule("attention.out_proj").weight.shape[0]  # type: ignore[index]
+    before = model.get_submodule("attention.out_proj").weight.shape[0]
     ng.prune(model, inputs, ratio=0.5, keep="attention.out_proj")
-    assert model.get_submodule("attention.out_proj").weight.shape[0] == before  # type: ignore[index]
+    assert model.get_submodule("attention.out_proj").weight.shape[0] == before
 
 
 def test_keep_of_the_network_itself_keeps_everything() -> None:
