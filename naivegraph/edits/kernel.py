@@ -111,7 +111,7 @@ def _values(vertex: Vertex, weight: torch.Tensor, utility: Any) -> torch.Tensor 
         return None
     if isinstance(found, str):
         if found != "magnitude":
-            raise EditError(f'utility={given!r}: give "magnitude", a function of a vertex, or a dict of them')
+            raise EditError(f'utility={found!r}: give "magnitude", a function of a vertex, or a dict of them')
         return weight.detach().double().abs()
     values = torch.as_tensor(found, dtype=torch.float64).detach()
     if values.shape != weight.shape or not bool(values.isfinite().all()):
