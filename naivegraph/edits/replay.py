@@ -191,8 +191,8 @@ def _layer(journal: Journal, step: Mapping[str, Any], layers: Layers, exact: boo
         first = next(graph.module.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
         return layer_of(recipe, name, device, exact=exact)
-    given = layers[name]
-    layer = given if isinstance(given, nn.Module) else given(graph.sizes[step["behind"]])
+    wanted = layers[name]
+    layer = wanted if isinstance(wanted, nn.Module) else wanted(graph.sizes[step["behind"]])
     if not isinstance(layer, nn.Module):
         raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
     if recipe["identity"]:
