@@ -150,7 +150,7 @@ def _first(
     if not c.fits(c.size(least)):
         _refuse(problem, c, backend)
     start = c.count - 1
-    if c.rows:
+    if c.rows and len(c.limits):
         start = search.allot(least, np.zeros_like(least), c.count - 1)
     for begin in (start, least):
         answer = search.finish(search.climb(begin, late=late), late)

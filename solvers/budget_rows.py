@@ -96,7 +96,9 @@ class RowSearch(Search):
 
     def climb(self, x: Ints, trust: float = 0.5, late: Deadline | None = None) -> Ints:
         """Estimate the prices without the rows, then follow linearised programs from `x`."""
-        if not self.prices.any() and len(self.prices):
+        if not len(self.prices):  # without budgets nothing is linearised: the program is the problem
+            return self.allot(x, np.zeros_like(x), self.c.count - 1)
+        if not self.prices.any():
             free = Search(self.c)
             free.climb(self.c.count - 1, late=late)
             self.prices = free.prices

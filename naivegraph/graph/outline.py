@@ -7,6 +7,9 @@ of its result beforehand, the run fails, and the caller has to run the network f
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,9 +19,25 @@ from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.results import NOTHING, Made, Several, known
 from naivegraph.graph.structure import map_leaves
 
-__all__ = ["NoNumbersError", "Outline", "Outlines"]
+__all__ = ["NoNumbersError", "Outline", "Outlines", "uncollected"]
 
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's collector, for runs on outlines alone.
+
+    They make many small objects which live about as long as the run, and nothing large. The collector goes
+    through all objects of the process on their account, which may take longer than the run.
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class NoNumbersError(RuntimeError):

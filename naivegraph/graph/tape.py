@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.once import state_of
-from naivegraph.graph.outline import Outlines
+from naivegraph.graph.outline import Outlines, uncollected
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, pairs
@@ -22,6 +22,7 @@ __all__ = ["same_operators", "watched"]
 _FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
+@uncollected()
 def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the network's own forward returns, as outlines, if the graph calls exactly the same operators.
 

@@ -12,7 +12,7 @@ from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.once import copy_tensors, record
-from naivegraph.graph.outline import Outlines
+from naivegraph.graph.outline import Outlines, uncollected
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
 from naivegraph.graph.structure import map_leaves, pairs
@@ -38,6 +38,7 @@ def record_verified(
     return graph
 
 
+@uncollected()
 def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded | None:
     """Record a run on outlines of the inputs, which computes nothing; None where that is not possible.
 

@@ -1,5 +1,6 @@
 """The budget optimiser against exhaustive search, and at the edges of its domain."""
 
+import dataclasses
 import itertools
 import math
 
@@ -144,6 +145,19 @@ def test_random_problems_against_exhaustive_search(with_rows: bool, gap: float) 
         assert answer.outcome is Outcome.OPTIMAL, f"seed {seed}"
         assert with_rows or nothing_more_fits(problem, answer.k), f"seed {seed}"
     assert solved > 6
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_without_budgets_rows_alone_are_met_at_best(seed: int) -> None:
+    problem = dataclasses.replace(random_problem(seed, True), costs=())
+    best = exhaustive(problem)
+    if best == -math.inf:
+        with pytest.raises(BudgetError, match="no sizes meet|no value is allowed"):
+            optimise(problem)
+        return
+    answer = optimise(problem, gap=0.0)
+    assert answer.certificate.value == pytest.approx(best)
+    assert answer.certificate.bound == pytest.approx(best)
 
 
 def test_bound_holds_when_time_is_over_at_once() -> None:
