@@ -22,7 +22,10 @@ Indices = npt.NDArray[np.int64]
 
 
 def mask_of(axis: Axis, kept: dict[Atom, Mask]) -> Mask:
-    """Which indices of a resolved axis stay; an atom that is not named stays whole."""
+    """Which indices of a resolved axis stay; an atom that is not named stays whole.
+
+    A mask [rows, n] tells of each index of what stands outside, as many as there are rows, what it keeps.
+    """
     parts = []
     for term in axis.terms:
         out = np.ones(1, bool)
@@ -33,7 +36,11 @@ def mask_of(axis: Axis, kept: dict[Atom, Mask]) -> Mask:
                 inner = kept.get(factor, np.ones(factor.length, bool))
             else:
                 inner = np.ones(int(factor), bool)
-            out = np.logical_and.outer(out, inner).reshape(-1)
+            if inner.ndim == 1:
+                out = np.logical_and.outer(out, inner).reshape(-1)
+            else:
+                blocks = out.reshape(-1, len(inner))
+                out = (blocks[:, :, None] & inner[None]).reshape(-1)
         parts.append(out)
     return np.concatenate(parts) if parts else np.zeros(0, bool)
 
@@ -42,6 +49,7 @@ def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[
     """Random neurons to keep, `least` or more, in every width that may change and enters no statistic.
 
     Widths that rows tie together keep the same share of their neurons, if that meets the rows, else all.
+    Where each row of a product may keep its own neurons, it does.
     """
     rng = np.random.default_rng(seed)
     counts = {w.atom: w.size for w in widths.widths}
@@ -61,8 +69,14 @@ def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[
     for row in demands.rows:
         if row.polynomial.value(lambda atom: counts[atom]):
             counts.update({atom: atom.length for atom in tied})
+
+    def some(width: Width) -> Indices:
+        return np.sort(rng.choice(width.size, counts[width.atom], replace=False)).astype(np.int64)
+
     return {
-        w: np.sort(rng.choice(w.size, counts[w.atom], replace=False)).astype(np.int64)
+        w: np.stack([some(w) for _ in range(widths.outer[w.atom].length)])
+        if w.atom in widths.outer
+        else some(w)
         for w in widths.widths
         if counts[w.atom] != w.size
     }
@@ -75,8 +89,9 @@ def zeroed(model: nn.Module, widths: Widths, kept: dict[Width, Indices], nothing
     """
     masks = {}
     for width, indices in kept.items():
-        masks[width.atom] = np.zeros(width.size, bool)
-        masks[width.atom][indices] = True
+        mask = np.zeros((*indices.shape[:-1], width.size), bool)
+        np.put_along_axis(mask, indices, True, axis=-1)
+        masks[width.atom] = mask
     out = copy.deepcopy(model)
     parameters = dict(out.named_parameters(remove_duplicate=False))
     with torch.no_grad():

@@ -183,7 +183,7 @@ class Sizes:
 
     def _met(self, answer: Answer) -> bool:
         """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""
-        sizes = {width.atom: len(kept) + answer.new.get(width, 0) for width, kept in answer.kept.items()}
+        sizes = answer.sizes()
 
         def count(atom: Atom) -> int:
             return sizes.get(atom, atom.length)
@@ -203,7 +203,7 @@ class Sizes:
     def in_order(self, axis: Axis, answer: Answer) -> bool:
         """Whether all that is on an axis stays, and what comes follows it."""
         widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
-        stay = all(len(answer.kept.get(width, np.arange(width.size))) == width.size for width in widths)
+        stay = all(answer.kept.get(width, np.arange(width.size)).shape[-1] == width.size for width in widths)
         last = axis.terms[-1] if axis.terms else ()
         growing = [width.atom for width in widths if answer.new.get(width, 0)]
         if not stay or not growing:

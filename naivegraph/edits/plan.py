@@ -37,7 +37,7 @@ def plan(
     Args:
         widths: The widths of a graph.
         demands: What its code demands.
-        kept: The neurons that stay, in any order.
+        kept: The neurons that stay, in any order; of a width in `widths.outer` perhaps an array [rows, k].
         new: The number of new neurons of each width; they come after the kept ones, in every run.
         initialise: How new neurons start. "layer": weights into them as torch's layer initialises them (other
             parameters normal with the mean and standard deviation of their present values), weights out of
@@ -54,7 +54,7 @@ def plan(
         raise EditError(f"{min(added.values())} new neurons were asked for")
     if isinstance(initialise, str) and initialise not in _NAMES:
         raise EditError(f"initialise={initialise!r}: give {' or '.join(map(repr, _NAMES))} or a function")
-    changes = _widths(kept, added)
+    changes = _changes(widths, kept, added)
     keys = {width.atom: str(position) for position, width in enumerate(changes)}
     after = {width.atom: change.after for width, change in changes.items()}
 
@@ -82,13 +82,29 @@ def plan(
     )
 
 
-def _widths(kept: Mapping[Width, Indices], added: Mapping[Width, int]) -> dict[Width, WidthChange]:
+def _changes(
+    widths: Widths, kept: Mapping[Width, Indices], added: Mapping[Width, int]
+) -> dict[Width, WidthChange]:
     out = {}
     for width in dict.fromkeys([*kept, *added]):
-        stay = np.unique(np.asarray(kept.get(width, np.arange(width.size)), np.int64))
-        if len(stay) != width.size or width in added:
+        stay = _stay(widths, width, np.asarray(kept.get(width, np.arange(width.size)), np.int64))
+        if stay.shape[-1] != width.size or width in added:
             out[width] = WidthChange(width.name, width.size, stay, added.get(width, 0))
     return out
+
+
+def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
+    """The neurons that stay, sorted; in rows where these differ."""
+    if kept.ndim == 1:
+        return np.unique(kept)
+    outer = widths.outer.get(width.atom)
+    rows = [np.unique(row) for row in kept]
+    if outer is None or len(rows) != outer.length or len({len(row) for row in rows}) != 1:
+        raise EditError(
+            f"the neurons of {width.name} that stay are {kept.shape} numbers: "
+            + (f"give one list, or {outer.length} as long as each other" if outer else "give one list")
+        )
+    return rows[0] if all(np.array_equal(row, rows[0]) for row in rows) else np.stack(rows)
 
 
 def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from naivegraph.edits.selection import Formula, Indices, formula_length, from_runs, to_runs
@@ -17,6 +18,9 @@ __all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthCha
 @dataclasses.dataclass(frozen=True)
 class WidthChange:
     """What becomes of one width: its size before, the indices (sorted) that stay, how many come.
+
+    Where each row of a product keeps its own, the indices are an array [rows, k]: one list for every neuron,
+    before the change, of what stands directly outside this width.
 
     The new ones come after the kept ones, but for the first `front` of them, which come before.
     """
@@ -30,7 +34,12 @@ class WidthChange:
     @property
     def after(self) -> int:
         """Its size afterwards."""
-        return len(self.kept) + self.new
+        return self.stay + self.new
+
+    @property
+    def stay(self) -> int:
+        """How many stay (in each row)."""
+        return int(self.kept.shape[-1])
 
 
 # Entries as (dimension, indices along it); None for all.
@@ -115,7 +124,7 @@ class Change:
                     key: {
                         "name": w.name,
                         "before": w.before,
-                        "kept": to_runs(w.kept),
+                        **_kept_to_json(w.kept),
                         "new": w.new,
                         **({"front": w.front} if w.front else {}),
                     }
@@ -181,6 +190,19 @@ def _structure(value: Any) -> dict[str, Any] | None:
     return dict(value)
 
 
+def _kept_to_json(kept: Indices) -> dict[str, Any]:
+    return {"kept": to_runs(kept)} if kept.ndim == 1 else {"rows": [to_runs(row) for row in kept]}
+
+
+def _kept(data: Any, before: int) -> Indices:
+    if "rows" not in data:
+        return _runs(data["kept"], before)
+    rows = [_runs(runs, before) for runs in data["rows"]]
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("the rows of a width do not keep equally many neurons")
+    return np.stack(rows)
+
+
 def _rows_to_json(rows: Rows) -> Any:
     return None if rows is None else [rows[0], to_runs(rows[1])]
 
@@ -216,7 +238,7 @@ def _width(data: Any) -> WidthChange:
     )
     if front > new:
         raise ValueError(f"{front} of {new} new neurons are said to come first")
-    return WidthChange(str(data["name"]), before, _runs(data["kept"], before), new, front)
+    return WidthChange(str(data["name"]), before, _kept(data, before), new, front)
 
 
 def _setting(value: Any) -> int | str:
@@ -239,6 +261,13 @@ def _runs(runs: Any, size: int) -> Indices:
     return from_runs(pairs)
 
 
+def _check_rows(key: str, outside: list[Any], widths: dict[str, WidthChange]) -> None:
+    kept, last = widths[key].kept, outside[-1] if outside else 1
+    rows = widths[last].before if isinstance(last, str) else last
+    if kept.ndim == 2 and len(kept) != rows:
+        raise ValueError(f"an axis names the width {key!r} of {len(kept)} rows in a place of {rows}")
+
+
 def _formula(value: Any, widths: dict[str, WidthChange]) -> Formula:
     out: Formula = []
     for term in value:
@@ -249,6 +278,7 @@ def _formula(value: Any, widths: dict[str, WidthChange]) -> Formula:
             elif isinstance(factor, str):
                 if factor not in widths:
                     raise ValueError(f"an axis names the width {factor!r}, which is not there")
+                _check_rows(factor, factors, widths)
                 factors.append(factor)
             else:
                 factors.append(_natural(factor))

@@ -122,7 +122,7 @@ def carry_out(
     seed: int = 0,
 ) -> Edit:
     """Apply an answer to the module and bring the graph up to date; all of it or nothing."""
-    sizes = {w.atom: len(kept) + answer.new.get(w, 0) for w, kept in answer.kept.items()}
+    sizes = answer.sizes()
 
     def count(atom: Atom) -> int:
         return sizes.get(atom, atom.length)

@@ -51,9 +51,14 @@ def formula_length(formula: Formula, sizes: Mapping[str, int]) -> int:
 def indices(formula: Formula, sizes: Mapping[str, int], kept: Mapping[str, Indices]) -> Indices:
     """The indices of an axis that stay.
 
+    Those of one width may be an array [rows, k], with the rows of what stands directly outside it.
+
     Example:
         >>> indices([["h", "d"]], {"h": 3, "d": 2}, {"h": np.array([0, 2]), "d": np.array([1])}).tolist()
         [1, 5]
+        >>> rows = np.array([[1], [1], [0]])
+        >>> indices([["h", "d"]], {"h": 3, "d": 2}, {"h": np.array([0, 2]), "d": rows}).tolist()
+        [1, 4]
     """
     parts: list[Indices] = []
     offset = 0
@@ -67,6 +72,8 @@ def indices(formula: Formula, sizes: Mapping[str, int], kept: Mapping[str, Indic
                 size, chosen = sizes[factor], kept[factor]
             else:
                 size, chosen = factor, np.arange(factor)
+            if chosen.ndim == 2:
+                chosen = chosen[places % len(chosen)]
             places = (places[:, None] * size + chosen).reshape(-1)
             length *= size
         parts.append(places + offset)

@@ -12,13 +12,14 @@ from torch import nn
 
 from naivegraph.edits.partaking import Asking
 from naivegraph.edits.record import Change
-from naivegraph.edits.selection import formula_length, formula_of, to_runs
+from naivegraph.edits.selection import along, formula_length, formula_of, indices, to_runs
 from naivegraph.edits.tensors import Axes
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.recorded import Recorded
 from naivegraph.widths import Widths
 from naivegraph.widths.axis import Atom, Axis
+from naivegraph.widths.rows import bare
 from naivegraph.widths.ties import Place, Ties
 
 __all__ = ["SizeChange", "Sizing", "sizes_table"]
@@ -34,10 +35,11 @@ class SizeChange:
     Attributes:
         before: How many there were.
         after: How many there are.
-        kept: Which stayed, as runs of their numbers before.
+        kept: Which stayed, as runs of their numbers before. With `by_row`, those that stayed in some row.
         new: How many came.
         why: What was asked of the vertex, or which it follows.
         chain: The vertices by which it follows that one.
+        by_row: These are neurons inside a head, say, of which each head kept as many, but its own.
     """
 
     before: int
@@ -46,6 +48,7 @@ class SizeChange:
     new: int
     why: str
     chain: tuple[str, ...] = ()
+    by_row: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,20 +108,25 @@ class Sizing:
         keys = {w.atom: by_name[w.name] for w in self._widths.widths if w.name in by_name}
         axes = {vertex: self._widths.output_axis(vertex) for vertex in self._widths.graph.vertices}
         axes = {vertex: axis for vertex, axis in axes.items() if not keys.keys().isdisjoint(axis.atoms())}
+        kept = {key: width.kept for key, width in self._change.widths.items()}
+        own = [atom for atom, key in keys.items() if kept[key].ndim == 2]
         known, why = Axes(self._change), _Why(Ties(self._widths), keys, self)
         out, tensors = {}, self._change.tensors
         for vertex, axis in axes.items():
             formula = formula_of(axis, keys)
-            sources, old = known.of(formula)
-            runs = to_runs(np.sort(sources[old == 1]))
+            loose = [keys[atom] for atom in own if bare(axis, atom, self._widths.outer[atom])]
+            some = {key: np.unique(kept[key]) for key in loose}
+            runs = to_runs(indices(formula, known.before, {**kept, **some}))
+            old = along(formula, known.after, known.old)
             if vertex.kind == "layer" and any(name.startswith(f"{vertex.path}.") for name in tensors):
                 self.layers.add(vertex.name)
             out[vertex.name] = SizeChange(
                 formula_length(formula, known.before),
-                len(sources),
+                len(old),
                 tuple(range(first, end) for first, end in runs),
                 int((old == 0).sum()),
                 *why.of(vertex, axis),
+                by_row=bool(loose),
             )
         return out
 
@@ -193,6 +201,8 @@ def sizes_table(sizing: Sizing) -> Table:
 
 
 def _kept(size: SizeChange) -> str:
+    if size.by_row:
+        return "in each row its own"
     if sum(map(len, size.kept)) == size.before:
         return "all"
     runs = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in size.kept]

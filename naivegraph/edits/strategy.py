@@ -23,6 +23,7 @@ from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome, Solution, solve
 from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths.axis import Atom
 
 if TYPE_CHECKING:
     from naivegraph.edits.edit import Edit
@@ -53,12 +54,19 @@ _log = logging.getLogger("naivegraph")
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Which neurons stay and come, how good that is, and what is to be called once it is applied."""
+    """Which neurons stay and come, how good that is, and what is to be called once it is applied.
+
+    Those that stay are an array [rows, k] where each row of a product keeps its own.
+    """
 
     kept: dict[Width, Indices]
     new: dict[Width, int]
     certificate: Certificate
     callbacks: tuple[Callable[[Edit], Any], ...] = ()
+
+    def sizes(self) -> dict[Atom, int]:
+        """The sizes of the widths afterwards."""
+        return {w.atom: int(kept.shape[-1]) + self.new.get(w, 0) for w, kept in self.kept.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Axes:
         self.before = {key: width.before for key, width in change.widths.items()}
         self.after = {key: width.after for key, width in change.widths.items()}
         self.old = {
-            key: _turned(np.concatenate([np.ones(len(width.kept)), np.zeros(width.new)]), width)
+            key: _turned(np.concatenate([np.ones(width.stay), np.zeros(width.new)]), width)
             for key, width in change.widths.items()
         }
         self._chosen = {
@@ -122,13 +122,13 @@ def templates(kept: Indices, new: int) -> Indices:
     """The neurons kept, and for every new one the neuron whose place in the tensors it is like."""
     if not new:
         return kept
-    base = kept if len(kept) else np.zeros(1, np.int64)
-    return np.concatenate([kept, base[np.arange(new) % len(base)]])
+    base = kept if kept.shape[-1] else np.zeros((*kept.shape[:-1], 1), np.int64)
+    return np.concatenate([kept, base[..., np.arange(new) % base.shape[-1]]], axis=-1)
 
 
 def _turned(along: npt.NDArray[Any], width: WidthChange) -> npt.NDArray[Any]:
     """Numbers of the kept and then the new neurons of a width, with those in front that come first."""
-    return np.roll(along, width.front) if width.front else along
+    return np.roll(along, width.front, axis=-1) if width.front else along
 
 
 def shares_of(change: Change) -> dict[str, Floats]:
@@ -142,7 +142,7 @@ def shares_of(change: Change) -> dict[str, Floats]:
         rng = np.random.default_rng([change.seed, zlib.crc32(width.name.encode())])
         weights = rng.uniform(1.0, 2.0, width.after)
         groups = np.arange(width.after)
-        groups[len(width.kept) :] = np.arange(width.new) % max(len(width.kept), 1)
+        groups[width.stay :] = np.arange(width.new) % max(width.stay, 1)
         out[key] = _turned(weights / np.bincount(groups, weights, width.after)[groups], width)
     return out
 

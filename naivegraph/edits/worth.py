@@ -19,7 +19,8 @@ class Worth:
     """What the neurons of one width are worth; sorted once, since they may be very many.
 
     Args:
-        values: One number per neuron.
+        values: One number per neuron, or an array [rows, neurons] where each row keeps its own: the width's
+            neurons are then, from the best on, the best of each row, the second best of each, and so on.
         stay: Neurons that are kept before all others.
         go: Neurons that are kept after all others.
 
@@ -34,10 +35,13 @@ class Worth:
         >>> worth = Worth(np.array([3.0, 1.0, 2.0]), stay=[1])
         >>> worth.best(2).tolist(), worth.sums[1:].tolist()
         ([0, 1], [1.0, 4.0, 6.0])
+        >>> worth = Worth(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]]))
+        >>> worth.best(2).tolist(), worth.sums[1:].tolist()
+        ([[0, 2], [1, 2]], [8.0, 14.0, 15.0])
     """
 
     def __init__(self, values: Floats, stay: Iterable[int] = (), go: Iterable[int] = ()) -> None:
-        ranked = np.sort(values)
+        ranked = _ranked(values)
         below, upto = np.searchsorted(ranked, 0.0), np.searchsorted(ranked, 0.0, side="right")
         self.negative = int(below)
         self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
@@ -48,9 +52,9 @@ class Worth:
         first, last = list(stay), list(go)
         if first or last:
             self._keys = np.array(values, dtype=np.float64)
-            self._keys[last], self._keys[first] = -np.inf, np.inf
-            self._ranked = np.sort(self._keys)
-        self.sums = self._sums(float(values[first].sum()), len(first))
+            self._keys[..., last], self._keys[..., first] = -np.inf, np.inf
+            self._ranked = _ranked(self._keys)
+        self.sums = self._sums(float(values[..., first].sum()), len(first))
 
     def _sums(self, least: float, count: int) -> Floats:
         """The worth by number, of which the first `count` neurons are worth `least`."""
@@ -63,14 +67,26 @@ class Worth:
         return sums + (least - sums[count]) if count else sums
 
     def best(self, count: int) -> Indices:
-        """The `count` neurons that are worth most, in order; among equals the first."""
-        if count == 0:
-            return np.zeros(0, np.int64)
-        least = self._ranked[len(self._ranked) - count]
-        chosen = self._keys > least
-        equal = np.flatnonzero(self._keys == least)
-        chosen[equal[: count - int(chosen.sum())]] = True
-        return np.flatnonzero(chosen)
+        """The `count` neurons that are worth most (of each row), in order; among equals the first."""
+        if self._keys.ndim == 2:
+            return np.stack([_best(row, count) for row in self._keys])
+        return _best(self._keys, count)
+
+
+def _ranked(keys: Floats) -> Floats:
+    """What neurons are worth, the least first; of rows the sums."""
+    ranked: Floats = np.sort(keys, axis=-1)
+    return ranked if ranked.ndim == 1 else ranked.sum(axis=0)
+
+
+def _best(keys: Floats, count: int) -> Indices:
+    if count == 0:
+        return np.zeros(0, np.int64)
+    least = np.partition(keys, len(keys) - count)[len(keys) - count]
+    chosen = keys > least
+    equal = np.flatnonzero(keys == least)
+    chosen[equal[: count - int(chosen.sum())]] = True
+    return np.flatnonzero(chosen)
 
 
 def marked(marks: Iterable[Mark] | None) -> list[int]:

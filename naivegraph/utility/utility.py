@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -15,7 +16,7 @@ from naivegraph.utility.scores import CRITERIA, Score, taylor
 from naivegraph.widths import Width, Widths
 from naivegraph.widths.axis import Atom, Axis
 
-__all__ = ["Floats", "Utility", "collect", "utilities"]
+__all__ = ["Floats", "Utility", "by_row", "collect", "per_atom", "utilities"]
 
 Floats = npt.NDArray[np.float64]
 # A criterion's name, or a function of the widths which gives one value per neuron by the name of each width.
@@ -31,11 +32,14 @@ def utilities(
 ) -> dict[Width, Floats]:
     """One number per neuron of every width; more is worth keeping.
 
+    Of a width in `widths.outer`, an array [rows, neurons]: its neurons are worth something of their own in
+    each row, in each head, say.
+
     Args:
         widths: The widths of a graph.
         utility: "l1", "l2" (magnitude of the weights), "bn_scale" (magnitude of batch norms' scales),
             "taylor" (first order estimate of the change of the loss), "random", or a function which takes the
-            widths and gives, by the name of each width, an array of its size.
+            widths and gives, by the name of each width, an array of its size (or [rows, its size]).
         loss: For "taylor": a function which runs the network it is given on a batch and returns the loss.
         seed: For "random".
 
@@ -46,7 +50,8 @@ def utilities(
         return _checked(widths, utility(widths))
     if utility == "random":
         generator = np.random.default_rng(seed)
-        return {width: generator.random(width.size) / width.size for width in widths.widths}
+        shapes = {width: _shape(widths, width) for width in widths}
+        return {width: generator.random(shape) / math.prod(shape) for width, shape in shapes.items()}
     if utility == "taylor":
         if loss is None:
             raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
@@ -69,12 +74,23 @@ def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, 
         if width.name not in given:
             raise EditError(f"the utility function gave no values for the width {width.name!r}")
         values = np.asarray(given[width.name], np.float64)
-        if values.shape != (width.size,):
+        if values.shape not in ((width.size,), _shape(widths, width)):
             raise EditError(f"the utilities of {width.name} have shape {values.shape}, not ({width.size},)")
         if not np.isfinite(values).all():
             raise EditError(f"the utilities of {width.name} are not all finite")
-        out[width] = values
+        out[width] = by_row(widths, width, values)
     return out
+
+
+def _shape(widths: Widths, width: Width) -> tuple[int, ...]:
+    outer = widths.outer.get(width.atom)
+    return (width.size,) if outer is None else (outer.length, width.size)
+
+
+def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
+    """What the neurons of a width are worth; shared out equally if its rows choose for themselves."""
+    shape = _shape(widths, width)
+    return values if values.shape == shape else np.tile(values / shape[0], (shape[0], 1))
 
 
 def collect(
@@ -95,7 +111,7 @@ def collect(
     Raises:
         EditError: A score is not finite.
     """
-    sums = {rank: {width.atom: np.zeros(width.size) for width in widths.widths} for rank in (1, 2)}
+    sums = {rank: {w.atom: np.zeros(_shape(widths, w)) for w in widths} for rank in (1, 2)}
     for name, axes in widths.parameters().items():
         values = None if all(axis.fixed for axis in axes) else score(name)
         if values is None:
@@ -113,14 +129,14 @@ def collect(
             elif how == "mean":
                 along = along * len(along) / values.numel()
             rank = sums[1 if how == "share" and values.dim() == 1 else 2]
-            for atom, part in per_atom(axis, along).items():
+            for atom, part in per_atom(axis, along, widths.outer).items():
                 if atom in rank:
                     rank[atom] += part
     return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
 
 
-def per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
-    """Sums of values along an axis for every neuron of each atom in it."""
+def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom, Floats]:
+    """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`)."""
     out: dict[Atom, Floats] = {}
     offset = 0
     for term in axis.terms:
@@ -131,8 +147,13 @@ def per_atom(axis: Axis, along: Floats) -> dict[Atom, Floats]:
         for position, factor in enumerate(term):
             if isinstance(factor, int):
                 continue
-            part = block.sum(axis=tuple(d for d in range(len(shape)) if d != position))
-            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part)
+            rows = outer.get(factor) if isinstance(factor, Atom) else None
+            inside = rows is not None and position > 0 and term[position - 1] is rows
+            chosen = (position - 1, position) if inside else (position,)
+            part = block.sum(axis=tuple(d for d in range(len(shape)) if d not in chosen))
+            if rows is not None and not inside:
+                part = np.tile(part / rows.length, (rows.length, 1))
+            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part, outer)
             for atom, values in found.items():
                 out[atom] = out[atom] + values if atom in out else values
     return out

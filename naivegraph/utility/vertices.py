@@ -10,14 +10,14 @@ import numpy as np
 
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.utility.utility import Floats, collect, per_atom, utilities
+from naivegraph.utility.utility import Floats, by_row, collect, per_atom, utilities
 from naivegraph.widths import Width, Widths
 
 __all__ = ["neuron_values"]
 
 
 def neuron_values(widths: Widths, utility: Any) -> dict[Width, Floats]:
-    """One number per neuron of every width.
+    """One number per neuron of every width, of a width in `widths.outer` an array [rows, neurons].
 
     Args:
         widths: The widths of a graph.
@@ -44,7 +44,7 @@ def neuron_values(widths: Widths, utility: Any) -> dict[Width, Floats]:
     if isinstance(utility, str):
         return utilities(widths, utility)
     if isinstance(utility, numbers.Real):
-        return {width: np.full(width.size, float(utility)) for width in widths.widths}
+        return {w: by_row(widths, w, np.full(w.size, float(utility))) for w in widths.widths}
     if isinstance(utility, Mapping):
         unknown = utility.keys() - {vertex.name for vertex in widths.graph.vertices}
         if unknown:
@@ -58,7 +58,7 @@ def neuron_values(widths: Widths, utility: Any) -> dict[Width, Floats]:
 
 
 def _told(widths: Widths, ask: Callable[[Vertex], Any]) -> dict[Width, Floats]:
-    out = {width: np.zeros(width.size) for width in widths.widths}
+    out = {width: by_row(widths, width, np.zeros(width.size)) for width in widths.widths}
     for vertex in widths.graph.vertices:
         given = ask(vertex)
         if given is None:
@@ -70,7 +70,7 @@ def _told(widths: Widths, ask: Callable[[Vertex], Any]) -> dict[Width, Floats]:
             raise EditError(f"the utility of {vertex.name} has shape {values.shape}, not ({axis.length},)")
         if not np.isfinite(values).all():
             raise EditError(f"the utility of {vertex.name} is not finite")
-        for atom, part in per_atom(axis, values).items():
+        for atom, part in per_atom(axis, values, widths.outer).items():
             if atom in widths.by_atom:
                 out[widths.by_atom[atom]] += part
     return out

@@ -50,7 +50,9 @@ class Relation:
 
     Attributes:
         axes: by stub id, one axis per dimension.
+        operation: the operator being related.
         coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with what it is.
+        mixed: the same axes, with the operator that works it out.
         contractions: the multiply-accumulates of every operator that has some.
         vanishing: stub ids of tensors which are zero on every neuron whose parameters are all zero.
         defaults: attentions whose scale is worked out from the head size.
@@ -65,7 +67,9 @@ class Relation:
     def __init__(self) -> None:
         self.algebra = Algebra()
         self.axes: dict[int, list[Axis]] = {}
+        self.operation: Operation | None = None
         self.coupled: list[tuple[Axis, str]] = []
+        self.mixed: list[tuple[Axis, Operation]] = []
         self.contractions: list[Contraction] = []
         self.vanishing: set[int] = set()
         self.defaults: list[Default] = []
@@ -137,6 +141,8 @@ class Relation:
         need not change.
         """
         self.coupled.append((axis, f"{statistic} at {self.where}"))
+        if self.operation is not None:
+            self.mixed.append((axis, self.operation))
         if not summed:
             self.statistics.append((axis, f"{statistic} at {self.where}"))
 

@@ -16,6 +16,7 @@ from naivegraph.graph.values import Stub
 from naivegraph.widths.axis import Atom, Axis, Fixed, single
 from naivegraph.widths.declared import relate_declared
 from naivegraph.widths.relation import Contraction, Relation, arguments, returned, tensors_in
+from naivegraph.widths.rows import outer_widths
 from naivegraph.widths.rules import rule_for
 from naivegraph.widths.trace import Tracer
 
@@ -81,6 +82,14 @@ class Widths:
     def tracers(self) -> list[Tracer]:
         """What follows the operators of each recorded run back to parameters."""
         return [Tracer(run) for run in self.graph.runs]
+
+    @functools.cached_property
+    def outer(self) -> dict[Atom, Atom]:
+        """The widths whose neurons need not be the same in every row of a product, as those inside a head.
+
+        By atom, that of the width of which each neuron (each head) is a row.
+        """
+        return outer_widths(self.graph, self.relation, self.axes)
 
     def __iter__(self) -> Iterator[Width]:
         return iter(self.widths)
@@ -224,8 +233,9 @@ def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
             relate_declared(relation, vertex, vertex.target)
             continue
         for operation in vertex.operations:
+            relation.operation = operation
             rule_for(operation.func)(relation, operation, arguments(operation))
-    relation.algebra.where = "the network's output"
+    relation.operation, relation.algebra.where = None, "the network's output"
     for stub in [] if free_outputs else returned(run.output):
         for axis in relation.of(stub):
             relation.algebra.pin(axis, "an output of the network")

@@ -170,9 +170,10 @@ def test_a_neuron_collects_every_element_that_lives_on_it(network: Network) -> N
 
     parameters = dict(model.named_parameters())
     for width, values in utilities(widths, "taylor", loss=loss).items():
-        expected = np.zeros(width.size)
-        for neuron in range(width.size):
-            mask = np.zeros(width.size, bool)
+        outer = widths.outer.get(width.atom)
+        expected = np.zeros(width.size if outer is None else (outer.length, width.size))
+        for neuron in np.ndindex(expected.shape):
+            mask = np.zeros(expected.shape, bool)
             mask[neuron] = True
             for name, axes in widths.parameters().items():
                 for dim, axis in enumerate(axes):

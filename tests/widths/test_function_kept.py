@@ -62,7 +62,7 @@ def test_costs_are_those_that_torch_counts(network: Network) -> None:
     demands = demands_of(widths)
     # Two at least: einsum multiplies element by element over an index of one, which torch does not count.
     kept = choose(widths, demands, 3, least=2)
-    sizes = {width.atom: len(indices) for width, indices in kept.items()}
+    sizes = {width.atom: indices.shape[-1] for width, indices in kept.items()}
     apply(plan(widths, demands, kept), model)
     assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
     assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == counted_macs(model, inputs)
