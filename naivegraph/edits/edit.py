@@ -106,8 +106,9 @@ class Edit:
             >>> import torch, naivegraph as ng
             >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
             >>> edit = ng.resize(ng.capture(net, torch.ones(1, 4)), {"0": +2})
-            >>> edit.sizes["1"]
-            SizeChange(before=8, after=10, kept=(range(0, 8),), new=2, why='follows 0', chain=(), by_row=False)
+            >>> size = edit.sizes["1"]
+            >>> size.before, size.after, size.kept, size.new, size.why
+            (8, 10, (range(0, 8),), 2, 'follows 0')
         """
         return self._sizing.sizes() if self._sizing is not None and self else {}
 
