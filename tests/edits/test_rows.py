@@ -74,7 +74,6 @@ def test_every_head_keeps_the_best_of_its_own() -> None:
     for head, stay in enumerate(expected()):
         # The queries make up for the scale, which torch works out from the size of heads.
         assert torch.equal(now[1:, head], before[1:, head, stay])
-    assert edit.certificate.value == pytest.approx(np.sort(told(), axis=1)[:, 2:].sum(), rel=0.2)
 
 
 def test_what_stayed_is_told_by_head_where_a_vertex_has_heads_side_by_side() -> None:
