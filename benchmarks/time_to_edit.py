@@ -22,7 +22,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -80,7 +79,7 @@ def edit_by_phases(
     sizes = optimise(problem).k
     clock.lap("solve")
     kept = {
-        width: np.sort(np.argsort(-values[width], kind="stable")[: int(size)])
+        width: posed.worth(width, values[width]).best(int(size))
         for width, size in zip(posed.free, sizes, strict=True)
     }
     change = plan(widths, demands, kept)
