@@ -69,6 +69,10 @@ BETWEEN: dict[str, tuple[Callable[[Heads, Tensor], Tensor], bool]] = {
     "a softmax over heads": (lambda net, x: x.softmax(-2).flatten(-2), False),
     "heads look at heads": (lambda net, x: (x @ x.transpose(-1, -2) @ x).flatten(-2), False),
     "heads mixed by a matrix": (lambda net, x: (x + net.mix @ x).flatten(-2), False),
+    "heads mixed in train mode": (
+        lambda net, x: (x + net.mix @ x if net.training else x).flatten(-2),
+        False,
+    ),
     "the mean of heads": (lambda net, x: (x + x.mean(-2, keepdim=True)).flatten(-2), False),
     "the sum of heads": (lambda net, x: (x * x.sum(-2, keepdim=True)).flatten(-2), False),
     "distances of heads": (lambda net, x: (torch.cdist(x, x) @ x).flatten(-2), False),
@@ -103,7 +107,7 @@ def test_rows_choose_for_themselves_just_where_one_row_may_be_shuffled(name: str
             parameter.copy_(parameter[order])
         shuffled.last.weight.copy_(shuffled.last.weight[:, inside])
         apart = torch.allclose(net(x), shuffled(x), rtol=1e-9, atol=1e-12)
-    widths = relate(capture(net, x, verify="recorded"))
+    widths = relate(capture(net, x))
     expected = BETWEEN[name][1]
     assert apart == (expected or name == "indices before heads")
     assert [(atom.length, outer.length) for atom, outer in widths.outer.items()] == [(SIZE, HEADS)] * expected
