@@ -149,7 +149,7 @@ def test_random_problems_against_exhaustive_search(with_rows: bool, gap: float) 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_without_budgets_rows_alone_are_met_at_best(seed: int) -> None:
-    problem = dataclasses.replace(random_problem(seed, True), costs=())
+    problem = dataclasses.replace(random_problem(seed, True), costs=[])
     best = exhaustive(problem)
     if best == -math.inf:
         with pytest.raises(BudgetError, match=r"no sizes meet|no value is allowed"):
