@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -123,12 +123,16 @@ def _put_back(attributes: _Before) -> None:
         if not (now or before):
             continue
         if isinstance(now, dict) and isinstance(before, dict):
-            if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
+            if list(now) != list(before) or _ids(now.values()) != _ids(before.values()):
                 now.clear()
                 now.update(before)
         elif isinstance(now, list) and isinstance(before, list):
-            if len(now) != len(before) or any(one is not two for one, two in zip(now, before, strict=True)):
+            if _ids(now) != _ids(before):
                 now[:] = before
         elif isinstance(now, set) and now != before:
             now.clear()
             now.update(before)
+
+
+def _ids(values: Iterable[Any]) -> list[int]:
+    return [*map(id, values)]
