@@ -136,8 +136,10 @@ class _NoValues(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """The function's result; the tensor itself if all it would do is fill it."""
-        if func in _FILLS and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
-            return args[0]
+        if func in _FILLS:
+            tensor = args[0] if args else (kwargs or {}).get("tensor")  # torch.nn.init gives it by name
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
         return func(*args, **kwargs or {})
 
 
