@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from naivegraph.graph.declared import Declared
 
-__all__ = ["Place", "is_layer", "memory_key", "places"]
+__all__ = ["Place", "converted_from", "is_layer", "memory_key", "places"]
 
 _TORCH_LAYERS = "torch.nn.modules."
 _CONTAINERS = nn.Sequential.__module__
@@ -69,3 +69,17 @@ def memory_key(tensor: torch.Tensor) -> object:
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() == 0:
         return id(tensor)
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+
+
+def converted_from(tensor: torch.Tensor, known: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The tensor which a function computed and made one of the user's own kind of, below any operator.
+
+    Args:
+        tensor: What it returned.
+        known: Tensors that were seen, the latest last.
+    """
+    kind = type(tensor)
+    if kind is torch.Tensor or kind.__torch_function__ is torch._C._disabled_torch_function_impl:
+        return None
+    key = memory_key(tensor)
+    return next((other for other in reversed(known) if memory_key(other) == key), None)

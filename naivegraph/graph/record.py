@@ -15,7 +15,7 @@ from naivegraph.errors import CaptureError
 from naivegraph.graph.calls import any_batched, function_name, mutated_arguments, training_argument
 from naivegraph.graph.frames import user_line
 from naivegraph.graph.inside import Chance, opened
-from naivegraph.graph.layers import Place, memory_key
+from naivegraph.graph.layers import Place, converted_from, memory_key
 from naivegraph.graph.numbers import Number, ledger
 from naivegraph.graph.structure import map_leaves, rebuild
 from naivegraph.graph.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
@@ -67,8 +67,7 @@ class Recorder:
         self._states: dict[int, State] = {}
         self._produced: set[int] = set()  # id() of inputs and of what vertices returned
         self.held: dict[int, Held] = {}
-        self._operations: list[Operation] = []
-        self._mutated: set[int] = set()
+        self._operations, self._mutated = list[Operation](), set[int]()
         self._names: dict[str, int] = {}
         self._reserved = {place.path for place in places.values()}
         self._inner: dict[int, str] = {}  # number of a tensor computed inside a vertex -> the vertex's name
@@ -91,8 +90,9 @@ class Recorder:
         """What stands for this tensor."""
         known = self.stubs.get(id(tensor))
         if known is None:
+            made = converted_from(tensor, self.alive)
             known = Stub(next(self._count), tuple(tensor.shape), tensor.dtype)
-            self.stubs[id(tensor)] = known
+            self.stubs[id(tensor)] = known = known if made is None else self.stubs[id(made)]
             self.alive.append(tensor)
         return known
 

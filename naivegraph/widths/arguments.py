@@ -101,6 +101,14 @@ def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield Keep(value, vertex)
 
 
+def _strided(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    """Sizes, and strides which are products of sizes, of the memory below; written or not, they stay."""
+    yield from _no_sizes(widths, vertex)
+    for stub in tensors_in(vertex.output):
+        for axis in widths.of(stub):
+            yield Still(axis, vertex)
+
+
 def _repeats(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     """How often something is repeated stays, whatever it is."""
     yield from _no_sizes(widths, vertex)
@@ -287,6 +295,7 @@ _READERS: dict[Any, Reader] = {
         [_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape
     ),
     **dict.fromkeys([_Tensor.view_as, _Tensor.reshape_as, _Tensor.expand_as], _like),
+    **dict.fromkeys([_Tensor.as_strided, _Tensor.as_strided_, torch.as_strided, torch.as_strided_], _strided),
     **dict.fromkeys([F.glu, F.pixel_shuffle, F.pixel_unshuffle], _no_sizes),
     **dict.fromkeys([torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn], _factory),
     **dict.fromkeys([_Tensor.new_zeros, _Tensor.new_ones, _Tensor.new_empty, _Tensor.new_full], _new_factory),

@@ -278,6 +278,10 @@ _VECTORS: Table = {
     "slice_scatter": ("written to by index", fn(lambda x: x.slice_scatter(x[:, :3] * 2, 1, 0, 3))),
     "diagonal_scatter": ("indexed across dimensions", fn(lambda x: x.diagonal_scatter(torch.zeros(3).to(x)))),
     "as_strided": ("operator aten.as_strided has no rule", fn(lambda x: x.as_strided((3, 6), (12, 2)))),
+    "as_strided to its size": (
+        "works with sizes of its own",
+        fn(lambda x: x.as_strided((3, 12), (12, 1))),
+    ),
     "renorm": ("free", fn(lambda x: x.renorm(2, 0, 1.0))),
     "nll": (
         "classes are looked up by index",
