@@ -91,6 +91,36 @@ def test_outputs_keep_their_size_whatever_holds_them(
     assert unwrap(net(torch.ones(1, 4))).shape == (1, 6)
 
 
+@dataclasses.dataclass
+class Sizes:
+    heads: int
+
+
+class Heads(nn.Module):
+    """Reads the number of its heads from a config that others share."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes, self.up, self.down = sizes, nn.Linear(6, 12), nn.Linear(12, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x).view(len(x), self.sizes.heads, -1)
+        return self.down((y * y.sigmoid()).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_a_shared_config_is_copied_for_the_layer_that_changes() -> None:
+    sizes = Sizes(4)
+    net = nn.Sequential(Heads(sizes), Heads(sizes))
+    x = torch.randn(3, 6)
+    expected = net(x).shape
+    edit = ng.prune(net, x, ratio=0.5, keep="1")
+    assert [vars(layer)["sizes"].heads for layer in net] == [2, 4]
+    assert sizes.heads == 4
+    assert net(x).shape == expected
+    edit.undo()
+    assert all(vars(layer)["sizes"] is sizes for layer in net)
+
+
 class Counting(nn.Module):
     """Counts its calls and keeps the size of the last batch."""
 
