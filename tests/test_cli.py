@@ -240,6 +240,14 @@ class TestWeights:
         load_weights(net, Path("tied.safetensors"))
         assert torch.equal(second.weight, torch.ones(3, 3))
 
+    def test_of_a_pruned_network_bring_its_sizes_along(self) -> None:
+        net = demo.DigitsNet(width=8).eval()
+        image = torch.randn(1, 1, 8, 8)
+        ng.prune(net, image, macs=0.5)
+        ng.save(net, "half.safetensors")
+        loaded = load_weights(demo.DigitsNet(width=8).eval(), Path("half.safetensors"))
+        assert torch.equal(loaded(image), net(image))
+
     def test_no_code_is_run(self) -> None:
         torch.save({"weight": Trap()}, "trap.pt")
         with pytest.raises(UsageError, match=r"trap.pt cannot be read as weights"):

@@ -80,8 +80,8 @@ def prune(
             network,
             args,
             kwargs,
-            macs=_budget(macs),
-            params=_budget(params),
+            macs=macs,
+            params=params,
             ratio=ratio,
             round_to=round_to,
             keep=keep,
@@ -120,13 +120,8 @@ def _network(
     with working(f"building {model}"):
         network = build_model(model, arguments)
         if weights is not None:
-            load_weights(network, Path(weights))
+            network = load_weights(network, Path(weights))
     return network.eval(), args, kwargs
-
-
-def _budget(value: float | None) -> float | int | None:
-    """A whole number above 1 is an absolute budget, such as 2e9."""
-    return int(value) if value is not None and value > 1 and value.is_integer() else value
 
 
 def _write(text: str) -> None:

@@ -16,6 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from naivegraph.edits import load
+from naivegraph.edits.file import is_saved
 from naivegraph.errors import NaivegraphError
 
 # What code raises when it is given, or finds, something it does not like; other exceptions are faults of the
@@ -48,6 +50,9 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
         Linear(in_features=3, out_features=2, bias=True)
     """
     module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py"):
+        dotted = module_name.removesuffix(".py").replace("/", ".")
+        raise UsageError(f"'{module_name}' is a file; name the module: {dotted}:{attribute or 'function'}")
     if not module_name or not attribute:
         raise UsageError(f"'{name}' names no model: write package.module:function, such as timm:resnet18")
     target = _find(_import(module_name), attribute)
@@ -71,16 +76,22 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
     return model
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Load weights into a network, every name of which must be in the file, and no other.
 
     Args:
         model: the network, changed in place.
-        path: a `.safetensors` file, or a state dict written by `torch.save` (read without running any code).
+        path: a `.safetensors` file, or a state dict written by `torch.save` (read without running any code);
+            of one that `save` wrote, the network gets the edits, too.
+
+    Returns:
+        The network; another one if the file has edits of its structure.
 
     Raises:
         UsageError: the file cannot be read, is no state dict, or belongs to another network.
     """
+    if is_saved(path):
+        return load(model, path)
     state = _read_state(path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -95,6 +106,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         lacks = [f"{_few(missing)} missing"] if missing else []
         extra = [f"{_few(unexpected)} unknown to the network"] if unexpected else []
         raise UsageError(f"{path} belongs to another network: {', '.join(lacks + extra)}")
+    return model
 
 
 def example_inputs(shapes: Sequence[str]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

@@ -20,6 +20,7 @@ examples:
   naivegraph inspect naivegraph.demo:DigitsNet --arguments '{"width": 8}' --shape 1,1,8,8
   naivegraph inspect torchvision.models:resnet18 --shape 1,3,224,224
   naivegraph inspect timm:vit_tiny_patch16_224 --shape 1,3,224,224
+  naivegraph inspect nets:make --shape 1,3,32,32   (the function make in nets.py of this folder)
   naivegraph inspect mypackage.nets:make --weights trained.safetensors --shape int64:1,16 mask=bool:1,16
 """
 
@@ -118,7 +119,7 @@ def build_parser() -> ArgumentParser:
     demo.add_argument(
         "--output", type=str, metavar="FILE", help="where to save the pruned network (.safetensors)"
     )
-    subcommands.add_subcommand("demo", demo, help="see it all on real data, in two minutes")
+    subcommands.add_subcommand("demo", demo, help="see it all on real data, in seconds")
     return parser
 
 
@@ -165,7 +166,7 @@ def _add_network(parser: ArgumentParser) -> None:
         "--weights",
         type=str,
         metavar="FILE",
-        help="weights to load: .safetensors, or a state dict of torch.save",
+        help="weights to load: .safetensors (also one that --output wrote), or a state dict of torch.save",
     )
 
 

@@ -37,7 +37,7 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
     averages, others = split_averages(optimizers)
     made = new_tensors(change, module)
     settings = _attribute_settings(change, module)
-    states = new_states(made, others)
+    states = new_states(made, others, module)
     undone: list[Callable[[], None]] = []
 
     def undo() -> None:

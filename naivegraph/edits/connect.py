@@ -83,7 +83,9 @@ def connect(
         sizes, answer = work.to_concatenation()
         steps = [work.earlier, lambda journal: journal.add_part(end, output_of(start))]
     else:
-        raise EditError(f"{end.name!r} is neither a sum nor a concatenation: it takes no more than it does")
+        raise EditError(
+            f"{end.name!r} is neither a sum nor a concatenation (torch.cat), so it cannot take another input"
+        )
     change = sizes.change(answer, {"verb": "connect", "source": start.name, "target": end.name})
     return rewire(
         graph,

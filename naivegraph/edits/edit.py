@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +21,12 @@ from naivegraph.solvers.budget import Certificate
 __all__ = ["Costs", "Edit"]
 
 _SHOWN = 12
+_TOLD = {
+    "insert": "inserted {name} after {behind}",
+    "remove": "removed {vertex}",
+    "connect": "connected {source} to {target}",
+    "disconnect": "took away the edge from {source} to {target}",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +171,12 @@ class Edit:
         stream = io.StringIO()
         console = Console(file=stream, width=100, force_terminal=False)
         console.print(self._cost_table())
+        value, bound = self.certificate.value, self.certificate.bound
+        if value or bound:
+            gap = f"(gap {self.certificate.gap:.3%})"
+            console.print(f"utility kept {value:.6g}, at most {bound:.6g} possible {gap}", highlight=False)
+        if self.change.structure is not None:
+            console.print(_told(self.change.structure), highlight=False)
         if self._sizing is not None and self._sizing.of_vertices and self.sizes:
             console.print(sizes_table(self._sizing))
         elif self.change.widths:
@@ -186,16 +198,11 @@ class Edit:
             if name == "MACs" and old == new == 0:
                 continue
             table.add_row(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
-        value, bound = self.certificate.value, self.certificate.bound
-        if value or bound:
-            table.caption = (
-                f"utility kept {value:.6g}, at most {bound:.6g} possible (gap {self.certificate.gap:.3%})"
-            )
         return table
 
     def _width_table(self) -> Table:
         count = len(self.change.widths)
-        table = Table(title=f"{count} width{'s' * (count != 1)} changed")
+        table = Table(title=f"{count} width{'s' * (count != 1)} changed", title_justify="left")
         for heading in ("width", "before", "after"):
             table.add_column(heading, justify="left" if heading == "width" else "right")
         changed = list(self.change.widths.values())
@@ -204,3 +211,8 @@ class Edit:
         if len(changed) > _SHOWN:
             table.add_row(f"... and {len(changed) - _SHOWN} more (edit.change.widths)", "", "")
         return table
+
+
+def _told(structure: Mapping[str, Any]) -> str:
+    """What was done to the structure of a graph, in words."""
+    return _TOLD.get(structure["verb"], "{verb}").format_map(structure)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from naivegraph.edits.recipe import checksum
 from naivegraph.errors import LoadError
 
-__all__ = ["read", "write"]
+__all__ = ["is_saved", "read", "write"]
 
 _KEY = "naivegraph"
 _CHECK = "naivegraph_crc32"
@@ -38,6 +38,15 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) 
         partial.unlink(missing_ok=True)
 
 
+def is_saved(path: Path) -> bool:
+    """Whether `write` wrote this file; False for anything that cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
 def read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The header and the tensors of a file, checked.
 
@@ -51,9 +60,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     except FileNotFoundError as error:
         raise LoadError(f"there is no file {path}") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise LoadError(f"{path} is no complete safetensors file: {error}") from error
+        raise LoadError(
+            f"{path} is no complete safetensors file ({error}); one that torch.save wrote, torch.load reads"
+        ) from error
     if _KEY not in metadata:
-        raise LoadError(f"{path} was not written by naivegraph.save; load it with safetensors")
+        raise LoadError(f"{path} was not written by ng.save; read it by safetensors.torch.load_file")
     try:
         if str(zlib.crc32(metadata[_KEY].encode())) != metadata[_CHECK]:
             raise LoadError(f"the description of the edits in {path} is damaged (not as it was saved)")

@@ -11,6 +11,7 @@ from torch import nn
 
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
+from naivegraph.graph.wrapped import unwrapped
 
 __all__ = ["LARGEST", "file_path", "function", "graph", "mapping", "network", "whole"]
 
@@ -34,14 +35,14 @@ def graph(value: Any) -> Graph:
 
 
 def network(value: Any) -> nn.Module | Graph:
-    """The network or graph.
+    """The network, without a wrapper, or graph.
 
     Raises:
         EditError: It is neither.
     """
     if not isinstance(value, (nn.Module, Graph)):
         raise EditError(f"a torch.nn.Module or a graph is needed, not {_kind(value)}")
-    return value
+    return unwrapped(value)
 
 
 def mapping(value: Any, name: str, what: str) -> Mapping[Any, Any]:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from naivegraph.edits.tensors import NewTensor
 from naivegraph.errors import EditError
+from naivegraph.graph.wrapped import unwrapped
 
 __all__ = ["NewState", "as_optimizers", "new_states", "split_averages"]
 
@@ -39,7 +40,7 @@ def as_optimizers(optimizer: Any) -> tuple[Any, ...]:
         if not isinstance(item, (Optimizer, AveragedModel)):
             raise EditError(
                 "optimizer= takes torch optimizers and AveragedModel, one or several, not "
-                f"{type(item).__name__}"
+                f"{type(item).__name__}; a copy of the network follows by ng.replay(copy, edit.to_json())"
             )
     return items
 
@@ -47,7 +48,7 @@ def as_optimizers(optimizer: Any) -> tuple[Any, ...]:
 def split_averages(optimizers: Iterable[Any]) -> tuple[list[nn.Module], list[Optimizer]]:
     """The networks inside averaged models, and the optimizers."""
     items = [item for each in optimizers for item in as_optimizers(each)]
-    averages = [item.module for item in items if isinstance(item, AveragedModel)]
+    averages = [unwrapped(item.module) for item in items if isinstance(item, AveragedModel)]
     return averages, [item for item in items if isinstance(item, Optimizer)]
 
 
@@ -95,13 +96,16 @@ def _forget_size(optimizer: Optimizer) -> None:
 
 
 @torch.no_grad()
-def new_states(made: Iterable[NewTensor], optimizers: Iterable[Optimizer]) -> list[NewState]:
-    """What becomes of the state of every changed parameter; changes nothing.
+def new_states(
+    made: Iterable[NewTensor], optimizers: Iterable[Optimizer], module: nn.Module
+) -> list[NewState]:
+    """What becomes of the state of every changed parameter of `module`; changes nothing.
 
     Raises:
         EditError: An optimizer has state that cannot follow, or has none of the network's parameters.
     """
     by_id = {id(new.tensor): new for new in made}
+    own = {id(parameter) for parameter in module.parameters()}
     out: list[NewState] = []
     for optimizer in optimizers:
         found = [
@@ -110,9 +114,9 @@ def new_states(made: Iterable[NewTensor], optimizers: Iterable[Optimizer]) -> li
             for p in group["params"]
             if id(p) in by_id
         ]
-        if by_id and not found:
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise EditError(
-                f"the {type(optimizer).__name__} given has none of the parameters that change: "
+                f"the {type(optimizer).__name__} given has none of the network's parameters: "
                 "was it made for another copy of the network?"
             )
         if found and isinstance(optimizer, LBFGS) and any(optimizer.state.values()):

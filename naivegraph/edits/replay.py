@@ -69,7 +69,7 @@ def replay(
         >>> fresh.sizes
         {'input': 4, '0': 8, '1': 2}
     """
-    given.network(target)
+    target = given.network(target)
     changes = [change for change in _changes(edits) if change]
     check_layers(changes, layers)
     done: list[Edit] = []

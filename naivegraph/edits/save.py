@@ -135,14 +135,15 @@ def load(
             which), or functions of a size which make them.
 
     Returns:
-        `target` itself (of a graph its module), changed in place, if the edits were of sizes. If the
+        `target` itself (of a graph its module, of a wrapped network what is inside), changed in place, if the
+        edits were of sizes. If the
         structure was edited, or the file is of a `to_module()`: such a module, a new one, with `target` as it
         was.
 
     Raises:
         LoadError: The file is damaged, or was saved from another network; `target` is as it was.
     """
-    given.network(target)
+    target = given.network(target)
     header, tensors = read(Path(given.file_path(path)))
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,6 +50,7 @@ __all__ = [
 # Seconds within which a conflict is to be explained where nobody set a time limit.
 _PATIENCE = 30.0
 
+_PACKAGE = __name__.partition(".")[0]
 _log = logging.getLogger("naivegraph")
 
 
@@ -218,7 +220,7 @@ class Warn(Strategy):
         then = f"; {self.then.says}" if self.then.says else ""
         # Where something else is tried next, that will show what can be done.
         why = attempt.conflict(offers=isinstance(self.then, Nothing))
-        warnings.warn(f"these sizes cannot be had: {attempt}{then}. {why}", stacklevel=2)
+        warnings.warn(f"these sizes cannot be had: {attempt}{then}. {why}", stacklevel=_levels())
         return self.then(attempt)
 
 
@@ -303,6 +305,14 @@ class Validate(Strategy):
                 raise InfeasibleError(f"the network after the edit did not pass validation ({attempt})")
 
         return After(validated, self.then)(attempt)
+
+
+def _levels() -> int:
+    """How many calls lie between `Warn` and the first line that is not this package's: what to warn about."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{_PACKAGE}."):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def default_strategy() -> Strategy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError
@@ -11,6 +12,7 @@ from naivegraph.graph.arguments import keyword_inputs
 from naivegraph.graph.graph import Graph
 from naivegraph.graph.training import record_training
 from naivegraph.graph.verify import record_outlines, record_verified
+from naivegraph.graph.wrapped import unwrapped
 
 __all__ = ["capture"]
 
@@ -26,7 +28,8 @@ def capture(
     """The graph of a network, from one run in eval mode on an example.
 
     Args:
-        module: The network; it is left exactly as it was.
+        module: The network; it is left exactly as it was. Of one wrapped by `nn.DataParallel` or
+            `torch.compile`, what is inside.
         args: Example inputs of its forward: a tuple, or a single tensor.
         kwargs: Example keyword inputs.
         verify: Compare the graph with the network at the recorded batch (a difference is an error), at
@@ -47,11 +50,26 @@ def capture(
         >>> graph.checks["another batch"]
         'equal'
     """
-    if not isinstance(module, nn.Module):
-        raise CaptureError(f"capture takes a torch.nn.Module, not {type(module).__name__}")
+    module = unwrapped(module)
+    _check_network(module)
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = keyword_inputs(kwargs)
     recorded = record_outlines(module, args, kwargs) if outlines else None
     recorded = recorded or record_verified(module, args, kwargs, verify)
     recorded.training = record_training(recorded, args, kwargs, outlines=outlines)
     return Graph.of(recorded)
+
+
+def _check_network(module: object) -> None:
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        name = module.__name__
+        raise CaptureError(f"{name} is a class; make a network of it first: {name}(...)")
+    if isinstance(module, Graph):
+        raise CaptureError("this is a graph already; where a network is needed, give graph.to_module()")
+    if not isinstance(module, nn.Module):
+        raise CaptureError(f"the network must be a torch.nn.Module, not {type(module).__name__}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise CaptureError(
+            "the code of this network was compiled by torch.jit, and its sizes with it; give the module that "
+            "it was made from, and compile it after the edit"
+        )

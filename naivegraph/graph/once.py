@@ -94,8 +94,7 @@ def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recor
         after = f" (after {last.name!r})" if last is not None and last.kind != "input" else ""
         raise CaptureError(
             f"{type(module).__name__} does not run on the example input{after}: {type(error).__name__}: "
-            f"{error}. It got {_described(args, kwargs)}; give an input its forward takes: "
-            "capture(module, args, kwargs)"
+            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes"
         ) from error
 
 
@@ -124,7 +123,10 @@ def _split_arguments(
     try:
         flat = flat_arguments(module, args, kwargs)
     except NaivegraphError as error:
-        raise CaptureError(f"{error}; give an example: capture(module, args, kwargs)") from error
+        raise CaptureError(
+            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes, a tensor or a "
+            "tuple of all its inputs, and keyword inputs as kwargs={...}"
+        ) from error
     inputs: dict[str, Any] = {}
     constants: dict[str, Any] = {}
     for name, value in flat.items():

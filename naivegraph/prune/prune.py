@@ -24,6 +24,7 @@ from naivegraph.graph.structure import pairs
 from naivegraph.graph.training import run_training
 from naivegraph.graph.values import Stub
 from naivegraph.graph.verify import disagreement
+from naivegraph.graph.wrapped import unwrapped
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.problem import Posed, pose
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
@@ -63,17 +64,20 @@ def prune(
     model is as before.
 
     Args:
-        model: Any module whose forward runs on the example.
+        model: Any module whose forward runs on the example. Of one wrapped by `nn.DataParallel` or
+            `torch.compile`, what is inside.
         args: The example: a tensor or a tuple of positional arguments, as in `model(*args)`.
         kwargs: Keyword arguments of the example.
         macs: Budget of multiply-accumulates of one run on the example: a fraction of the present number
-            (a float up to 1.0) or an absolute number (an int).
+            (0.5; a float up to 1.0) or an absolute number (2_000_000 or 2e6).
         params: Budget of parameters, likewise. Several budgets hold at once.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
-        utility: What neurons are worth; see `naivegraph.utility.utilities`.
+        utility: What neurons are worth: "l2" or "l1" (the size of their weights), "bn_scale" (that of batch
+            norm scales), "taylor" (what the loss would change by, see `loss`), "random", or a function; see
+            `naivegraph.utility.utilities`.
         loss: For utility="taylor": a function which runs the network it is given and returns the loss.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
@@ -99,6 +103,7 @@ def prune(
     _check_arguments(macs, params, ratio, round_to)
     _check_search(gap, time_limit, loss, progress)
     named = keyword_inputs(kwargs)
+    model = unwrapped(model)
     _check_model(model, utility)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
@@ -141,8 +146,7 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
     for name, budget in (("macs", macs), ("params", params)):
         if budget is None:
             continue
-        whole = isinstance(budget, numbers.Integral) and not isinstance(budget, bool)
-        if not _real(budget) or budget <= 0 or (not whole and budget > 1):
+        if not _real(budget) or budget <= 0 or (budget > 1 and budget != int(budget)):
             raise EditError(
                 f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, "
                 f"or a whole number of {name}"
@@ -177,7 +181,9 @@ def _real(value: object) -> bool:
 
 def _limit(budget: float, now: int) -> int:
     """A budget as an absolute number."""
-    return int(budget) if isinstance(budget, numbers.Integral) else math.floor(float(budget) * now + 1e-9)
+    if isinstance(budget, numbers.Integral) or budget > 1:
+        return int(budget)
+    return math.floor(float(budget) * now + 1e-9)
 
 
 def _solve(
@@ -215,8 +221,11 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
+    held = [*dict.fromkeys([*posed.limited.values(), *posed.demands.holds.values()])]
+    because = f". What cannot change, among others: {held[0]}" if held else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
+        f"{because}"
     )
 
 

@@ -70,7 +70,7 @@ class Report:
         console = Console(file=stream, width=110, force_terminal=False)
         console.print(
             f"{self.costs.macs:,} MACs on the example input, {self.costs.params:,} parameters, "
-            f"{self.free_share:.1%} of them on widths that may change.",
+            f"{self.free_share:.1%} of them on sizes that may change.",
             highlight=False,
         )
         if self.free:
@@ -90,9 +90,9 @@ class Report:
 
     def _free_table(self) -> Table:
         table = Table(title="What may change", caption_justify="left")
-        table.add_column("output of", overflow="fold")
-        table.add_column("neurons", justify="right")
-        table.add_column("as part of", no_wrap=True)
+        table.add_column("neurons of", overflow="fold")
+        table.add_column("number", justify="right")
+        table.add_column("part of", no_wrap=True)
         table.add_column("tensors", justify="right")
         table.add_column("seen together by")
         for width in self.free[:_SHOWN]:
@@ -109,9 +109,9 @@ class Report:
         return table
 
     def _fixed_table(self) -> Table:
-        table = Table(title="What cannot change, and why; that of the most parameters first")
+        table = Table(title="What pruning cannot change, and why; that of the most parameters first")
         table.add_column("because")
-        table.add_column("axes", justify="right")
+        table.add_column("dimensions", justify="right")
         table.add_column("parameters", justify="right")
         table.add_column("for example")
         for fixed in self.fixed[:_SHOWN]:

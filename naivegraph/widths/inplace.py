@@ -81,7 +81,7 @@ class Demands:
         products, self._products = self._products, []
         products.sort(key=lambda row: row.polynomial.holding(self._held).degree)
         for row in products:
-            reason = f"{row.reason}; of sizes multiplied there the least stays"
+            reason = f"{row.reason}; of the sizes multiplied there, the smallest stays"
             self.add(self.linear(row.polynomial, reason), row.reason)
         self._spread()
 
@@ -364,9 +364,12 @@ def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
             _keep(demands, reader, demand.value, f"{place} computes with its size")
             value = _constant(reader.widths, demand.value)
         if isinstance(demand.value, int):
-            reason = f"its size is written as {demand.value} at {place}; the graph's own module can change it"
+            reason = (
+                f"its size is written as {demand.value} at {place}; ng.prune(graph.to_module(), ...) can "
+                "change it"
+            )
         else:
-            reason = f"{place} takes its size from another one"
+            reason = f"{place} works its size out from another one"
         demands.add(value - size, reason)
 
 

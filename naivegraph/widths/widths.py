@@ -7,9 +7,11 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
+from naivegraph.graph.layers import is_layer
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.sizes import neuron_dimensions
 from naivegraph.graph.values import Stub
@@ -124,7 +126,7 @@ class Widths:
         for axis, statistic in self.relation.coupled:
             for atom in self.relation.algebra.resolve(axis).atoms():
                 coupled.setdefault(atom, {})[statistic] = None
-        names = _names(lives)
+        names = _names(lives, self.graph.module)
         return [
             Width(names[atom], atom, atom.length, tuple(places), tuple(coupled.get(atom, ())))
             for atom, places in lives.items()
@@ -178,13 +180,14 @@ def reason_of(axis: Axis) -> str:
     return "a number of the network's code"
 
 
-def _names(lives: Mapping[Atom, list[tuple[str, int]]]) -> dict[Atom, str]:
-    """A name for every atom: the module whose output it is."""
+def _names(lives: Mapping[Atom, list[tuple[str, int]]], root: nn.Module) -> dict[Atom, str]:
+    """A name for every atom: the layer whose output it is, or the parameter of a module that is no layer."""
     out: dict[Atom, str] = {}
     taken: dict[str, int] = {}
     for atom, places in lives.items():
         owners = [name for name, dim in places if dim == 0] or [name for name, _ in places]
-        base = owners[0].rpartition(".")[0] or owners[0]
+        path = owners[0].rpartition(".")[0]
+        base = path if path and is_layer(root.get_submodule(path)) else owners[0]
         taken[base] = taken.get(base, 0) + 1
         out[atom] = base if taken[base] == 1 else f"{base}:{taken[base]}"
     return out

@@ -219,7 +219,7 @@ def test_all_or_nothing_when_one_of_several_cannot_follow() -> None:
         apply(change, model, [good, bad])
     assert unchanged(model, before)
     assert same(states(good), remembered)
-    with pytest.raises(EditError, match="has none of the parameters that change"):
+    with pytest.raises(EditError, match="has none of the network's parameters"):
         apply(change, model, [optim.SGD(network().parameters(), 0.1)])
     with pytest.raises(EditError, match="not Linear"):
         apply(change, model, [model[0]])

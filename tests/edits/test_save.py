@@ -148,7 +148,7 @@ def test_one_flipped_bit_in_the_description(position: int, tmp_path: Path) -> No
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
-    refused(path, "is damaged|is no complete safetensors file|was not written by naivegraph.save")
+    refused(path, "is damaged|is no complete safetensors file|was not written by ng.save")
 
 
 def described(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -215,7 +215,7 @@ def test_no_file_and_no_safetensors(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello " * 100)
     refused(tmp_path / "text", "is no complete safetensors file")
     save_file({"a": torch.zeros(3)}, tmp_path / "foreign")
-    refused(tmp_path / "foreign", "was not written by naivegraph.save; load it with safetensors")
+    refused(tmp_path / "foreign", "was not written by ng.save; read it by safetensors")
 
 
 class Bomb:

@@ -288,7 +288,7 @@ def test_what_cannot_run_is_told() -> None:
         capture(module)
     with pytest.raises(CaptureError, match="call the module once"):
         capture(nn.Sequential(nn.LazyLinear(3)), torch.randn(2, 4))
-    with pytest.raises(CaptureError, match=r"takes a torch\.nn\.Module, not function"):
+    with pytest.raises(CaptureError, match=r"must be a torch\.nn\.Module, not function"):
         capture(lambda x: x, torch.randn(2))  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ def test_without_its_cure_the_scale_of_heads_would_change() -> None:
 def test_a_scale_that_left_the_integers_holds_the_size_of_heads() -> None:
     """With weights asked for, torch works out `math.sqrt(1 / head_dim)`: heads may go, their insides not."""
     model, zero, inputs, demands = pruned_by_half(by_name("Multihead with weights"))
-    assert sizes(demands) == {"embed": 16, "attention": 4, "up": 20}
+    assert sizes(demands) == {"embed": 16, "attention.in_proj_weight": 4, "up": 20}
     assert any("its size is used in float at" in reason for reason in demands.holds.values())
     attention = model.get_submodule("attention")
     assert isinstance(attention, nn.MultiheadAttention)
@@ -164,7 +164,7 @@ def test_a_quotient_of_sizes_stays_one() -> None:
     assert sorted(row.polynomial.terms.values()) == [-4, 1]
     (reason,) = demands.holds.values()
     assert "networks_attention.py" in reason
-    assert reason.endswith("of sizes multiplied there the least stays")
+    assert reason.endswith("of the sizes multiplied there, the smallest stays")
 
 
 def test_a_literal_that_a_size_was_compared_with_holds_it() -> None:

@@ -91,7 +91,7 @@ def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     groups, transposed = a["groups"], a.get("transposed", False)
     w = r.of(weight)
     for axis in w[2:]:
-        r.pin(axis, "kernel size")
+        r.pin(axis, "kernel size (ng.resize_kernel changes it)")
     batch, channels, *space = (
         r.of(source) if len(source.shape) == len(weight.shape) else [single(1), *r.of(source)]
     )

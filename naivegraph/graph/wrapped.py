@@ -1,0 +1,35 @@
+"""Networks inside torch's own wrappers, which call them and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+__all__ = ["unwrapped"]
+
+
+def unwrapped(network: Any) -> Any:
+    """The network that DataParallel, DistributedDataParallel or torch.compile was given; else the same.
+
+    An edit of it is one of the wrapper's, too, and its names are those it has without the wrapper.
+
+    Example:
+        >>> unwrapped(nn.DataParallel(nn.Linear(2, 3)))
+        Linear(in_features=2, out_features=3, bias=True)
+    """
+    while isinstance(network, nn.Module):
+        if isinstance(network, (DataParallel, DistributedDataParallel)):
+            network = network.module
+        elif _compiled(network):
+            network = network._orig_mod
+        else:
+            break
+    return network
+
+
+def _compiled(network: nn.Module) -> bool:
+    compiler = sys.modules.get("torch._dynamo.eval_frame")  # Slow to load, and there once it was used.
+    return compiler is not None and isinstance(network, compiler.OptimizedModule)
