@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -94,8 +94,14 @@ def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recor
         after = f" (after {last.name!r})" if last is not None and last.kind != "input" else ""
         raise CaptureError(
             f"{type(module).__name__} does not run on the example input{after}: {type(error).__name__}: "
-            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes"
+            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes{_hint(args)}"
         ) from error
+
+
+def _hint(args: tuple[Any, ...]) -> str:
+    if len(args) == 1 and isinstance(args[0], Mapping):
+        return ", such as kwargs={...} for keyword inputs"
+    return ""
 
 
 def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ class Report:
 
     def _free_table(self) -> Table:
         table = Table(title="What may change", caption_justify="left")
-        table.add_column("neurons of", overflow="fold")
+        table.add_column("neurons of", no_wrap=True, overflow="fold")
         table.add_column("number", justify="right")
         table.add_column("part of", no_wrap=True)
         table.add_column("tensors", justify="right")
@@ -112,7 +112,7 @@ class Report:
         table = Table(title="What pruning cannot change, and why; that of the most parameters first")
         table.add_column("because")
         table.add_column("dimensions", justify="right")
-        table.add_column("parameters", justify="right")
+        table.add_column("parameters there", justify="right")
         table.add_column("for example")
         for fixed in self.fixed[:_SHOWN]:
             table.add_row(fixed.reason, str(fixed.axes), f"{fixed.params:,}", fixed.example)
