@@ -42,7 +42,8 @@ def network(value: Any) -> nn.Module | Graph:
     """
     if not isinstance(value, (nn.Module, Graph)):
         raise EditError(f"a torch.nn.Module or a graph is needed, not {_kind(value)}")
-    return unwrapped(value)
+    found: nn.Module | Graph = unwrapped(value)
+    return found
 
 
 def mapping(value: Any, name: str, what: str) -> Mapping[Any, Any]:
