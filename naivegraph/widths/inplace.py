@@ -365,8 +365,8 @@ def _require(demands: Demands, reader: _Reader, demand: Demand) -> None:
             value = _constant(reader.widths, demand.value)
         if isinstance(demand.value, int):
             reason = (
-                f"its size is written as {demand.value} at {place}; it can change once the code there works it "
-                "out, as by -1, x.shape or flatten"
+                f"its size is written as {demand.value} at {place}; it can change once the code there works "
+                "it out, as by -1, x.shape or flatten"
             )
         else:
             reason = f"{place} works its size out from another one"
