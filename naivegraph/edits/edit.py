@@ -183,7 +183,7 @@ class Edit:
             console.print(self._width_table())
         for note in self.notes:
             console.print(note, highlight=False)
-        return stream.getvalue().rstrip()
+        return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
 
     __repr__ = __str__
 

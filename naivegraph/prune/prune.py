@@ -285,7 +285,7 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
             raise
         raise EditError(
             f"the edited network's own forward does not run ({error}); nothing was changed. "
-            "ng.capture(model, ...).to_module() gives a network of the calls alone, without the code around them"
+            "ng.capture(model, ...).to_module() gives a network of its calls alone, without the code around"
         ) from error
 
 
