@@ -22,6 +22,11 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
 
 
+def _huge_kernel() -> Any:
+    image = torch.ones(1, 2, 8)
+    return ng.resize_kernel(ng.capture(nn.Sequential(nn.Conv1d(2, 2, 3)), image), {"0": 10**30})
+
+
 CALLS: list[tuple[str, str, Callable[[Any, Any], Any]]] = [
     # what the message says, of which the call: with a network and its graph
     (
@@ -44,6 +49,7 @@ CALLS: list[tuple[str, str, Callable[[Any, Any], Any]]] = [
     ),
     ("requests as a list", "asked for is a dict by vertex", lambda m, g: untyped.resize(g, ["0"])),
     ("kernels as a list", "sizes is a dict by vertex", lambda m, g: untyped.resize_kernel(g, ["0"])),
+    ("a huge kernel", "(at most 65,536)", lambda m, g: _huge_kernel()),
     (
         "a size of None",
         "a size must be a whole number from 1 up, not None",

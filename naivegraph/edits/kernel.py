@@ -26,6 +26,7 @@ __all__ = ["resize_kernel"]
 
 # How many entries come in front and behind; fewer than none go.
 _Ends = tuple[int, int]
+_LARGEST = 2**16
 _FURTHEST = 8  # sizes above the present one among which the nearest possible one is looked for
 
 
@@ -95,9 +96,10 @@ def resize_kernel(
 def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple[int, ...]:
     rank = len(one.sizes)
     size = tuple(asked) if isinstance(asked, Sequence) else (asked,) * rank
-    if len(size) != rank or any(not isinstance(n, numbers.Integral) or n < 1 for n in size):
+    if len(size) != rank or any(not isinstance(n, numbers.Integral) or not 0 < n <= _LARGEST for n in size):
         raise EditError(
             f"{asked!r} is no size for the kernel of {vertex.name!r}: give a number from 1, or {rank} of them"
+            f" (at most {_LARGEST:,})"
         )
     return tuple(map(int, size))
 

@@ -21,7 +21,7 @@ from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.query import edges, related
-from naivegraph.graph.sizes import neuron_dimensions
+from naivegraph.graph.sizes import neuron_dimensions, place_of
 from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 from naivegraph.graph.written import Written
@@ -198,7 +198,7 @@ def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
     stub = output_of(vertex)
     if not stub.shape:
         raise EditError(f"{vertex.name!r} gives a single number, which has no neurons")
-    return neuron_dimensions(graph)[stub.id]
+    return neuron_dimensions(graph)[place_of(stub)]
 
 
 def new_name(graph: Graph, wished: str) -> str:

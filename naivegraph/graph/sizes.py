@@ -12,7 +12,7 @@ from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["neuron_dimensions", "output_sizes"]
+__all__ = ["Place", "neuron_dimensions", "output_sizes", "place_of"]
 
 
 def _packets(names: str) -> frozenset[Any]:
@@ -29,6 +29,15 @@ _VIEWS = _packets("view _unsafe_view reshape _reshape_alias expand squeeze unsqu
 _ORDERS = _packets("permute t transpose")
 
 
+# A tensor by its number and rank: squeezed in place it is the same tensor with fewer dimensions.
+Place = tuple[int, int]
+
+
+def place_of(stub: Stub) -> Place:
+    """What `neuron_dimensions` knows a tensor by."""
+    return stub.id, len(stub.shape)
+
+
 def output_sizes(graph: Recorded) -> dict[str, int]:
     """The number of neurons of the first tensor each vertex gives, by the vertex's name."""
     dims = neuron_dimensions(graph)
@@ -36,12 +45,12 @@ def output_sizes(graph: Recorded) -> dict[str, int]:
     for vertex in graph.vertices:
         stub = _first(vertex)
         if stub is not None and stub.shape:
-            out[vertex.name] = stub.shape[dims[stub.id]]
+            out[vertex.name] = stub.shape[dims[place_of(stub)]]
     return out
 
 
-def neuron_dimensions(graph: Recorded) -> dict[int, int]:
-    """By number of a tensor, of all that vertices take or give: the dimension of its neurons.
+def neuron_dimensions(graph: Recorded) -> dict[Place, int]:
+    """By `place_of` a tensor, of all that vertices take or give: the dimension of its neurons.
 
     A convolution, a batch or group norm have them in dimension 1, a matrix product, an embedding and a layer
     norm in the last. Other operators leave them where their first operand of the same rank has them, and a
@@ -50,15 +59,15 @@ def neuron_dimensions(graph: Recorded) -> dict[int, int]:
     """
     operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
     used = _used(operations)
-    dims: dict[int, int] = {}
+    dims: dict[Place, int] = {}
     for vertex in graph.inputs:
         for stub in _stubs(vertex.output):
-            dims[stub.id] = used.get(stub.id, _usual(stub))
+            dims[place_of(stub)] = used.get(place_of(stub), _usual(stub))
     for operation, operands in operations:
         _follow(operation, operands, dims)
     for vertex in graph.vertices:
         for stub in _stubs((vertex.args, vertex.kwargs, vertex.output)):
-            dims.setdefault(stub.id, _usual(stub))
+            dims.setdefault(place_of(stub), _usual(stub))
     return dims
 
 
@@ -67,30 +76,30 @@ def _stubs(value: Any) -> list[Stub]:
     return [leaf for leaf in leaves(value) if isinstance(leaf, Stub) and leaf.shape]
 
 
-def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[int, int]:
-    """By number of a tensor: the dimension in which the first layer that takes it wants its neurons."""
-    used: dict[int, int] = {}
+def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[Place, int]:
+    """By `place_of` a tensor: the dimension in which the first layer that takes it wants its neurons."""
+    used: dict[Place, int] = {}
     for operation, operands in reversed(operations):
         packet = operation.func.overloadpacket
         if packet in _CHANNELS or packet in _FEATURES:
             # The first operand is what the layer takes; the bias of a linear layer may come before it.
             for stub in operands[:2] if packet is torch.ops.aten.addmm else operands[:1]:
                 if packet not in _CHANNELS:
-                    used[stub.id] = len(stub.shape) - 1
+                    used[place_of(stub)] = len(stub.shape) - 1
                 elif len(stub.shape) > 1:
-                    used[stub.id] = 1
+                    used[place_of(stub)] = 1
         elif packet not in _VIEWS and packet not in _ORDERS:
             for out in operation.outputs:
                 for stub in operands:
-                    if out is not None and out.id in used and len(stub.shape) == len(out.shape):
-                        used[stub.id] = used[out.id]
+                    if out is not None and place_of(out) in used and len(stub.shape) == len(out.shape):
+                        used[place_of(stub)] = used[place_of(out)]
     return used
 
 
-def _follow(operation: Operation, operands: list[Stub], dims: dict[int, int]) -> None:
+def _follow(operation: Operation, operands: list[Stub], dims: dict[Place, int]) -> None:
     packet = operation.func.overloadpacket
     for out in operation.outputs:
-        if out is None or not out.shape or out.id in dims:
+        if out is None or not out.shape or place_of(out) in dims:
             continue
         if packet in _CHANNELS:
             found = 1 if len(out.shape) > 1 else None
@@ -99,16 +108,16 @@ def _follow(operation: Operation, operands: list[Stub], dims: dict[int, int]) ->
         else:
             found = _carried(operation, packet, operands, out, dims)
         if found is not None:
-            dims[out.id] = found
+            dims[place_of(out)] = found
 
 
 def _carried(
-    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[int, int]
+    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[Place, int]
 ) -> int | None:
     """Where the neurons of the first operand which has some are in the result."""
-    known = [stub for stub in operands if stub.id in dims]
+    known = [stub for stub in operands if place_of(stub) in dims]
     for stub in known:
-        rank, dim = len(stub.shape), dims[stub.id]
+        rank, dim = len(stub.shape), dims[place_of(stub)]
         if packet is torch.ops.aten.permute:
             return [int(d) % rank for d in operation.args[1]].index(dim)
         if packet is torch.ops.aten.t:
@@ -122,7 +131,7 @@ def _carried(
             place = _viewed(stub.shape, dim, out.shape)
             return place if place is not None and out.shape[place] == stub.shape[dim] else None
     same = [stub for stub in known if len(stub.shape) == len(out.shape)]
-    return dims[same[0].id] if same else None
+    return dims[place_of(same[0])] if same else None
 
 
 def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | None:

@@ -13,7 +13,7 @@ from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.layers import is_layer
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.sizes import neuron_dimensions
+from naivegraph.graph.sizes import Place, neuron_dimensions
 from naivegraph.graph.values import Stub
 from naivegraph.widths.axis import Atom, Axis, Fixed, single
 from naivegraph.widths.declared import relate_declared
@@ -110,10 +110,13 @@ class Widths:
 
     def neuron_axis(self, stub: Stub) -> Axis:
         """The axis along which the neurons of a tensor lie that some vertex takes or gives."""
-        return self.of(stub)[self._neuron_dimensions[stub.id]] if stub.shape else single(1)
+        if not stub.shape:
+            return single(1)
+        axes = self.of(stub)  # as the tensor is in the end: it may have been squeezed in place
+        return axes[self._neuron_dimensions.get((stub.id, len(axes)), -1)] if axes else single(1)
 
     @functools.cached_property
-    def _neuron_dimensions(self) -> dict[int, int]:
+    def _neuron_dimensions(self) -> dict[Place, int]:
         return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:

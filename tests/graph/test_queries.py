@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import naivegraph as ng
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, Vertex, capture, concat, input_node, layer
 from tests.graph import networks
@@ -81,3 +82,24 @@ def test_sizes_through_views_permutations_and_norms() -> None:
     assert attention.sizes["out"] == attention.sizes["x"] == 8
     tokens = capture(nn.Sequential(nn.Embedding(9, 4), nn.LayerNorm(4)), torch.zeros(2, 7, dtype=torch.long))
     assert tokens.sizes["0"] == tokens.sizes["1"] == 4
+
+
+class Squeezed(nn.Module):
+    """Squeezes a tensor in place: the same tensor then has fewer dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 12), nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x.unsqueeze(1)) + 1
+        hidden.squeeze_(1)
+        return self.last(hidden)  # type: ignore[no-any-return]
+
+
+def test_sizes_before_and_after_a_dimension_goes_in_place() -> None:
+    graph = capture(Squeezed(), torch.ones(3, 6))
+    sizes = {"x": 6, "unsqueeze": 6, "first": 12, "add": 12, "squeeze_": 12, "last": 4}
+    assert {name: graph.sizes[name] for name in sizes} == sizes
+    ng.resize(graph, {"add": -2})
+    assert graph.sizes["squeeze_"] == graph.sizes["first"] == 10
