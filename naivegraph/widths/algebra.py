@@ -213,11 +213,7 @@ class Algebra:
         for one, other in ((p, q), (q, p)):
             if len(one) == 1 and isinstance(one[0], int):
                 fixed = one[0]
-                reason = (
-                    fixed.reason
-                    if isinstance(fixed, Fixed)
-                    else f"equals a fixed number of neurons at {self.where}"
-                )
+                reason = getattr(fixed, "reason", f"equals a fixed number of neurons at {self.where}")
                 self.pin(total([other]), reason)
                 return
         for one, other in ((p, q), (q, p)):
