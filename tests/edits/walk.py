@@ -125,7 +125,7 @@ class Walk:
     def _check_function(self, edit: ng.Edit, old: list[Tensor], norms: dict[int, int]) -> None:
         """Growth alone keeps the function, where no norm's statistics are over what grows."""
         new = tensors(self.graph(self.x))
-        grown = all(len(w.kept) == w.before for w in edit.change.widths.values())
+        grown = all(w.stay == w.before for w in edit.change.widths.values())
         applies = grown and (edit.change.structure is None or self.kept) and norm_sizes(self.graph) == norms
         if applies and [t.shape for t in new] == [t.shape for t in old]:
             self.tally["function compared"] += 1
@@ -197,8 +197,9 @@ class Walk:
         return np.array([self.rng.uniform(-1.0, 1.5) for _ in range(size)])
 
     def _insert(self) -> ng.Edit:
-        edges = list(self.graph.to_networkx().edges())
         names = [v.name for v in self.graph]
+        # A graph of which all was removed has no edge left: then one from its input to nowhere is refused.
+        edges = list(self.graph.to_networkx().edges()) or [(names[0], names[0])]
         single = [v.name for v in self.graph if len(tensors_of(v)) == 1]
         where: dict[str, Any] = self.rng.choice([
             {"after": self.rng.choice(names)},
@@ -250,7 +251,8 @@ class Walk:
         return ng.connect(self.graph, source, target, optimizer=self._optimizers())
 
     def _disconnect(self) -> ng.Edit:
-        edges = list(self.graph.to_networkx().edges())
+        first = self.graph.vertices[0].name
+        edges = list(self.graph.to_networkx().edges()) or [(first, first)]
         joints = [(a, b) for a, b in edges if is_sum(self.graph[b]) or is_concatenation(self.graph[b])]
         source, target = self.rng.choice(joints if joints and self.rng.random() < 0.9 else edges)
         self._note("disconnect", source, target)
