@@ -14,6 +14,7 @@ from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, 
 from naivegraph.edits.tensors import find_tensor, new_tensors
 from naivegraph.errors import EditError
 from naivegraph.graph.origin import history_of, note_edits
+from naivegraph.graph.restore import resetting
 
 __all__ = [
     "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "find_tensor", "history_of",
@@ -54,7 +55,7 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
             _give(new.tensor, new.data)
             new.tensor.grad = new.grad
         for owner, name, value in settings:
-            undone.append(_resetting(owner, name))
+            undone.append(resetting(owner.__dict__, name))
             owner.__dict__[name] = value
         undone.append(note_edits(module, [*history_of(module), change.to_json()]))
         for average in averages:
@@ -86,21 +87,6 @@ def _restoring(tensor: torch.Tensor) -> Callable[[], None]:
         tensor.grad = grad
 
     return restore
-
-
-_ABSENT = object()
-
-
-def _resetting(owner: nn.Module, name: str) -> Callable[[], None]:
-    before = owner.__dict__.get(name, _ABSENT)
-
-    def reset() -> None:
-        if before is _ABSENT:
-            owner.__dict__.pop(name, None)
-        else:
-            owner.__dict__[name] = before
-
-    return reset
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:

@@ -24,6 +24,8 @@ from torch.overrides import TorchFunctionMode
 
 from naivegraph.edits.record import AttributeChange, Change
 from naivegraph.edits.selection import formula_length
+from naivegraph.graph.once import unsaved_buffers
+from naivegraph.graph.restore import same_seed
 from naivegraph.graph.structure import is_record
 from naivegraph.widths.inplace import Demands
 
@@ -63,7 +65,7 @@ def _followed(
     before, start = _numbers_of(module, name), built.numbers({})
     if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
         return change, ()  # It was changed by hand since; the config described another network already.
-    after = _after(change, module)
+    after = _after(change)
     read = {("number", a.path, a.name, a.keys) for a in demands.read}
     target = {
         place: after.get(place, value)
@@ -71,7 +73,7 @@ def _followed(
         if start.get(place) == value and (place[0] != "number" or place in read or isinstance(value, float))
     }
     given = _given(change, module, built)
-    lost = [buffer for buffer in _unsaved(module) if buffer in change.tensors]
+    lost = [buffer for buffer in unsaved_buffers(module) if buffer in change.tensors]
     if isinstance(given, str):
         found: dict[_Field, int] | str = given
     elif lost:
@@ -159,7 +161,7 @@ def _quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(), same_seed():
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -193,7 +195,7 @@ def _numbers_of(module: nn.Module, config: str) -> _Numbers:
     return out
 
 
-def _after(change: Change, module: nn.Module) -> _Numbers:
+def _after(change: Change) -> _Numbers:
     """The sizes and numbers that differ after the change."""
     sizes = {key: width.after for key, width in change.widths.items()}
     out: _Numbers = {
@@ -215,12 +217,6 @@ def _given(change: Change, module: nn.Module, built: _Rebuilt) -> dict[_Field, i
         if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
             return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"
     return out
-
-
-def _unsaved(module: nn.Module) -> list[str]:
-    """The buffers which a state dict leaves out."""
-    saved = module.state_dict()
-    return [name for name, _ in module.named_buffers() if name not in saved]
 
 
 def _solve(

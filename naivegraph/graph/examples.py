@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError
+from naivegraph.graph.once import copy_tensors
 from naivegraph.graph.restore import preserved, restored
-from naivegraph.graph.structure import leaves, map_leaves
+from naivegraph.graph.structure import leaves
 from naivegraph.graph.write import Node
 
 __all__ = ["find_examples"]
@@ -83,11 +84,7 @@ def _random(*shape: int) -> torch.Tensor:
 
 def _run(module: nn.Module, values: tuple[torch.Tensor, ...]) -> Any:
     with restored(module), preserved(module), torch.no_grad():
-        return map_leaves(module(*[value.clone() for value in values]), _kept)
-
-
-def _kept(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+        return copy_tensors(module(*copy_tensors(values)))
 
 
 def _error(module: nn.Module, values: tuple[torch.Tensor, ...]) -> str | None:

@@ -21,7 +21,7 @@ from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import leaves, map_leaves
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["copy_tensors", "record", "slow_attention", "state_of"]
+__all__ = ["copy_tensors", "record", "slow_attention", "state_of", "unsaved_buffers"]
 
 _SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
@@ -155,6 +155,16 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
             f"{lazy[0]!r} has no shape yet: call the module once on an example before capturing"
         )
     return state
+
+
+def unsaved_buffers(module: nn.Module) -> list[str]:
+    """The buffers that are not saved with a network, by every name they have: it works them out itself."""
+    return [
+        f"{path}.{name}".lstrip(".")
+        for path, owner in module.named_modules(remove_duplicate=False)
+        for name, _ in owner.named_buffers(recurse=False, remove_duplicate=False)
+        if name in owner._non_persistent_buffers_set
+    ]
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import fx, nn
 
+from naivegraph.graph.restore import resetting
+
 __all__ = ["Origin", "history_of", "note_edits", "note_origins", "origins_of"]
 
 _EDITS = "_naivegraph_edits"
 _ORIGINS = "_naivegraph_origins"
-_ABSENT = object()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +48,8 @@ def history_of(module: nn.Module) -> list[str]:
 def note_edits(module: nn.Module, edits: list[str]) -> Callable[[], None]:
     """Remember these edits as those made on a module; gives what restores those remembered before."""
     notes = _notes(module)
-    before = notes.get(_EDITS, _ABSENT)
+    restore = resetting(notes, _EDITS)
     notes[_EDITS] = edits
-
-    def restore() -> None:
-        if before is _ABSENT:
-            notes.pop(_EDITS, None)
-        else:
-            notes[_EDITS] = before
-
     return restore
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,17 +19,42 @@ from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.results import NOTHING, Made, Several, known
 from naivegraph.graph.structure import map_leaves
 
-__all__ = ["NoNumbersError", "Outline", "Outlines", "uncollected"]
+__all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
 
+_T = TypeVar("_T")
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's collector, for runs on outlines alone.
+def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
+    """What a run of the network on outlines gives; None where that is not possible.
 
-    They make many small objects which live about as long as the run, and nothing large. The collector goes
-    through all objects of the process on their account, which may take longer than the run.
+    It is not where hooks of the user see what passes through the network.
+    """
+    if _watched(module):
+        return None
+    outlines = Outlines()
+    try:
+        with _uncollected():
+            found = run(outlines)
+    except Exception:
+        # whatever the network does on a tensor without numbers: it has to be run
+        return None
+    return None if outlines.failed else found
+
+
+def _watched(module: nn.Module) -> bool:
+    everywhere = torch.nn.modules.module
+    return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
+        each._forward_hooks or each._forward_pre_hooks for each in module.modules()
+    )
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector.
+
+    Runs on outlines make many small objects which live about as long as the run, and nothing large. The
+    collector goes through all objects of the process on their account, which may take longer than the run.
     """
     on = gc.isenabled()
     gc.disable()

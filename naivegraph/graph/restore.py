@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
+__all__ = ["preserved", "resetting", "restored", "restored_on_error", "same_seed"]
 
+_ABSENT = object()
 _CONTAINERS = (dict, list, set)
 # What every module has of its own and no forward changes. Hooks are not among it: transformers installs some
 # during the first forward.
@@ -93,6 +94,19 @@ def restored_on_error(module: nn.Module) -> Iterator[None]:
     except BaseException:
         _put_back(before)
         raise
+
+
+def resetting(attributes: dict[str, Any], name: str) -> Callable[[], None]:
+    """What puts an entry back as it is now; takes it out if there is none now."""
+    before = attributes.get(name, _ABSENT)
+
+    def reset() -> None:
+        if before is _ABSENT:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = before
+
+    return reset
 
 
 _Container = dict[Any, Any] | list[Any] | set[Any]

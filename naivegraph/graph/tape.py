@@ -12,17 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.once import state_of
-from naivegraph.graph.outline import Outlines, uncollected
+from naivegraph.graph.outline import Outlines, on_outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, pairs
 
-__all__ = ["same_operators", "watched"]
+__all__ = ["same_operators"]
 
 _FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
-@uncollected()
 def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the network's own forward returns, as outlines, if the graph calls exactly the same operators.
 
@@ -32,26 +31,16 @@ def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any
     Returns:
         The output; None if the two differ, or if it cannot be told without numbers.
     """
-    if watched(graph.module):
-        return None
-    outlines = Outlines()
-    try:
-        own = _Tape(outlines, graph.module, graph.module, args, kwargs)
-        repeated = _Tape(
-            outlines, graph.module, lambda *a, **k: Execution(graph).run(bind(graph, a, k)), args, kwargs
-        )
-    except Exception:
-        # whatever the network does on a tensor without numbers: it has to be run
-        return None
-    return own.output if not outlines.failed and own.same_as(repeated) else None
+    module = graph.module
 
+    def repeat(*args: Any, **kwargs: Any) -> Any:
+        return Execution(graph).run(bind(graph, args, kwargs))
 
-def watched(module: torch.nn.Module) -> bool:
-    """Whether hooks of the user see what passes through the network."""
-    everywhere = torch.nn.modules.module
-    return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
-        each._forward_hooks or each._forward_pre_hooks for each in module.modules()
-    )
+    def both(outlines: Outlines) -> list[_Tape]:
+        return [_Tape(outlines, module, run, args, kwargs) for run in (module, repeat)]
+
+    tapes = on_outlines(module, both)
+    return tapes[0].output if tapes is not None and tapes[0].same_as(tapes[1]) else None
 
 
 class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]

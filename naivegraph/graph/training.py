@@ -9,11 +9,10 @@ import torch
 from naivegraph.errors import CaptureError
 from naivegraph.graph.arguments import nested_arguments
 from naivegraph.graph.once import copy_tensors, record
-from naivegraph.graph.outline import Outlines
+from naivegraph.graph.outline import Outlines, on_outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, map_leaves
-from naivegraph.graph.tape import watched
 from naivegraph.graph.values import Stub
 
 __all__ = ["Arguments", "doubled", "record_again", "record_training", "run_training"]
@@ -41,7 +40,7 @@ def record_training(
     unused = _unused(graph)
     if not unused:
         return None
-    found = _on_outlines(graph, (args, kwargs)) if outlines else None
+    found = on_outlines(graph.module, lambda o: _record(graph, (args, kwargs), o)) if outlines else None
     for arguments in [(args, kwargs), doubled((args, kwargs))]:
         if found is None and arguments is not None:
             try:
@@ -101,18 +100,6 @@ def _record(graph: Recorded, arguments: Arguments, outlines: Outlines | None = N
     module = graph.module
     with restored(module), preserved(module, training=True):
         return record(module, *arguments, outlines=outlines, first=graph)[0]
-
-
-def _on_outlines(graph: Recorded, arguments: Arguments) -> Recorded | None:
-    outlines = Outlines()
-    if watched(graph.module):
-        return None
-    try:
-        found = _record(graph, arguments, outlines)
-    except Exception:
-        # whatever the network does on a tensor without numbers: it has to be run
-        return None
-    return None if outlines.failed else found
 
 
 def _unused(run: Recorded) -> set[int]:

@@ -12,11 +12,11 @@ from naivegraph.graph.arguments import bind
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.once import copy_tensors, record
-from naivegraph.graph.outline import Outlines, uncollected
+from naivegraph.graph.outline import Outlines, on_outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored, restored_on_error
-from naivegraph.graph.structure import map_leaves, pairs
-from naivegraph.graph.tape import same_operators, watched
+from naivegraph.graph.structure import pairs
+from naivegraph.graph.tape import same_operators
 from naivegraph.graph.training import Arguments, doubled
 
 __all__ = ["difference", "disagreement", "record_outlines", "record_verified", "verify_graph"]
@@ -38,22 +38,17 @@ def record_verified(
     return graph
 
 
-@uncollected()
 def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded | None:
     """Record a run on outlines of the inputs, which computes nothing; None where that is not possible.
 
     What was recorded has not been compared with the network: see `disagreement`.
     """
-    if watched(module):
-        return None
-    outlines = Outlines()
-    try:
+
+    def run(outlines: Outlines) -> Recorded:
         with restored_on_error(module), preserved(module):
-            graph, _ = record(module, args, kwargs, outlines=outlines)
-    except Exception:
-        # whatever the network does on a tensor without numbers: it has to be run
-        return None
-    return None if outlines.failed else graph
+            return record(module, args, kwargs, outlines=outlines)[0]
+
+    return on_outlines(module, run)
 
 
 def verify_graph(
@@ -126,12 +121,7 @@ def _repeats(graph: Recorded, arguments: Arguments, expected: Any, *, training: 
 def _output(run: Any, graph: Recorded, arguments: Arguments, training: bool) -> Any:
     args, kwargs = copy_tensors(arguments)
     with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
-        return map_leaves(run(*args, **kwargs), _kept)
-
-
-def _kept(leaf: Any) -> Any:
-    # an output which is a buffer is about to be restored
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+        return copy_tensors(run(*args, **kwargs))  # one which is a buffer is about to be restored
 
 
 def difference(expected: Any, found: Any) -> str:
@@ -174,7 +164,7 @@ def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, 
     values: dict[str, Any] = {}
 
     def keep(name: str, value: Any) -> None:
-        values[name] = map_leaves(value, _kept)
+        values[name] = copy_tensors(value)
 
     with preserved(graph.module):
         record(graph.module, args, kwargs, watch=keep)
@@ -182,9 +172,7 @@ def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, 
     found: dict[str, Any] = {}
     with preserved(graph.module), torch.no_grad():
         copied, named = copy_tensors((args, kwargs))
-        execution = Execution(
-            graph, watch=lambda name, value: found.__setitem__(name, map_leaves(value, _kept))
-        )
+        execution = Execution(graph, watch=lambda name, value: found.__setitem__(name, copy_tensors(value)))
         try:
             execution.run(bind(graph, copied, named))
             ran = True

@@ -12,6 +12,7 @@ from torch import nn
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.layers import is_layer
+from naivegraph.graph.once import unsaved_buffers
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.sizes import Place, neuron_dimensions
 from naivegraph.graph.values import Stub
@@ -249,18 +250,13 @@ def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
 
 def _fix_worked_out(relation: Relation, graph: Graph) -> None:
     """Fix what only a buffer makes that is not saved: the network works it out, and would do so again."""
-    unsaved = {
-        f"{path}.{name}".lstrip(".")
-        for path, module in graph.module.named_modules(remove_duplicate=False)
-        for name in module._non_persistent_buffers_set
-    }
     parameters = dict(graph.module.named_parameters(remove_duplicate=False))
 
     def atoms(name: str, dims: slice) -> set[Atom]:
         axes = relation.of(graph.state[name])[dims]
         return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
 
-    worked_out = [name for name in graph.state if name in unsaved]
+    worked_out = [name for name in unsaved_buffers(graph.module) if name in graph.state]
     if worked_out:
         made = set().union(*(atoms(name, slice(1)) for name in graph.state if name in parameters))
         for name in worked_out:
