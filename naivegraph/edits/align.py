@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from naivegraph.edits import requests as ask
+from naivegraph.edits.edit import Edit
+from naivegraph.edits.journal import Journal
 from naivegraph.edits.partaking import Asking
 from naivegraph.edits.plan import plan
-from naivegraph.edits.record import Change
+from naivegraph.edits.rewire import rewire
 from naivegraph.edits.sizes import Sizing
 from naivegraph.edits.strategy import Answer, Attempt, Nothing, Solve, Strategy
 from naivegraph.errors import InfeasibleError
@@ -83,6 +85,7 @@ class Sizes:
     def __init__(
         self, graph: Graph, cut: Iterable[Vertex], opened: Iterable[tuple[Stub, int, Sequence[int]]]
     ) -> None:
+        self._graph = graph
         gone = {id(vertex) for vertex in cut}
         rest = Recorded(
             graph.module,
@@ -191,14 +194,38 @@ class Sizes:
         equal = all(pair.left.size(count) == pair.right.size(count) for pair in self._pairs)
         return equal and all(axis.size(count) == size for axis, size in self._ended.items())
 
-    def change(self, answer: Answer, structure: dict[str, Any]) -> Change:
-        """The change of sizes and of structure as data."""
-        made = plan(self.widths, self.demands, answer.kept, answer.new)
-        return dataclasses.replace(made, structure=structure)
+    def rewire(
+        self,
+        steps: list[Callable[[Journal], None]],
+        answer: Answer,
+        structure: dict[str, Any],
+        *,
+        asked: dict[str, Any],
+        optimizer: Any,
+    ) -> Edit:
+        """Change the graph step by step, and its sizes as was decided.
 
-    def sizing(self, change: Change) -> Sizing:
-        """What tells how a change came about."""
-        return Sizing(self.widths, change, otherwise="so that sizes fit")
+        Args:
+            steps: Each changes the structure by means of a journal.
+            answer: What becomes of the widths.
+            structure: What is done to the structure, as data.
+            asked: What was asked.
+            optimizer: Optimizers and averaged models which follow.
+
+        Raises:
+            EditError: The network would not run; everything is as it was.
+        """
+        made = plan(self.widths, self.demands, answer.kept, answer.new)
+        change = dataclasses.replace(made, structure=structure)
+        return rewire(
+            self._graph,
+            change,
+            steps,
+            asked=asked,
+            certificate=answer.certificate,
+            optimizer=optimizer,
+            sizing=Sizing(self.widths, change, otherwise="so that sizes fit"),
+        )
 
     def in_order(self, axis: Axis, answer: Answer) -> bool:
         """Whether all that is on an axis stays, and what comes follows it."""

@@ -14,7 +14,6 @@ from naivegraph.edits.rewire import (
     new_name,
     output_of,
     path_between,
-    rewire,
     users_of,
     vertex_of,
 )
@@ -86,16 +85,9 @@ def connect(
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation (torch.cat), so it cannot take another input"
         )
-    change = sizes.change(answer, {"verb": "connect", "source": start.name, "target": end.name})
-    return rewire(
-        graph,
-        change,
-        steps,
-        asked={"connect": [start.name, end.name]},
-        certificate=answer.certificate,
-        optimizer=optimizer,
-        sizing=sizes.sizing(change),
-    )
+    structure = {"verb": "connect", "source": start.name, "target": end.name}
+    asked = {"connect": [start.name, end.name]}
+    return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
 class _Connection:

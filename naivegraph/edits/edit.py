@@ -93,7 +93,6 @@ class Edit:
         self.earlier: tuple[Edit, ...] = ()
         self._sizing = sizing
         self._module = weakref.ref(module)
-        self._text = change.to_json()
         self._undo: list[Callable[[], None]] = [apply(change, module, optimizers)] if self else []
 
     def __bool__(self) -> bool:
@@ -149,7 +148,7 @@ class Edit:
         if not self._undo or module is None:
             raise EditError("this edit was undone already" if not self._undo else "the network is gone")
         history = history_of(module)
-        if not history or history[-1] != self._text:
+        if not history or history[-1] != self.change.to_json():
             raise EditError(
                 "the network was edited again since: undo the later edits first, the last one first"
             )
@@ -164,7 +163,7 @@ class Edit:
         That is which neurons stay, how many come and how they start, where they live, and the steps by which
         the structure changed. Of several edits (a replay of several) it is a list.
         """
-        texts = [*(edit.to_json() for edit in self.earlier), self._text]
+        texts = [*(edit.to_json() for edit in self.earlier), self.change.to_json()]
         return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from naivegraph.edits.convolutions import Convolution, sharing
 from naivegraph.edits.edit import Edit
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.record import AttributeChange, Change, Outgoing, WidthChange
-from naivegraph.edits.rewire import RUN_ERRORS, costs_of, vertex_of
+from naivegraph.edits.rewire import costs_of, taken_back, vertex_of
 from naivegraph.edits.selection import Floats, Formula
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
@@ -237,18 +237,12 @@ def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]],
         after=before,
         optimizers=as_optimizers(optimizer),
     )
-    try:
+    with taken_back(edit, "the network would not run as before with these kernels"):
         edit.then_refresh(graph)
         for name, found in _shapes(graph).items():
             if found != shapes[name]:
                 raise EditError(f"{name!r} would give {found} instead of {shapes[name]}")
         edit.after = costs_of(graph)
-    except RUN_ERRORS as error:
-        edit.undo()
-        raise EditError(f"the network would not run as before with these kernels: {error}") from error
-    except BaseException:
-        edit.undo()
-        raise
     return edit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -118,6 +119,10 @@ class Change:
 
     def to_json(self) -> str:
         """The change as JSON, from which `from_json` makes it again."""
+        return self._json
+
+    @functools.cached_property
+    def _json(self) -> str:
         return json.dumps(
             {
                 "widths": {
@@ -150,6 +155,18 @@ class Change:
         """
         try:
             data = json.loads(text)
+        except (TypeError, json.JSONDecodeError) as error:
+            raise _unreadable(error) from error
+        return Change.from_data(data)
+
+    @staticmethod
+    def from_data(data: Any) -> Change:
+        """Make a change of what was in its JSON.
+
+        Raises:
+            ValueError: It is no such data; the message says where.
+        """
+        try:
             widths = {str(key): _width(w) for key, w in data["widths"].items()}
             tensors = {
                 str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
@@ -171,12 +188,16 @@ class Change:
             )
             seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
             structure = _structure(data.get("structure"))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not an edit of this format ({type(error).__name__}: {error})") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(error) from error
         return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise, structure=structure)
 
     def __bool__(self) -> bool:
         return bool(self.widths) or self.structure is not None
+
+
+def _unreadable(error: Exception) -> ValueError:
+    return ValueError(f"not an edit of this format ({type(error).__name__}: {error})")
 
 
 def _structure(value: Any) -> dict[str, Any] | None:

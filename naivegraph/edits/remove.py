@@ -16,7 +16,7 @@ from naivegraph.edits.joints import (
     tensors_of,
 )
 from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, users_of, vertex_of
 from naivegraph.edits.strategy import Strategy
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
@@ -76,16 +76,7 @@ def remove(
     work = _Removal(graph, gone)
     sizes, steps = work.reconnected() if reconnect else work.dropped()
     answer = sizes.decide(f"{gone.name!r} cannot be removed", strategy)
-    change = sizes.change(answer, structure)
-    return rewire(
-        graph,
-        change,
-        steps,
-        asked=asked,
-        certificate=answer.certificate,
-        optimizer=optimizer,
-        sizing=sizes.sizing(change),
-    )
+    return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
 class _Removal:
@@ -235,16 +226,9 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
         )
     sizes, steps = _parted(graph, [end], stub, places)
     answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}")
-    change = sizes.change(answer, {"verb": "disconnect", "source": start.name, "target": end.name})
-    return rewire(
-        graph,
-        change,
-        steps,
-        asked={"disconnect": [start.name, end.name]},
-        certificate=answer.certificate,
-        optimizer=optimizer,
-        sizing=sizes.sizing(change),
-    )
+    structure = {"verb": "disconnect", "source": start.name, "target": end.name}
+    asked = {"disconnect": [start.name, end.name]}
+    return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
 def _parted(

@@ -91,9 +91,7 @@ def _changes(edits: Any) -> list[Change]:
     if isinstance(edits, str):
         try:
             found = json.loads(edits)
-            return [
-                Change.from_json(json.dumps(data)) for data in (found if type(found) is list else [found])
-            ]
+            return [Change.from_data(data) for data in (found if type(found) is list else [found])]
         except ValueError as error:
             raise EditError(f"this cannot be replayed: {error}") from error
     if isinstance(edits, Sequence):

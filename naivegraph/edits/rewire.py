@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -36,6 +37,7 @@ __all__ = [
     "output_of",
     "path_between",
     "rewire",
+    "taken_back",
     "users_of",
     "vertex_of",
 ]
@@ -97,17 +99,32 @@ def rewire(
     except BaseException:
         undo()
         raise
-    try:
+    with taken_back(edit, "the network would not run after this"):
         edit.then_refresh(graph)
         _check_sums(graph, repeating)
         edit.after = count(graph)
+    return edit
+
+
+@contextlib.contextmanager
+def taken_back(edit: Edit, failed: str) -> Iterator[None]:
+    """Undo an edit if the block raises anything.
+
+    Args:
+        edit: The edit.
+        failed: What it means if the network does not run, for the message.
+
+    Raises:
+        EditError: The network does not run.
+    """
+    try:
+        yield
     except RUN_ERRORS as error:
         edit.undo()
-        raise EditError(f"the network would not run after this: {error}") from error
+        raise EditError(f"{failed}: {error}") from error
     except BaseException:
         edit.undo()
         raise
-    return edit
 
 
 class _Following:

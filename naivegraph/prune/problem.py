@@ -41,6 +41,10 @@ class Posed:
         for index, demand in enumerate(demands.rows):
             self._demand(f"row {index}", demand)
 
+    def reasons(self) -> list[str]:
+        """Why widths keep their size, each reason once."""
+        return [*dict.fromkeys([*self.limited.values(), *self.demands.holds.values()])]
+
     def _demand(self, name: str, demand: constraints.Row) -> None:
         left = demand.polynomial.holding(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}

@@ -221,7 +221,7 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
-    held = [*dict.fromkeys([*posed.limited.values(), *posed.demands.holds.values()])]
+    held = posed.reasons()
     because = f". What cannot change, among others: {held[0]}" if held else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
@@ -241,8 +241,7 @@ def _edit(
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    held = dict.fromkeys([*posed.limited.values(), *posed.demands.holds.values()])
-    notes = [*list(held)[:5], *said]
+    notes = [*posed.reasons()[:5], *said]
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(

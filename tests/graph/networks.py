@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -202,3 +203,19 @@ class Caching(nn.Module):
         if self.fail:
             raise ValueError("broken on purpose")
         return x.view(-1, self.size)
+
+
+# By name: what builds it, and the shape of its input.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "attention": (lambda: Attention(Config(8, 2)), (2, 5, 8)),
+    "residual": (Residual, (8, 6)),
+    "in place": (InPlace, (3, 4)),
+    "numbers": (Numbers, (2, 5, 8)),
+    "convolution": (
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten()),
+        (2, 3, 5, 5),
+    ),
+    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
+    "recurrent": (lambda: nn.LSTM(4, 6, batch_first=True), (2, 5, 4)),
+    "one layer": (lambda: nn.Linear(4, 2), (2, 4)),
+}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import builtins
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,20 +14,7 @@ from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Trai
 from naivegraph.graph.numbers import Number
 from naivegraph.graph.structure import leaves
 from tests.graph import networks
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "attention": (lambda: networks.Attention(networks.Config(8, 2)), (2, 5, 8)),
-    "residual": (networks.Residual, (8, 6)),
-    "in place": (networks.InPlace, (3, 4)),
-    "numbers": (networks.Numbers, (2, 5, 8)),
-    "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten()),
-        (2, 3, 5, 5),
-    ),
-    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
-    "recurrent": (lambda: nn.LSTM(4, 6, batch_first=True), (2, 5, 4)),
-    "one layer": (lambda: nn.Linear(4, 2), (2, 4)),
-}
+from tests.graph.networks import NETWORKS
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from torch import nn
 from naivegraph.graph import capture
 from naivegraph.graph.structure import leaves
 from tests.graph import networks
-from tests.graph.test_capture import NETWORKS
+from tests.graph.networks import NETWORKS
 
 
 @pytest.fixture(autouse=True)

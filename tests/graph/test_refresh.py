@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,20 +13,7 @@ from torch import nn
 from naivegraph.graph import Graph, Stub, capture
 from naivegraph.graph.structure import leaves
 from naivegraph.widths import relate
-from tests.graph import networks
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "attention": (lambda: networks.Attention(networks.Config(8, 2)), (2, 5, 8)),
-    "residual": (networks.Residual, (8, 6)),
-    "in place": (networks.InPlace, (3, 4)),
-    "numbers": (networks.Numbers, (2, 5, 8)),
-    "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten()),
-        (2, 3, 5, 5),
-    ),
-    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
-    "recurrent": (lambda: nn.LSTM(4, 6, batch_first=True), (2, 5, 4)),
-}
+from tests.graph.networks import NETWORKS
 
 
 def described(graph: Graph) -> list[Any]:

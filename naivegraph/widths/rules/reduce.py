@@ -1,8 +1,7 @@
-"""Normalisation, reductions and pooling: operators that compute statistics."""
+"""Normalisation and reductions: operators that compute statistics."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
@@ -161,32 +160,3 @@ def softmax(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         return
     r.couple(axes[dim], "a softmax")
     r.set(out, axes)
-
-
-@rule(
-    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
-    "max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d "
-    "_adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d "
-    "mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-    "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
-    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
-    "_upsample_nearest_exact3d"
-)
-def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Pooling and interpolation: space changes its size, channels pass through."""
-    source = a.get("self", a.get("input"))
-    if source is None:
-        return
-    axes = list(r.of(source))
-    places = len(axes) - _space(op.func.overloadpacket.__name__)
-    for axis in axes[places:]:
-        r.pin(axis, "the dimension a window slides over")
-    for out in op.outputs:
-        if out is not None:
-            kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
-            r.set(out, kept, vanishing=r.vanishes(source))
-
-
-def _space(name: str) -> int:
-    """How many dimensions a window of this operator has: the digit before the `d` of its name."""
-    return next(int(one) for one, two in itertools.pairwise(name) if one in "123" and two == "d")

@@ -1,7 +1,8 @@
-"""Operators that take patches or single places out of images and put them back."""
+"""Operators that slide windows over images, or take patches and single places out of them, and back."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -9,6 +10,40 @@ from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import single
 from naivegraph.widths.relation import Relation
 from naivegraph.widths.rules.registry import rule
+
+
+@rule(
+    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
+    "max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d "
+    "_adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d "
+    "mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+    "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
+    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "_upsample_nearest_exact3d"
+)
+def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Pooling and interpolation: space changes its size, channels pass through."""
+    source = a.get("self", a.get("input"))
+    if source is None:
+        return
+    _windows(r, op, source, len(source.shape) - _space(op))
+
+
+def _space(op: Operation) -> int:
+    """How many dimensions a window of this operator has: the digit before the `d` of its name."""
+    pairs = itertools.pairwise(op.func.overloadpacket.__name__)
+    return next(int(one) for one, two in pairs if one in "123" and two == "d")
+
+
+def _windows(r: Relation, op: Operation, source: Stub, places: int) -> None:
+    """Space, from dimension `places` on, changes its size; what is in front of it passes through."""
+    axes = r.of(source)
+    for axis in axes[places:]:
+        r.pin(axis, "the dimension a window slides over")
+    for out in op.outputs:
+        if out is not None:
+            kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
+            r.set(out, kept, vanishing=r.vanishes(source))
 
 
 @rule("im2col col2im")
@@ -60,19 +95,9 @@ def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 @rule("max_unpool2d max_unpool3d")
 def unpool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Maxima go back to where they came from; channels pass through."""
-    source, out = a["self"], op.outputs[0]
-    if out is None:
-        return
-    space = 2 if op.func.overloadpacket.__name__ == "max_unpool2d" else 3
-    axes = r.broadcast([r.of(source), r.of(a["indices"])])
-    places = len(axes) - space
-    for axis in axes[places:]:
-        r.pin(axis, "the dimension a window slides over")
-    r.set(
-        out,
-        [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")],
-        vanishing=r.vanishes(source),
-    )
+    source = a["self"]
+    r.broadcast([r.of(source), r.of(a["indices"])])
+    _windows(r, op, source, len(source.shape) - _space(op))
 
 
 @rule("fractional_max_pool2d fractional_max_pool3d")
@@ -84,12 +109,7 @@ def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for one, two in zip(axes[:places][::-1], drawn[:-1][::-1], strict=False):
         r.broadcast([[one], [two]])
     r.pin(drawn[-1], "one number for each dimension of a window")
-    for axis in axes[places:]:
-        r.pin(axis, "the dimension a window slides over")
-    for out in op.outputs:
-        if out is not None:
-            kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
-            r.set(out, kept, vanishing=r.vanishes(source))
+    _windows(r, op, source, places)
 
 
 @rule("_pack_padded_sequence")
