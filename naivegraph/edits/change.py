@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,31 +40,22 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
     made = new_tensors(change, module)
     settings = _attribute_settings(change, module)
     states = new_states(made, others, module)
-    undone: list[Callable[[], None]] = []
-
-    def undo() -> None:
-        while undone:
-            undone.pop()()
-
-    try:
+    with contextlib.ExitStack() as undone:
         for state in states:
-            undone.append(state.way_back())  # before it is done: an interrupt may come in between
+            undone.callback(state.way_back())  # before it is done: an interrupt may come in between
             state.apply()
         for new in made:
-            undone.append(_restoring(new.tensor))
+            undone.callback(_restoring(new.tensor))
             new.tensor.grad = None
             _give(new.tensor, new.data)
             new.tensor.grad = new.grad
         for owner, name, value in settings:
-            undone.append(resetting(owner.__dict__, name))
+            undone.callback(resetting(owner.__dict__, name))
             owner.__dict__[name] = value
-        undone.append(note_edits(module, [*history_of(module), change.to_json()]))
+        undone.callback(note_edits(module, [*history_of(module), change.to_json()]))
         for average in averages:
-            undone.append(apply(change, average))  # noqa: PERF401
-    except BaseException:
-        undo()
-        raise
-    return undo
+            undone.callback(apply(change, average))
+        return undone.pop_all().close
 
 
 def _give(tensor: torch.Tensor, data: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from naivegraph.edits.rewire import (
     new_name,
     output_of,
     path_between,
+    returns,
     users_of,
     vertex_of,
 )
@@ -22,8 +23,6 @@ from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import related
-from naivegraph.graph.structure import leaves
-from naivegraph.graph.values import Stub
 
 __all__ = ["connect"]
 
@@ -156,18 +155,10 @@ class _Connection:
         """A sum of the old one and the new summand, which the users of the old one take."""
         graph, vertices = self.graph, self.graph.vertices
         at = max(vertices.index(self.end), vertices.index(self.start)) + 1
-        returned = self._returned()
+        returned = returns(graph, self.end, self.out)
         name = new_name(graph, self.end.name)
         new = output_of(journal.add_function(name, "add", (self.out, self.given), at, self.end.path))
         for user in self.users:
             journal.replace(user, self.out, new)
         if returned:
             journal.give_back(self.out, new)
-
-    def _returned(self) -> bool:
-        returned = any(
-            isinstance(leaf, Stub) and leaf.id == self.out.id for leaf in leaves(self.graph.output)
-        )
-        later = self.graph.vertices[self.graph.vertices.index(self.end) + 1 :]
-        changed = (leaf for vertex in later for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
-        return returned and all(leaf.id != self.out.id for leaf in changed)

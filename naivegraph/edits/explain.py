@@ -13,8 +13,8 @@ from naivegraph.edits.wording import tell
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.ties import OUTPUT, Place, Role, Ties, once, reasons
+from naivegraph.widths.axis import Atom, Axis, reasons
+from naivegraph.widths.ties import OUTPUT, Place, Role, Ties, once
 
 __all__ = ["Cause", "Explanation", "Part", "Ripple", "Tie", "explain"]
 

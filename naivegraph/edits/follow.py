@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 
@@ -56,27 +57,18 @@ def follow_average(average: nn.Module, module: nn.Module, before: Mapping[str, n
         EditError: It does not have them: it is an average of another network.
     """
     after = modules_of(module)
-    undone: list[Undo] = []
-
-    def undo() -> None:
-        while undone:
-            undone.pop()()
-
-    try:
+    with contextlib.ExitStack() as undone:
         for path in _outermost(before.keys() - after.keys()):
             home, name = _home(average, path)
             if name not in home._modules:
                 raise EditError(f"the averaged model has no module {path!r}: is it one of another network?")
-            undone.append(_putting_back(home))
+            undone.callback(_putting_back(home))
             del home._modules[name]
         for path in sorted(_outermost(after.keys() - before.keys()), key=list(after).index):
             home, name = _home(average, path)
-            undone.append(_putting_back(home))
+            undone.callback(_putting_back(home))
             home.add_module(name, copy.deepcopy(after[path]))
-    except BaseException:
-        undo()
-        raise
-    return undo
+        return undone.pop_all().close
 
 
 def _outermost(paths: set[str]) -> list[str]:

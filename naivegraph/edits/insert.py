@@ -16,11 +16,10 @@ from naivegraph.edits.initialise import seeded
 from naivegraph.edits.journal import Journal
 from naivegraph.edits.recipe import recipe_of
 from naivegraph.edits.record import Change
-from naivegraph.edits.rewire import RUN_ERRORS, new_name, output_of, rewire, users_of, vertex_of
+from naivegraph.edits.rewire import RUN_ERRORS, new_name, output_of, returns, rewire, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.query import edges
-from naivegraph.graph.structure import leaves
 from naivegraph.graph.values import Stub
 from naivegraph.solvers.budget import Certificate
 
@@ -124,7 +123,7 @@ def _place(
     if after is not None:
         maker = vertex_of(graph, after)
         stub = output_of(maker)
-        return _Place(maker, stub, tuple(users_of(graph, maker)), _returns(graph, maker, stub), True)
+        return _Place(maker, stub, tuple(users_of(graph, maker)), returns(graph, maker, stub), True)
     if before is not None:
         user = vertex_of(graph, before)
         found = list(dict.fromkeys((m, stub) for m, u, stub in edges(graph) if u is user))
@@ -142,20 +141,8 @@ def _place(
         if len(found) > 1:
             raise EditError(f"{user.name!r} takes {len(found)} tensors from {start.name!r}")
     maker, stub = found[0]
-    alone = users_of(graph, maker) == [user] and not _returns(graph, maker, stub)
+    alone = users_of(graph, maker) == [user] and not returns(graph, maker, stub)
     return _Place(maker, stub, (user,), False, alone)
-
-
-def _returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
-    """Whether the network returns a tensor as it left this vertex."""
-    if not any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(graph.output)):
-        return False
-    makers = [
-        vertex
-        for vertex in graph
-        if any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(vertex.output))
-    ]
-    return makers[-1] is maker
 
 
 class _Insertion:

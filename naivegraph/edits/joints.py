@@ -7,7 +7,7 @@ import torch
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.values import Stub
 from naivegraph.widths.relation import arguments, tensors_in
 
@@ -40,7 +40,7 @@ def is_concatenation(vertex: Vertex) -> bool:
 
 def concatenation_dim(vertex: Vertex) -> int:
     """The dimension along which a vertex concatenates, counted from the front."""
-    stub = next(leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+    stub = stubs_in(vertex.output)[0]
     return int(arguments(vertex.operations[0])["dim"]) % len(stub.shape)
 
 
@@ -57,7 +57,7 @@ def other_summand(vertex: Vertex, stub: Stub) -> Stub:
         raise EditError(f"without it {vertex.name!r} would give {other!r}, which is no tensor of the graph")
     if first and vertex.kwargs.get("alpha", 1) != 1:
         raise EditError(f"{vertex.name!r} multiplies what would be left by {vertex.kwargs['alpha']}")
-    made = next(leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+    made = stubs_in(vertex.output)[0]
     if other.shape != made.shape:
         raise EditError(
             f"{vertex.name!r} repeats what would be left, which has the shape "

@@ -16,13 +16,13 @@ from naivegraph.edits.joints import (
     tensors_of,
 )
 from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, users_of, vertex_of
+from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, returns, users_of, vertex_of
 from naivegraph.edits.strategy import Strategy
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.query import edges
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import holds
 from naivegraph.graph.values import Stub
 
 __all__ = ["disconnect", "remove"]
@@ -121,8 +121,7 @@ class _Removal:
         sizes.equal(axis, sizes.axis(self.out, self.dim), self.gone, names)
 
     def _check_joints(self, why: str, what: str) -> None:
-        gives = [leaf for leaf in leaves(self.graph.output) if isinstance(leaf, Stub)]
-        if any(stub.id == self.out.id for stub in gives) and self._last():
+        if returns(self.graph, self.gone, self.out):
             raise EditError(f"{self.gone.name!r} {why}, and the network returns what it gives")
         for user in self.users:
             if not is_sum(user) and not is_concatenation(user):
@@ -130,14 +129,6 @@ class _Removal:
                     f"{self.gone.name!r} {why}, and its user {user.name!r} is neither a sum nor a "
                     f"concatenation, which could {what}"
                 )
-
-    def _last(self) -> bool:
-        makers = [
-            vertex
-            for vertex in self.graph
-            if any(isinstance(leaf, Stub) and leaf.id == self.out.id for leaf in leaves(vertex.output))
-        ]
-        return makers[-1] is self.gone
 
     def _several(self, sources: list[Stub]) -> tuple[Sizes, list[Step]]:
         if self.out.id in [stub.id for stub in sources]:
@@ -290,16 +281,10 @@ def _bypass(journal: Journal, gone: Vertex, other: Stub) -> None:
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
     """Whether what comes after a vertex changes its output in place, and something else uses what it took."""
     later = graph.vertices[graph.vertices.index(gone) + 1 :]
-    if not any(isinstance(leaf, Stub) and leaf.id == out.id for v in later for leaf in leaves(v.output)):
+    if not any(holds(v.output, out) for v in later):
         return False
     used = [v for v in graph if v is not gone and other.id in {stub.id for stub in tensors_of(v)}]
-    given = [
-        v
-        for v in graph.inputs
-        if other.id in {leaf.id for leaf in leaves(v.output) if isinstance(leaf, Stub)}
-    ]
-    returned = [leaf for leaf in leaves(graph.output) if isinstance(leaf, Stub) and leaf.id == other.id]
-    return bool(used or given or returned)
+    return bool(used) or holds([graph.output, *(v.output for v in graph.inputs)], other)
 
 
 def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:

@@ -23,7 +23,7 @@ from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.query import edges, related
 from naivegraph.graph.sizes import neuron_dimensions, place_of
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import holds, stubs_in
 from naivegraph.graph.values import Stub
 from naivegraph.graph.written import Written
 from naivegraph.solvers.budget import Certificate
@@ -36,6 +36,7 @@ __all__ = [
     "new_name",
     "output_of",
     "path_between",
+    "returns",
     "rewire",
     "taken_back",
     "users_of",
@@ -80,25 +81,18 @@ def rewire(
     before, follow = count(graph), _Following(graph.module, following)
     repeating = [vertex for vertex in graph if _repeats(vertex)]
     journal = Journal(graph)
-    undone: list[Undo] = [graph.snapshot(), journal.undo]
-
-    def undo() -> None:
-        while undone:
-            undone.pop()()
-
-    try:
+    with contextlib.ExitStack() as undone:
+        undone.callback(graph.snapshot())
+        undone.callback(journal.undo)
         for step in steps:
             step(journal)
         for each in follow.steps():
-            undone.append(each())  # noqa: PERF401  if one fails, those before it are undone
+            undone.callback(each())
         edit = Edit(
             graph.module, _written(change, journal), asked=asked, certificate=certificate,
             before=before, after=before, optimizers=following, notes=_notes(graph), sizing=sizing,
         )  # fmt: skip
-        edit.after_undo(undo)
-    except BaseException:
-        undo()
-        raise
+        edit.after_undo(undone.pop_all().close)
     with taken_back(edit, "the network would not run after this"):
         edit.then_refresh(graph)
         _check_sums(graph, repeating)
@@ -198,7 +192,7 @@ def output_of(vertex: Vertex) -> Stub:
     Raises:
         EditError: It gives several, or none.
     """
-    found = [leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub)]
+    found = stubs_in(vertex.output)
     if len(found) != 1:
         raise EditError(
             f"{vertex.name!r} gives {len(found)} tensors; only a vertex which gives one can be used"
@@ -235,6 +229,12 @@ def new_name(graph: Graph, wished: str) -> str:
 def users_of(graph: Graph, vertex: Vertex) -> list[Vertex]:
     """The vertices that use a vertex's tensor as it left that vertex, each once."""
     return list(dict.fromkeys(user for maker, user, _ in edges(graph) if maker is vertex))
+
+
+def returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
+    """Whether the network returns a tensor as it left this vertex."""
+    makers = [vertex for vertex in graph if holds(vertex.output, stub)]
+    return holds(graph.output, stub) and makers[-1] is maker
 
 
 def path_between(graph: Graph, start: Vertex, end: Vertex) -> list[Vertex]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,17 +241,14 @@ def _in_place(
     done = history_of(module)
     if done and done != header["edits"]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
-    undone: list[Callable[[], None]] = []
-    try:
-        undone.extend(apply(change, module) for change in ([] if done else changes))
-        if isinstance(target, Graph) and undone:
-            undone.append(target.snapshot())
+    with contextlib.ExitStack() as undone:
+        for change in [] if done else changes:
+            undone.callback(apply(change, module))
+        if isinstance(target, Graph) and changes and not done:
+            undone.callback(target.snapshot())
             target.refresh()
         _copy_in(module, header["aliases"], tensors)
-    except BaseException:
-        while undone:
-            undone.pop()()
-        raise
+        undone.pop_all()
 
 
 def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:

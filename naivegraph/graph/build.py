@@ -14,8 +14,8 @@ from naivegraph.graph.examples import find_examples
 from naivegraph.graph.execute import expressions
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import Slot, leaves, map_leaves
-from naivegraph.graph.values import Shape, Stub
+from naivegraph.graph.structure import Slot, leaves, map_leaves, stubs_in
+from naivegraph.graph.values import Shape
 from naivegraph.graph.verify import record_verified
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.write import Node, nodes_in
@@ -189,15 +189,14 @@ def _made(vertices: list[Vertex]) -> set[int]:
 
 def _numbers(value: Any) -> set[int]:
     """The tensors, and those of which a size, stands in a nesting."""
-    found = {leaf.id for leaf in leaves(value) if isinstance(leaf, Stub)}
+    found = {stub.id for stub in stubs_in(value)}
     sizes = (e.tensor for e in expressions(value) if isinstance(e, Shape))
     return found | {tensor for tensor in sizes if isinstance(tensor, int)}
 
 
 def _check_rule(module: Declared, vertex: Vertex) -> None:
     inputs, outputs = (
-        [leaf.shape for leaf in leaves(value) if isinstance(leaf, Stub)]
-        for value in ((vertex.args, vertex.kwargs), vertex.output)
+        [stub.shape for stub in stubs_in(value)] for value in ((vertex.args, vertex.kwargs), vertex.output)
     )
     reason = module.rule.misfit(inputs, outputs)
     if reason:

@@ -11,7 +11,7 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves, map_leaves, pairs, rebuild
+from naivegraph.graph.structure import leaves, map_leaves, pairs, rebuild, stubs_in
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 
@@ -69,16 +69,14 @@ class Execution:
         vertices = self._graph.vertices
         last: dict[int, int] = {}
         for position, vertex in enumerate(vertices):
-            for leaf in leaves((vertex.args, vertex.kwargs, vertex.output)):
-                if isinstance(leaf, Stub):
-                    last[leaf.id] = position
+            for stub in stubs_in((vertex.args, vertex.kwargs, vertex.output)):
+                last[stub.id] = position
         for value in (*((v.args, v.kwargs) for v in vertices), self._graph.output):
             for source in expressions(value):
                 if isinstance(source, Shape) and isinstance(source.tensor, int):
                     self._measured.add(source.tensor)
-        for leaf in leaves(self._graph.output):
-            if isinstance(leaf, Stub):
-                last.pop(leaf.id, None)
+        for stub in stubs_in(self._graph.output):
+            last.pop(stub.id, None)
         drop: list[list[int]] = [[] for _ in vertices]
         for tensor, position in last.items():
             drop[position].append(tensor)

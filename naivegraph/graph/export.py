@@ -18,7 +18,7 @@ from naivegraph.graph.execute import read_attribute
 from naivegraph.graph.once import copy_tensors
 from naivegraph.graph.origin import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import Slot, is_record, leaves, map_leaves, rebuild
+from naivegraph.graph.structure import Slot, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
@@ -175,15 +175,15 @@ class _Export:
             return
         if isinstance(output, (tuple, list)):
             for index, item in enumerate(output):
-                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                if stubs_in(item):
                     self._assign(item, self._fx.call_function(operator.getitem, (node, index)))
         elif isinstance(output, dict):
             for key, item in output.items():
-                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                if stubs_in(item):
                     self._assign(item, self._fx.call_function(operator.getitem, (node, key)))
         elif is_record(output):
             for key, item in vars(output).items():
-                if any(isinstance(leaf, Stub) for leaf in leaves(item)):
+                if stubs_in(item):
                     self._assign(item, self._fx.call_function(getattr, (node, key)))
 
     def _encode(self, value: Any) -> Any:

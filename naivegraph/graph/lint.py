@@ -7,7 +7,7 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.execute import expressions, read_attribute
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import leaves, stubs_in
 from naivegraph.graph.values import Attribute, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 
@@ -36,7 +36,7 @@ def lint(graph: Recorded) -> None:
         seen.add(vertex.name)
         _lint_target(graph, vertex)
         _lint_values(graph, f"{vertex.name!r}", (vertex.args, vertex.kwargs), made)
-        made.update(leaf.id for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+        made.update(stub.id for stub in stubs_in(vertex.output))
     for vertex in graph.inputs:
         if not any(vertex is other for other in graph.vertices):
             raise NaivegraphError(f"the input {vertex.name!r} is not among the graph's vertices")

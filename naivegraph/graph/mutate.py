@@ -20,7 +20,7 @@ from naivegraph.graph.once import state_of
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.refresh import largest_number
 from naivegraph.graph.snapshot import snapshot
-from naivegraph.graph.structure import leaves, with_tensors
+from naivegraph.graph.structure import holds, leaves, stubs_in, with_tensors
 from naivegraph.graph.values import Attribute, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import add_submodule
@@ -103,7 +103,7 @@ def add_vertex(
     """
     if name in graph:
         raise EditError(f"the graph has a vertex {name!r} already")
-    used = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Stub)]
+    used = stubs_in((args, kwargs))
     earliest = 1 + max((_maker(graph, stub) for stub in used), default=-1)
     inputs = sum(vertex.kind == "input" for vertex in graph.vertices)
     position = max(earliest, inputs) if at is None else at
@@ -152,15 +152,11 @@ def _update_state(graph: Recorded) -> None:
 def _maker(graph: Recorded, stub: Stub) -> int:
     """Position of the first vertex which makes a tensor; -1 for state."""
     for position, vertex in enumerate(graph.vertices):
-        if _makes(vertex, stub.id):
+        if holds(vertex.output, stub):
             return position
     if any(stub.id == other.id for other in graph.state.values()):
         return -1
     raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
-
-
-def _makes(vertex: Vertex, number: int) -> bool:
-    return any(isinstance(leaf, Stub) and leaf.id == number for leaf in leaves(vertex.output))
 
 
 def remove_vertex(graph: Recorded, vertex: Vertex, replacements: Mapping[int, Stub] | None = None) -> Undo:

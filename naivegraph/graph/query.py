@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.summary import what
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
@@ -32,12 +32,10 @@ def edges(graph: Recorded) -> Iterator[tuple[Vertex, Vertex, Stub]]:
     """
     maker: dict[int, Vertex] = {}
     for vertex in graph.vertices:
-        for leaf in leaves((vertex.args, vertex.kwargs)):
-            if isinstance(leaf, Stub) and leaf.id in maker:
-                yield maker[leaf.id], vertex, leaf
-        for leaf in leaves(vertex.output):
-            if isinstance(leaf, Stub):
-                maker[leaf.id] = vertex
+        for stub in stubs_in((vertex.args, vertex.kwargs)):
+            if stub.id in maker:
+                yield maker[stub.id], vertex, stub
+        maker.update((stub.id, vertex) for stub in stubs_in(vertex.output))
 
 
 def related(graph: Recorded, vertex: Vertex, *, upwards: bool) -> list[Vertex]:

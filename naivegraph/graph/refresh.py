@@ -14,7 +14,7 @@ from naivegraph.graph.record import DispatchMode, Recorder
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.snapshot import all_or_nothing
-from naivegraph.graph.structure import leaves, map_leaves, pairs, with_tensors
+from naivegraph.graph.structure import map_leaves, pairs, stubs_in, with_tensors
 from naivegraph.graph.training import record_again
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.graph.vertex import Vertex
@@ -52,7 +52,7 @@ def largest_number(graph: Recorded) -> int:
     """The largest number a tensor of the graph has."""
     found = [stub.id for stub in graph.state.values()]
     for vertex in graph.vertices:
-        found.extend(leaf.id for leaf in leaves(vertex.output) if isinstance(leaf, Stub))
+        found.extend(stub.id for stub in stubs_in(vertex.output))
         found.extend(o.id for op in vertex.operations for o in op.outputs if o is not None)
     return max(found, default=-1)
 

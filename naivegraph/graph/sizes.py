@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.graph.vertex import Vertex
 
@@ -73,7 +73,7 @@ def neuron_dimensions(graph: Recorded) -> dict[Place, int]:
 
 def _stubs(value: Any) -> list[Stub]:
     """Every tensor of some dimensions in a nesting."""
-    return [leaf for leaf in leaves(value) if isinstance(leaf, Stub) and leaf.shape]
+    return [stub for stub in stubs_in(value) if stub.shape]
 
 
 def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[Place, int]:
@@ -146,7 +146,7 @@ def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | 
 
 
 def _first(vertex: Vertex) -> Stub | None:
-    return next((leaf for leaf in leaves(vertex.output) if isinstance(leaf, Stub)), None)
+    return next(iter(stubs_in(vertex.output)), None)
 
 
 def _usual(stub: Stub) -> int:

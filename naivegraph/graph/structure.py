@@ -13,7 +13,9 @@ from torch import nn
 
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 
-__all__ = ["Slot", "is_record", "leaves", "map_leaves", "pairs", "rebuild", "with_tensors"]
+__all__ = [
+    "Slot", "holds", "is_record", "leaves", "map_leaves", "pairs", "rebuild", "stubs_in", "with_tensors",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +127,16 @@ def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
             yield from leaves(item, seen)
     else:
         yield value
+
+
+def stubs_in(value: Any) -> list[Stub]:
+    """Every tensor of a graph in the nesting `value`, in order."""
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Stub)]
+
+
+def holds(value: Any, stub: Stub) -> bool:
+    """Whether a tensor of a graph is in the nesting `value`."""
+    return any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(value))
 
 
 def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:

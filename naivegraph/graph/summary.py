@@ -8,8 +8,7 @@ from torch import nn
 
 from naivegraph.graph.calls import function_name
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves
-from naivegraph.graph.values import Stub
+from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.vertex import Vertex
 
 __all__ = ["summary", "what"]
@@ -32,9 +31,7 @@ def summary(graph: Recorded) -> str:
 
 
 def _row(vertex: Vertex) -> tuple[str, str, str, str]:
-    shapes = [
-        "x".join(map(str, leaf.shape)) or "scalar" for leaf in leaves(vertex.output) if isinstance(leaf, Stub)
-    ]
+    shapes = ["x".join(map(str, stub.shape)) or "scalar" for stub in stubs_in(vertex.output)]
     parameters = ""
     if isinstance(vertex.target, nn.Module):
         count = sum(parameter.numel() for parameter in vertex.target.parameters())

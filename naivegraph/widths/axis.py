@@ -24,6 +24,7 @@ __all__ = [
     "length_of",
     "matching",
     "product",
+    "reasons",
     "single",
     "stripped",
     "term_length",
@@ -265,6 +266,20 @@ def _with_prefix(prefix: list[Factor], terms: list[Term]) -> list[Term]:
 def join(axes: Iterable[Axis]) -> Axis:
     """The product of axes, outermost first: what flattening several dimensions into one gives."""
     return total(product(list(axes)))
+
+
+def reasons(axis: Axis) -> dict[str, None]:
+    """The reasons for which parts of a resolved axis are fixed."""
+    return dict.fromkeys(_reasons(axis))
+
+
+def _reasons(axis: Axis) -> Iterator[str]:
+    for term in axis.terms:
+        for factor in term:
+            if isinstance(factor, Fixed):
+                yield factor.reason
+            elif isinstance(factor, Axis):
+                yield from _reasons(factor)
 
 
 def stripped(p: Term, q: Term) -> tuple[Term, Term]:

@@ -8,13 +8,13 @@ names those through which sizes really travel, whatever order the whole network 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 from naivegraph.graph import Vertex
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.values import Stub
-from naivegraph.widths.axis import Atom, Axis, Fixed
+from naivegraph.widths.axis import Atom, Axis, reasons
 from naivegraph.widths.declared import relate_declared
 from naivegraph.widths.relation import Relation, arguments, returned, tensors_in
 from naivegraph.widths.rules import rule_for
@@ -235,17 +235,3 @@ def once(names: Iterable[str]) -> tuple[str, ...]:
         if not out or out[-1] != name:
             out.append(name)
     return tuple(out)
-
-
-def reasons(axis: Axis) -> dict[str, None]:
-    """The reasons for which parts of a resolved axis are fixed."""
-    return dict.fromkeys(_reasons(axis))
-
-
-def _reasons(axis: Axis) -> Iterator[str]:
-    for term in axis.terms:
-        for factor in term:
-            if isinstance(factor, Fixed):
-                yield factor.reason
-            elif isinstance(factor, Axis):
-                yield from _reasons(factor)

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.backwards import Choice, Part, ways
 from naivegraph.widths.moves import MOVES, moved_back, moved_on, some
+from naivegraph.widths.relation import tensors_in
 
 __all__ = ["Feed", "Trace", "Tracer", "Untraceable"]
 
@@ -106,8 +107,8 @@ class Tracer:
         self.states: dict[int, tuple[Stub, str]] = {}
         for name, stub in graph.state.items():
             self.states.setdefault(stub.id, (stub, name))
-        self.outputs = {leaf.id for leaf in leaves(graph.output) if isinstance(leaf, Stub)}
-        self._operands = [list(_stubs((op.args, tuple(op.kwargs.values())))) for op in self.operations]
+        self.outputs = {stub.id for stub in stubs_in(graph.output)}
+        self._operands = [tensors_in([op.args, op.kwargs]) for op in self.operations]
         self._producer: dict[int, int] = {}
         self._users: dict[int, list[int]] = {}
         self._changed: set[int] = set()
@@ -276,11 +277,3 @@ def _adds(mask: torch.Tensor, known: torch.Tensor) -> bool:
 
 def _full(stub: Stub, mask: Mask) -> torch.Tensor:
     return torch.ones(stub.shape, dtype=torch.bool) if mask is None else mask
-
-
-def _stubs(value: object) -> Iterator[Stub]:
-    if isinstance(value, Stub):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _stubs(item)

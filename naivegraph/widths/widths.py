@@ -16,7 +16,7 @@ from naivegraph.graph.once import unsaved_buffers
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.sizes import Place, neuron_dimensions
 from naivegraph.graph.values import Stub
-from naivegraph.widths.axis import Atom, Axis, Fixed, single
+from naivegraph.widths.axis import Atom, Axis, reasons, single
 from naivegraph.widths.declared import relate_declared
 from naivegraph.widths.relation import Contraction, Relation, arguments, returned, tensors_in
 from naivegraph.widths.rows import outer_widths
@@ -175,13 +175,7 @@ class Widths:
 
 def reason_of(axis: Axis) -> str:
     """Why a fixed axis is fixed."""
-    for term in axis.terms:
-        for factor in term:
-            if isinstance(factor, Fixed):
-                return factor.reason
-            if isinstance(factor, Axis):
-                return reason_of(factor)
-    return "a number of the network's code"
+    return next(iter(reasons(axis)), "a number of the network's code")
 
 
 def _names(lives: Mapping[Atom, list[tuple[str, int]]], root: nn.Module) -> dict[Atom, str]:
