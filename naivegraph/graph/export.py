@@ -23,7 +23,13 @@ from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stu
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
 
-__all__ = ["Flag", "to_module"]
+__all__ = ["SIZES", "Arguments", "Flag", "tell_sizes", "to_module"]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Teller = Callable[[Recorded], tuple[dict[str, Arguments], dict[Attribute, int]]]
+
+SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
+_tellers: list[Teller] = []
 
 _RECORDED = (Stub, State, Held, Training, Shape, Attribute, Compound)
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -70,11 +76,22 @@ class Flag(nn.Module):
         return self.training
 
 
+def tell_sizes(teller: Teller) -> None:
+    """Have a function tell which numbers of a graph are sizes that may change; a graph does not know.
+
+    Args:
+        teller: Gives arguments of vertices, by name, with attributes of the submodule `SIZES` in place of
+            such numbers, and the values of these attributes.
+    """
+    _tellers.append(teller)
+
+
 def to_module(graph: Recorded) -> fx.GraphModule:
     """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
 
-    Sizes of inputs stay live, so it takes other batch sizes; integer attributes become the numbers they are
-    now; `training` flags follow `train()` and `eval()`.
+    Sizes of inputs stay live, so it takes other batch sizes; `training` flags follow `train()` and `eval()`.
+    Integer attributes become the numbers they are now. Where a number would hold a size that nothing else
+    does, it is an attribute of the submodule `naivegraph_sizes`, which edits change.
     """
     module = _Export(graph).build()
     module.train(graph.module.training)
@@ -111,6 +128,12 @@ class _Export:
         self._others: dict[Any, Any] = {}  # sizes, state, flags: made once
         self._placed: set[str] = set()
         self._outputs = self._constants = self._calls = 0
+        self._arguments: dict[str, Arguments] = {}
+        self._numbers: dict[Attribute, int] = {}
+        for teller in _tellers:
+            arguments, numbers = teller(graph)
+            self._arguments.update(arguments)
+            self._numbers.update(numbers)
 
     def build(self) -> fx.GraphModule:
         for vertex in self._inputs():
@@ -132,8 +155,9 @@ class _Export:
         self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
 
     def _call(self, vertex: Vertex) -> fx.Node:
-        args = self._encode(vertex.args)
-        kwargs = {key: self._encode(value) for key, value in vertex.kwargs.items()}
+        given, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
+        args = self._encode(given)
+        kwargs = {key: self._encode(value) for key, value in named.items()}
         target = vertex.target
         if isinstance(target, nn.Module):
             path = vertex.path or vertex.name
@@ -203,16 +227,19 @@ class _Export:
     def _leaf(self, value: Any) -> Any:
         if isinstance(value, Stub):
             return self._nodes[value.id] if value.id in self._nodes else self._state_of(value)
-        if isinstance(value, Attribute):
+        if isinstance(value, Attribute) and value not in self._numbers:
             return read_attribute(self._graph.module, value)
-        if isinstance(value, (State, Shape, Held, Training, Compound)):
+        if isinstance(value, (State, Shape, Held, Training, Compound, Attribute)):
             key: Any = id(value) if isinstance(value, Held) else value
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
         return value
 
-    def _make(self, value: State | Shape | Held | Training | Compound) -> Any:
+    def _make(self, value: State | Shape | Held | Training | Compound | Attribute) -> Any:
+        if isinstance(value, Attribute):
+            setattr(_home(self._root, value.path), value.name, self._numbers[value])
+            return self._fx.create_node("get_attr", f"{value.path}.{value.name}", name=value.name)
         if isinstance(value, State):
             self._place_state(value.name)
             return self._fx.get_attr(value.name)

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from types import CodeType
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["line_text", "user_line"]
+__all__ = ["line_text", "runs_network", "user_line"]
+
+_Run = TypeVar("_Run", bound=Callable[..., Any])
 
 _INNER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep)
 _is_inner: dict[CodeType, bool] = {}
+_outermost: set[CodeType] = set()
+
+
+def runs_network(function: _Run) -> _Run:
+    """Mark a function that calls a network: what calls it in turn is no code of the network."""
+    _outermost.add(function.__code__)
+    return function
 
 
 def user_line() -> tuple[str, int] | None:
-    """File and line of the innermost running frame outside torch and this package."""
+    """File and line of the innermost running frame outside torch and this package.
+
+    None if the network that runs has no such line: its code was generated.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
+        if code in _outermost:
+            return None
         inner = _is_inner.get(code)
         if inner is None:
             inner = code.co_filename.startswith((*_INNER, "<"))

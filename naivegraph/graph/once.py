@@ -13,6 +13,7 @@ from torch import nn
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
+from naivegraph.graph.frames import runs_network
 from naivegraph.graph.layers import places
 from naivegraph.graph.numbers import counting
 from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
@@ -83,6 +84,7 @@ def _recorder(module: nn.Module, watch: Watch | None, first: Recorded | None) ->
     return Recorder(places(module), state, watch, start=_SECOND, known=known)
 
 
+@runs_network
 def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
     try:
         with DispatchMode(recorder), FunctionMode(recorder):

@@ -1,6 +1,10 @@
 """Widths: which neurons of a graph always occur together, where they live and what they cost."""
 
+from naivegraph.graph.export import tell_sizes
 from naivegraph.widths.inplace import Demands, demands_of
+from naivegraph.widths.rewritable import rewritable
 from naivegraph.widths.widths import FixedAxis, Width, Widths, relate
 
 __all__ = ["Demands", "FixedAxis", "Width", "Widths", "demands_of", "relate"]
+
+tell_sizes(rewritable)

@@ -74,7 +74,10 @@ def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[
     out = first_output(vertex)
     if out is None:
         return
-    for value, axis in zip(sizes, widths.of(out), strict=False):
+    axes = widths.of(out)
+    if len(axes) < len(out.shape) == len(sizes):  # squeezed in place since
+        sizes = [value for value, size in zip(sizes, out.shape, strict=True) if size != 1]
+    for value, axis in zip(sizes, axes, strict=False):
         if _number(value) and not (isinstance(value, int) and value == -1):
             yield Size(value, axis, vertex)
 
