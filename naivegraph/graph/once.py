@@ -164,6 +164,7 @@ def unsaved_buffers(module: nn.Module) -> list[str]:
     return [
         f"{path}.{name}".lstrip(".")
         for path, owner in module.named_modules(remove_duplicate=False)
+        if owner._non_persistent_buffers_set
         for name, _ in owner.named_buffers(recurse=False, remove_duplicate=False)
         if name in owner._non_persistent_buffers_set
     ]

@@ -33,7 +33,7 @@ class Algebra:
     """The bindings of the atoms of one network.
 
     Attributes:
-        version: Counts the bindings, so that a resolution knows whether it still holds.
+        binds: How many atoms were bound or fixed.
         where: The vertex whose operators are being related.
         pinned: The vertex at which neurons were first fixed for each reason.
 
@@ -46,7 +46,7 @@ class Algebra:
     """
 
     def __init__(self) -> None:
-        self.version = 0
+        self.binds = 0
         self.where = ""
         self.pinned: dict[str, str] = {}
 
@@ -58,26 +58,32 @@ class Algebra:
 
     def resolve(self, axis: Axis) -> Axis:
         """The axis with every bound atom replaced by what it is bound to."""
-        version, resolved = axis._resolved  # type: ignore[attr-defined]
-        if version == self.version:
-            return resolved  # type: ignore[no-any-return]
+        found = axis.resolved or axis
+        for atom in found.atoms():
+            if atom.bound is not None:
+                return self._settled(axis)
+        return found
+
+    def _settled(self, axis: Axis) -> Axis:
         # What it is made of comes first: a run cut a thousand times is a chain too long for recursion.
-        pending, now = [axis], self.version
+        pending = [axis]
         while pending:
-            version, last = pending[-1]._resolved  # type: ignore[attr-defined]
-            if version != now:
-                bound = [atom.bound for atom in last.atoms() if atom.bound is not None]
-                stale = [each for each in bound if each._resolved[0] != now]
-                if stale:
-                    pending += stale
-                    continue
-                out = self._replaced(last) if bound else last
-                object.__setattr__(pending[-1], "_resolved", (now, out))
-                object.__setattr__(out, "_resolved", (now, out))
+            last = pending[-1].resolved or pending[-1]
+            bound = [atom.bound for atom in last.atoms() if atom.bound is not None]
+            stale = [each for each in bound if _stale(each)]
+            if stale:
+                pending += stale
+                continue
+            if bound:
+                pending[-1].resolved = self._replaced(last)
             pending.pop()
-        return axis._resolved[1]  # type: ignore[attr-defined,no-any-return]
+        return axis.resolved or axis
 
     def _replaced(self, axis: Axis) -> Axis:
+        if len(axis.terms) == 1 == len(axis.terms[0]):
+            only = self._factor(axis.terms[0][0])
+            if isinstance(only, Axis):
+                return only
         terms: list[Term] = []
         for term in axis.terms:
             terms.extend(product([self._factor(f) for f in term]))
@@ -87,32 +93,31 @@ class Algebra:
         if isinstance(factor, Axis):
             return self.resolve(factor)
         if isinstance(factor, Atom) and factor.bound is not None:
-            return self.resolve(factor.bound)
+            return factor.bound.resolved or factor.bound
         return factor
 
     def bind(self, atom: Atom, axis: Axis) -> None:
         """Say that `atom` is `axis` (resolved); fixes both if the atom would contain itself."""
         if axis.terms == ((atom,),):
             return
-        if any(inner is atom for inner in axis.atoms()):
-            reason = f"would have to equal itself and something more, at {self.where}"
-            self.pin(axis, reason)
+        if atom in axis.atoms():
+            self.pin(axis, f"would have to equal itself and something more, at {self.where}")
             return
         if atom.alone:
             for inner in axis.atoms():
                 inner.alone = True
-        atom.bound = axis
-        atom.where = self.where
-        self.version += 1
+        atom.bound, atom.where = axis, self.where
+        self.binds += 1
 
     def pin(self, axis: Axis, reason: str) -> None:
         """Fix every neuron of an axis at its present place, for `reason`."""
-        self.pinned.setdefault(reason, self.where)
-        for atom in self.resolve(axis).atoms():
+        free = self.resolve(axis).atoms()
+        if free:
+            self.pinned.setdefault(reason, self.where)
+        for atom in free:
             if atom.bound is None:
-                atom.bound = single(Fixed(atom.length, reason))
-                atom.where = self.where
-                self.version += 1
+                atom.bound, atom.where = single(Fixed(atom.length, reason)), self.where
+                self.binds += 1
 
     # Equality
 
@@ -125,8 +130,13 @@ class Algebra:
         if a.length != b.length:
             raise ValueError(f"axes of {a.length} and {b.length} neurons cannot be equal (at {self.where})")
         a, b = self.resolve(a), self.resolve(b)
-        if a.terms == b.terms:
+        if a is b or a.terms == b.terms:
             return
+        for one, other in ((a, b), (b, a)):
+            whole = one.atoms()
+            if len(whole) == 1 and one.terms == (whole,) and whole[0] not in other.atoms():
+                self.bind(whole[0], other)
+                return
         left, right = list(reversed(a.terms)), list(reversed(b.terms))
         while left and right:
             p, q = self._pop(left), self._pop(right)
@@ -142,7 +152,10 @@ class Algebra:
 
     def _pop(self, stack: list[Term]) -> Term:
         """The next term of a stack, resolved; what it resolves to beyond its first term goes back."""
-        terms = self.resolve(Axis((stack.pop(),), -1)).terms
+        term = stack.pop()
+        if all(isinstance(f, int) or (isinstance(f, Atom) and f.bound is None) for f in term):
+            return term
+        terms = self.resolve(Axis((term,), -1)).terms
         stack.extend(reversed(terms[1:]))
         return terms[0]
 
@@ -363,6 +376,7 @@ class Algebra:
                 # Rows which are no whole multiples of this factor: such a regrouping keeps nothing apart.
                 reason = f"its neurons are regrouped in rows of {inner}, at {self.where}"
                 self.pin(total([(*outer, factor)]), reason)
+                self.pinned.setdefault(reason, self.where)
                 count = term_length((*outer, factor))
                 outer = [Fixed(count // want, reason)]
                 inside.insert(0, Fixed(want, reason))
@@ -398,3 +412,8 @@ class Algebra:
                 self.pin(joined, f"a dimension of one index is dropped, at {self.where}")
             out[len(out) - len(sizes) :] = reversed(out[len(out) - len(sizes) :])
         return [self.resolve(axis) for axis in out]
+
+
+def _stale(axis: Axis) -> bool:
+    """Whether an atom was bound since the axis was resolved."""
+    return any(atom.bound is not None for atom in (axis.resolved or axis).atoms())

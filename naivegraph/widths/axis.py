@@ -8,11 +8,10 @@ size `d`; `a + b` a concatenation; `c*49` a flattened 7x7 map.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "Atom",
@@ -72,9 +71,13 @@ class Atom:
         return self
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Axis:
-    """An immutable sum of terms, in normal form when made by `resolve`, `total` or `join`.
+    """A sum of terms that never changes, in normal form when made by `resolve`, `total` or `join`.
+
+    Attributes:
+        terms: The terms.
+        length: Their number of indices.
+        resolved: What `Algebra.resolve` made of it last; None if it is that itself.
 
     Example:
         >>> h, d = Atom(12), Atom(64)
@@ -85,12 +88,20 @@ class Axis:
         3*<12>*<64>
     """
 
-    terms: tuple[Term, ...]
-    length: int
+    __slots__ = ("_atoms", "length", "resolved", "terms")
 
-    def __post_init__(self) -> None:
-        # The last resolution and the version of the bindings it holds for.
-        object.__setattr__(self, "_resolved", (-1, self))
+    def __init__(self, terms: tuple[Term, ...], length: int) -> None:
+        self.terms: Final = terms
+        self.length: Final = length
+        self.resolved: Axis | None = None
+        atoms: list[Atom] = []
+        for term in terms:
+            for factor in term:
+                if isinstance(factor, Atom):
+                    atoms.append(factor)
+                elif isinstance(factor, Axis):
+                    atoms += factor._atoms
+        self._atoms: Final[tuple[Atom, ...]] = tuple(atoms)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Axis) and self.terms == other.terms
@@ -106,16 +117,11 @@ class Axis:
     @property
     def fixed(self) -> bool:
         """Whether no atom is left in it (of an axis that was resolved)."""
-        return not any(True for _ in self.atoms())
+        return not self._atoms
 
-    def atoms(self) -> Iterator[Atom]:
+    def atoms(self) -> tuple[Atom, ...]:
         """Every atom written in it, unresolved, repeated as often as written."""
-        for term in self.terms:
-            for factor in term:
-                if isinstance(factor, Atom):
-                    yield factor
-                elif isinstance(factor, Axis):
-                    yield from factor.atoms()
+        return self._atoms
 
     def size(self, count: Callable[[Atom], int]) -> int:
         """Its size when each atom has `count(atom)` neurons."""
@@ -155,9 +161,8 @@ def single(factor: Factor) -> Axis:
     """The axis made of one factor."""
     if isinstance(factor, Axis):
         return factor
-    if isinstance(factor, int):
-        return total([(factor,)])
-    return Axis(((factor,),), factor.length)
+    length = length_of(factor)
+    return Axis(((factor,),), length) if length or isinstance(factor, Atom) else Axis((), 0)
 
 
 def total(terms: Iterable[Term]) -> Axis:

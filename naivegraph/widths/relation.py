@@ -109,8 +109,8 @@ class Relation:
         """Say what the axes of a result are; of a tensor changed in place, that they are equal."""
         if tensor is None:
             return
-        if tuple(axis.length for axis in axes) != tensor.shape:
-            lengths = tuple(axis.length for axis in axes)
+        lengths = tuple([axis.length for axis in axes])
+        if lengths != tensor.shape:
             raise ValueError(
                 f"{self.where}: the rule gave axes {lengths} for a tensor of shape {tensor.shape}"
             )
@@ -127,7 +127,8 @@ class Relation:
 
     def pin(self, axis: Axis, reason: str) -> None:
         """Fix an axis: the reason is followed by the vertex where it arose."""
-        self.algebra.pin(axis, f"{reason}, at {self.where}")
+        if not self.settled(axis):
+            self.algebra.pin(axis, f"{reason}, at {self.where}")
 
     def pin_tensor(self, tensor: Stub, reason: str) -> None:
         """Fix every axis of a tensor."""
@@ -168,6 +169,8 @@ class Relation:
         Equal sizes are unified. A dimension of one neuron that is repeated to meet a wider one is fixed:
         removing it would leave nothing to repeat.
         """
+        if len(operands) == 1:
+            return [self.algebra.resolve(axis) for axis in operands[0]]
         rank = max((len(axes) for axes in operands), default=0)
         out: list[Axis] = []
         for position in range(-rank, 0):
@@ -189,33 +192,35 @@ Rule = Callable[[Relation, Operation, dict[str, Any]], None]
 
 
 @functools.cache
-def _schema(func: torch._ops.OpOverload) -> list[tuple[str, bool, Any]]:
-    return [(a.name, a.has_default_value(), a.default_value) for a in func._schema.arguments]
+def _schema(func: torch._ops.OpOverload) -> tuple[list[str], dict[str, Any]]:
+    """The names of an operator's arguments, and the defaults of those that have one."""
+    given = func._schema.arguments
+    return [a.name for a in given], {a.name: a.default_value for a in given if a.has_default_value()}
 
 
 def arguments(operation: Operation) -> dict[str, Any]:
     """The arguments of an operator call by the names of its schema, defaults filled in."""
-    out: dict[str, Any] = {}
-    given = operation.args
-    for position, (name, has_default, default) in enumerate(_schema(operation.func)):
-        if position < len(given):
-            out[name] = given[position]
-        elif name in operation.kwargs:
-            out[name] = operation.kwargs[name]
-        elif has_default:
-            out[name] = default
-    return out
+    names, defaults = _schema(operation.func)
+    return {**defaults, **dict(zip(names, operation.args, strict=False)), **operation.kwargs}
 
 
 def tensors_in(value: Any) -> list[Stub]:
     """Every tensor in nested arguments, in order."""
+    out: list[Stub] = []
+    _gather(value, out)
+    return out
+
+
+def _gather(value: Any, out: list[Stub]) -> None:
     if isinstance(value, Stub):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [stub for item in value for stub in tensors_in(item)]
-    if isinstance(value, dict):
-        return [stub for item in value.values() for stub in tensors_in(item)]
-    return []
+        out.append(value)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            if isinstance(item, (Stub, list, tuple, dict)):
+                _gather(item, out)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _gather(item, out)
 
 
 def returned(value: Any) -> list[Stub]:

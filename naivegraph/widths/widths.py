@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
 
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.declared import Declared
@@ -63,7 +62,6 @@ class Widths:
     Attributes:
         widths: The free widths, in the order in which they first occur.
         axes: The resolved axes of every parameter and buffer, by its name.
-        contractions: The multiply-accumulates of every operator in eval mode, on resolved axes.
         relation: What the operators' rules said.
     """
 
@@ -74,12 +72,17 @@ class Widths:
         self.axes = {
             name: [resolve(axis) for axis in relation.of(stub)] for name, stub in graph.state.items()
         }
-        self.contractions = [
-            Contraction(c.where, c.coefficient, tuple(resolve(axis) for axis in c.axes))
-            for c in relation.contractions
-        ]
         self.widths = self._find()
         self.by_atom = {width.atom: width for width in self.widths}
+
+    @functools.cached_property
+    def contractions(self) -> list[Contraction]:
+        """The multiply-accumulates of every operator in eval mode, on resolved axes."""
+        resolve = self.relation.algebra.resolve
+        return [
+            Contraction(c.where, c.coefficient, tuple([resolve(axis) for axis in c.axes]))
+            for c in self.relation.contractions
+        ]
 
     @functools.cached_property
     def tracers(self) -> list[Tracer]:
@@ -130,7 +133,7 @@ class Widths:
         for axis, statistic in self.relation.coupled:
             for atom in self.relation.algebra.resolve(axis).atoms():
                 coupled.setdefault(atom, {})[statistic] = None
-        names = _names(lives, self.graph.module)
+        names = _names(lives, self.graph)
         return [
             Width(names[atom], atom, atom.length, tuple(places), tuple(coupled.get(atom, ())))
             for atom, places in lives.items()
@@ -178,14 +181,16 @@ def reason_of(axis: Axis) -> str:
     return next(iter(reasons(axis)), "a number of the network's code")
 
 
-def _names(lives: Mapping[Atom, list[tuple[str, int]]], root: nn.Module) -> dict[Atom, str]:
+def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Graph) -> dict[Atom, str]:
     """A name for every atom: the layer whose output it is, or the parameter of a module that is no layer."""
     out: dict[Atom, str] = {}
     taken: dict[str, int] = {}
+    layers = {vertex.path for vertex in graph.vertices if vertex.kind == "layer"}
     for atom, places in lives.items():
         owners = [name for name, dim in places if dim == 0] or [name for name, _ in places]
         path = owners[0].rpartition(".")[0]
-        base = path if path and is_layer(root.get_submodule(path)) else owners[0]
+        named = path and (path in layers or is_layer(graph.module.get_submodule(path)))
+        base = path if named else owners[0]
         taken[base] = taken.get(base, 0) + 1
         out[atom] = base if taken[base] == 1 else f"{base}:{taken[base]}"
     return out
@@ -244,24 +249,25 @@ def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
 
 def _fix_worked_out(relation: Relation, graph: Graph) -> None:
     """Fix what only a buffer makes that is not saved: the network works it out, and would do so again."""
-    parameters = dict(graph.module.named_parameters(remove_duplicate=False))
+    worked_out = [name for name in unsaved_buffers(graph.module) if name in graph.state]
+    if not worked_out:
+        return
 
     def atoms(name: str, dims: slice) -> set[Atom]:
         axes = relation.of(graph.state[name])[dims]
         return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
 
-    worked_out = [name for name in unsaved_buffers(graph.module) if name in graph.state]
-    if worked_out:
-        made = set().union(*(atoms(name, slice(1)) for name in graph.state if name in parameters))
-        for name in worked_out:
-            for atom in atoms(name, slice(None)) - made:
-                relation.algebra.pin(single(atom), f"the network works out {name} itself")
+    parameters = dict(graph.module.named_parameters(remove_duplicate=False))
+    made = set().union(*(atoms(name, slice(1)) for name in graph.state if name in parameters))
+    for name in worked_out:
+        for atom in atoms(name, slice(None)) - made:
+            relation.algebra.pin(single(atom), f"the network works out {name} itself")
 
 
 def _fix_unused(relation: Relation, graph: Graph) -> None:
     """Fix what no run computed anything with: the rest of a table, layers which neither mode uses."""
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
-    read = {stub.id for o in operations for stub in tensors_in([o.args, o.kwargs])}
+    read = {stub.id for o in operations for stub in tensors_in((o.args, o.kwargs))}
     for stub in dict.fromkeys(graph.state.values()):
         if stub.id not in read:
             for axis in relation.of(stub):

@@ -216,6 +216,6 @@ def test_time_does_not_grow_with_width() -> None:
             nn.Flatten(),
             nn.Linear(width * 16, 4),
         )  # fmt: skip
-        return relate(capture(model, torch.zeros(1, 3, 8, 8), verify=False)).relation.algebra.version
+        return relate(capture(model, torch.zeros(1, 3, 8, 8), verify=False)).relation.algebra.binds
 
     assert binds(8) == binds(80)

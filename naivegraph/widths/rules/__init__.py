@@ -1,5 +1,7 @@
 """One rule per ATen operator: which axes are equal, what the result's axes are, what it costs."""
 
+import functools
+
 import torch
 
 from naivegraph.widths.relation import Rule
@@ -31,6 +33,7 @@ _ = (
 )  # imported for the rules they register
 
 
+@functools.cache
 def rule_for(func: torch._ops.OpOverload) -> Rule:
     """The rule of an operator: its own, the element-wise one where torch tags it so, else to fix all."""
     own = RULES.get(func.overloadpacket)

@@ -13,21 +13,26 @@ from naivegraph.widths.rules.registry import operators, rule
 
 __all__ = ["pointwise"]
 
-# Functions of one value with f(0) = 0 whatever the other arguments.
-_KEEPS_ZERO = operators(
-    "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish "
-    "leaky_relu lift_fresh log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn "
-    "sign silu sin sinh softshrink sqrt square tan tanh trunc _to_copy to contiguous positive celu "
-    "div fmod complex polar fake_quantize_per_tensor_affine_cachemask "
-    "fake_quantize_per_channel_affine_cachemask"
-)
-# Functions that are zero where every operand is zero.
-_JOINTLY = operators("add sub rsub maximum minimum addcmul hypot copy lerp where")
-_PRODUCTS = operators("mul")
-_MASKED = operators("masked_fill")
-_ZEROS = operators("zeros_like zero")
-_HARDTANH = operators("hardtanh clamp")
-_POWERS = operators("pow")
+# What is known of where results are zero, whatever the other arguments.
+_ZEROS: dict[torch._ops.OpOverloadPacket, str] = {
+    **dict.fromkeys(
+        operators(  # functions of one value with f(0) = 0
+            "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish "
+            "leaky_relu lift_fresh log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn "
+            "sign silu sin sinh softshrink sqrt square tan tanh trunc _to_copy to contiguous positive celu "
+            "div fmod complex polar fake_quantize_per_tensor_affine_cachemask "
+            "fake_quantize_per_channel_affine_cachemask"
+        ),
+        "kept",
+    ),
+    # functions that are zero where every operand is zero
+    **dict.fromkeys(operators("add sub rsub maximum minimum addcmul hypot copy lerp where"), "jointly"),
+    **dict.fromkeys(operators("mul"), "product"),
+    **dict.fromkeys(operators("masked_fill"), "masked"),
+    **dict.fromkeys(operators("zeros_like zero"), "always"),
+    **dict.fromkeys(operators("hardtanh clamp"), "clamped"),
+    **dict.fromkeys(operators("pow"), "power"),
+}
 
 
 @rule(
@@ -41,13 +46,13 @@ _POWERS = operators("pow")
 )
 def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element-wise operators, in place or not, and those that make a tensor of the same shape."""
-    operands = tensors_in(list(op.args)) + tensors_in(op.kwargs)
+    operands = tensors_in((op.args, op.kwargs))
     axes = r.broadcast([r.of(stub) for stub in operands])
     vanishing = _vanishing(r, op, a, operands, axes)
     for out in op.outputs:
         if out is not None:
             wanted = axes[len(axes) - len(out.shape) :]
-            if tuple(axis.length for axis in wanted) == out.shape:
+            if tuple([axis.length for axis in wanted]) == out.shape:
                 r.set(out, wanted, vanishing=vanishing)
             else:
                 r.set(out, r.fixed(out.shape, "a by-product"))
@@ -55,29 +60,27 @@ def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 def _vanishing(r: Relation, op: Operation, a: dict[str, Any], operands: list[Stub], axes: list[Axis]) -> bool:
     """Whether the result is zero on neurons whose parameters are zero."""
-    packet = op.func.overloadpacket
-    if packet in _ZEROS:
+    kind = _ZEROS.get(op.func.overloadpacket)
+    if kind == "always":
         return True
-    if not operands:
+    if kind is None or not operands:
         return False
     zero = [r.vanishes(stub) and _covers(r, stub, axes) for stub in operands]
-    if packet in _KEEPS_ZERO:
+    if kind == "kept":
         return zero[0]
-    if packet in _MASKED:
+    if kind == "masked":
         return zero[0] and a.get("value") == 0
-    if packet in _PRODUCTS:
+    if kind == "product":
         return any(zero)
-    if packet in _JOINTLY:
+    if kind == "jointly":
         return not _number(op.args) and all(
             z for z, s in zip(zero, operands, strict=True) if s.dtype != torch.bool
         )
-    if packet in _HARDTANH:
+    if kind == "clamped":
         low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
         return zero[0] and len(operands) == 1 and (low is None or low <= 0) and (high is None or high >= 0)
-    if packet in _POWERS:
-        exponent = a.get("exponent")
-        return zero[0] and isinstance(exponent, (int, float)) and exponent > 0
-    return False
+    exponent = a.get("exponent")  # of a power
+    return zero[0] and isinstance(exponent, (int, float)) and exponent > 0
 
 
 def _number(args: tuple[Any, ...]) -> bool:
