@@ -13,6 +13,7 @@ from naivegraph.graph.declared import Call, Declared
 from naivegraph.graph.examples import find_examples
 from naivegraph.graph.execute import expressions
 from naivegraph.graph.frames import line_text
+from naivegraph.graph.modes import follow_training
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import Slot, leaves, map_leaves, stubs_in
 from naivegraph.graph.values import Shape
@@ -56,6 +57,7 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recorded:
     module = Written(tuple(names[id(n)] for n in sources), modules, tuple(steps), map_leaves(outputs, slot))
     examples = find_examples(module, sources)
     recorded = record_verified(module, examples, {}, True)
+    follow_training(recorded)
     _check_torch(recorded, nodes, names, paths)
     _name_vertices(recorded, nodes, names, paths)
     if recorded.checks.get("another batch", "").startswith("differs"):

@@ -10,6 +10,7 @@ from torch import nn
 from naivegraph.errors import CaptureError
 from naivegraph.graph.arguments import keyword_inputs
 from naivegraph.graph.graph import Graph
+from naivegraph.graph.modes import follow_training
 from naivegraph.graph.training import record_training
 from naivegraph.graph.verify import record_outlines, record_verified
 from naivegraph.graph.wrapped import unwrapped
@@ -34,7 +35,8 @@ def capture(
         kwargs: Example keyword inputs.
         verify: Compare the graph with the network at the recorded batch (a difference is an error), at
             another batch size and in train mode (differences go into `graph.checks`). "recorded" makes the
-            first comparison alone, False none.
+            first comparison alone, False none; that in train mode is then made when the graph is first used
+            in train mode, exported, or changed in structure.
         outlines: Run the network on tensors without numbers where that is possible. This takes no time, and
             nothing is compared; where it is not possible, the network runs as without this.
 
@@ -54,9 +56,11 @@ def capture(
     _check_network(module)
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = keyword_inputs(kwargs)
-    recorded = record_outlines(module, args, kwargs) if outlines else None
-    recorded = recorded or record_verified(module, args, kwargs, verify)
+    outlined = record_outlines(module, args, kwargs) if outlines else None
+    recorded = outlined or record_verified(module, args, kwargs, verify)
     recorded.training = record_training(recorded, args, kwargs, outlines=outlines)
+    if verify is True and outlined is None:
+        follow_training(recorded)
     return Graph.of(recorded)
 
 

@@ -172,8 +172,7 @@ class Execution:
         if kind is Held:
             return value.tensor
         if kind is Training:
-            flag = self._graph.module.get_submodule(value.path).training
-            return flag if value.number is None else value.number * flag
+            return value.on if self._graph.module.get_submodule(value.path).training else value.off
         if kind is Shape:
             if isinstance(value.tensor, str):
                 return self._graph.tensor(value.tensor).shape[value.dim]

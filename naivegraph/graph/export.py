@@ -15,18 +15,21 @@ from torch import fx, nn
 from naivegraph.graph.calls import function_name
 from naivegraph.graph.declared import Call
 from naivegraph.graph.execute import read_attribute
+from naivegraph.graph.modes import follow_training
 from naivegraph.graph.once import copy_tensors
 from naivegraph.graph.origin import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import Slot, is_record, map_leaves, rebuild, stubs_in
+from naivegraph.graph.two_modes import TwoModes
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
 
-__all__ = ["SIZES", "Arguments", "Flag", "tell_sizes", "to_module"]
+__all__ = ["SIZES", "Arguments", "Flag", "Sizes", "tell_sizes", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Teller = Callable[[Recorded], tuple[dict[str, Arguments], dict[Attribute, int]]]
+Sizes = dict[Attribute, int]
+Teller = Callable[[Recorded, Sizes], tuple[dict[str, Arguments], Sizes]]
 
 SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
 _tellers: list[Teller] = []
@@ -69,19 +72,29 @@ class Assemble(nn.Module):
 
 
 class Flag(nn.Module):
-    """Gives its own `training` flag, so that functional dropout follows `train()` and `eval()`."""
+    """Gives one value while it trains and another while not, so that these follow `train()` and `eval()`.
 
-    def forward(self) -> bool:
-        """The flag."""
-        return self.training
+    Args:
+        on: The value while it trains; by default the flag itself.
+        off: The other.
+    """
+
+    def __init__(self, on: Any = True, off: Any = False) -> None:
+        super().__init__()
+        self._on, self._off = on, off
+
+    def forward(self) -> Any:
+        """The value of the moment."""
+        return self._on if self.training else self._off
 
 
 def tell_sizes(teller: Teller) -> None:
     """Have a function tell which numbers of a graph are sizes that may change; a graph does not know.
 
     Args:
-        teller: Gives arguments of vertices, by name, with attributes of the submodule `SIZES` in place of
-            such numbers, and the values of these attributes.
+        teller: Given a run and the values of such attributes in another run of the network, gives arguments
+            of vertices, by name, with attributes of the submodule `SIZES` in place of such numbers, and the
+            values of these attributes. One that both runs have is the same in both.
     """
     _tellers.append(teller)
 
@@ -89,16 +102,27 @@ def tell_sizes(teller: Teller) -> None:
 def to_module(graph: Recorded) -> fx.GraphModule:
     """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
 
-    Sizes of inputs stay live, so it takes other batch sizes; `training` flags follow `train()` and `eval()`.
-    Integer attributes become the numbers they are now. Where a number would hold a size that nothing else
-    does, it is an attribute of the submodule `naivegraph_sizes`, which edits change.
+    Sizes of inputs stay live, so it takes other batch sizes. Integer attributes become the numbers they are
+    now. Where a number would hold a size that nothing else does, it is an attribute of the submodule
+    `naivegraph_sizes`, which edits change. `training` flags, and constants that are others in train mode,
+    follow `train()` and `eval()`. If a network calls other operators in train mode, this does so while it
+    trains itself (not a part of it), unless the graph's structure was edited.
     """
-    module = _Export(graph).build()
+    follow_training(graph)
+    module = _exported(graph)
     module.train(graph.module.training)
     for name, flag in _flags(graph, module).items():
         module.get_submodule(name).train(flag)
     note_origins(module, (*origins_of(graph.module), _origin(graph)))
     return module
+
+
+def _exported(graph: Recorded) -> fx.GraphModule:
+    parts, name = _Parts(), type(graph.module).__name__
+    made = _Export(graph, parts).build()
+    if graph.in_train_mode is graph:
+        return fx.GraphModule(parts.root, made, name)
+    return TwoModes(parts.root, made, _Export(graph.in_train_mode, parts).build(), name)
 
 
 def _origin(graph: Recorded) -> Origin:
@@ -116,33 +140,51 @@ def _flags(graph: Recorded, module: nn.Module) -> dict[str, bool]:
     return {path: m.training for path, m in graph.module.named_modules() if path in paths and path}
 
 
+class _Parts:
+    """What the runs of a network share: copies of its layers and tensors, and names for what is added."""
+
+    def __init__(self) -> None:
+        self.memo: dict[int, Any] = {}
+        self.root = nn.Module()
+        self.placed: set[str] = set()
+        self.flags: dict[str, str] = {}
+        self.numbers: Sizes = {}
+        self._counts: dict[str, int] = {}
+
+    def name(self, base: str) -> str:
+        """A new name for something that is added."""
+        number = self._counts.get(base, 0)
+        self._counts[base] = number + 1
+        return f"{base}_{number}"
+
+
 class _Export:
     """Builds the module; nodes of vertices are made in order, so that in-place calls stay where they were."""
 
-    def __init__(self, graph: Recorded) -> None:
+    def __init__(self, graph: Recorded, parts: _Parts) -> None:
         self._graph = graph
-        self._memo: dict[int, Any] = {}
-        self._root = nn.Module()
+        self._parts = parts
+        self._memo, self._root, self._placed = parts.memo, parts.root, parts.placed
         self._fx = fx.Graph()
         self._nodes: dict[int, fx.Node] = {}  # by number of the stub
         self._others: dict[Any, Any] = {}  # sizes, state, flags: made once
-        self._placed: set[str] = set()
-        self._outputs = self._constants = self._calls = 0
         self._arguments: dict[str, Arguments] = {}
-        self._numbers: dict[Attribute, int] = {}
+        self._numbers: Sizes = {}
         for teller in _tellers:
-            arguments, numbers = teller(graph)
+            arguments, numbers = teller(graph, parts.numbers)
             self._arguments.update(arguments)
             self._numbers.update(numbers)
+        parts.numbers.update(self._numbers)
 
-    def build(self) -> fx.GraphModule:
+    def build(self) -> fx.Graph:
+        """What the recorded run did, in terms of the parts."""
         for vertex in self._inputs():
             self._input(vertex)
         for vertex in self._graph.vertices:
             if vertex.kind != "input":
                 self._assign(vertex.output, self._call(vertex))
         self._fx.output(self._encode_output(self._graph.output))
-        return fx.GraphModule(self._root, self._fx, type(self._graph.module).__name__)
+        return self._fx
 
     def _inputs(self) -> list[Vertex]:
         """In the order of the forward's own arguments."""
@@ -181,8 +223,7 @@ class _Export:
             if getattr(torch.Tensor, method, None) is target:
                 return self._fx.call_method(method, args, kwargs)
         if inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
-            path = f"naivegraph_call_{self._calls}"
-            self._calls += 1
+            path = self._parts.name("naivegraph_call")
             self._root.add_module(path, Call(target))
             return self._fx.call_module(path, args, kwargs)
         return self._fx.call_function(target, args, kwargs)
@@ -230,7 +271,8 @@ class _Export:
         if isinstance(value, Attribute) and value not in self._numbers:
             return read_attribute(self._graph.module, value)
         if isinstance(value, (State, Shape, Held, Training, Compound, Attribute)):
-            key: Any = id(value) if isinstance(value, Held) else value
+            # True, 1 and 1.0 are equal, and not the same argument
+            key: Any = id(value) if isinstance(value, Held) else repr(value)
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
@@ -244,18 +286,13 @@ class _Export:
             self._place_state(value.name)
             return self._fx.get_attr(value.name)
         if isinstance(value, Held):
-            name = f"constant_{self._constants}"
-            self._constants += 1
+            name = self._parts.name("constant")
             self._root.register_buffer(
                 name, copy.deepcopy(value.tensor.detach(), self._memo), persistent=False
             )
             return self._fx.get_attr(name)
-        if isinstance(value, Training) and value.number is not None:
-            return self._fx.call_function(operator.mul, (self._leaf(Training(value.path)), value.number))
         if isinstance(value, Training):
-            name = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
-            _add(self._root, name, Flag())
-            return self._fx.call_module(name)
+            return self._fx.call_module(self._flag(value))
         if isinstance(value, Shape):
             if isinstance(value.tensor, str):
                 return self._graph.tensor(value.tensor).shape[value.dim]
@@ -264,6 +301,17 @@ class _Export:
         if isinstance(left, fx.Node) or isinstance(right, fx.Node):
             return self._fx.call_function(_OPERATORS[value.operator], (left, right))
         return _OPERATORS[value.operator](left, right)
+
+    def _flag(self, value: Training) -> str:
+        """The name of the layer which gives this value."""
+        flags = self._parts.flags
+        if repr(value) not in flags:
+            base = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
+            name = flags[repr(value)] = (
+                base if repr(value) == repr(Training(value.path)) else self._parts.name(base)
+            )
+            _add(self._root, name, Flag(value.on, value.off))
+        return flags[repr(value)]
 
     def _state_of(self, stub: Stub) -> fx.Node:
         name = next(name for name, other in self._graph.state.items() if other.id == stub.id)
@@ -296,8 +344,7 @@ class _Export:
             parts.append(self._encode(leaf))
             return Slot(len(parts) - 1)
 
-        name = f"naivegraph_output_{self._outputs}"
-        self._outputs += 1
+        name = self._parts.name("naivegraph_output")
         self._root.add_module(name, Assemble(map_leaves(value, place)))
         return self._fx.call_module(name, tuple(parts))
 

@@ -16,6 +16,7 @@ from naivegraph.graph.build import build
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.export import to_module
 from naivegraph.graph.lint import lint
+from naivegraph.graph.modes import follow_training
 from naivegraph.graph.once import copy_tensors
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.refresh import refresh
@@ -88,8 +89,17 @@ class Graph(Recorded):
     # Running
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the network returns for these arguments, computed vertex by vertex."""
-        return Execution(self).run(bind(self, args, kwargs))
+        """What the network returns for these arguments, computed vertex by vertex.
+
+        While the network trains it is what that returns in train mode, if `checks["train mode"]` says so.
+        """
+        return Execution(self._now()).run(bind(self, args, kwargs))
+
+    def _now(self) -> Recorded:
+        """The run which fits the network's flags."""
+        if any(module.training for module in self.module.modules()):
+            follow_training(self)
+        return self.present
 
     def run(self, inputs: Any, outputs: Iterable[str]) -> dict[str, Any]:
         """The values of named vertices.
@@ -103,9 +113,10 @@ class Graph(Recorded):
         """
         if isinstance(outputs, str) or not isinstance(outputs, Iterable):
             raise NaivegraphError(f"outputs= takes a list of names of vertices, not {outputs!r}")
-        wanted = [self[name].name for name in outputs]
+        now = self._now()
+        wanted = [now[name].name for name in outputs]
         args, kwargs = _arguments(inputs)
-        execution = Execution(self, wanted)
+        execution = Execution(now, wanted)
         execution.run(bind(self, args, kwargs))
         return {name: execution.values[name] for name in wanted}
 
@@ -195,6 +206,7 @@ def _copy(recorded: Recorded, module: nn.Module, memo: dict[int, Any]) -> Record
         example=copy_tensors(recorded.example),
         rewired=recorded.rewired,
         training=None if recorded.training is None else _copy(recorded.training, module, memo),
+        instead=None if recorded.instead is None else _copy(recorded.instead, module, memo),
     )
 
 

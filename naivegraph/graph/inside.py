@@ -17,13 +17,13 @@ _Function = Callable[..., Any]
 
 
 class Chance(float):
-    """The probability of dropout in a network that does not train: zero, but it knows what it is else."""
+    """A probability of dropout which is zero in a network that does not train, but knows what it is else."""
 
     probability: float
 
-    def __new__(cls, probability: float) -> Chance:
-        """A zero that remembers `probability`."""
-        self = super().__new__(cls, 0.0)
+    def __new__(cls, probability: float, training: bool) -> Chance:
+        """`probability` if the network trains, and else a zero that remembers it."""
+        self = super().__new__(cls, probability if training else 0.0)
         self.probability = probability
         return self
 
@@ -40,15 +40,16 @@ def _attention(func: types.FunctionType) -> _Function:
     signature = inspect.signature(func)
     plain = _body(func)
     # Without training it would drop its dropout, and a graph of it could never be trained as the layer is.
-    silent = _body(func, dropout=_dropout, scaled_dot_product_attention=_scaled_attention)
+    dropping = {training: _dropping(func, training) for training in (False, True)}
 
     def run(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        if given.arguments["training"] or not given.arguments["dropout_p"]:
+        if not given.arguments["dropout_p"]:
             return plain(*given.args, **given.kwargs)
+        body = dropping[bool(given.arguments["training"])]
         given.arguments["training"] = True
-        return silent(*given.args, **given.kwargs)
+        return body(*given.args, **given.kwargs)
 
     return run
 
@@ -65,11 +66,15 @@ def _body(func: types.FunctionType, **names: Any) -> _Function:
     return body
 
 
-def _dropout(values: torch.Tensor, p: float) -> torch.Tensor:
-    return F.dropout(values, p, training=False)
+def _dropping(func: types.FunctionType, training: bool) -> _Function:
+    """Attention as in train mode, whose dropout is written as one that follows the flag."""
 
+    def dropout(values: torch.Tensor, p: float) -> torch.Tensor:
+        return F.dropout(values, p, training=training)
 
-def _scaled_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, p: float, causal: bool
-) -> torch.Tensor:
-    return F.scaled_dot_product_attention(q, k, v, mask, Chance(p), causal)
+    def scaled_attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, p: float, causal: bool
+    ) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, Chance(p, training), causal)
+
+    return _body(func, dropout=dropout, scaled_dot_product_attention=scaled_attention)

@@ -16,11 +16,13 @@ from torch import nn
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.execute import expressions
 from naivegraph.graph.lint import lint
+from naivegraph.graph.modes import TRAIN_MODE, follow_training
 from naivegraph.graph.once import state_of
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.refresh import largest_number
 from naivegraph.graph.snapshot import snapshot
 from naivegraph.graph.structure import holds, leaves, stubs_in, with_tensors
+from naivegraph.graph.training import unused_parameters
 from naivegraph.graph.values import Attribute, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import add_submodule
@@ -43,6 +45,7 @@ class _Change:
     """A block which changes a graph; leaving it checks the graph, and failing undoes everything."""
 
     def __init__(self, graph: Recorded) -> None:
+        follow_training(graph)  # while the network's own forward still tells
         self._graph = graph
         self._steps: list[Undo] = [snapshot(graph)]
 
@@ -61,13 +64,31 @@ class _Change:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             try:
-                self._graph.rewired, self._graph.training = True, None
+                _leave_training(self._graph)
                 lint(self._graph)
             except BaseException:
                 self.undo()
                 raise
         else:
             self.undo()
+
+
+def _leave_training(graph: Recorded) -> None:
+    """An edited graph does one thing: that of eval mode, with what follows the flags in it."""
+    if graph.in_train_mode is not graph:
+        graph.checks = {**graph.checks, TRAIN_MODE: _left_behind(graph, graph.in_train_mode)}
+    graph.rewired, graph.training, graph.instead = True, None, None
+
+
+def _left_behind(graph: Recorded, training: Recorded) -> str:
+    only = sorted(unused_parameters(graph) - unused_parameters(training))
+    without = (
+        f", without the {len(only)} parameters ({only[0]}, ...) that train mode alone used" if only else ""
+    )
+    return (
+        "differs: since its structure was edited, the graph calls in train mode what it calls in eval mode"
+        f"{without}; before that the network called other functions there"
+    )
 
 
 def new_stub(graph: Recorded, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:

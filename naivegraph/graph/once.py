@@ -79,9 +79,9 @@ def record(
 def _recorder(module: nn.Module, watch: Watch | None, first: Recorded | None) -> Recorder:
     state = state_of(module)
     if first is None:
-        return Recorder(places(module), state, watch)
+        return Recorder(places(module), state, watch, training=module.training)
     known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}
-    return Recorder(places(module), state, watch, start=_SECOND, known=known)
+    return Recorder(places(module), state, watch, start=_SECOND, known=known, training=module.training)
 
 
 @runs_network

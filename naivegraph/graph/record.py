@@ -45,6 +45,7 @@ class Recorder:
         watch: Called with name and value of each vertex as it is recorded.
         start: Number of the first tensor.
         known: What stands for some tensors already, by `id` of the tensor.
+        training: Whether the network is in train mode.
     """
 
     def __init__(
@@ -55,16 +56,16 @@ class Recorder:
         *,
         start: int = 0,
         known: Mapping[int, Stub] | None = None,
+        training: bool = False,
     ) -> None:
-        self.places = places
+        self.places, self._training = places, training
         self._watch = watch
         self.vertices: list[Vertex] = []
         self.inside = False  # a vertex is being recorded: nothing but ATen operators counts
         self.path = [""]
         self.stubs = dict(known or {})  # by id() of the tensor, kept alive below
         self.alive: list[torch.Tensor] = []
-        self.state: dict[str, Stub] = {}
-        self._states: dict[int, State] = {}
+        self.state, self._states = dict[str, Stub](), dict[int, State]()
         self._produced: set[int] = set()  # id() of inputs and of what vertices returned
         self.held: dict[int, Held] = {}
         self._operations, self._mutated = list[Operation](), set[int]()
@@ -138,7 +139,7 @@ class Recorder:
         if isinstance(value, torch.Tensor):
             return self._reference(value)
         if kind is Chance:
-            return Training(self.path[-1], value.probability)
+            return Training(self.path[-1], value.probability, 0.0)
         if kind is tuple or kind is torch.Size:
             return tuple([self.encode(item) for item in value])
         if kind is list:
@@ -260,11 +261,10 @@ class Recorder:
         if argument is None:
             return
         name, position = argument
-        if vertex.kwargs.get(name) is False:
+        if vertex.kwargs.get(name) is self._training:
             vertex.kwargs[name] = Training(vertex.path)
-        elif len(vertex.args) > position and vertex.args[position] is False:
-            flag = (Training(vertex.path),)
-            vertex.args = vertex.args[:position] + flag + vertex.args[position + 1 :]
+        elif len(vertex.args) > position and vertex.args[position] is self._training:
+            vertex.args = (*vertex.args[:position], Training(vertex.path), *vertex.args[position + 1 :])
 
     # Sizes
 

@@ -33,7 +33,8 @@ class Recorded:
         rewired: Whether vertices or their connections were changed since; then the module's own forward is
             not what the graph computes, `to_module()` is.
         training: A run in train mode, if that uses parameters which this one in eval mode does not. It shares
-            the numbers of parameters and buffers; it counts for how sizes hang together and is never run.
+            the numbers of parameters and buffers, and counts for how sizes hang together.
+        instead: A run in train mode, if that calls other operators on the same parameters.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recorded:
         example: dict[str, Any] | None = None,
         rewired: bool = False,
         training: Recorded | None = None,
+        instead: Recorded | None = None,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -62,12 +64,23 @@ class Recorded:
         self.example = example or {}
         self.rewired = rewired
         self.training = training
+        self.instead = instead
         self.reserved = 0  # numbers of tensors below this one may be given away already
 
     @property
     def runs(self) -> list[Recorded]:
-        """This run, and the one in train mode if there is one."""
+        """The runs that count for how sizes hang together."""
         return [self] if self.training is None else [self, self.training]
+
+    @property
+    def in_train_mode(self) -> Recorded:
+        """The run which is repeated while the network trains."""
+        return self.training or self.instead or self
+
+    @property
+    def present(self) -> Recorded:
+        """The run which is repeated with the network's flag as it is now."""
+        return self.in_train_mode if self.module.training else self
 
     def __len__(self) -> int:
         return len(self.vertices)

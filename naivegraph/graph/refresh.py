@@ -19,14 +19,14 @@ from naivegraph.graph.training import record_again
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["largest_number", "refresh"]
+__all__ = ["largest_number", "placed", "refresh"]
 
 
 def refresh(graph: Recorded) -> None:
     """Run the vertices once on the stored example; shapes, operators and names of state become those of now.
 
-    The run in train mode, if there is one, is recorded anew. Tensors keep their numbers. Flags, buffers,
-    random numbers and attributes of the network are restored.
+    The run in train mode, if there is one, is recorded anew; if it counts for no sizes, once it is needed.
+    Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are restored.
 
     Raises:
         NaivegraphError: The graph has no example.
@@ -37,15 +37,18 @@ def refresh(graph: Recorded) -> None:
         raise NaivegraphError(f"the graph keeps no example of its input {missing[0]!r}: capture it again")
     module = graph.module
     recorder = Recorder({}, state_of(module), start=max(largest_number(graph) + 1, graph.reserved))
-    example = _placed(graph, copy_tensors(graph.example))
+    example = placed(graph, copy_tensors(graph.example))
     run = _Observed(graph, recorder)
     with restored(module), preserved(module), slow_attention(), torch.no_grad(), DispatchMode(recorder):
         run.run(example)
     with all_or_nothing(graph):
         run.commit()
         if graph.training is not None:
-            example = _placed(graph, copy_tensors(graph.training.example))
+            example = placed(graph, copy_tensors(graph.training.example))
             graph.training = record_again(graph, graph.training, example)
+        if graph.instead is not None:  # made again when it is needed
+            graph.instead = None
+            graph.checks = {name: found for name, found in graph.checks.items() if name != "train mode"}
 
 
 def largest_number(graph: Recorded) -> int:
@@ -57,8 +60,8 @@ def largest_number(graph: Recorded) -> int:
     return max(found, default=-1)
 
 
-def _placed(graph: Recorded, example: dict[str, Any]) -> dict[str, Any]:
-    """The example on the network's device and in its precision, if those are one and not the example's."""
+def placed(graph: Recorded, example: dict[str, Any]) -> dict[str, Any]:
+    """An example on the network's device and in its precision, if those are one and not the example's."""
     tensors = [graph.tensor(name) for name in graph.state]
     devices = {tensor.device for tensor in tensors}
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}

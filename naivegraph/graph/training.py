@@ -15,7 +15,15 @@ from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, map_leaves
 from naivegraph.graph.values import Stub
 
-__all__ = ["Arguments", "doubled", "record_again", "record_training", "run_training"]
+__all__ = [
+    "Arguments",
+    "doubled",
+    "record_again",
+    "record_in_train_mode",
+    "record_training",
+    "run_training",
+    "unused_parameters",
+]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -40,11 +48,15 @@ def record_training(
     unused = _unused(graph)
     if not unused:
         return None
-    found = on_outlines(graph.module, lambda o: _record(graph, (args, kwargs), o)) if outlines else None
+    found = (
+        on_outlines(graph.module, lambda o: record_in_train_mode(graph, (args, kwargs), o))
+        if outlines
+        else None
+    )
     for arguments in [(args, kwargs), doubled((args, kwargs))]:
         if found is None and arguments is not None:
             try:
-                found = _record(graph, arguments)
+                found = record_in_train_mode(graph, arguments)
             except CaptureError:
                 continue
     return found if found is not None and not unused <= _unused(found) else None
@@ -61,7 +73,7 @@ def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -
     Raises:
         CaptureError: The network does not run in train mode any more.
     """
-    return _record(graph, nested_arguments(graph.module, {**training.constants, **example}))
+    return record_in_train_mode(graph, nested_arguments(graph.module, {**training.constants, **example}))
 
 
 def run_training(training: Recorded) -> Any:
@@ -96,10 +108,21 @@ def doubled(arguments: Arguments) -> Arguments | None:
     return twice
 
 
-def _record(graph: Recorded, arguments: Arguments, outlines: Outlines | None = None) -> Recorded:
+def record_in_train_mode(graph: Recorded, arguments: Arguments, outlines: Outlines | None = None) -> Recorded:
+    """A run in train mode, which shares the numbers of parameters and buffers with the graph's own run.
+
+    Raises:
+        CaptureError: The network does not run in train mode on these arguments.
+    """
     module = graph.module
     with restored(module), preserved(module, training=True):
         return record(module, *arguments, outlines=outlines, first=graph)[0]
+
+
+def unused_parameters(run: Recorded) -> set[str]:
+    """Names of the parameters no operator of a run takes."""
+    unused = _unused(run)
+    return {name for name, _ in run.module.named_parameters() if run.state[name].id in unused}
 
 
 def _unused(run: Recorded) -> set[int]:

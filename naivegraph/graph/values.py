@@ -38,10 +38,14 @@ class Held:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """The `training` flag of the module at this path; with `number`, that while it trains and else zero."""
+    """One value while the module at this path trains and another while it does not.
+
+    By default it is the module's `training` flag itself.
+    """
 
     path: str
-    number: float | None = None
+    on: bool | float | complex | str | None = True
+    off: bool | float | complex | str | None = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

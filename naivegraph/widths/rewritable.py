@@ -7,10 +7,11 @@ size of another tensor. Code made of a graph need not say it that way.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.export import SIZES, Arguments
+from naivegraph.graph.export import SIZES, Arguments, Sizes
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import map_leaves
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape
@@ -27,11 +28,12 @@ class _Literal(int):
     """A number as it stands in one place, told from an equal one in another."""
 
 
-def rewritable(graph: Recorded) -> tuple[dict[str, Arguments], dict[Attribute, int]]:
+def rewritable(graph: Recorded, other: Sizes) -> tuple[dict[str, Arguments], Sizes]:
     """The arguments of functions with attributes where a number would hold a size that is otherwise free.
 
     Args:
         graph: A graph.
+        other: Such attributes of another run of the same network; of those none gets another value.
 
     Returns:
         By name of the vertex its arguments, in which no other attributes are left; and the attributes (of a
@@ -42,10 +44,10 @@ def rewritable(graph: Recorded) -> tuple[dict[str, Arguments], dict[Attribute, i
         >>> from naivegraph.graph import capture
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> graph = capture(net, torch.zeros(1, 4))
-        >>> rewritable(graph)
+        >>> rewritable(graph, {})
         ({}, {})
     """
-    rewriting = _Rewriting(graph)
+    rewriting = _Rewriting(graph, other)
     for vertex in graph.vertices:
         if vertex.kind == "function":
             rewriting.vertex(vertex)
@@ -53,11 +55,12 @@ def rewritable(graph: Recorded) -> tuple[dict[str, Arguments], dict[Attribute, i
 
 
 class _Rewriting:
-    def __init__(self, graph: Recorded) -> None:
+    def __init__(self, graph: Recorded, other: Sizes) -> None:
+        self._other = other
         self._widths = relate(Graph.of(graph))
         self._reader = Reader(self._widths, {})
         self.arguments: dict[str, Arguments] = {}
-        self.numbers: dict[Attribute, int] = {}
+        self.numbers: Sizes = {}
 
     def vertex(self, vertex: Vertex) -> None:
         """Note the arguments of a function."""
@@ -107,9 +110,10 @@ class _Rewriting:
         if not self._live(value):
             base = "".join(letter if letter.isalnum() else "_" for letter in name)
             base = f"_{base}" if base[0].isdigit() else base
-            known = sum(attribute.name.startswith(f"{base}_size_") for attribute in self.numbers)
-            attribute = Attribute(SIZES, f"{base}_size_{known}")
-            self.numbers[attribute] = value_of(self._widths, value)
+            size = value_of(self._widths, value)
+            names = (Attribute(SIZES, f"{base}_size_{number}") for number in itertools.count())
+            attribute = next(a for a in names if a not in self.numbers and self._other.get(a, size) == size)
+            self.numbers[attribute] = size
             return attribute
         if isinstance(value, Compound):
             return Compound(value.operator, self._own(value.left, name), self._own(value.right, name))

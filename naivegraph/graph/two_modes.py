@@ -1,0 +1,89 @@
+"""A `torch.fx.GraphModule` which does one thing in eval mode and another while it trains."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import fx, nn
+
+__all__ = ["TwoModes"]
+
+_Forward = Callable[..., Any]
+
+
+class TwoModes(fx.GraphModule):
+    """Runs `graph`, or `training_graph` while it trains; both use the same layers and parameters.
+
+    Args:
+        root: Holds what the two graphs name.
+        graph: What runs in eval mode.
+        training_graph: What runs while the module trains, with the same inputs.
+        class_name: The name of the class.
+    """
+
+    training_graph: fx.Graph
+
+    def __init__(
+        self, root: nn.Module, graph: fx.Graph, training_graph: fx.Graph, class_name: str = "TwoModes"
+    ) -> None:
+        super().__init__(root, _naming_all_of(graph, training_graph), class_name)
+        self.training_graph = training_graph
+        self.graph = graph
+
+    def recompile(self) -> Any:
+        """Make the forward anew, after either graph was changed."""
+        code = super().recompile()
+        if "training_graph" in vars(self):
+            # A copy, because a graph belongs to one module.
+            training = type(fx.GraphModule(self, copy.deepcopy(self.training_graph))).forward
+            type(self).forward = _either(type(self).forward, training)
+        return code
+
+    def _deepcopy_init(self) -> Callable[..., None]:
+        return _init_copy
+
+    def __copy__(self) -> TwoModes:
+        made = TwoModes(self, self.graph, self.training_graph)
+        made.meta = self.meta
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A graph is pickled as the code made of it, which torch traces again: each of the two by itself."""
+        holder = nn.Module()
+        for kind in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"):
+            vars(holder)[kind] = vars(self)[kind]
+        both = [fx.GraphModule(self, copy.deepcopy(graph)) for graph in (self.graph, self.training_graph)]
+        return _joined, (holder, *both, type(self).__name__, self.meta)
+
+
+def _naming_all_of(*graphs: fx.Graph) -> fx.Graph:
+    """A graph with all names of layers and parameters in it, by which a module takes them over."""
+    made = fx.Graph()
+    for node in (node for graph in graphs for node in graph.nodes):
+        if node.op in ("get_attr", "call_module"):
+            made.create_node(node.op, node.target)
+    made.output(None)
+    return made
+
+
+def _either(evaluating: _Forward, training: _Forward) -> _Forward:
+    @functools.wraps(evaluating)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return (training if self.training else evaluating)(self, *args, **kwargs)
+
+    return forward
+
+
+def _init_copy(made: TwoModes, copied: nn.Module, graph: fx.Graph) -> None:
+    TwoModes.__init__(made, copied, graph, vars(copied)["training_graph"])
+
+
+def _joined(
+    holder: nn.Module, one: fx.GraphModule, two: fx.GraphModule, name: str, meta: dict[str, Any]
+) -> TwoModes:
+    made = TwoModes(holder, one.graph, two.graph, name)
+    made.meta = meta
+    return made
