@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
@@ -28,11 +29,28 @@ def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     elif name == "unsqueeze":
         axes.insert(a["dim"] % (len(axes) + 1), single(1))
     else:
-        axes = r.algebra.reshape(axes, out.shape)
+        axes = _reshaped_empty(r, axes, out.shape) if 0 in out.shape else r.algebra.reshape(axes, out.shape)
     if out.id == source.id:
         r.axes[source.id] = axes
         return
     moved(r, op, source, axes)
+
+
+def _reshaped_empty(r: Relation, axes: list[Axis], shape: tuple[int, ...]) -> list[Axis]:
+    """Of a tensor without elements, say no box found: what stands before and after its empty dimension."""
+    lengths = [axis.length for axis in axes]
+    start, end = lengths.index(0), shape.index(0)
+    before, after = (lengths[:start], shape[:end]), (lengths[start + 1 :], shape[end + 1 :])
+    if all(math.prod(old) == math.prod(new) != 0 for old, new in (before, after)):
+        outer, inner = (
+            r.algebra.reshape(axes[:start], before[1]),
+            r.algebra.reshape(axes[start + 1 :], after[1]),
+        )
+        return [r.algebra.resolve(axis) for axis in (*outer, axes[start], *inner)]
+    reason = "no element shows how its dimensions are regrouped"
+    for axis in axes:
+        r.pin(axis, reason)
+    return r.fixed(shape, f"{reason}, at {r.where}")
 
 
 def _squeezed(r: Relation, source: Stub, a: dict[str, Any]) -> list[Axis]:

@@ -1,0 +1,49 @@
+"""Networks that return as many things as they find: none on some examples, and another number once edited."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+
+
+class Finder(nn.Module):
+    """Describes the rows whose score is above a limit; seven on the first example, none above 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.score = nn.Linear(6, 16), nn.Linear(6, 1)
+        self.pairs, self.box = nn.Linear(8, 12), nn.Linear(12, 4)
+        self.limit = 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.where(self.score(x).sigmoid().flatten() > self.limit)[0]
+        rows = torch.relu(self.body(x))[found]
+        halves = rows.view(rows.shape[0], 2, self.body.out_features // 2).sum(1)
+        result: Tensor = self.box(torch.relu(self.pairs(halves)))
+        return result
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0], ids=["some", "none"])
+def test_what_is_found_hangs_together_though_nothing_is(limit: float) -> None:
+    torch.manual_seed(0)
+    net, x = Finder(), torch.randn(20, 6)
+    before = copy.deepcopy(net)
+    net.limit = limit
+    ng.prune(net, x, ratio=0.5)
+    assert (net.body.out_features, net.pairs.in_features, net.pairs.out_features) == (8, 4, 6)
+    # The same network with the removed neurons zeroed: a half keeps what the other keeps.
+    inner = torch.stack([torch.isin(row, net.pairs.weight) for row in before.pairs.weight.detach()])
+    body = torch.stack([torch.isin(row, net.body.weight).all() for row in before.body.weight.detach()])
+    rows, columns = inner.any(1), inner.any(0)
+    assert torch.equal(body, columns.repeat(2))
+    with torch.no_grad():
+        before.body.weight[~body], before.body.bias[~body] = 0, 0
+        before.pairs.weight[~rows], before.pairs.bias[~rows] = 0, 0
+    net.limit = 0.5
+    torch.testing.assert_close(net(x), before(x))
+    assert len(net(x)) > 2
