@@ -17,7 +17,7 @@ from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 from naivegraph.graph.written import Written
 
-__all__ = ["bind", "flat_arguments", "keyword_inputs", "nested_arguments"]
+__all__ = ["bind", "check_constant", "flat_arguments", "keyword_inputs", "nested_arguments"]
 
 
 def keyword_inputs(kwargs: Any) -> dict[str, Any]:
@@ -51,13 +51,28 @@ def bind(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     for name, value in given.items():
         if name in names:
             _check_input(names[name], value)
-        elif name not in graph.constants or not _same(graph.constants[name], value):
-            recorded = repr(graph.constants[name]) if name in graph.constants else "its default"
-            raise NaivegraphError(
-                f"the graph was captured with {recorded} for the argument {name!r}, not {value!r}; "
-                "capture again with that value"
-            )
+        elif name not in graph.constants:
+            raise NaivegraphError(_other_value(name, "its default", value))
+        else:
+            check_constant(name, graph.constants[name], value)
     return {name: given[name] for name in names}
+
+
+def check_constant(name: str, recorded: Any, value: Any) -> None:
+    """Check that an argument which is no tensor has the value that was captured.
+
+    Raises:
+        NaivegraphError: It has another one.
+    """
+    if not _same(recorded, value):
+        raise NaivegraphError(_other_value(name, repr(recorded), value))
+
+
+def _other_value(name: str, recorded: str, value: Any) -> str:
+    return (
+        f"the graph was captured with {recorded} for the argument {name!r}, not {value!r}; "
+        "capture again with that value"
+    )
 
 
 def _check_input(vertex: Vertex, value: Any) -> None:

@@ -9,9 +9,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
+from naivegraph.graph.arguments import check_constant
 from naivegraph.graph.calls import function_name
 from naivegraph.graph.declared import Call
 from naivegraph.graph.execute import read_attribute
@@ -106,7 +108,8 @@ def to_module(graph: Recorded) -> fx.GraphModule:
     now. Where a number would hold a size that nothing else does, it is an attribute of the submodule
     `naivegraph_sizes`, which edits change. `training` flags, and constants that are others in train mode,
     follow `train()` and `eval()`. If a network calls other operators in train mode, this does so while it
-    trains itself (not a part of it), unless the graph's structure was edited.
+    trains itself (not a part of it), unless the graph's structure was edited. Arguments that are plain
+    values, such as `return_dict=False`, come last and may be left out.
     """
     follow_training(graph)
     module = _exported(graph)
@@ -180,6 +183,8 @@ class _Export:
         """What the recorded run did, in terms of the parts."""
         for vertex in self._inputs():
             self._input(vertex)
+        for name, value in self._graph.constants.items():
+            self._constant(name, value)
         for vertex in self._graph.vertices:
             if vertex.kind != "input":
                 self._assign(vertex.output, self._call(vertex))
@@ -195,6 +200,12 @@ class _Export:
 
     def _input(self, vertex: Vertex) -> None:
         self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
+
+    def _constant(self, name: str, value: Any) -> None:
+        """An argument that is no tensor may be given as before, with the value that was captured."""
+        if value is None or type(value) in (bool, int, float, str):
+            given = self._fx.placeholder(_identifier(name), default_value=value)
+            self._fx.call_function(check_constant, (name, value, given))
 
     def _call(self, vertex: Vertex) -> fx.Node:
         given, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
@@ -276,7 +287,7 @@ class _Export:
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
-        return value
+        return value.item() if isinstance(value, np.generic) else value  # whose repr is no code by itself
 
     def _make(self, value: State | Shape | Held | Training | Compound | Attribute) -> Any:
         if isinstance(value, Attribute):

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import naivegraph as ng
 from naivegraph.graph import capture
 from naivegraph.graph.structure import leaves
 from tests.graph import networks
@@ -67,6 +69,25 @@ class Powers(nn.Module):
 def test_operators_that_go_by_another_name() -> None:
     x = torch.rand(2, 3) + 1
     torch.testing.assert_close(capture(Powers(), x).to_module()(x + 1), Powers()(x + 1))
+
+
+class Options(nn.Module):
+    """Takes plain values besides tensors, and computes with a number of numpy's."""
+
+    def forward(
+        self, x: torch.Tensor, scale: bool = False, *, y: torch.Tensor, way: str = "add"
+    ) -> torch.Tensor:
+        y = y * np.float64(0.5) if scale else y
+        return x + y if way == "add" else x - y
+
+
+def test_plain_values_may_be_given_as_captured() -> None:
+    x, y = torch.rand(2, 3), torch.rand(2, 3)
+    module = capture(Options(), (x,), {"y": y, "scale": True, "way": "subtract"}).to_module()
+    torch.testing.assert_close(module(y, y=x, scale=True, way="subtract"), y - x / 2)
+    torch.testing.assert_close(module(y, y=x), y - x / 2)
+    with pytest.raises(ng.NaivegraphError, match="captured with True for the argument 'scale', not False"):
+        module(x, y=y, scale=False)
 
 
 def test_tied_parameters_stay_tied() -> None:
