@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from naivegraph.graph.frames import user_line
 from naivegraph.graph.inside import Chance, opened
 from naivegraph.graph.layers import Place, converted_from, memory_key
 from naivegraph.graph.numbers import Number, ledger
-from naivegraph.graph.structure import map_leaves, rebuild
+from naivegraph.graph.read import READS, counts_in, may_be_sizes, remembered
+from naivegraph.graph.structure import flat, has_tensor, map_leaves, rebuild
 from naivegraph.graph.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Kind, Vertex
 
@@ -171,6 +172,8 @@ class Recorder:
             return func(*args, **kwargs)  # under vmap: what it is made of is recorded below
         if size is not None:
             return self._size(size, func, args, kwargs)
+        if func in READS and id(args[0]) in self._produced:
+            return self._read(func, args)
         path = self.path[-1]
         name = f"{path}.{function_name(func)}" if path else function_name(func)
         return self._vertex("function", name, func, path, lambda: func(*args, **kwargs), args, kwargs)
@@ -190,7 +193,7 @@ class Recorder:
         self._operations, self._mutated = [], set()
         try:
             result = run()
-            if not (_has_tensor(result) or self._mutated):
+            if not (has_tensor(result) or self._mutated):
                 return result
             vertex = Vertex(self._unique(name), kind, target, path, operations=self._operations)
             with _DISABLED():
@@ -289,6 +292,13 @@ class Recorder:
         dim = 0 if what == "length" else int(args[1] if len(args) > 1 else kwargs["dim"])
         return Number(result, Shape(source, dim % rank))
 
+    def _read(self, func: _Function, args: tuple[Any, ...]) -> Any:
+        result = func(*args)
+        if not may_be_sizes(result):
+            return result
+        counts = self.function(counts_in, args[:1], {})
+        return remembered(result, iter([self.stubs[id(count)] for count in counts]))
+
     # Below autograd
 
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -303,9 +313,7 @@ class Recorder:
             if isinstance(result, torch.Tensor):
                 outputs: tuple[Stub | None, ...] = (self.stub(result),)
             elif isinstance(result, (tuple, list)):
-                outputs = tuple(
-                    [self.stub(r) if isinstance(r, torch.Tensor) else None for r in _flat(result)]
-                )
+                outputs = tuple([self.stub(r) if isinstance(r, torch.Tensor) else None for r in flat(result)])
             else:
                 outputs = (None,)
         operation = Operation(func, recorded, named, outputs)
@@ -334,7 +342,7 @@ class Recorder:
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
         """An operator called where no public function was seen is a vertex of its own, if it computes."""
-        inputs = [t for t in _flat((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor)]
+        inputs = [t for t in flat((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor)]
         if not any(id(tensor) in self._produced or id(tensor) in self._states for tensor in inputs):
             return
         path = self.path[-1]
@@ -378,22 +386,6 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return self._recorder.dispatch(func, args, kwargs or {})
-
-
-def _has_tensor(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
-        return True
-    if isinstance(value, (tuple, list)):
-        return any(_has_tensor(item) for item in value)
-    return isinstance(value, dict) and any(_has_tensor(item) for item in value.values())
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    for item in value:
-        if isinstance(item, (tuple, list)):
-            yield from _flat(item)
-        else:
-            yield item
 
 
 def _place(where: tuple[str, int] | None) -> str:

@@ -14,7 +14,8 @@ from torch import nn
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 
 __all__ = [
-    "Slot", "holds", "is_record", "leaves", "map_leaves", "pairs", "rebuild", "stubs_in", "with_tensors",
+    "Slot", "flat", "has_tensor", "holds", "is_record", "leaves", "map_leaves", "pairs",
+    "rebuild", "stubs_in", "with_tensors",
 ]  # fmt: skip
 
 
@@ -137,6 +138,24 @@ def stubs_in(value: Any) -> list[Stub]:
 def holds(value: Any, stub: Stub) -> bool:
     """Whether a tensor of a graph is in the nesting `value`."""
     return any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(value))
+
+
+def has_tensor(value: Any) -> bool:
+    """Whether a tensor lies in tuples, lists and dicts."""
+    if isinstance(value, torch.Tensor):
+        return True
+    if isinstance(value, (tuple, list)):
+        return any(has_tensor(item) for item in value)
+    return isinstance(value, dict) and any(has_tensor(item) for item in value.values())
+
+
+def flat(value: Any) -> Iterator[Any]:
+    """What lies in tuples and lists, at any depth."""
+    for item in value:
+        if isinstance(item, (tuple, list)):
+            yield from flat(item)
+        else:
+            yield item
 
 
 def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:

@@ -47,3 +47,38 @@ def test_what_is_found_hangs_together_though_nothing_is(limit: float) -> None:
     net.limit = 0.5
     torch.testing.assert_close(net(x), before(x))
     assert len(net(x)) > 2
+
+
+class Experts(nn.Module):
+    """Sends each row to one of three experts: how many go to which is read from a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.choose = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(16, 10), nn.ReLU(), nn.Linear(10, 4)) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.body(x))
+        chosen = self.choose(y).argmax(1)
+        order = chosen.argsort(stable=True)
+        counts = chosen.bincount(minlength=3).tolist()
+        parts = torch.split(y[order], counts)
+        out = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
+        result: Tensor = torch.zeros_like(out).index_copy(0, order, out) + chosen.max().item()
+        return result
+
+
+def test_counts_read_from_a_tensor_are_read_again() -> None:
+    torch.manual_seed(0)
+    net, x = Experts().eval(), torch.randn(20, 6)
+    before = net.choose(torch.relu(net.body(x))).argmax(1).bincount(minlength=3)
+    graph = ng.capture(net, x)
+    assert graph.checks["another batch"] == "equal"
+    other = torch.randn(33, 6)
+    torch.testing.assert_close(graph.to_module()(other), net(other))
+    assert ng.prune(net, x, ratio=0.5)
+    assert net.body.out_features == 8
+    after = net.choose(torch.relu(net.body(x))).argmax(1).bincount(minlength=3)
+    assert not torch.equal(before, after)

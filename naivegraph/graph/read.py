@@ -1,0 +1,45 @@
+"""Numbers which a network's code reads from its tensors, such as how many tokens go to each expert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from naivegraph.graph.numbers import Number
+from naivegraph.graph.values import Shape, Stub
+
+__all__ = ["READS", "counts_in", "may_be_sizes", "remembered"]
+
+READS = frozenset({torch.Tensor.item, torch.Tensor.tolist})
+_MANY = 1024  # more numbers than this are data, not sizes
+
+
+def may_be_sizes(value: Any) -> bool:
+    """Whether what was read from a tensor holds integers that a size may be."""
+    numbers = list(_numbers(value))
+    return 0 < len(numbers) <= _MANY and all(type(n) is int and n >= 0 for n in numbers)
+
+
+def counts_in(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """For each number in a tensor a tensor of that size, which takes no memory.
+
+    A graph knows the sizes of tensors, so that what is computed from these numbers stays computed.
+    """
+    return tuple([torch.empty(count, device="meta") for count in tensor.flatten().tolist()])
+
+
+def remembered(value: Any, counts: Iterator[Stub]) -> Any:
+    """What was read from a tensor, each number with the tensor of that size that it comes from."""
+    if isinstance(value, list):
+        return [remembered(item, counts) for item in value]
+    return Number(value, Shape(next(counts).id, 0))
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if not isinstance(value, list):
+        yield value
+        return
+    for item in value:
+        yield from _numbers(item)
