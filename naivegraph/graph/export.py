@@ -44,6 +44,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "//": operator.floordiv,
     "%": operator.mod,
 }
+_PLAIN = (bool, int, float, str)
 _METHODS = (type(torch.Tensor.view), type(torch.Tensor.__getitem__))
 # Methods that call themselves by the name of another one: `__pow__` says it is `pow`.
 _OTHER_NAMES: dict[Any, str] = {
@@ -183,8 +184,7 @@ class _Export:
         """What the recorded run did, in terms of the parts."""
         for vertex in self._inputs():
             self._input(vertex)
-        for name, value in self._graph.constants.items():
-            self._constant(name, value)
+        self._take_constants()
         for vertex in self._graph.vertices:
             if vertex.kind != "input":
                 self._assign(vertex.output, self._call(vertex))
@@ -201,11 +201,12 @@ class _Export:
     def _input(self, vertex: Vertex) -> None:
         self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
 
-    def _constant(self, name: str, value: Any) -> None:
+    def _take_constants(self) -> None:
         """An argument that is no tensor may be given as before, with the value that was captured."""
-        if value is None or type(value) in (bool, int, float, str):
-            given = self._fx.placeholder(_identifier(name), default_value=value)
-            self._fx.call_function(check_constant, (name, value, given))
+        plain = {n: v for n, v in self._graph.constants.items() if v is None or type(v) in _PLAIN}
+        given = {n: self._fx.placeholder(_identifier(n), default_value=v) for n, v in plain.items()}
+        for name, value in plain.items():
+            self._fx.call_function(check_constant, (name, value, given[name]))
 
     def _call(self, vertex: Vertex) -> fx.Node:
         given, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
