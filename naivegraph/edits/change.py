@@ -14,6 +14,7 @@ from naivegraph.edits.optimizers import new_states, split_averages
 from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, WidthChange
 from naivegraph.edits.tensors import find_tensor, new_tensors
 from naivegraph.errors import EditError
+from naivegraph.graph.collector import uncollected
 from naivegraph.graph.origin import history_of, note_edits
 from naivegraph.graph.restore import resetting
 
@@ -22,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@uncollected()
 def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> Callable[[], None]:
     """Carry out a change in place; gives the function that takes it back bit for bit.
 

@@ -12,6 +12,7 @@ from naivegraph.edits.grow import outgoing, rows_of
 from naivegraph.edits.record import AttributeChange, Change, Scaling, WidthChange
 from naivegraph.edits.selection import Indices, formula_of
 from naivegraph.errors import EditError
+from naivegraph.graph.collector import uncollected
 from naivegraph.graph.execute import read_attribute
 from naivegraph.widths.axis import Atom
 from naivegraph.widths.inplace import Demands
@@ -23,6 +24,7 @@ Initialise = str | Callable[[torch.Tensor, str], object]
 _NAMES = ("layer", "duplicate")
 
 
+@uncollected()
 def plan(
     widths: Widths,
     demands: Demands,

@@ -15,6 +15,7 @@ __all__ = ["RememberingAttributes", "scrub"]
 
 _DEPTH = 4
 _INTERNAL = frozenset(vars(nn.Module()))
+_PLAIN = frozenset({float, bool, str, type(None)})  # where no integer lies in; most attributes are such
 _Key = str | int
 
 
@@ -39,7 +40,7 @@ class RememberingAttributes:
             attributes = vars(module)
             memo: dict[int, Any] = {}
             for name, value in list(attributes.items()):
-                if name in _INTERNAL:
+                if type(value) in _PLAIN or name in _INTERNAL:
                     continue
                 new = self._remember(value, path, name, (), memo)
                 if new is not value:
@@ -53,7 +54,7 @@ class RememberingAttributes:
         kind = type(value)
         if kind is int:
             return Number(value, Attribute(path, name, keys))
-        if kind is float or kind is bool or kind is str or value is None:
+        if kind in _PLAIN:
             return value
         if isinstance(value, (tuple, list)):
             if len(keys) >= _DEPTH or (kind not in (tuple, list) and not hasattr(kind, "_make")):
@@ -99,7 +100,8 @@ class RememberingAttributes:
         for module, before in self._before:
             attributes = vars(module)
             for name, value in list(attributes.items()):
-                if name not in _INTERNAL:
+                kind = type(value)
+                if kind is not int and kind not in _PLAIN and name not in _INTERNAL:
                     clean = scrub(value, _DEPTH)
                     if clean is not value and before.get(name) is not value:
                         attributes[name] = clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,10 +62,11 @@ def _written(func: torch._ops.OpOverload) -> tuple[tuple[int, str], ...]:
 
 def mutated_arguments(
     func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[torch.Tensor]:
+) -> list[torch.Tensor]:
     """The tensors which this ATen call writes into."""
+    found: list[torch.Tensor] = []
     for position, name in _written(func):
         value = args[position] if position < len(args) else kwargs.get(name)
-        for tensor in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(tensor, torch.Tensor):
-                yield tensor
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        found.extend(item for item in several if isinstance(item, torch.Tensor))
+    return found

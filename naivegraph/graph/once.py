@@ -57,7 +57,7 @@ def record(
     if outlines is not None:
         args, kwargs = outlines.of((args, kwargs))
         inputs, constants = _split_arguments(module, args, kwargs)
-    recorder = _recorder(module, watch, first)
+    recorder = _recorder(module, watch, first, outlines)
     with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
@@ -76,12 +76,17 @@ def record(
     return graph, copy_tensors(output)
 
 
-def _recorder(module: nn.Module, watch: Watch | None, first: Recorded | None) -> Recorder:
+def _recorder(
+    module: nn.Module, watch: Watch | None, first: Recorded | None, outlines: Outlines | None
+) -> Recorder:
     state = state_of(module)
+    call = outlines.call if outlines is not None else None
     if first is None:
-        return Recorder(places(module), state, watch, training=module.training)
+        return Recorder(places(module), state, watch, training=module.training, call=call)
     known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}
-    return Recorder(places(module), state, watch, start=_SECOND, known=known, training=module.training)
+    return Recorder(
+        places(module), state, watch, start=_SECOND, known=known, training=module.training, call=call
+    )
 
 
 @runs_network
@@ -172,8 +177,11 @@ def unsaved_buffers(module: nn.Module) -> list[str]:
 
 @contextlib.contextmanager
 def _layers_seen(recorder: Recorder) -> Iterator[None]:
-    """Calls of modules reach the recorder."""
-    original = nn.Module.__call__
+    """Calls of modules reach the recorder.
+
+    Not by `__call__`: a class whose special methods change has all its subclasses gone through.
+    """
+    original = nn.Module._call_impl
     thread = threading.get_ident()
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -188,12 +196,12 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
         finally:
             recorder.path.pop()
 
-    nn.Module.__call__ = call  # type: ignore[method-assign]
+    nn.Module._call_impl = call  # type: ignore[assignment, method-assign]
     try:
         with slow_attention(), _autograd_functions_seen(recorder):
             yield
     finally:
-        nn.Module.__call__ = original  # type: ignore[method-assign]
+        nn.Module._call_impl = original  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -7,15 +7,15 @@ of its result beforehand, the run fails, and the caller has to run the network f
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from naivegraph.graph.calls import mutated_arguments
+from naivegraph.graph.collector import uncollected
 from naivegraph.graph.results import NOTHING, Made, Several, known
 from naivegraph.graph.structure import map_leaves
 
@@ -32,9 +32,9 @@ def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
     """
     if _watched(module):
         return None
-    outlines = Outlines()
+    outlines = Outlines(module)
     try:
-        with _uncollected():
+        with uncollected():
             found = run(outlines)
     except Exception:
         # whatever the network does on a tensor without numbers: it has to be run
@@ -49,22 +49,6 @@ def _watched(module: nn.Module) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's collector.
-
-    Runs on outlines make many small objects which live about as long as the run, and nothing large. The
-    collector goes through all objects of the process on their account, which may take longer than the run.
-    """
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
-
-
 class NoNumbersError(RuntimeError):
     """What only a real run can tell."""
 
@@ -73,6 +57,7 @@ class Outline(torch.Tensor):
     """A tensor without numbers; `Outlines` makes them."""
 
     _outlines: Outlines
+    _kind: _Kind
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -95,16 +80,28 @@ def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outlines:
     raise NoNumbersError("an operator was called on no outline")
 
 
+class _Kind:
+    """All that the shapes of results depend on, the same object for all tensors that are alike in it."""
+
+    __slots__ = ()
+
+
 class Outlines:
     """Makes outlines for a few runs, and works out the shapes of results, each once.
+
+    Args:
+        module: The network that runs; no operator may write into what is its own.
 
     Attributes:
         failed: Whether an operator could not be run on outlines, also if the network went on after that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.failed = False
+        self._module = module
         self._known: dict[Any, Any] = {}
+        self._kinds: dict[Any, _Kind] = {}
+        self._real: dict[int, tuple[torch.Tensor, _Kind]] = {}
 
     def of(self, value: Any) -> Any:
         """The nesting `value` with an outline for every tensor in it.
@@ -125,15 +122,20 @@ class Outlines:
             Outline, shape, strides=stride, dtype=dtype, device=device
         )
         out._outlines = self
+        out._kind = self._kinds.setdefault((shape, stride, dtype, device), _Kind())
         return out
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator on outlines, and on real tensors among them."""
+        """Run an operator: on outlines, on real tensors among them, or on real tensors alone."""
         try:
             tensors: list[torch.Tensor] = []
-            if any(not isinstance(t, Outline) for t in mutated_arguments(func, args, kwargs)):
-                raise NoNumbersError(f"{func} writes into a tensor with numbers")
-            key = func, _signature(args, tensors), _signature(kwargs, tensors) if kwargs else None
+            key = func, self._signature(args, tensors), self._signature(kwargs, tensors) if kwargs else None
+            real = all(type(tensor) is not Outline for tensor in tensors)
+            for written in mutated_arguments(func, args, kwargs):
+                if type(written) is not Outline and not (real and self._is_new(written)):
+                    raise NoNumbersError(f"{func} writes into a tensor with numbers")
+            if real:
+                return func(*args, **kwargs)
             found = self._known.get(key)
             if found is None:
                 found = self._known[key] = _results(func, args, kwargs, tensors)
@@ -141,6 +143,12 @@ class Outlines:
         except BaseException:
             self.failed = True
             raise
+
+    def _is_new(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor shares no memory with the network's own."""
+        own = itertools.chain(self._module.parameters(), self._module.buffers())
+        memory = tensor.untyped_storage().data_ptr()
+        return all(memory != t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided)
 
     def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
         if type(found) is int:
@@ -151,21 +159,28 @@ class Outlines:
             return found.kind([self._build(item, tensors, device) for item in found.items])
         return found
 
-
-def _signature(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """All that the shapes of results depend on; the tensors met are listed."""
-    if isinstance(value, torch.Tensor):
-        if not isinstance(value, Outline):
-            _check_plain(value)
-        place = next((i for i, t in enumerate(tensors) if t is value), len(tensors))
-        if place == len(tensors):
+    def _signature(self, value: Any, tensors: list[torch.Tensor]) -> Any:
+        """All that the shapes of results depend on; the tensors met are listed."""
+        kind = type(value)
+        if isinstance(value, torch.Tensor):
+            for place, known in enumerate(tensors):
+                if known is value:
+                    return _Kind, place
             tensors.append(value)
-        return torch.Tensor, place, value.shape, value.stride(), value.dtype, value.device
-    if isinstance(value, (tuple, list)):
-        return type(value), *[_signature(item, tensors) for item in value]
-    if isinstance(value, dict):
-        return dict, *[(name, _signature(item, tensors)) for name, item in value.items()]
-    return type(value), value  # 1, 1.0 and True are equal
+            return value._kind if kind is Outline else self._kind_of(value)
+        if kind is tuple or kind is list:
+            return kind, *[self._signature(item, tensors) for item in value]
+        if kind is dict:
+            return dict, *[(name, self._signature(item, tensors)) for name, item in value.items()]
+        return kind, value  # 1, 1.0 and True are equal
+
+    def _kind_of(self, tensor: torch.Tensor) -> _Kind:
+        found = self._real.get(id(tensor))
+        if found is None or found[0].shape != tensor.shape:
+            _check_plain(tensor)
+            key = tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+            found = self._real[id(tensor)] = tensor, self._kinds.setdefault(key, _Kind())
+        return found[1]
 
 
 def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:

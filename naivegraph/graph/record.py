@@ -47,6 +47,7 @@ class Recorder:
         start: Number of the first tensor.
         known: What stands for some tensors already, by `id` of the tensor.
         training: Whether the network is in train mode.
+        call: Runs an ATen operator.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Recorder:
         start: int = 0,
         known: Mapping[int, Stub] | None = None,
         training: bool = False,
+            call: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
     ) -> None:
+        self._call = call or (lambda func, args, kwargs: func(*args, **kwargs))
         self.places, self._training = places, training
         self._watch = watch
         self.vertices: list[Vertex] = []
@@ -306,7 +309,7 @@ class Recorder:
         with _DISABLED():
             recorded = tuple([self._strip(arg) for arg in args])
             named = {key: self._strip(arg) for key, arg in kwargs.items()} if kwargs else {}
-            result = func(*args, **kwargs)
+            result = self._call(func, args, kwargs)
             for tensor in mutated_arguments(func, args, kwargs):
                 self._mutated.add(id(tensor))
                 self._refresh(tensor)

@@ -25,32 +25,34 @@ _STILL = frozenset(
 
 
 @contextlib.contextmanager
-def preserved(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True) -> Iterator[None]:
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
     Args:
         module: The network.
         training: The value of the flags inside the block.
+        buffers: Whether the block may write into buffers.
     """
-    modules = list(module.modules())
-    flags = [m.training for m in modules]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    flags = [(m, m.training) for m in module.modules()]
+    values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()] if buffers else []
     with same_seed():
-        for m in modules:
+        for m, _ in flags:
             _set_flag(m, training)
         try:
             yield
         finally:
-            for m, flag in zip(modules, flags, strict=True):
+            for m, flag in flags:
                 _set_flag(m, flag)
             with torch.no_grad():
-                for buffer, before in buffers:  # batch norm updates them without a new version number
+                for buffer, before in values:  # batch norm updates them without a new version number
                     if not buffer.is_meta and not torch.equal(buffer, before):
                         buffer.copy_(before)
 
 
 def _set_flag(module: nn.Module, training: bool) -> None:
     # not by `train()`, which users override to do more
+    if module.training is training:
+        return
     if "training" in vars(module):
         vars(module)["training"] = training
     else:

@@ -50,6 +50,7 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, outlines: Outlines, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._outlines = outlines
         self.calls: list[tuple[Any, ...]] = []
         self._state = {id(tensor) for tensor in state_of(module).values()}
         self._made: dict[int, int] = {}
@@ -65,7 +66,7 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Note an operator and run it."""
         called = func, self._plain(args), self._plain(kwargs or {})
-        result = func(*args, **kwargs or {})
+        result = self._outlines.call(func, args, kwargs or {})
         self._note(result)
         self.calls.append(called)
         return result
@@ -106,5 +107,5 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextlib.contextmanager
 def _left_as_it_was(module: torch.nn.Module) -> Iterator[None]:
-    with restored(module), preserved(module), torch.no_grad():
+    with restored(module), preserved(module, buffers=False), torch.no_grad():
         yield

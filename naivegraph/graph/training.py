@@ -127,15 +127,16 @@ def unused_parameters(run: Recorded) -> set[str]:
 
 def _unused(run: Recorded) -> set[int]:
     """Numbers of the parameters no operator of a run takes."""
-    names = dict(run.module.named_parameters(remove_duplicate=False))
-    unused = {stub.id for name, stub in run.state.items() if name in names}
-    waiting: list[Any] = [
-        given for v in run.vertices for o in v.operations for given in (*o.args, *o.kwargs.values())
-    ]
-    while waiting and unused:
-        value = waiting.pop()
-        if isinstance(value, Stub):
+    unused = {run.state[name].id for name, _ in run.module.named_parameters() if name in run.state}
+    waiting: list[Any] = []
+    for vertex in run.vertices:
+        for operation in vertex.operations:
+            waiting.extend(operation.args)
+            waiting.extend(operation.kwargs.values())
+    for value in waiting:  # which grows by what lies in lists
+        kind = type(value)
+        if kind is Stub:
             unused.discard(value.id)
-        elif isinstance(value, (list, tuple)):
+        elif kind is list or kind is tuple:
             waiting.extend(value)
     return unused

@@ -45,7 +45,7 @@ def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
     """
 
     def run(outlines: Outlines) -> Recorded:
-        with restored_on_error(module), preserved(module):
+        with restored_on_error(module), preserved(module, buffers=False):
             return record(module, args, kwargs, outlines=outlines)[0]
 
     return on_outlines(module, run)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 
 from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.collector import uncollected
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.layers import is_layer
 from naivegraph.graph.once import unsaved_buffers
@@ -196,6 +197,7 @@ def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Graph) -> dict[At
     return out
 
 
+@uncollected()
 def relate(
     graph: Graph, *, free_outputs: bool = False, given: Mapping[int, Sequence[Axis]] | None = None
 ) -> Widths:

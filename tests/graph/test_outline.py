@@ -138,7 +138,7 @@ def test_another_weight_is_another_network() -> None:
 
 
 def test_operators_on_two_devices_are_refused() -> None:
-    outlines = Outlines()
+    outlines = Outlines(nn.Identity())
     one, other = outlines.of(torch.ones(2)), outlines._make((2,), (1,), torch.float32, torch.device("cuda"))
     with pytest.raises(RuntimeError, match="takes tensors on"):
         one + other
@@ -147,7 +147,7 @@ def test_operators_on_two_devices_are_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 1, 4, 4)], ids=str)
 def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
-    x, outlines = torch.randn(shape), Outlines()
+    x, outlines = torch.randn(shape), Outlines(nn.Identity())
     empty = outlines.of(x)
     functions: list[Callable[[Tensor], Tensor]] = [
         lambda y: torch.cat([y, y], 1),
@@ -200,12 +200,12 @@ def test_sizes_of_convolutions_are_those_of_real_ones(
 ) -> None:
     x, kernel = torch.randn(size), torch.randn(weight)
     call = getattr(nn.functional, f"conv{len(weight) - 2}d")
-    real, told = call(x, kernel, **options), call(Outlines().of(x), kernel, **options)
+    real, told = call(x, kernel, **options), call(Outlines(nn.Identity()).of(x), kernel, **options)
     assert (told.shape, told.stride()) == (real.shape, real.stride())
 
 
 def test_convolutions_that_do_not_fit_are_refused() -> None:
-    empty = Outlines().of(torch.ones(2, 4, 2, 2))
+    empty = Outlines(nn.Identity()).of(torch.ones(2, 4, 2, 2))
     with pytest.raises(RuntimeError):
         nn.functional.conv2d(empty, torch.ones(6, 3, 1, 1))
     with pytest.raises(RuntimeError):
