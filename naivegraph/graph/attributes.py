@@ -60,7 +60,7 @@ class RememberingAttributes:
             if len(keys) >= _DEPTH or (kind not in (tuple, list) and not hasattr(kind, "_make")):
                 return value
             items = [self._remember(item, path, name, (*keys, i), memo) for i, item in enumerate(value)]
-            if all(new is old for new, old in zip(items, value, strict=True)):
+            if [*map(id, items)] == [*map(id, value)]:
                 return value
             new = rebuild(value, items)
             if kind is list:

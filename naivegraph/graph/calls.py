@@ -13,11 +13,14 @@ __all__ = ["any_batched", "function_name", "mutated_arguments", "training_argume
 
 _FLAGS = ("training", "train")
 _is_wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+_transforms: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
 
 
 def any_batched(args: tuple[Any, ...]) -> bool:
     """Whether a call happens under `torch.vmap`, on tensors which stand for one row of others."""
-    return any(isinstance(arg, torch.Tensor) and _is_wrapped(arg) for arg in args)
+    return _transforms() is not None and any(
+        isinstance(arg, torch.Tensor) and _is_wrapped(arg) for arg in args
+    )
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from naivegraph.graph.frames import runs_network
 from naivegraph.graph.layers import places
 from naivegraph.graph.numbers import counting
 from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
-from naivegraph.graph.record import DispatchMode, FunctionMode, Recorder, Watch
+from naivegraph.graph.record import Recorder, Watch
 from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.seen import DispatchMode, FunctionMode
 from naivegraph.graph.structure import leaves, map_leaves
 from naivegraph.graph.vertex import Vertex
 
@@ -181,7 +182,7 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
 
     Not by `__call__`: a class whose special methods change has all its subclasses gone through.
     """
-    original = nn.Module._call_impl
+    original: Callable[..., Any] = nn.Module._call_impl
     thread = threading.get_ident()
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ of its result beforehand, the run fails, and the caller has to run the network f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 
 from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.collector import uncollected
-from naivegraph.graph.results import NOTHING, Made, Several, known
+from naivegraph.graph.results import NOTHING, Made, Several, known, pointwise
 from naivegraph.graph.structure import map_leaves
 
 __all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
@@ -57,7 +57,6 @@ class Outline(torch.Tensor):
     """A tensor without numbers; `Outlines` makes them."""
 
     _outlines: Outlines
-    _kind: _Kind
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -80,12 +79,6 @@ def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outlines:
     raise NoNumbersError("an operator was called on no outline")
 
 
-class _Kind:
-    """All that the shapes of results depend on, the same object for all tensors that are alike in it."""
-
-    __slots__ = ()
-
-
 class Outlines:
     """Makes outlines for a few runs, and works out the shapes of results, each once.
 
@@ -100,8 +93,6 @@ class Outlines:
         self.failed = False
         self._module = module
         self._known: dict[Any, Any] = {}
-        self._kinds: dict[Any, _Kind] = {}
-        self._real: dict[int, tuple[torch.Tensor, _Kind]] = {}
 
     def of(self, value: Any) -> Any:
         """The nesting `value` with an outline for every tensor in it.
@@ -122,23 +113,24 @@ class Outlines:
             Outline, shape, strides=stride, dtype=dtype, device=device
         )
         out._outlines = self
-        out._kind = self._kinds.setdefault((shape, stride, dtype, device), _Kind())
         return out
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator: on outlines, on real tensors among them, or on real tensors alone."""
         try:
             tensors: list[torch.Tensor] = []
-            key = func, self._signature(args, tensors), self._signature(kwargs, tensors) if kwargs else None
-            real = all(type(tensor) is not Outline for tensor in tensors)
+            _gather(args, tensors)
+            if kwargs:
+                _gather(tuple(kwargs.values()), tensors)
+            real = Outline not in [type(tensor) for tensor in tensors]
             for written in mutated_arguments(func, args, kwargs):
                 if type(written) is not Outline and not (real and self._is_new(written)):
                     raise NoNumbersError(f"{func} writes into a tensor with numbers")
             if real:
                 return func(*args, **kwargs)
-            found = self._known.get(key)
+            found = known(func, args, kwargs, tensors)
             if found is None:
-                found = self._known[key] = _results(func, args, kwargs, tensors)
+                found = self._tried(func, args, kwargs, tensors)
             return self._build(found, tensors, kwargs.get("device") or _device(func, tensors))
         except BaseException:
             self.failed = True
@@ -150,41 +142,57 @@ class Outlines:
         memory = tensor.untyped_storage().data_ptr()
         return all(memory != t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided)
 
+    def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+        """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""
+        key = func, _signature(args, tensors), _signature(kwargs, tensors)
+        found = self._known.get(key)
+        if found is None:
+            found = pointwise(func, args, kwargs, tensors)
+            found = self._known[key] = _on_meta(func, args, kwargs, tensors) if found is None else found
+        return found
+
     def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
-        if type(found) is int:
-            return tensors[found]
-        if type(found) is Made:
+        kind = type(found)
+        if kind is Made:
             return self._make(found.shape, found.stride, found.dtype, device)
-        if type(found) is Several:
+        if kind is int:
+            return tensors[found]
+        if kind is Several:
             return found.kind([self._build(item, tensors, device) for item in found.items])
         return found
 
-    def _signature(self, value: Any, tensors: list[torch.Tensor]) -> Any:
-        """All that the shapes of results depend on; the tensors met are listed."""
-        kind = type(value)
-        if isinstance(value, torch.Tensor):
-            for place, known in enumerate(tensors):
-                if known is value:
-                    return _Kind, place
-            tensors.append(value)
-            return value._kind if kind is Outline else self._kind_of(value)
-        if kind is tuple or kind is list:
-            return kind, *[self._signature(item, tensors) for item in value]
-        if kind is dict:
-            return dict, *[(name, self._signature(item, tensors)) for name, item in value.items()]
-        return kind, value  # 1, 1.0 and True are equal
 
-    def _kind_of(self, tensor: torch.Tensor) -> _Kind:
-        found = self._real.get(id(tensor))
-        if found is None or found[0].shape != tensor.shape:
-            _check_plain(tensor)
-            key = tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
-            found = self._real[id(tensor)] = tensor, self._kinds.setdefault(key, _Kind())
-        return found[1]
+def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
+    """Append the tensors among an operator's arguments, each once."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            for known in tensors:
+                if known is value:
+                    break
+            else:
+                if type(value) is not Outline:
+                    _check_plain(value)
+                tensors.append(value)
+        elif isinstance(value, (tuple, list)):
+            _gather(value, tensors)
+
+
+def _signature(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """All that the shapes of results depend on."""
+    if isinstance(value, torch.Tensor):
+        place = next(i for i, tensor in enumerate(tensors) if tensor is value)
+        return torch.Tensor, place, value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, (tuple, list)):
+        return type(value), *[_signature(item, tensors) for item in value]
+    if isinstance(value, dict):
+        return dict, *[(name, _signature(item, tensors)) for name, item in value.items()]
+    return type(value), value  # 1, 1.0 and True are equal
 
 
 def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:
     """The device of a result; numbers on the processor go with tensors anywhere."""
+    if len(tensors) == 1:
+        return tensors[0].device
     devices = {t.device for t in tensors if t.dim()} or {t.device for t in tensors if isinstance(t, Outline)}
     if len(devices) > 1:
         raise NoNumbersError(f"{func} takes tensors on {' and '.join(map(str, devices))}")
@@ -195,14 +203,6 @@ def _check_plain(tensor: torch.Tensor) -> None:
     strange = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
     if strange or type(tensor) not in _PLAIN:
         raise NoNumbersError(f"a {type(tensor).__name__} of layout {tensor.layout} has no outline")
-
-
-def _results(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-    """What an operator gives: known at once for some, else by running it on the meta device."""
-    if len(tensors) == 1 and torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags:
-        return 0
-    found = known(func, args, kwargs, tensors)
-    return _on_meta(func, args, kwargs, tensors) if found is None else found
 
 
 def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:

@@ -8,21 +8,20 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.calls import any_batched, function_name, mutated_arguments, training_argument
 from naivegraph.graph.frames import user_line
-from naivegraph.graph.inside import Chance, opened
+from naivegraph.graph.inside import Chance
 from naivegraph.graph.layers import Place, converted_from, memory_key
 from naivegraph.graph.numbers import Number, ledger
 from naivegraph.graph.read import READS, counts_in, may_be_sizes, remembered
+from naivegraph.graph.seen import unseen
 from naivegraph.graph.structure import flat, has_tensor, map_leaves, rebuild
 from naivegraph.graph.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Kind, Vertex
 
-__all__ = ["DispatchMode", "FunctionMode", "Recorder", "Watch"]
+__all__ = ["Recorder", "Watch"]
 
 Watch = Callable[[str, Any], None]
 _Function = Callable[..., Any]
@@ -59,7 +58,7 @@ class Recorder:
         start: int = 0,
         known: Mapping[int, Stub] | None = None,
         training: bool = False,
-            call: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+        call: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
     ) -> None:
         self._call = call or (lambda func, args, kwargs: func(*args, **kwargs))
         self.places, self._training = places, training
@@ -82,6 +81,9 @@ class Recorder:
     def _enter_state(self, state: dict[str, torch.Tensor]) -> None:
         storages: dict[Any, Stub] = {}
         for name, tensor in state.items():
+            if id(tensor) in self._states:
+                self.state[name] = self.stubs[id(tensor)]
+                continue
             key = memory_key(tensor)
             known = storages.get(key)
             if known is not None:
@@ -95,7 +97,7 @@ class Recorder:
         """What stands for this tensor."""
         known = self.stubs.get(id(tensor))
         if known is None:
-            made = converted_from(tensor, self.alive)
+            made = converted_from(tensor, self.alive) if type(tensor) is not torch.Tensor else None
             known = Stub(next(self._count), tuple(tensor.shape), tensor.dtype)
             self.stubs[id(tensor)] = known = known if made is None else self.stubs[id(made)]
             self.alive.append(tensor)
@@ -164,7 +166,9 @@ class Recorder:
         if any_batched(args):
             return call(module, *args, **kwargs)
         name = path or type(module).__name__.lower()
-        return self._vertex("layer", name, module, path, lambda: call(module, *args, **kwargs), args, kwargs)
+        return self._vertex(
+            "layer", name, module, path, lambda: unseen(call, module, *args, **kwargs), args, kwargs
+        )
 
     def function(self, func: _Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a torch function; record it if it computes or changes tensors."""
@@ -327,9 +331,11 @@ class Recorder:
         return result
 
     def _strip(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is int or value is None or kind is bool or kind is float:
+            return value
         if isinstance(value, torch.Tensor):
             return self.stub(value)
-        kind = type(value)
         if kind is list or kind is tuple:
             return kind([self._strip(item) for item in value])
         return value
@@ -359,36 +365,6 @@ class Recorder:
         vertex.operations.append(operation)
         vertex.where = user_line()
         self.vertices.append(vertex)
-
-
-class FunctionMode(TorchFunctionMode):
-    """Hands every public torch call to the recorder."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-
-    def __torch_function__(
-        self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        body = None if self._recorder.inside else opened(func)
-        if body is None:
-            return self._recorder.function(func, args, kwargs or {})
-        with self:
-            return body(*args, **(kwargs or {}))
-
-
-class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hands every ATen call to the recorder."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._recorder = recorder
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return self._recorder.dispatch(func, args, kwargs or {})
 
 
 def _place(where: tuple[str, int] | None) -> str:

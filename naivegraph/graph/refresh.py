@@ -10,9 +10,10 @@ import torch
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.once import copy_tensors, slow_attention, state_of
-from naivegraph.graph.record import DispatchMode, Recorder
+from naivegraph.graph.record import Recorder
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
+from naivegraph.graph.seen import DispatchMode
 from naivegraph.graph.snapshot import all_or_nothing
 from naivegraph.graph.structure import map_leaves, pairs, stubs_in, with_tensors
 from naivegraph.graph.training import record_again

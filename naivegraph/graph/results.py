@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from naivegraph.graph.structure import map_leaves
 
-__all__ = ["NOTHING", "Made", "Several", "known"]
+__all__ = ["NOTHING", "Made", "Several", "known", "pointwise"]
 
 
 class Made:
@@ -32,14 +33,25 @@ NOTHING = Several(lambda items: None, [])  # type: ignore[arg-type]
 def known(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
     """What an operator gives: a `Made`, a `Several`, the place in `tensors` of what it returns.
 
-    None where only torch itself can tell.
+    None where only trying can tell.
     """
+    if len(tensors) == 1 and _returns_it(func):
+        return 0
     rule = _RULES.get(func)
-    return rule(*args, **kwargs) if rule else _pointwise(func, args, kwargs, tensors)
+    return rule(*args, **kwargs) if rule is not None else None
 
 
-def _pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-    """An operator on each number: its type, and that sizes follow broadcasting, is tried on a few numbers."""
+@functools.cache
+def _returns_it(func: Any) -> bool:
+    """Whether an operator returns the tensor it takes, of the shape it has."""
+    return torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags
+
+
+def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    """What an operator on each number gives: its type, and that sizes are broadcast, tried on a few numbers.
+
+    None for others.
+    """
     tags = func.tags
     if torch.Tag.pointwise not in tags or torch.Tag.nondeterministic_seeded in tags or not tensors:
         return None

@@ -6,6 +6,7 @@ import dataclasses
 
 import torch.nn.functional as F
 
+from naivegraph.graph.collector import uncollected
 from naivegraph.graph.frames import line_text
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
@@ -110,6 +111,7 @@ def _either_sign(polynomial: Polynomial) -> object:
     return frozenset(frozenset((m, sign * c) for m, c in polynomial.terms.items()) for sign in (1, -1))
 
 
+@uncollected()
 def demands_of(widths: Widths) -> Demands:
     """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
 
