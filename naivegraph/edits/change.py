@@ -12,15 +12,19 @@ from torch import nn
 
 from naivegraph.edits.optimizers import new_states, split_averages
 from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, WidthChange
-from naivegraph.edits.tensors import find_tensor, new_tensors
+from naivegraph.edits.tensors import new_tensors
 from naivegraph.errors import EditError
 from naivegraph.graph.collector import uncollected
-from naivegraph.graph.origin import history_of, note_edits
+from naivegraph.graph.origin import history_of, note_edit
+from naivegraph.graph.paths import Modules
 from naivegraph.graph.restore import resetting
 
 __all__ = [
-    "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "find_tensor", "history_of",
+    "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "history_of",
 ]  # fmt: skip
+
+# A tensor, its data and its gradient.
+_Before = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 @uncollected()
@@ -46,41 +50,38 @@ def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> 
         for state in states:
             undone.callback(state.way_back())  # before it is done: an interrupt may come in between
             state.apply()
+        before: list[_Before] = []
+        undone.callback(_put_back, before)
         for new in made:
-            undone.callback(_restoring(new.tensor))
-            new.tensor.grad = None
-            _give(new.tensor, new.data)
-            new.tensor.grad = new.grad
+            before.append((new.tensor, new.tensor.data, new.tensor.grad))
+            _give(new.tensor, new.data, new.grad)
         for owner, name, value in settings:
             undone.callback(resetting(owner.__dict__, name))
             owner.__dict__[name] = value
-        undone.callback(note_edits(module, [*history_of(module), change.to_json()]))
+        undone.callback(note_edit(module, change.to_json))
         for average in averages:
             undone.callback(apply(change, average))
         return undone.pop_all().close
 
 
-def _give(tensor: torch.Tensor, data: torch.Tensor) -> None:
+def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -> None:
     """Let a tensor have other data, and forget the node in which its gradients were gathered.
 
     That node lives as long as any older result of the network (a loss, say) and insists on the old shape;
     torch makes a new one only where the type changes.
     """
+    tensor.grad = None
     if tensor.shape != data.shape and tensor.is_floating_point():
         other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
         tensor.data = torch.empty(0, dtype=other, device=tensor.device)
     tensor.data = data
-
-
-def _restoring(tensor: torch.Tensor) -> Callable[[], None]:
-    data, grad = tensor.data, tensor.grad
-
-    def restore() -> None:
-        tensor.grad = None
-        _give(tensor, data)
+    if grad is not None:
         tensor.grad = grad
 
-    return restore
+
+def _put_back(before: list[_Before]) -> None:
+    for tensor, data, grad in before:
+        _give(tensor, data, grad)
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
@@ -92,10 +93,10 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
     for a in change.attributes:
         wanted.setdefault((a.path, a.name), []).append(a)
     made: dict[Any, Any] = {}
-    out = []
+    modules, out = Modules(module), []
     for (path, name), changes in wanted.items():
         try:
-            owner = module.get_submodule(path)
+            owner = modules[path]
             value = owner.__dict__[name]
             key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
             if key not in made:

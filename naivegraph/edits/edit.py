@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from naivegraph.edits.change import Change, apply, history_of
+from naivegraph.edits.change import Change, apply
 from naivegraph.edits.sizes import SizeChange, Sizing, sizes_table
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
+from naivegraph.graph.origin import is_last_edit
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["Costs", "Edit"]
@@ -147,8 +148,7 @@ class Edit:
             return
         if not self._undo or module is None:
             raise EditError("this edit was undone already" if not self._undo else "the network is gone")
-        history = history_of(module)
-        if not history or history[-1] != self.change.to_json():
+        if not is_last_edit(module, self.change.to_json):
             raise EditError(
                 "the network was edited again since: undo the later edits first, the last one first"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,13 +97,15 @@ def _forget_size(optimizer: Optimizer) -> None:
 
 @torch.no_grad()
 def new_states(
-    made: Iterable[NewTensor], optimizers: Iterable[Optimizer], module: nn.Module
+    made: Iterable[NewTensor], optimizers: Sequence[Optimizer], module: nn.Module
 ) -> list[NewState]:
     """What becomes of the state of every changed parameter of `module`; changes nothing.
 
     Raises:
         EditError: An optimizer has state that cannot follow, or has none of the network's parameters.
     """
+    if not optimizers:
+        return []
     by_id = {id(new.tensor): new for new in made}
     own = {id(parameter) for parameter in module.parameters()}
     out: list[NewState] = []

@@ -13,7 +13,8 @@ from naivegraph.edits.record import AttributeChange, Change, Scaling, WidthChang
 from naivegraph.edits.selection import Indices, formula_of
 from naivegraph.errors import EditError
 from naivegraph.graph.collector import uncollected
-from naivegraph.graph.execute import read_attribute
+from naivegraph.graph.execute import attribute_of
+from naivegraph.graph.paths import Modules
 from naivegraph.widths.axis import Atom
 from naivegraph.widths.inplace import Demands
 from naivegraph.widths.widths import Width, Widths
@@ -70,12 +71,12 @@ def plan(
     tensors = {
         name: [formula_of(axis, keys) for axis in axes]
         for name, axes in widths.axes.items()
-        if name in named or any(atom in keys for axis in axes for atom in axis.atoms())
+        if name in named or not all(keys.keys().isdisjoint(axis.atoms()) for axis in axes)
     }
     return Change(
         {keys[width.atom]: change for width, change in changes.items()},
         tensors,
-        _attributes(widths, demands, count),
+        _attributes(widths, demands, after),
         out,
         scalings,
         int(seed),
@@ -97,16 +98,18 @@ def _changes(
 
 def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
     """The neurons that stay, sorted; in rows where these differ."""
+    in_order = bool((kept[..., 1:] > kept[..., :-1]).all())
     if kept.ndim == 1:
-        return np.unique(kept)
+        return kept.copy() if in_order else np.unique(kept)
     outer = widths.outer.get(width.atom)
-    rows = [np.unique(row) for row in kept]
+    rows = [row.copy() if in_order else np.unique(row) for row in kept]
     if outer is None or len(rows) != outer.length or len({len(row) for row in rows}) != 1:
         raise EditError(
             f"the neurons of {width.name} that stay are {kept.shape} numbers: "
             + (f"give one list, or {outer.length} as long as each other" if outer else "give one list")
         )
-    return rows[0] if all(np.array_equal(row, rows[0]) for row in rows) else np.stack(rows)
+    stacked = np.stack(rows)
+    return rows[0] if bool((stacked == rows[0]).all()) else stacked
 
 
 def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
@@ -120,11 +123,14 @@ def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, 
     return tuple(out)
 
 
-def _attributes(widths: Widths, demands: Demands, count: Callable[[Atom], int]) -> list[AttributeChange]:
-    out = []
+def _attributes(widths: Widths, demands: Demands, sizes: Mapping[Atom, int]) -> list[AttributeChange]:
+    modules, out = Modules(widths.graph.module), []
     for attribute, polynomial in demands.attributes.items():
-        before = int(read_attribute(widths.graph.module, attribute))
-        after = polynomial.value(count)
-        if after != polynomial.value(lambda atom: atom.length) and after != before:
-            out.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
+        if not any(atom in sizes for monomial in polynomial.terms for atom in monomial):
+            continue
+        after = polynomial.value(lambda atom: sizes.get(atom, atom.length))
+        if after != polynomial.value(lambda atom: atom.length):
+            before = int(attribute_of(modules[attribute.path], attribute))
+            if after != before:
+                out.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
     return out

@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from naivegraph.edits import given
-from naivegraph.edits.change import Change, apply, find_tensor, history_of
+from naivegraph.edits.change import Change, apply, history_of
 from naivegraph.edits.examples import from_data, to_data
 from naivegraph.edits.file import read, write
 from naivegraph.edits.replay import Layers, carried_out, check_layers
+from naivegraph.edits.tensors import find_tensor
 from naivegraph.errors import EditError, LoadError, NaivegraphError
 from naivegraph.graph import Graph, capture
 from naivegraph.graph.arguments import nested_arguments
 from naivegraph.graph.origin import Origin, origins_of
+from naivegraph.graph.paths import Modules
 
 __all__ = ["load", "save"]
 
@@ -260,8 +262,9 @@ def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torc
             subject = "the file" if what == "lacks" else "the network"
             raise EditError(f"{subject} {what} {min(difference)}")
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    modules = Modules(module)
     for name, source in names.items():
-        target, value = find_tensor(module, name), tensors.get(source)
+        target, value = find_tensor(modules, name), tensors.get(source)
         if target is None or value is None:
             raise EditError(f"{name} is nowhere to be found")
         if target.shape != value.shape or target.dtype != value.dtype:

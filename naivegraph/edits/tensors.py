@@ -16,18 +16,39 @@ from naivegraph.edits.initialise import fresh_tensors
 from naivegraph.edits.record import Change, Rows, WidthChange
 from naivegraph.edits.selection import Floats, Formula, Indices, along, formula_length, indices
 from naivegraph.errors import EditError
+from naivegraph.graph.paths import Modules
 
 __all__ = ["Axes", "NewTensor", "Places", "find_tensor", "new_tensors"]
 
+# Numbers which are copied at a time where several dimensions change.
+_MANY = 1 << 18
 
-def find_tensor(module: nn.Module, name: str) -> torch.Tensor | None:
+
+def find_tensor(modules: Modules, name: str) -> torch.Tensor | None:
     """A parameter or buffer by its name, or None."""
     path, _, own = name.rpartition(".")
     try:
-        found = getattr(module.get_submodule(path), own)
+        found = getattr(modules[path], own)
     except AttributeError:
         return None
     return found if isinstance(found, torch.Tensor) else None
+
+
+class Source:
+    """Where each index of an axis comes from.
+
+    Attributes:
+        before: How many indices there were.
+        indices: For each index afterwards, the one it comes from.
+        moved: The same, or None if all stay where they are.
+        new: Which indices are new, or None if none is.
+    """
+
+    def __init__(self, before: int, found: Indices, old: Floats | None) -> None:
+        self.before, self.indices = before, found
+        stays = len(found) == before and np.array_equal(found, np.arange(before))
+        self.moved = None if stays else torch.from_numpy(found)
+        self.new = None if old is None or old.all() else torch.from_numpy(old == 0)
 
 
 class Axes:
@@ -43,13 +64,22 @@ class Axes:
         self._chosen = {
             key: _turned(templates(width.kept, width.new), width) for key, width in change.widths.items()
         }
-        self._known: dict[str, tuple[Indices, Floats]] = {}
+        self._grows = any(width.new for width in change.widths.values())
+        self._known: dict[Any, Source] = {}
 
-    def of(self, axis: Formula) -> tuple[Indices, Floats]:
-        """For each index afterwards, the index it comes from, and 1 if it is an old one, else 0."""
-        key = repr(axis)
+    def key(self, axis: Formula) -> Any:
+        """Something that is equal for equal axes, and quick to compare."""
+        alone = len(axis) == len(axis[0]) == 1 if axis else False
+        return axis[0][0] if alone and not isinstance(axis[0][0], list) else (repr(axis),)
+
+    def of(self, axis: Formula) -> Source:
+        """Where each index of an axis comes from."""
+        key = self.key(axis)
         if key not in self._known:
-            self._known[key] = indices(axis, self.before, self._chosen), along(axis, self.after, self.old)
+            old = along(axis, self.after, self.old) if self._grows else None
+            self._known[key] = Source(
+                formula_length(axis, self.before), indices(axis, self.before, self._chosen), old
+            )
         return self._known[key]
 
 
@@ -63,23 +93,21 @@ class Places:
     def __init__(self, known: Axes, axes: list[Formula]) -> None:
         self.axes = axes
         self.after = known.after
-        self.shape = tuple(formula_length(axis, known.before) for axis in axes)
-        found = [known.of(axis) for axis in axes]
-        self.sources = [source for source, _ in found]
+        self._sources = [known.of(axis) for axis in axes]
+        self.shape = tuple([source.before for source in self._sources])
+        self.new_shape = tuple([len(source.indices) for source in self._sources])
         self._old = known.old
-        self._new = [torch.from_numpy(old == 0) for _, old in found]
-        self.grows = any(bool(part.any()) for part in self._new)
-
-    @property
-    def new_shape(self) -> tuple[int, ...]:
-        """The shape afterwards."""
-        return tuple(len(source) for source in self.sources)
+        moved = [(dim, source.moved) for dim, source in enumerate(self._sources) if source.moved is not None]
+        # What removes most is done first, so that the rest has less to copy.
+        self._moved = sorted(moved, key=lambda item: len(item[1]) / self.shape[item[0]])
+        self.grows = any(source.new is not None for source in self._sources)
 
     def new(self, device: torch.device) -> torch.Tensor:
         """Which entries are new, as a mask that broadcasts to the new shape."""
         out = torch.zeros([1] * len(self.axes), dtype=torch.bool)
-        for dim, part in enumerate(self._new):
-            out = out | part.reshape(self._along(dim))
+        for dim, source in enumerate(self._sources):
+            if source.new is not None:
+                out = out | source.new.reshape(self._along(dim))
         return out.to(device)
 
     def _along(self, dim: int) -> list[int]:
@@ -87,10 +115,23 @@ class Places:
 
     def taken(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor with every entry taken from its source."""
-        for dim, source in enumerate(self.sources):
-            if len(source) != tensor.shape[dim] or bool(np.any(source != np.arange(len(source)))):
-                tensor = tensor.index_select(dim, torch.from_numpy(source).to(tensor.device))
+        if len(self._moved) > 1 and tensor.numel() > _MANY and tensor.device.type == "cpu":
+            return self._taken_in_parts(tensor)
+        for dim, index in self._moved:
+            tensor = tensor.index_select(dim, index.to(tensor.device))
         return tensor
+
+    def _taken_in_parts(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same; what lies between one dimension and the next stays small, for fresh memory is slow."""
+        (first, rows), *others = sorted(self._moved)
+        out = tensor.new_empty(self.new_shape)
+        step = max(len(rows) * _MANY // tensor.numel(), 1)
+        for start in range(0, len(rows), step):
+            part = tensor.index_select(first, rows[start : start + step])
+            for dim, index in others:
+                part = part.index_select(dim, index)
+            out.narrow(first, start, part.shape[first]).copy_(part)
+        return out
 
     def resized(self, tensor: torch.Tensor, fill: float | torch.Tensor) -> torch.Tensor:
         """The tensor with new entries from `fill`."""
@@ -115,7 +156,7 @@ class Places:
         if rows is None:
             return torch.ones([1] * len(self.axes), dtype=torch.bool)
         dim, wanted = rows
-        return torch.from_numpy(np.isin(self.sources[dim], wanted)).reshape(self._along(dim))
+        return torch.from_numpy(np.isin(self._sources[dim].indices, wanted)).reshape(self._along(dim))
 
 
 def templates(kept: Indices, new: int) -> Indices:
@@ -147,7 +188,7 @@ def shares_of(change: Change) -> dict[str, Floats]:
     return out
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class NewTensor:
     """A parameter or buffer, what its data and gradient become, and where each entry comes from."""
 
@@ -160,8 +201,10 @@ class NewTensor:
 
 def like(out: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """A result in the memory format of the tensor it was made from."""
+    if tensor.is_contiguous():
+        return out.contiguous()
     for rank, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == rank and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=memory):
+        if tensor.dim() == rank and tensor.is_contiguous(memory_format=memory):
             return out.contiguous(memory_format=memory)
     return out.contiguous()
 
@@ -174,18 +217,18 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
         EditError: The module is not the one the change was made for.
     """
     found: dict[int, tuple[str, torch.Tensor, Places]] = {}
-    known = Axes(change)
-    cache: dict[str, Places] = {}
+    known, modules = Axes(change), Modules(module)
+    cache: dict[Any, Places] = {}
     names: dict[str, int] = {}
     for name, axes in change.tensors.items():
-        tensor = find_tensor(module, name)
+        tensor = find_tensor(modules, name)
         if tensor is None:
             raise EditError(f"the network has no parameter or buffer {name!r}, which the edit changes")
-        key = repr(axes)
+        key = tuple([known.key(axis) for axis in axes])
         if key not in cache:
             cache[key] = Places(known, axes)
         places = cache[key]
-        if tuple(tensor.shape) != places.shape:
+        if tensor.shape != places.shape:
             raise EditError(
                 f"{name} has shape {tuple(tensor.shape)}, and the edit was made for {places.shape}"
             )

@@ -15,7 +15,7 @@ from naivegraph.graph.structure import leaves, map_leaves, pairs, rebuild, stubs
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["COMPUTE", "Execution", "expressions", "read_attribute"]
+__all__ = ["COMPUTE", "Execution", "attribute_of", "expressions", "read_attribute"]
 
 COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": lambda left, right: left + right,
@@ -28,7 +28,12 @@ COMPUTE: dict[str, Callable[[int, int], int]] = {
 
 def read_attribute(module: nn.Module, attribute: Attribute) -> Any:
     """The value which this attribute of the network has now."""
-    value: Any = getattr(module.get_submodule(attribute.path), attribute.name)
+    return attribute_of(module.get_submodule(attribute.path), attribute)
+
+
+def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
+    """The value which an attribute has now of the module it belongs to."""
+    value: Any = getattr(owner, attribute.name)
     for key in attribute.keys:
         value = value[key] if isinstance(key, int) else getattr(value, key)
     return value

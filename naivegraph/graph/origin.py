@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from naivegraph.graph.restore import resetting
 
-__all__ = ["Origin", "history_of", "note_edits", "note_origins", "origins_of"]
+__all__ = ["Origin", "history_of", "is_last_edit", "note_edit", "note_origins", "origins_of"]
 
 _EDITS = "_naivegraph_edits"
 _ORIGINS = "_naivegraph_origins"
@@ -40,16 +40,38 @@ def _notes(module: nn.Module) -> dict[str, Any]:
     return module.meta if isinstance(module, fx.GraphModule) else vars(module)
 
 
+class _Later:
+    """A text that is made when it is wanted; copied and pickled as the text itself."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self.make = make
+
+    def __str__(self) -> str:
+        return self.make()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
 def history_of(module: nn.Module) -> list[str]:
     """The edits made on a module so far, as JSON, oldest first."""
-    return list(_notes(module).get(_EDITS, []))
+    return [str(edit) for edit in _notes(module).get(_EDITS, [])]
 
 
-def note_edits(module: nn.Module, edits: list[str]) -> Callable[[], None]:
-    """Remember these edits as those made on a module; gives what restores those remembered before."""
+def is_last_edit(module: nn.Module, text: Callable[[], str]) -> bool:
+    """Whether the last edit made on a module is the one of which `text` gives the JSON."""
+    noted = _notes(module).get(_EDITS)
+    if not noted:
+        return False
+    last = noted[-1]
+    return (isinstance(last, _Later) and last.make == text) or str(last) == text()
+
+
+def note_edit(module: nn.Module, text: Callable[[], str]) -> Callable[[], None]:
+    """Remember an edit made on a module, of which `text` gives the JSON; gives what forgets it again."""
     notes = _notes(module)
     restore = resetting(notes, _EDITS)
-    notes[_EDITS] = edits
+    notes[_EDITS] = [*notes.get(_EDITS, []), _Later(text)]
     return restore
 
 

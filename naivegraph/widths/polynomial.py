@@ -124,4 +124,9 @@ class Polynomial:
 
     def value(self, count: Callable[[Atom], int]) -> int:
         """Its value when each atom has `count(atom)` neurons."""
-        return sum(c * math.prod(count(atom) for atom in m) for m, c in self.terms.items())
+        total = 0
+        for monomial, product in self.terms.items():
+            for atom in monomial:
+                product *= count(atom)
+            total += product
+        return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from typing import Any
 
 import pytest
@@ -168,18 +169,18 @@ def test_an_interrupt_in_the_middle_leaves_everything_as_it_was(
     with_gradients(model, inputs)
     before = snapshot(model)
     calls = []
-    original = change_module._restoring
+    original = change_module._give
 
-    def interrupted(*args: Any) -> Any:
+    def interrupted(*args: Any) -> None:
         calls.append(args)
-        if len(calls) > after:
+        original(*args)
+        if len(calls) == after + 1:
             raise error
-        return original(*args)
 
-    monkeypatch.setattr(change_module, "_restoring", interrupted)
+    monkeypatch.setattr(change_module, "_give", interrupted)
     with pytest.raises(error):
         ng.prune(model, inputs, ratio=0.5)
-    assert len(calls) == after + 1
+    assert len(calls) == 2 * (after + 1), "each given and put back"
     monkeypatch.undo()
     assert unchanged(model, before)
     assert ng.prune(model, inputs, ratio=0.5)
@@ -209,3 +210,31 @@ def test_an_edit_prints_what_changed() -> None:
     assert "2 widths changed" in text
     assert [w.name for w in edit.change.widths.values()] == ["stem.0", "first.0"]
     assert all(w.name in text for w in edit.change.widths.values())
+
+
+def test_a_copy_of_an_edited_network_remembers_the_edit_as_text() -> None:
+    model, inputs = by_name("mlp").make()
+    first = ng.prune(model, inputs, ratio=0.5)
+    copied = copy.deepcopy(model)
+    stored = io.BytesIO()
+    torch.save(model, stored)
+    stored.seek(0)
+    loaded = torch.load(stored, weights_only=False)
+    ng.prune(model, inputs, ratio=0.5)
+    for other in (copied, loaded):
+        assert vars(other)["_naivegraph_edits"] == history_of(other) == [first.to_json()]
+    assert history_of(model)[0] == first.to_json()
+    assert len(history_of(model)) == 2
+
+
+def test_large_tensors_cut_in_parts_are_those_of_indexing() -> None:
+    torch.manual_seed(0)
+    middle = nn.Linear(600, 900)
+    model = nn.Sequential(nn.Linear(7, 600), nn.ReLU(), middle, nn.ReLU(), nn.Linear(900, 3))
+    before = middle.weight.detach().clone()
+    edit = ng.prune(model, torch.ones(1, 7), ratio=0.37)
+    rows, columns = (width.kept for width in sorted(edit.change.widths.values(), key=lambda w: -w.before))
+    assert before.numel() > 1 << 18
+    assert torch.equal(middle.weight, before[rows][:, columns])
+    edit.undo()
+    assert torch.equal(middle.weight, before)

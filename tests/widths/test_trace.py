@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naivegraph.edits import plan
-from naivegraph.edits.change import Change, apply, find_tensor
+from naivegraph.edits.change import Change, apply
+from naivegraph.edits.tensors import find_tensor
 from naivegraph.graph import Graph, capture
+from naivegraph.graph.paths import Modules
 from naivegraph.graph.values import Stub
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
 from naivegraph.widths.trace import Feed, Tracer, Untraceable
@@ -142,7 +144,7 @@ def test_scaling_what_is_found_scales_the_tensor_and_nothing_else(kind: str) -> 
 
     q, k, v = operands()
     for feed in trace.feeds():
-        tensor = find_tensor(model, feed.name)
+        tensor = find_tensor(Modules(model), feed.name)
         assert tensor is not None
         dim, rows = feed.rows or (0, tuple(range(tensor.shape[0])))
         tensor.index_copy_(dim, torch.tensor(rows), tensor.index_select(dim, torch.tensor(rows)) * 3)
