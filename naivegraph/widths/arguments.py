@@ -245,9 +245,12 @@ def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     source, out = vertex.args[0], first_output(vertex)
     if isinstance(source, Stub) and out is not None and _number(given):
         dim = value_of(widths, given)
-        yield Size(length, widths.of(out)[dim], vertex)
-        before, _ = widths.relation.algebra.cut(widths.of(source)[dim], value_of(widths, start))
-        yield Size(start, before, vertex)
+        axis, part = widths.of(source)[dim], widths.of(out)[dim]
+        if not (_number(start) and _number(length)):  # a tensor says which, perhaps others next time
+            yield from (Still(axis, vertex), Still(part, vertex))
+            return
+        yield Size(length, part, vertex)
+        yield Size(start, widths.relation.algebra.cut(axis, value_of(widths, start))[0], vertex)
 
 
 def _norm(widths: Widths, vertex: Vertex) -> Iterator[Demand]:

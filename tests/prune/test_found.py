@@ -82,3 +82,27 @@ def test_counts_read_from_a_tensor_are_read_again() -> None:
     assert net.body.out_features == 8
     after = net.choose(torch.relu(net.body(x))).argmax(1).bincount(minlength=3)
     assert not torch.equal(before, after)
+
+
+class Window(nn.Module):
+    """Goes on with some of its neurons: a tensor says which, and how many."""
+
+    def __init__(self, start: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 16), nn.Linear(8, 12), nn.Linear(12, 3)
+        self.start = start
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = (x.sum() > 0).long() * 8
+        y = torch.relu(self.a(x))
+        y = y.narrow(1, n, 8) if self.start else y.narrow(1, 4, n)  # type: ignore[call-overload]
+        result: Tensor = self.c(torch.relu(self.b(y)))
+        return result
+
+
+@pytest.mark.parametrize("start", [True, False], ids=["start", "length"])
+def test_what_a_tensor_takes_out_keeps_its_size(start: bool) -> None:
+    net, x = Window(start), torch.ones(5, 6)
+    ng.prune(net, x, ratio=0.5)
+    assert (net.a.out_features, net.b.in_features, net.b.out_features) == (16, 8, 6)
+    assert net(-x if start else x).shape == (5, 3)
