@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch.nn.functional as F
 
+from naivegraph.graph import Vertex
 from naivegraph.graph.collector import uncollected
 from naivegraph.graph.frames import line_text
-from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
@@ -17,7 +18,7 @@ from naivegraph.widths.demand import Demand, Equal, Keep, Size, Still
 from naivegraph.widths.layer_sizes import unread_sizes
 from naivegraph.widths.limits import limits_of
 from naivegraph.widths.polynomial import Polynomial
-from naivegraph.widths.reader import Reader, len_of
+from naivegraph.widths.reader import Equation, Reader, len_of
 from naivegraph.widths.relation import Default
 from naivegraph.widths.trace import Feed, Tracer, Untraceable
 from naivegraph.widths.widths import Widths
@@ -126,10 +127,13 @@ def demands_of(widths: Widths) -> Demands:
     found.sort(key=lambda demand: not isinstance(demand, Size) or not isinstance(demand.value, int))
     holds: dict[Atom, str] = {}
     reader = Reader(widths, holds)
-    equations = [
-        (d.value, Polynomial.of_axis(d.axis), where_of(d.vertex)) for d in found if isinstance(d, Size)
+    equations: list[Equation] = [
+        (d.value, Polynomial.of_axis(d.axis), functools.partial(where_of, d.vertex))
+        for d in found
+        if isinstance(d, Size) and not isinstance(d.value, int)
     ]
-    reader.learn(equations + [(v, _constant(widths, v), _line(where)) for v, where, _ in held])
+    equations += [(v, _constant(widths, v), functools.partial(_line, where)) for v, where, _ in held]
+    reader.learn(equations)
     attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
     attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
     demands = Demands(attributes, [], holds, widths)
@@ -137,7 +141,8 @@ def demands_of(widths: Widths) -> Demands:
     for demand in found:
         _require(demands, reader, demand)
     for value, where, how in held:
-        _keep(demands, reader, value, f"its size is used in {how} at {_line(where)}")
+        for left in _kept(reader, value):
+            demands.add(left, f"its size is used in {how} at {_line(where)}")
     for row in reader.quotients():
         demands.add(row.polynomial, row.reason)
     demands.settle()
@@ -165,12 +170,14 @@ def _line(where: tuple[str, int] | None) -> str:
     return line_text(where) if where else "an unknown line"
 
 
-def _defaults(widths: Widths, run: Recorded, tracer: Tracer) -> list[Default]:
+def _works_out_scale(vertex: Vertex) -> bool:
+    return vertex.target is F.scaled_dot_product_attention and vertex.kwargs.get("scale") is None
+
+
+def _defaults(widths: Widths, tracer: Tracer, apart: list[Vertex]) -> list[Default]:
     """Every attention that works out its scale, also where torch took it apart (head sizes that differ)."""
     found = {default.query.id: default for default in widths.relation.defaults if tracer.made(default.query)}
-    for vertex in run.vertices:
-        if vertex.target is not F.scaled_dot_product_attention or vertex.kwargs.get("scale") is not None:
-            continue
+    for vertex in apart:
         query, key = (
             vertex.args[i] if i < len(vertex.args) else vertex.kwargs[name]
             for i, name in enumerate(("query", "key"))
@@ -188,8 +195,12 @@ def _keep_scales(demands: Demands) -> None:
     """
     widths = demands.widths
     found: list[tuple[Default, Tracer, Rescaled | str]] = []
-    for run, tracer in zip(widths.graph.runs, widths.tracers, strict=True):
-        for default in _defaults(widths, run, tracer):
+    for index, run in enumerate(widths.graph.runs):
+        apart = [vertex for vertex in run.vertices if _works_out_scale(vertex)]
+        if not apart and not widths.relation.defaults:
+            continue  # a tracer takes time to make
+        tracer = widths.tracers[index]
+        for default in _defaults(widths, tracer, apart):
             axis = widths.relation.algebra.resolve(default.axis)
             if not axis.fixed:
                 found.append((default, tracer, _rescaled(tracer, default, axis)))
@@ -221,36 +232,44 @@ def _rescaled(tracer: Tracer, default: Default, axis: Axis) -> Rescaled | str:
 
 
 def _require(demands: Demands, reader: Reader, demand: Demand) -> None:
-    place = where_of(demand.vertex)
     if isinstance(demand, Equal):
         first, *others = (Polynomial.of_axis(axis) for axis in demand.axes)
         for other in others:
-            demands.add(first - other, f"{place} makes equal parts")
+            demands.add(first - other, f"{where_of(demand.vertex)} makes equal parts")
     elif isinstance(demand, Still):
-        for atom in demand.axis.atoms():
-            demands.holds.setdefault(atom, f"{place} works with sizes of its own")
+        free = [atom for atom in demand.axis.atoms() if atom not in demands.holds]
+        if free:
+            reason = f"{where_of(demand.vertex)} works with sizes of its own"
+            demands.holds.update(dict.fromkeys(free, reason))
     elif isinstance(demand, Keep):
-        _keep(demands, reader, demand.value, f"{place} uses its size")
-    else:
-        size = Polynomial.of_axis(demand.axis)
-        value = reader.read(demand.value)
-        if value is None:
-            _keep(demands, reader, demand.value, f"{place} computes with its size")
-            value = _constant(reader.widths, demand.value)
-        if isinstance(demand.value, int):
-            reason = (
-                f"its size is written as {demand.value} at {place}; it can change once the code there works "
-                "it out, as by -1, x.shape or flatten, or in ng.capture(...).to_module()"
-            )
-        else:
-            reason = f"{place} works its size out from another one"
-        demands.add(value - size, reason)
+        for left in _kept(reader, demand.value):
+            demands.add(left, f"{where_of(demand.vertex)} uses its size")
+    elif not (isinstance(demand.value, int) and demand.axis.fixed):
+        _require_size(demands, reader, demand)
 
 
-def _keep(demands: Demands, reader: Reader, value: Expression, reason: str) -> None:
-    polynomial = reader.read(value)
-    if polynomial is not None:
-        demands.add(polynomial - Polynomial.constant(polynomial.value(len_of)), reason)
+def _require_size(demands: Demands, reader: Reader, demand: Size) -> None:
+    value = reader.read(demand.value)
+    if value is None:
+        for left in _kept(reader, demand.value):
+            demands.add(left, f"{where_of(demand.vertex)} computes with its size")
+        value = _constant(reader.widths, demand.value)
+    left = value - Polynomial.of_axis(demand.axis)
+    if not left.degree:
         return
-    for leaf in reader.leaves(value):
-        demands.add(leaf - Polynomial.constant(leaf.value(len_of)), reason)
+    place = where_of(demand.vertex)
+    if isinstance(demand.value, int):
+        reason = (
+            f"its size is written as {demand.value} at {place}; it can change once the code there works "
+            "it out, as by -1, x.shape or flatten, or in ng.capture(...).to_module()"
+        )
+    else:
+        reason = f"{place} works its size out from another one"
+    demands.add(left, reason)
+
+
+def _kept(reader: Reader, value: Expression) -> list[Polynomial]:
+    """What must stay zero so that an expression keeps its value."""
+    whole = reader.read(value)
+    found = reader.leaves(value) if whole is None else [whole]
+    return [each - Polynomial.constant(each.value(len_of)) for each in found if each.degree]

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from naivegraph.graph import Vertex
-from naivegraph.graph.execute import read_attribute
 from naivegraph.graph.values import Attribute, Stub
 from naivegraph.widths.axis import Axis, single
 from naivegraph.widths.demand import Demand, Size, Still
@@ -32,11 +31,13 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[De
         if isinstance(layer, kind):
             yield from _sizes(widths, vertex, layer, reader)
             return
-    prefix = f"{vertex.path}." if vertex.path else ""
-    for name, axes in widths.axes.items():
-        if name.startswith(prefix):
-            for axis in axes:
-                yield Still(axis, vertex)
+    own: list[dict[str, Any]] = [
+        dict(layer.named_parameters(prefix=vertex.path, remove_duplicate=False)),
+        dict(layer.named_buffers(prefix=vertex.path, remove_duplicate=False)),
+    ]
+    for name in [name for names in own for name in names if name in widths.axes]:
+        for axis in widths.axes[name]:
+            yield Still(axis, vertex)
 
 
 Known = Mapping[Attribute, Polynomial]
@@ -58,24 +59,25 @@ def unread_sizes(widths: Widths, known: Known) -> Iterator[tuple[Attribute, Poly
 
 
 def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iterator[tuple[str, Polynomial]]:
-    axes = {
-        name: [Polynomial.of_axis(axis) for axis in widths.axes[prefix + name]]
-        for name, _ in layer.named_parameters(recurse=False)
-        if prefix + name in widths.axes
-    }
-    if isinstance(layer, nn.Linear) and "weight" in axes:
-        yield from zip(("out_features", "in_features"), axes["weight"], strict=True)
-    elif isinstance(layer, nn.Embedding) and "weight" in axes:
-        yield from zip(("num_embeddings", "embedding_dim"), axes["weight"], strict=True)
+    names = next((names for kind, names in _WEIGHTS.items() if isinstance(layer, kind)), None)
+    if names is not None:
+        if layer._parameters.get("weight") is not None and f"{prefix}weight" in widths.axes:
+            yield from zip(names, map(Polynomial.of_axis, widths.axes[f"{prefix}weight"]), strict=True)
     elif isinstance(layer, nn.MultiheadAttention):
-        packed = axes.get("in_proj_weight")
-        yield "kdim", (packed or axes["k_proj_weight"])[1]
-        yield "vdim", (packed or axes["v_proj_weight"])[1]
+        packed = widths.axes.get(f"{prefix}in_proj_weight")
+        yield "kdim", Polynomial.of_axis((packed or widths.axes[f"{prefix}k_proj_weight"])[1])
+        yield "vdim", Polynomial.of_axis((packed or widths.axes[f"{prefix}v_proj_weight"])[1])
         heads = known.get(Attribute(prefix.removesuffix("."), "num_heads"))
         inner = Polynomial.of_axis(widths.axes[f"{prefix}out_proj.weight"][1])
         size = None if heads is None else inner.divided(heads)
         if size is not None:
             yield "head_dim", size
+
+
+_WEIGHTS: dict[type[nn.Module], tuple[str, str]] = {
+    nn.Linear: ("out_features", "in_features"),
+    nn.Embedding: ("num_embeddings", "embedding_dim"),
+}
 
 
 def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
@@ -95,11 +97,13 @@ def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 def _sizes(
     widths: Widths, vertex: Vertex, layer: nn.Module, reader: Callable[[Widths, Vertex, Any], LayerSizes]
 ) -> Iterator[Demand]:
-    for names, axis in reader(widths, vertex, layer):
-        attribute = Attribute(vertex.path, *names)
+    for (name, keys), axis in reader(widths, vertex, layer):
         # A subclass may mean something else by the name, or not have it.
-        if hasattr(layer, attribute.name) and read_attribute(widths.graph.module, attribute) == axis.length:
-            yield Size(attribute, widths.relation.algebra.resolve(axis), vertex)
+        value: Any = getattr(layer, name, None)
+        for key in keys if value is not None else ():
+            value = value[key]
+        if value == axis.length:
+            yield Size(Attribute(vertex.path, name, keys), widths.relation.algebra.resolve(axis), vertex)
 
 
 LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]

@@ -14,8 +14,8 @@ __all__ = ["Monomial", "Polynomial"]
 Monomial = tuple[Atom, ...]
 
 
-def _serial(atom: Atom) -> int:
-    return atom.serial
+def _ordered(atoms: Monomial) -> Monomial:
+    return atoms if len(atoms) < 2 else tuple(sorted(atoms, key=lambda atom: atom.serial))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +46,21 @@ class Polynomial:
     @staticmethod
     def of_axis(axis: Axis) -> Polynomial:
         """The size of a resolved axis."""
-        out = Polynomial({})
+        out: dict[Monomial, int] = {}
         for term in axis.terms:
-            product = Polynomial.constant(1)
+            number, atoms = 1, list[Atom]()
+            inside: dict[Monomial, int] = {(): 1}
             for factor in term:
                 if isinstance(factor, Atom):
-                    product = product * Polynomial.of_atom(factor)
+                    atoms.append(factor)
                 elif isinstance(factor, Axis):
-                    product = product * Polynomial.of_axis(factor)
+                    inside = (Polynomial(inside) * Polynomial.of_axis(factor)).terms
                 else:
-                    product = product * Polynomial.constant(int(factor))
-            out = out + product
-        return out
+                    number *= factor
+            for monomial, coefficient in inside.items():
+                key = _ordered((*atoms, *monomial))
+                out[key] = out.get(key, 0) + number * coefficient
+        return Polynomial({m: c for m, c in out.items() if c})
 
     def __add__(self, other: Polynomial) -> Polynomial:
         return self._combine(other, 1)
@@ -77,7 +80,7 @@ class Polynomial:
         out: dict[Monomial, int] = {}
         for m, a in self.terms.items():
             for n, b in other.terms.items():
-                key = tuple(sorted((*m, *n), key=_serial))
+                key = _ordered((*m, *n))
                 out[key] = out.get(key, 0) + a * b
         return Polynomial({m: c for m, c in out.items() if c})
 
@@ -91,7 +94,7 @@ class Polynomial:
             left.subtract(divisor)
             if coefficient % by or min(left.values(), default=0) < 0:
                 return None
-            out[tuple(sorted(left.elements(), key=_serial))] = coefficient // by
+            out[_ordered(tuple(left.elements()))] = coefficient // by
         return Polynomial(out)
 
     def reduced(self) -> Polynomial:
@@ -106,17 +109,21 @@ class Polynomial:
 
     def holding(self, held: Callable[[Atom], bool]) -> Polynomial:
         """With the atoms that keep their size replaced by it."""
-        out = Polynomial({})
-        for monomial, coefficient in self.terms.items():
-            fixed = math.prod(atom.length for atom in monomial if held(atom))
-            rest = tuple(atom for atom in monomial if not held(atom))
-            out = out + Polynomial({rest: coefficient * fixed})
-        return out
+        out: dict[Monomial, int] = {}
+        for monomial, number in self.terms.items():
+            rest = []
+            for atom in monomial:
+                if held(atom):
+                    number *= atom.length
+                else:
+                    rest.append(atom)
+            out[tuple(rest)] = out.get(tuple(rest), 0) + number
+        return Polynomial({m: c for m, c in out.items() if c})
 
     @property
     def degree(self) -> int:
         """The largest number of factors of a term."""
-        return max((len(monomial) for monomial in self.terms), default=0)
+        return max(map(len, self.terms), default=0)
 
     def atoms(self) -> Iterator[Atom]:
         """Every atom in it, once."""

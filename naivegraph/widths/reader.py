@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from naivegraph.graph.execute import COMPUTE
 from naivegraph.graph.values import Attribute, Compound, Expression, Shape
@@ -12,7 +12,10 @@ from naivegraph.widths.constraints import Row
 from naivegraph.widths.polynomial import Polynomial
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Reader", "len_of"]
+__all__ = ["Equation", "Reader", "len_of"]
+
+# An expression, what it equals, and what says where.
+Equation = tuple[Expression, Polynomial, Callable[[], str]]
 
 
 class Reader:
@@ -28,14 +31,10 @@ class Reader:
         self.held = held
         self.known: dict[Expression, Polynomial] = {}
         self.symbols: dict[Expression, Atom] = {}
-        self._places: dict[Expression, str] = {}
+        self._places: dict[Expression, Callable[[], str]] = {}
 
-    def learn(self, equations: list[tuple[Expression, Polynomial, str]]) -> None:
-        """Find out which size each attribute (and quotient) stands for.
-
-        Args:
-            equations: Expressions, what they equal, and where.
-        """
+    def learn(self, equations: list[Equation]) -> None:
+        """Find out which size each attribute (and quotient) stands for."""
         for value, size, _ in equations:
             if isinstance(value, Attribute):
                 self.known.setdefault(value, size)
@@ -49,7 +48,7 @@ class Reader:
                     self._note(*found, place)
                     progress = True
 
-    def _note(self, part: Expression, size: Polynomial, place: str) -> None:
+    def _note(self, part: Expression, size: Polynomial, place: Callable[[], str]) -> None:
         """Note what an attribute or quotient is; and what the attribute is that was divided."""
         self.known[part], self._places[part] = size, place
         if isinstance(part, Compound) and isinstance(part.left, Attribute):
@@ -99,12 +98,13 @@ class Reader:
             if isinstance(value, Compound):
                 left, right = self.read(value.left), self.read(value.right)
                 if left is not None and right is not None:
-                    yield Row(left - size * right, f"{self._places[value]} divides its size")
+                    yield Row(left - size * right, f"{self._places[value]()} divides its size")
 
     def read(self, value: Expression) -> Polynomial | None:
         """An expression as a polynomial; None where it is none (a quotient with a rest)."""
-        if value in self.known:
-            return self.known[value].holding(self.held.__contains__)
+        known = None if isinstance(value, int) else self.known.get(value)
+        if known is not None:
+            return known.holding(self.held.__contains__)
         if isinstance(value, (int, Attribute)):
             return Polynomial.constant(value_of(self.widths, value))
         if isinstance(value, Shape):
