@@ -123,6 +123,7 @@ class Trial:
             "train mode": self.train_mode,
             "free": self.free,
             "pruned": self.prune,
+            "budget": self.budget,
             "to_module": self.as_module,
             "saved": self.saved,
             "time": self.times,
@@ -192,21 +193,39 @@ class Trial:
     def prune(self) -> Found:
         """Half of every width, by default settings: the network's own forward and how much is left."""
         model = self.fresh()
+        found = self._edited(model, ratio=RATIO)
+        self.pruned = model
+        return found
+
+    def budget(self) -> Found:
+        """The most parameters that may be left, as a budget: the same, by default settings."""
+        model = self.fresh()
+        return self._edited(model, params=_limit(model))
+
+    def _edited(self, model: nn.Module, **asked: float) -> Found:
         before = [outputs(model, *example) for example in self.examples]
         count, limit = params(model), _limit(model)
-        edit = ng.prune(model, *self.examples[0], ratio=RATIO)
+        started = time.process_time()
+        edit = ng.prune(model, *self.examples[0], **asked)  # type: ignore[arg-type]
+        passed = time.process_time() - started
         after = [outputs(model, *example) for example in self.examples]
         shapes = [[[x.shape for x in found] for found in runs] for runs in (before, after)]
         left = params(model) / count
-        self.pruned = model
         wrong = {
             "the output has another shape": shapes[0] != shapes[1],
             f"{left:.3f} of the parameters are left, more than {limit}": left > limit,
             "the output is not finite": _finite(before[0]) and not _finite(after[0]),
             "the counted parameters are not those of the edit": edit.after.params != params(model),
         }
-        macs = edit.after.macs / max(edit.before.macs, 1)
-        return {"outcome": unless(wrong), "params": left, "limit": limit, "macs": macs, "notes": edit.notes}
+        return {
+            "outcome": unless(wrong),
+            "params": left,
+            "limit": limit,
+            "macs": edit.after.macs / max(edit.before.macs, 1),
+            "gap": edit.certificate.gap,
+            "cpu s": passed,
+            "notes": edit.notes,
+        }
 
     def _pruned(self) -> nn.Module:
         if self.pruned is None:
