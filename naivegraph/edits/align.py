@@ -95,6 +95,7 @@ class Sizes:
             graph.output,
             constants=graph.constants,
             held=graph.held,
+            compared=graph.compared,
             example=graph.example,
         )
         self._runs: dict[int, list[Axis]] = {}

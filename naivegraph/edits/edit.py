@@ -35,7 +35,8 @@ class Costs:
     """What a network costs.
 
     Attributes:
-        macs: Multiply-accumulates of one run on the example input; 0 if there was no example to run on.
+        macs: Multiply-accumulates of one run on the example input, as `Widths.macs` counts them; 0 if there
+            was no example to run on.
         params: Number of parameters, tied ones counted once.
     """
 

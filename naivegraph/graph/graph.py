@@ -202,6 +202,7 @@ def _copy(recorded: Recorded, module: nn.Module, memo: dict[int, Any]) -> Record
         map_leaves(recorded.output, own),
         constants=copy.deepcopy(recorded.constants, memo),
         held=list(recorded.held),
+        compared=list(recorded.compared),
         checks=dict(recorded.checks),
         example=copy_tensors(recorded.example),
         rewired=recorded.rewired,

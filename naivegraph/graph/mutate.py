@@ -7,6 +7,7 @@ Several are undone in reverse order. After a change the graph runs, `to_module()
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -206,6 +207,10 @@ def remove_vertex(graph: Recorded, vertex: Vertex, replacements: Mapping[int, St
             other.kwargs = with_tensors(other.kwargs, new)
         graph.output = with_tensors(graph.output, new)
         graph.held = [(with_tensors(value, new), *rest) for value, *rest in graph.held]
+        graph.compared = [
+            dataclasses.replace(each, difference=with_tensors(each.difference, new))
+            for each in graph.compared
+        ]
         if isinstance(vertex.target, nn.Module):
             _drop_layer(graph, vertex.target, change)
     return change.undo

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import importlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, SupportsIndex
 
@@ -14,9 +16,24 @@ from naivegraph.graph.frames import user_line
 from naivegraph.graph.values import Compound, Expression
 from naivegraph.graph.vertex import Where
 
-__all__ = ["Ledger", "Number", "counting", "ledger", "plain"]
+__all__ = ["Compared", "Ledger", "Number", "counting", "ledger", "plain"]
 
 Leaving = tuple[Expression, "Where | None", str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compared:
+    """Two numbers that differed where the code compared them, or were put in order by it.
+
+    Attributes:
+        difference: The larger less the smaller one.
+        least: What it must be at least, for the comparison to come out as it did.
+        where: File and line of the comparison.
+    """
+
+    difference: Expression
+    least: int
+    where: Where | None
 
 
 class Ledger:
@@ -25,17 +42,25 @@ class Ledger:
     Attributes:
         held: `(expression, where, how)` of each; None while nothing is recorded, then arithmetic with a
             number gives plain integers.
+        compared: The comparisons that must come out as they did.
     """
 
-    __slots__ = ("held",)
+    __slots__ = ("compared", "held")
 
     def __init__(self) -> None:
         self.held: list[Leaving] | None = None
+        self.compared: list[Compared] = []
 
     def hold(self, value: object, how: str) -> None:
         """Note that `value` must keep its value, if it is a number and a capture is on."""
         if self.held is not None and type(value) is Number:
             self.held.append((value.expression, user_line(), how))
+
+    def order(self, larger: int, smaller: int, least: int) -> None:
+        """Note that one number must stay larger than another, by `least`, if a capture is on."""
+        if self.held is not None:
+            difference = Compound("-", _expression(larger), _expression(smaller))
+            self.compared.append(Compared(difference, least, user_line()))
 
 
 ledger = Ledger()
@@ -74,10 +99,26 @@ def _left(name: str, how: str) -> Callable[..., Any]:
     return method
 
 
+def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[Number, Any], Any]:
+    compute = getattr(int, name)
+    whole = math.ceil if lesser is strict else math.floor
+
+    def method(self: Number, other: Any) -> Any:
+        if isinstance(other, float) and math.isfinite(other):
+            other = whole(other)  # an integer is below 2.5 if it is below 3, and above it if above 2
+        found = compute(self, other)
+        if found is not NotImplemented:
+            larger, smaller = (other, self) if found is lesser else (self, other)
+            ledger.order(larger, smaller, int(strict is found))
+        return found
+
+    return method
+
+
 class Number(int):
     """An int with the expression it came from; sums, products and quotients of it remember, too.
 
-    Comparisons, hashing and printing see a plain int.
+    Comparisons, hashing and printing see a plain int; what was compared is noted.
 
     >>> from naivegraph.graph.values import Attribute
     >>> ledger.held = []
@@ -106,6 +147,8 @@ class Number(int):
     def __ne__(self, other: object) -> bool:
         return self._compared(int.__ne__(self, other), False, other)  # type: ignore[arg-type]
 
+    __lt__, __le__ = _ordering("__lt__", True, True), _ordering("__le__", True, False)
+    __gt__, __ge__ = _ordering("__gt__", False, True), _ordering("__ge__", False, False)
     __hash__ = int.__hash__
 
     def _compared(self, found: bool, equal: bool, other: int) -> bool:
@@ -113,6 +156,10 @@ class Number(int):
         if found is equal and ledger.held is not None:
             difference = Compound("-", self.expression, _expression(other))
             ledger.held.append((difference, user_line(), "a comparison"))
+        elif isinstance(other, int):
+            # What differs stays in the order it is in.
+            larger, smaller = (self, other) if int.__gt__(self, other) else (other, self)
+            ledger.order(larger, smaller, 1)
         return found
 
     __truediv__ = _left("__truediv__", "true division")
@@ -190,11 +237,14 @@ def _remembering_len(value: Any, /) -> int:
 
 @contextlib.contextmanager
 def counting() -> Iterator[list[Leaving]]:
-    """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers."""
+    """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers.
+
+    What was compared is in `ledger.compared`.
+    """
     # dynamo notes the builtins when it is imported, which a first call under a torch mode does
     importlib.import_module("torch._dynamo")
     held: list[Leaving] = []
-    ledger.held = held
+    ledger.held, ledger.compared = held, []
     builtins.range = _CountedRange  # type: ignore[misc]
     builtins.len = _remembering_len
     try:

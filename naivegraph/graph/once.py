@@ -15,7 +15,7 @@ from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
 from naivegraph.graph.frames import runs_network
 from naivegraph.graph.layers import places
-from naivegraph.graph.numbers import counting
+from naivegraph.graph.numbers import counting, ledger
 from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
 from naivegraph.graph.record import Recorder, Watch
 from naivegraph.graph.recorded import Recorded
@@ -70,6 +70,7 @@ def record(
         recorder.encode(output),
         constants=constants,
         held=held,
+        compared=ledger.compared,
         example=example,
     )
     if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph.numbers import Leaving
+from naivegraph.graph.numbers import Compared, Leaving
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 
@@ -28,6 +28,7 @@ class Recorded:
         output: The structure the network returned, with stubs at the tensors.
         constants: Arguments of the forward which are no tensors, by name; they keep their value.
         held: `(expression, where, how)` for every number which left the integers or was counted through.
+        compared: The comparisons of different numbers in the code, which must come out as they did.
         checks: What verification found, by the name of the check.
         example: A copy of the inputs of the recorded run, by the name of the input vertex.
         rewired: Whether vertices or their connections were changed since; then the module's own forward is
@@ -47,6 +48,7 @@ class Recorded:
         *,
         constants: dict[str, Any] | None = None,
         held: list[Leaving] | None = None,
+        compared: list[Compared] | None = None,
         checks: dict[str, str] | None = None,
         example: dict[str, Any] | None = None,
         rewired: bool = False,
@@ -60,6 +62,7 @@ class Recorded:
         self.output = output
         self.constants = constants or {}
         self.held = held or []
+        self.compared = compared or []
         self.checks = checks or {}
         self.example = example or {}
         self.rewired = rewired

@@ -45,6 +45,11 @@ class Posed:
         """Why widths keep their size, each reason once."""
         return [*dict.fromkeys([*self.limited.values(), *self.demands.holds.values()])]
 
+    def bounds(self) -> list[str]:
+        """Why widths may not become as small as can be, each reason once."""
+        rows = [row for row in self.demands.rows if row.high is None and row.low is not None]
+        return [*dict.fromkeys(r.reason for r in rows if r.polynomial.value(lambda atom: 1) < (r.low or 0))]
+
     def _demand(self, name: str, demand: constraints.Row) -> None:
         left = demand.polynomial.holding(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}

@@ -69,7 +69,8 @@ def prune(
         args: The example: a tensor or a tuple of positional arguments, as in `model(*args)`.
         kwargs: Keyword arguments of the example.
         macs: Budget of multiply-accumulates of one run on the example: a fraction of the present number
-            (0.5; a float up to 1.0) or an absolute number (2_000_000 or 2e6).
+            (0.5; a float up to 1.0) or an absolute number (2_000_000 or 2e6). They are half of what
+            `torch.utils.flop_counter` counts, which leaves out products with a vector; here they count, too.
         params: Budget of parameters, likewise. Several budgets hold at once.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays.
@@ -221,7 +222,7 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
-    held = posed.reasons()
+    held = [*posed.reasons(), *posed.bounds()]
     because = f". What cannot change, among others: {held[0]}" if held else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from naivegraph.graph import Vertex
 from naivegraph.graph.collector import uncollected
 from naivegraph.graph.frames import line_text
+from naivegraph.graph.numbers import Compared
 from naivegraph.graph.values import Attribute, Expression, Shape, State, Stub
 from naivegraph.widths.arguments import sizes_of, value_of, where_of
 from naivegraph.widths.axis import Atom, Axis
@@ -73,6 +74,17 @@ class Demands:
             self._seen.add(_either_sign(left))
             (self.rows if left.degree == 1 else self._products).append(Row(left, reason))
 
+    def bound(self, polynomial: Polynomial, least: int, reason: str) -> None:
+        """Demand that a polynomial, at least `least` now, stays so."""
+        left = polynomial.holding(self._held)
+        factors = [factor for atoms, factor in left.terms.items() if atoms]
+        # Every size is at least 1: one of a sum's terms is.
+        sure = min(factors, default=0) > 0 and left.terms.get((), 0) + min(factors) >= least
+        key = (frozenset(left.terms.items()), least)
+        if factors and not sure and key not in self._seen:
+            self._seen.add(key)
+            (self.rows if left.degree == 1 else self._products).append(Row(left, reason, least, None))
+
     def settle(self) -> None:
         """Make all demands linear: in what is a product of sizes, the shortest keep theirs.
 
@@ -83,7 +95,11 @@ class Demands:
         products.sort(key=lambda row: row.polynomial.holding(self._held).degree)
         for row in products:
             reason = f"{row.reason}; of the sizes multiplied there, the smallest stays"
-            self.add(self.linear(row.polynomial, reason), row.reason)
+            left = self.linear(row.polynomial, reason)
+            if row.high is None and row.low is not None:
+                self.bound(left, row.low, row.reason)
+            else:
+                self.add(left, row.reason)
         self._spread()
 
     def _spread(self) -> None:
@@ -93,7 +109,7 @@ class Demands:
             held = len(self.holds)
             for row in self.rows:
                 free = [atom for atom in row.polynomial.atoms() if not self._held(atom)]
-                if len(free) == 1:
+                if len(free) == 1 and row.high is not None:
                     self.holds[free[0]] = row.reason
         self.rows = [row for row in self.rows if not all(map(self._held, row.polynomial.atoms()))]
 
@@ -143,11 +159,16 @@ def demands_of(widths: Widths) -> Demands:
     for value, where, how in held:
         for left in _kept(reader, value):
             demands.add(left, f"its size is used in {how} at {_line(where)}")
+    compared = [each for run in runs for each in run.compared]
+    for each in compared:
+        _compare(demands, reader, each)
     for row in reader.quotients():
         demands.add(row.polynomial, row.reason)
     demands.settle()
     used = [d.value for d in found if isinstance(d, (Size, Keep))]
-    demands.read = set().union(*map(_attributes, [*used, *(value for value, *_ in held)]))
+    demands.read = set().union(
+        *map(_attributes, [*used, *(value for value, *_ in held), *(each.difference for each in compared)])
+    )
     limits = limits_of(widths, demands.linear)
     demands.rows += limits.rows
     demands.stay, demands.go = limits.stay, limits.go
@@ -266,6 +287,21 @@ def _require_size(demands: Demands, reader: Reader, demand: Size) -> None:
     else:
         reason = f"{place} works its size out from another one"
     demands.add(left, reason)
+
+
+def _compare(demands: Demands, reader: Reader, compared: Compared) -> None:
+    difference = reader.read(compared.difference)
+    kept = _kept(reader, compared.difference) if difference is None else []
+    if not kept and (difference is None or not difference.degree):
+        return
+    reason = (
+        f"the code compares sizes at {_line(compared.where)} and would go another way; in "
+        "ng.capture(...).to_module() nothing is compared"
+    )
+    if difference is not None:
+        demands.bound(difference, compared.least, reason)
+    for left in kept:
+        demands.add(left, reason)
 
 
 def _kept(reader: Reader, value: Expression) -> list[Polynomial]:

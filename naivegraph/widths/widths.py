@@ -151,7 +151,12 @@ class Widths:
         return out
 
     def macs(self, count: Callable[[Atom], int] | None = None) -> int:
-        """Multiply-accumulates of one run on the example input, with `count` neurons of each width."""
+        """Multiply-accumulates of one run on the example input, with `count` neurons of each width.
+
+        They are those of matrix products, convolutions and attention: half of what `torch.utils.flop_counter`
+        counts. It has no formula for a product with a vector nor for torch's fused recurrent layers; here
+        these cost what the same products of matrices do.
+        """
         size = count or (lambda atom: atom.length)
         total = 0
         for contraction in self.contractions:

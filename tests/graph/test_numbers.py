@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from naivegraph.graph.execute import COMPUTE
-from naivegraph.graph.numbers import Leaving, Number, counting, plain
+from naivegraph.graph.numbers import Leaving, Number, counting, ledger, plain
 from naivegraph.graph.values import Attribute, Compound, Expression
 
 VALUES = {"a": 7, "b": -3, "c": 2}
@@ -49,13 +49,13 @@ def _number(name: str) -> Number:
     return Number(VALUES[name], Attribute("", name))
 
 
-def _evaluate(expression: Expression) -> int:
+def _evaluate(expression: Expression, a: int = VALUES["a"]) -> int:
     if isinstance(expression, int):
         return expression
     if isinstance(expression, Attribute):
-        return VALUES[expression.name]
+        return {**VALUES, "a": a}[expression.name]
     assert isinstance(expression, Compound)
-    return COMPUTE[expression.operator](_evaluate(expression.left), _evaluate(expression.right))
+    return COMPUTE[expression.operator](_evaluate(expression.left, a), _evaluate(expression.right, a))
 
 
 @pytest.mark.parametrize("compute", KEPT)
@@ -99,6 +99,20 @@ def test_what_is_found_equal_must_stay_so(held: list[Leaving]) -> None:
     different = (a == 6, a != 8, a == b, a == "a", a != 7.5)
     assert different == (False, True, False, False, True)
     assert held == []
+    assert [(_evaluate(each.difference), each.least) for each in ledger.compared] == [(1, 1), (1, 1), (10, 1)]
+
+
+@pytest.mark.parametrize("other", [5, 6, 7, 8, 9, 6.5, 7.0, 7.5])
+@pytest.mark.parametrize("order", [operator.lt, operator.le, operator.gt, operator.ge])
+def test_an_order_must_come_out_the_same(
+    order: Callable[[Any, Any], bool], other: float, held: list[Leaving]
+) -> None:
+    assert order(_number("a"), other) is order(7, other)
+    (found,) = ledger.compared
+    assert _evaluate(found.difference) >= found.least
+    for value in range(1, 12):
+        same = order(value, other) is order(7, other)
+        assert (_evaluate(found.difference, value) >= found.least) is same
 
 
 def test_looks_like_an_int(held: list[Leaving]) -> None:

@@ -188,7 +188,7 @@ def test_a_size_written_in_the_code_of_train_mode_stays() -> None:
 
 
 class Branching(nn.Module):
-    """Fails in train mode once its hidden size falls below seven."""
+    """Fails in train mode once its hidden size falls below seven, which no number sees: a set finds it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class Branching(nn.Module):
         y = self.a(x)
         if not self.training:
             return self.b(y)  # type: ignore[no-any-return]
-        return self.b(y), self.aux(y) if y.shape[-1] > 6 else y
+        return self.b(y), self.aux(y) if y.shape[-1] not in {4, 5, 6} else y
 
 
 def test_another_shape_in_train_mode_is_refused() -> None:

@@ -48,7 +48,7 @@ def test_a_layer_of_no_mode_stays() -> None:
 
 
 class Branching(nn.Module):
-    """Does something else once its hidden size falls below seven."""
+    """Does something else once its hidden size falls below seven, which no number sees: a set finds it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden: Tensor = self.a(x)
         result: Tensor = self.b(hidden)
-        return result if hidden.shape[-1] > 6 else result * 2
+        return result if hidden.shape[-1] not in {4, 5, 6} else result * 2
 
 
 def test_another_branch_for_another_size_is_refused() -> None:

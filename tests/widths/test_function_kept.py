@@ -6,7 +6,9 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+import naivegraph as ng
 from naivegraph.edits import plan
 from naivegraph.edits.change import apply
 from naivegraph.graph import capture
@@ -66,3 +68,34 @@ def test_costs_are_those_that_torch_counts(network: Network) -> None:
     apply(plan(widths, demands, kept), model)
     assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
     assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == counted_macs(model, inputs)
+
+
+class Vectors(nn.Module):
+    """Products of matrices with what may be a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 5, bias=False)
+        self.third, self.last = nn.Parameter(torch.randn(7, 5)), nn.Parameter(torch.randn(7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (self.third @ self.second(self.first(x).relu()).mT).mT if x.dim() == 2 else self.vector(x)
+        return y @ self.last
+
+    def vector(self, x: Tensor) -> Tensor:
+        """`matrix @ vector`"""
+        out: Tensor = self.third @ self.second(self.first(x).relu())
+        return out
+
+
+@torch.no_grad()
+def test_products_with_a_vector_cost_what_those_with_a_matrix_of_one_row_do() -> None:
+    model, x = Vectors(), torch.randn(6)
+    matrices = counted_macs(
+        model, (x[None],)
+    )  # all but the product with `last`: torch counts none with a vector
+    assert matrices == 6 * 8 + 8 * 5 + 5 * 7
+    assert counted_macs(model, (x,)) < matrices
+    assert relate(capture(model, x[None])).macs() == relate(capture(model, x)).macs() == matrices + 7
+    edit = ng.prune(model, x, macs=0.5)
+    assert edit.after.macs == counted_macs(model, (x[None],)) + len(model.last)
