@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
 from naivegraph.errors import EditError
 
-__all__ = ["CRITERIA", "Score", "taylor"]
+__all__ = ["CRITERIA", "Criterion", "Score", "taylor", "weights"]
 
-# The score of every element of a parameter, by the parameter's name; None where the parameter does not count.
+# What the elements of a parameter count for, but for their sign, by its name; None where it does not count.
 Score = Callable[[str], torch.Tensor | None]
 
 
-def _magnitude(power: int) -> Callable[[nn.Module], Score]:
-    def criterion(module: nn.Module) -> Score:
-        parameters = dict(module.named_parameters(remove_duplicate=False))
+class Criterion(NamedTuple):
+    """How the elements of a network's parameters are scored.
 
-        def score(name: str) -> torch.Tensor:
-            values = parameters[name].detach().float()
-            return values.abs() if power == 1 else values.square()
+    Attributes:
+        score: Makes the score of a network.
+        power: 1 if the absolute values of what it gives count, 2 if their squares do.
+    """
 
-        return score
+    score: Callable[[nn.Module], Score]
+    power: Literal[1, 2]
 
-    return criterion
+
+def weights(module: nn.Module) -> Score:
+    """The parameters themselves."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    return lambda name: parameters[name].detach()
 
 
 def _batch_norm_scale(module: nn.Module) -> Score:
     """Liu et al., "Learning efficient convolutional networks through network slimming" (2017)."""
     scales = {
-        f"{path}.weight" if path else "weight": layer.weight.detach().float().abs()
+        f"{path}.weight" if path else "weight": layer.weight.detach()
         for path, layer in module.named_modules()
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.weight is not None
     }
@@ -60,9 +66,7 @@ def taylor(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> Scor
         finally:
             _restore(buffers)  # after the gradients: a batch norm's are worked out from its statistics
     scores = {
-        name: (p.detach() * g).float().abs()
-        for (name, p), g in zip(wanted.items(), grads, strict=True)
-        if g is not None
+        name: p.detach() * g for (name, p), g in zip(wanted.items(), grads, strict=True) if g is not None
     }
     return scores.get
 
@@ -74,8 +78,8 @@ def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
             buffer.copy_(before)
 
 
-CRITERIA: dict[str, Callable[[nn.Module], Score]] = {
-    "l1": _magnitude(1),
-    "l2": _magnitude(2),
-    "bn_scale": _batch_norm_scale,
+CRITERIA: dict[str, Criterion] = {
+    "l1": Criterion(weights, 1),
+    "l2": Criterion(weights, 2),
+    "bn_scale": Criterion(_batch_norm_scale, 1),
 }

@@ -60,7 +60,8 @@ def utilities(
         raise EditError(
             f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}"
         )
-    return collect(widths, CRITERIA[utility](widths.graph.module))
+    score, power = CRITERIA[utility]
+    return collect(widths, score(widths.graph.module), power=power)
 
 
 def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, Floats]:
@@ -94,19 +95,24 @@ def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
 
 
 def collect(
-    widths: Widths, score: Score, *, how: Literal["share", "sum", "mean"] = "share"
+    widths: Widths,
+    score: Score,
+    *,
+    how: Literal["share", "sum", "mean"] = "share",
+    power: Literal[1, 2] = 1,
 ) -> dict[Width, Floats]:
     """Sum up a score of single weights for every neuron, over the parameters that live on it.
 
     Args:
         widths: The widths.
-        score: The score of every element of a parameter.
+        score: What every element of a parameter counts for, but for its sign.
         how: "sum" adds the scores up, "mean" averages them over each parameter's other dimensions. "share"
             divides the sums along each axis of a parameter by their total, so that a layer counts the same
             whatever the scale of its weights, and a width that many layers share counts for all of them (a
             sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
             they divide by the mean). Biases and scales of norms, of one dimension, then count only for
             neurons that have no other weights.
+        power: 2 for the squares of the scores.
 
     Raises:
         EditError: A score is not finite.
@@ -116,11 +122,8 @@ def collect(
         values = None if all(axis.fixed for axis in axes) else score(name)
         if values is None:
             continue
-        for dim, axis in enumerate(axes):
-            if axis.fixed:
-                continue
-            others = [d for d in range(values.dim()) if d != dim]
-            along = (values.sum(others) if others else values).double().cpu().numpy()
+        free = [d for d, axis in enumerate(axes) if not axis.fixed]
+        for dim, along in _sums(values, free, power).items():
             total = float(along.sum())
             if not np.isfinite(total):
                 raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
@@ -129,14 +132,46 @@ def collect(
             elif how == "mean":
                 along = along * len(along) / values.numel()
             rank = sums[1 if how == "share" and values.dim() == 1 else 2]
-            for atom, part in per_atom(axis, along, widths.outer).items():
+            for atom, part in per_atom(axes[dim], along, widths.outer).items():
                 if atom in rank:
                     rank[atom] += part
     return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
 
 
+def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:
+    """The sums of absolute values, or of squares, over all dimensions but one, for each of `dims`.
+
+    Block by block, for a copy of a large parameter takes many times longer than the sums.
+    """
+    rows: list[torch.Tensor] = []
+    columns: torch.Tensor | None = None
+    inner, size = list(range(1, values.dim())), torch.square if power == 2 else torch.abs
+    for block in torch.split(values, max(1, _BLOCK * len(values) // max(values.numel(), 1))):
+        sizes = size(block.float())
+        if 0 in dims:
+            rows.append(sizes.sum(inner).double() if inner else sizes.double())
+        if dims != [0]:
+            part = sizes.sum(0).double()
+            columns = part if columns is None else columns + part
+    found = {} if columns is None else {dim: _alone(columns, dim - 1) for dim in dims if dim}
+    return {0: torch.cat(rows).cpu().numpy(), **found} if rows else found
+
+
+def _alone(values: torch.Tensor, dim: int) -> Floats:
+    """The sums over all dimensions but one."""
+    others = [d for d in range(values.dim()) if d != dim]
+    along: Floats = (values.sum(others) if others else values).cpu().numpy()
+    return along
+
+
+_BLOCK = 1 << 18  # elements; as many floats fit a core's own cache
+
+
 def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom, Floats]:
     """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`)."""
+    whole = axis.atoms()
+    if axis.terms == (whole,) and len(whole) == 1 and whole[0] not in outer:
+        return {whole[0]: along}
     out: dict[Atom, Floats] = {}
     offset = 0
     for term in axis.terms:

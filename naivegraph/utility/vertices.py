@@ -10,6 +10,7 @@ import numpy as np
 
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.utility.scores import weights
 from naivegraph.utility.utility import Floats, by_row, collect, per_atom, utilities
 from naivegraph.widths import Width, Widths
 
@@ -39,8 +40,7 @@ def neuron_values(widths: Widths, utility: Any) -> dict[Width, Floats]:
         [[1.0, 5.0, 2.0]]
     """
     if utility == "magnitude":
-        parameters = dict(widths.graph.module.named_parameters(remove_duplicate=False))
-        return collect(widths, lambda name: parameters[name].detach().float().abs(), how="mean")
+        return collect(widths, weights(widths.graph.module), how="mean")
     if isinstance(utility, str):
         return utilities(widths, utility)
     if isinstance(utility, numbers.Real):
