@@ -16,23 +16,20 @@ from naivegraph.edits.config import with_config
 from naivegraph.edits.optimizers import as_optimizers
 from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.graph import Graph, capture
+from naivegraph.graph import capture
 from naivegraph.graph.arguments import keyword_inputs
-from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import restored
-from naivegraph.graph.structure import pairs
 from naivegraph.graph.training import run_training
-from naivegraph.graph.values import Stub
 from naivegraph.graph.verify import disagreement
 from naivegraph.graph.wrapped import unwrapped
 from naivegraph.prune.keep import Keep, kept_atoms
+from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.problem import Posed, pose
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.solvers.budget import Cost as CostFunction
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Width, demands_of, relate
-from naivegraph.widths.relation import returned
+from naivegraph.widths import Width, Widths, demands_of, relate
 from naivegraph.widths.widths import UNUSED
 
 __all__ = ["prune"]
@@ -128,7 +125,7 @@ def prune(
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, demands, kept), demands)
     edit = _edit(posed, change, asked, solution, optimizers, said)
-    _check_runs(edit, graph, args, named)
+    _check_runs(edit, widths, args, named)
     return edit
 
 
@@ -264,21 +261,22 @@ def _edit(
     )
 
 
-def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> None:
+def _check_runs(edit: Edit, widths: Widths, args: Any, kwargs: dict[str, Any]) -> None:
     """Run the edited network's own forward; take the edit back unless it does what the graph does.
 
     Its code may take another branch for another size, or have a size written in a way capture cannot see.
     """
     if not edit:
         return
+    graph = widths.graph
     positional = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     try:
         output, difference = disagreement(graph, positional, kwargs)
-        _check_shapes(graph, output)
+        check_shapes(widths, graph, output)
         if difference:
             raise ValueError(f"it does something else than before: {difference}")
         if graph.training is not None:
-            _check_shapes(graph.training, run_training(graph.training), " in train mode")
+            check_shapes(widths, graph.training, run_training(graph.training), " in train mode")
     except BaseException as error:
         edit.undo()
         if not isinstance(error, Exception):
@@ -287,11 +285,3 @@ def _check_runs(edit: Edit, graph: Graph, args: Any, kwargs: dict[str, Any]) -> 
             f"the edited network's own forward does not run ({error}); nothing was changed. "
             "ng.capture(model, ...).to_module() gives a network of its calls alone, without the code around"
         ) from error
-
-
-def _check_shapes(run: Recorded, output: Any, mode: str = "") -> None:
-    """Check that what the network returns has the shapes it had in a recorded run."""
-    fixed = {stub.id for stub in returned(run.output)}
-    for stub, tensor, at in pairs(run.output, output):
-        if isinstance(stub, Stub) and stub.id in fixed and tuple(tensor.shape) != stub.shape:
-            raise ValueError(f"output{at}{mode} has shape {tuple(tensor.shape)}, not {stub.shape}")

@@ -14,15 +14,17 @@ import naivegraph as ng
 class Finder(nn.Module):
     """Describes the rows whose score is above a limit; seven on the first example, none above 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: bool = False) -> None:
         super().__init__()
-        self.body, self.score = nn.Linear(6, 16), nn.Linear(6, 1)
+        self.body, self.score = nn.Linear(6, 16), nn.Linear(16 if behind else 6, 1)
+        self.behind = behind
         self.pairs, self.box = nn.Linear(8, 12), nn.Linear(12, 4)
         self.limit = 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        found = torch.where(self.score(x).sigmoid().flatten() > self.limit)[0]
-        rows = torch.relu(self.body(x))[found]
+        rows = torch.relu(self.body(x))
+        found = torch.where(self.score(rows if self.behind else x).sigmoid().flatten() > self.limit)[0]
+        rows = rows[found]
         halves = rows.view(rows.shape[0], 2, self.body.out_features // 2).sum(1)
         result: Tensor = self.box(torch.relu(self.pairs(halves)))
         return result
@@ -47,6 +49,18 @@ def test_what_is_found_hangs_together_though_nothing_is(limit: float) -> None:
     net.limit = 0.5
     torch.testing.assert_close(net(x), before(x))
     assert len(net(x)) > 2
+
+
+def test_another_number_may_be_found_after_the_edit() -> None:
+    others = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        net, x = Finder(behind=True), torch.randn(20, 6)
+        found = len(net(x))
+        assert ng.prune(net, x, ratio=0.5)
+        assert (net.body.out_features, net(x).shape[1:]) == (8, (4,))
+        others += len(net(x)) != found
+    assert others
 
 
 class Experts(nn.Module):

@@ -1,0 +1,63 @@
+"""Whether an edited network still returns what it did: tensors of the same shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.structure import pairs
+from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths import Widths
+from naivegraph.widths.relation import returned, tensors_in
+
+__all__ = ["check_shapes"]
+
+_MASKS = (torch.bool, torch.uint8)
+
+
+def check_shapes(widths: Widths, run: Recorded, output: Any, mode: str = "") -> None:
+    """Check that what the network returns has the shapes it had in a recorded run.
+
+    How much of something a network finds, as boxes in an image, depends on its values and may differ.
+
+    Raises:
+        ValueError: It has others.
+    """
+    fixed = {stub.id for stub in returned(run.output)}
+    found: set[int] | None = None
+    for stub, tensor, at in pairs(run.output, output):
+        if not isinstance(stub, Stub) or stub.id not in fixed or tuple(tensor.shape) == stub.shape:
+            continue
+        found = _found(run) if found is None else found
+        if stub.id not in found or not _same_but_counts(widths, stub, tensor):
+            raise ValueError(f"output{at}{mode} has shape {tuple(tensor.shape)}, not {stub.shape}")
+
+
+def _same_but_counts(widths: Widths, stub: Stub, tensor: torch.Tensor) -> bool:
+    """Whether a tensor has the sizes it had, but for those that no layer has a part in."""
+    axes = widths.relation.of(stub)
+    now, before = tuple(tensor.shape), stub.shape
+    return len(now) == len(before) and all(
+        one == two or not any(axis.atoms()) for one, two, axis in zip(now, before, axes, strict=True)
+    )
+
+
+def _found(run: Recorded) -> set[int]:
+    """Every tensor computed from one whose shape depends on values."""
+    found: set[int] = set()
+    for vertex in run.vertices:
+        for operation in vertex.operations:
+            given = tensors_in([operation.args, operation.kwargs])
+            if _by_value(operation) or any(stub.id in found for stub in given):
+                found.update(stub.id for stub in tensors_in(list(operation.outputs)))
+    return found
+
+
+def _by_value(operation: Operation) -> bool:
+    func = operation.func
+    if func is torch.ops.aten.index.Tensor:  # numbers choose as many as there are; a mask does not
+        return any(stub.dtype in _MASKS for stub in tensors_in(list(operation.args[1])))
+    # An operator of another library says nothing of its shapes.
+    return torch.Tag.dynamic_output_shape in func.tags or func.namespace not in ("aten", "prims")
