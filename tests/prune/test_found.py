@@ -23,7 +23,8 @@ class Finder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = torch.relu(self.body(x))
-        found = torch.where(self.score(rows if self.behind else x).sigmoid().flatten() > self.limit)[0]
+        score = self.score(rows if self.behind else x).sigmoid().flatten()
+        found = torch.cat([torch.where(score > self.limit)[0], torch.where(score > 2)[0]])
         rows = rows[found]
         halves = rows.view(rows.shape[0], 2, self.body.out_features // 2).sum(1)
         result: Tensor = self.box(torch.relu(self.pairs(halves)))

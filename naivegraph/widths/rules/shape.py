@@ -128,7 +128,8 @@ def repeat_interleave(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 @rule("cat concat concatenate")
 def concatenate(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Tensors one after the other along a dimension."""
-    parts = [stub for stub in tensors_in(a["tensors"]) if stub.shape != (0,)]
+    given = tensors_in(a["tensors"])
+    parts = [stub for stub in given if stub.shape != (0,)] or given[:1]
     rank = len(parts[0].shape)
     dim = a["dim"] % rank
     axes = [r.of(stub) for stub in parts]
