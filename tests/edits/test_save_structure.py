@@ -108,8 +108,9 @@ def test_arguments_of_every_kind_are_written(tmp_path: Path) -> None:
     expected = graph(*args, flip=True, **named)["out"]
     values = [x, y, z, named["extra"]["deep"][0]]
     names = [node.name for node in loaded.graph.nodes if node.op == "placeholder"]  # type: ignore[union-attr]
-    assert len(names) == 4
+    assert names == ["x", "more_0", "more_1", "extra", "scale", "flip"]  # tensors first, then plain values
     assert torch.equal(loaded(values[0], values[1], values[2], named["extra"])["out"], expected)
+    assert torch.equal(loaded(*values[:3], named["extra"], scale=0.5, flip=True)["out"], expected)
 
 
 class Box:
