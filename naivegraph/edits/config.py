@@ -2,41 +2,28 @@
 
 Many networks are built as `Net(config)` and keep the config, so that others can build the same network
 from it, as `from_pretrained` of transformers does. Which number of the config sets which size is found by
-trying: the network is built again and again on the meta device, which holds no weights, with one number
-changed at a time.
+trying: the network is built again on the meta device, which holds no weights, first with several numbers
+changed at once, by factors that can be told apart, and where that does not tell with one at a time. Whatever
+is found, it is a network built with it that must have the sizes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
+from naivegraph.edits.rebuild import INTERNAL, Field, Numbers, Place, Rebuilt, numbers_of, quiet
 from naivegraph.edits.record import AttributeChange, Change
 from naivegraph.edits.selection import formula_length
 from naivegraph.graph.once import unsaved_buffers
-from naivegraph.graph.restore import same_seed
 from naivegraph.graph.structure import is_record
 from naivegraph.widths.inplace import Demands
 
 __all__ = ["with_config"]
-
-# Where a number lies in the config; where a size or a number of the network lies in it.
-_Field = tuple[int | str, ...]
-_Place = tuple[Any, ...]
-_Numbers = dict[_Place, float]
-_INTERNAL = frozenset(vars(nn.Module()))
-_DEPTH = 3
 
 
 def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ...]]:
@@ -54,32 +41,28 @@ def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ..
     name = _config_name(module)
     if name is None or not change.widths:
         return change, ()
-    with _quiet():
+    with quiet():
         return _followed(change, demands, module, name)
 
 
 def _followed(
     change: Change, demands: Demands, module: nn.Module, name: str
 ) -> tuple[Change, tuple[str, ...]]:
-    built = _Rebuilt(module, name)
-    before, start = _numbers_of(module, name), built.numbers({})
-    if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
-        return change, ()  # It was changed by hand since; the config described another network already.
-    after = _after(change)
+    built = Rebuilt(module, name)
+    before, after = numbers_of(module, name), _after(change)
     read = {("number", a.path, a.name, a.keys) for a in demands.read}
     target = {
         place: after.get(place, value)
         for place, value in before.items()
-        if start.get(place) == value and (place[0] != "number" or place in read or isinstance(value, float))
+        if place[0] != "number" or place in read or isinstance(value, float)
     }
     given = _given(change, module, built)
     lost = [buffer for buffer in unsaved_buffers(module) if buffer in change.tensors]
-    if isinstance(given, str):
-        found: dict[_Field, int] | str = given
-    elif lost:
-        found = f"{lost[0]}, which is worked out from it, changed"
-    else:
-        found = _solve(built, target, start, given)
+    if lost and not isinstance(given, str):
+        given = f"{lost[0]}, which is worked out from it, changed"
+    found = _search(built, target, before, given)
+    if found is None:
+        return change, ()
     if isinstance(found, str):
         return change, (
             f"the network's {name} cannot describe it any more ({found}): "
@@ -96,109 +79,43 @@ def _followed(
     return dataclasses.replace(change, attributes=[*change.attributes, *added]), ()
 
 
+def _search(
+    built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int] | str
+) -> dict[Field, int] | str | None:
+    """The config's numbers, or why none do; None if it described another network already.
+
+    Args:
+        built: The networks the config builds.
+        target: What the network should have.
+        before: What it has now.
+        given: Those of the numbers which are known, or why none do.
+    """
+    found = given if isinstance(given, str) else _at_once(built, target, before, given)
+    if isinstance(found, dict):
+        return found
+    start = built.numbers({})
+    if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
+        return None  # It was changed by hand since.
+    if isinstance(given, str):
+        return given
+    target = {place: wanted for place, wanted in target.items() if start.get(place) == before[place]}
+    if isinstance(found, _Conflict) and _confirmed(found, built, target):
+        return str(found)
+    return _solve(built, target, start, given)
+
+
 def _config_name(module: nn.Module) -> str | None:
     """The name of the constructor's first argument, if the module keeps a plain object under it."""
+    if not any(is_record(value) for name, value in vars(module).items() if name not in INTERNAL):
+        return None
     names = list(inspect.signature(type(module).__init__).parameters)[1:2]
     return names[0] if names and is_record(vars(module).get(names[0])) else None
 
 
-class _Rebuilt:
-    """Networks built as the given one was, from its config with other numbers.
-
-    Attributes:
-        config: The config.
-        fields: Its whole numbers from 1 up, also inside lists and other objects in it.
-    """
-
-    def __init__(self, module: nn.Module, name: str) -> None:
-        self.name, self.kind = name, type(module)
-        self.config = vars(module)[name]
-        self.fields = dict(_fields(self.config, ()))
-
-    def numbers(self, changed: Mapping[_Field, int]) -> _Numbers | None:
-        """Sizes and numbers of the network which the config builds with these changes; None if it cannot."""
-        config = copy.deepcopy(self.config)
-        for field, value in changed.items():
-            holder: Any = config
-            for key in field[:-1]:
-                holder = holder[key] if isinstance(key, int) else vars(holder)[key]
-            inside: Any = holder if isinstance(holder, list) else vars(holder)
-            inside[field[-1]] = value
-        try:
-            with torch.device("meta"), _NoValues():
-                return _numbers_of(self.kind(config), self.name)
-        except Exception:  # Whatever its constructor says of such a config: there is no such network.
-            return None
-
-
-class _NoValues(TorchFunctionMode):
-    """Tensors on the meta device have no values, and need none: what would draw or set them is left out."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """The function's result; the tensor itself if all it would do is fill it."""
-        if func in _FILLS:
-            tensor = args[0] if args else (kwargs or {}).get("tensor")  # torch.nn.init gives it by name
-            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
-                return tensor
-        return func(*args, **kwargs or {})
-
-
-# Torch's functions which fill a tensor, and the methods they and others do it with.
-_FILLS = frozenset(
-    function
-    for owner, names in ((nn.init, vars(nn.init)), (torch.Tensor, ("uniform_", "normal_", "fill_", "zero_")))
-    for name in names
-    for function in [getattr(owner, name)]
-    if name.endswith("_") and not name.startswith("_") and callable(function)
-)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What a constructor says of a config that was only tried, and draws for it, is of no interest."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), same_seed():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _fields(value: Any, at: _Field) -> Iterator[tuple[_Field, int]]:
-    if type(value) is int and value > 0:
-        yield at, value
-    elif len(at) < _DEPTH and type(value) is list:
-        for index, item in enumerate(value):
-            yield from _fields(item, (*at, index))
-    elif len(at) < _DEPTH and is_record(value):
-        for key, item in vars(value).items():
-            yield from _fields(item, (*at, key))
-
-
-def _numbers_of(module: nn.Module, config: str) -> _Numbers:
-    """The sizes of all parameters and buffers, and the numbers in the attributes of all modules."""
-    out: _Numbers = {}
-    for tensors in (module.named_parameters(), module.named_buffers()):
-        for name, tensor in tensors:
-            out.update({("size", name, dim): size for dim, size in enumerate(tensor.shape)})
-    for path, owner in module.named_modules():
-        for name, value in vars(owner).items():
-            if name in _INTERNAL or name == config:
-                continue
-            for keys, item in enumerate(value) if isinstance(value, (tuple, list)) else [((), value)]:
-                if type(item) in (int, float):
-                    out["number", path, name, (keys,) if isinstance(keys, int) else keys] = item
-    return out
-
-
-def _after(change: Change) -> _Numbers:
+def _after(change: Change) -> Numbers:
     """The sizes and numbers that differ after the change."""
     sizes = {key: width.after for key, width in change.widths.items()}
-    out: _Numbers = {
+    out: Numbers = {
         ("size", name, dim): formula_length(axis, sizes)
         for name, axes in change.tensors.items()
         for dim, axis in enumerate(axes)
@@ -209,9 +126,9 @@ def _after(change: Change) -> _Numbers:
     return out
 
 
-def _given(change: Change, module: nn.Module, built: _Rebuilt) -> dict[_Field, int] | str:
+def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int] | str:
     """The numbers of the config which the change itself sets, for the forward reads them."""
-    out: dict[_Field, int] = {}
+    out: dict[Field, int] = {}
     for a in change.attributes:
         of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
         if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
@@ -220,16 +137,11 @@ def _given(change: Change, module: nn.Module, built: _Rebuilt) -> dict[_Field, i
 
 
 def _solve(
-    built: _Rebuilt, target: _Numbers, start: _Numbers, given: dict[_Field, int]
-) -> dict[_Field, int] | str:
+    built: Rebuilt, target: Numbers, start: Numbers, given: dict[Field, int]
+) -> dict[Field, int] | str:
     """The config's numbers that build a network of the target's sizes, or why none do."""
     found, now = dict(given), built.numbers(given) if given else start
-    changed = {int(start[p]) for p, value in target.items() if value != start[p]}
-    unknown = {
-        field: value
-        for field, value in built.fields.items()
-        if field not in found and any(c % value == 0 or value % c == 0 for c in changed)
-    }
+    unknown = _candidates(built, target, start, found)
     while True:
         if now is None:
             return f"no network can be built with {_texts(found)}"
@@ -239,10 +151,7 @@ def _solve(
         votes, moving = _votes(built, target, now, found, unknown)
         for field, wanted in votes.items():
             if len(wanted) > 1:
-                (one, here), (two, there) = list(wanted.items())[:2]
-                return (
-                    f"{_text(field)} would have to be {one} for {_where(here)} and {two} for {_where(there)}"
-                )
+                return _contradiction(field, wanted)
             found[field] = next(iter(wanted))
         # What moved nothing is not tried again.
         unknown = {field: value for field, value in unknown.items() if field in moving - found.keys()}
@@ -251,14 +160,116 @@ def _solve(
         now = built.numbers(found)
 
 
+def _candidates(
+    built: Rebuilt, target: Numbers, start: Numbers, found: Mapping[Field, int]
+) -> dict[Field, int]:
+    """The numbers of the config on which a size that changes may depend."""
+    changed = _changed(target, start)
+    return {
+        field: value
+        for field, value in built.fields.items()
+        if field not in found and any(c % value == 0 or value % c == 0 for c in changed)
+    }
+
+
+def _changed(target: Numbers, start: Numbers) -> set[int]:
+    return {int(start[place]) for place, value in target.items() if value != start[place]}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Conflict:
+    """A number of the config which, as far as is known, would have to be two things."""
+
+    field: Field
+    wanted: dict[int, Place]
+    found: dict[Field, int]
+    now: Numbers
+    others: dict[Field, int]
+
+    def __str__(self) -> str:
+        return _contradiction(self.field, self.wanted)
+
+
+def _contradiction(field: Field, wanted: Mapping[int, Place]) -> str:
+    (one, here), (two, there) = list(wanted.items())[:2]
+    return f"{_text(field)} would have to be {one} for {_where(here)} and {two} for {_where(there)}"
+
+
+def _at_once(
+    built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int]
+) -> dict[Field, int] | _Conflict | None:
+    """As `_solve`, but the numbers that are a size which changes are tried together; None if in doubt.
+
+    The smaller ones get the smaller factors, each dividing the next, for the larger are often to be multiples
+    of the smaller. No factor is a product or a quotient of two others.
+    """
+    now = built.numbers(given) if given else before
+    candidates, changed = _candidates(built, target, before, given), _changed(target, before)
+    together = sorted((f for f, v in candidates.items() if v in changed), key=lambda f: candidates[f])
+    factors = {field: 3 << place for place, field in enumerate(together)}
+    changes = {**given, **{field: candidates[field] * factors[field] for field in together}}
+    numbers = built.numbers(changes) if together else None
+    if now is None or numbers is None:
+        return None
+    votes = _votes_at_once(target, now, numbers, candidates, factors)
+    for field, wanted in votes.items():
+        if len(wanted) > 1:
+            others = {f: value for f, value in candidates.items() if f != field}
+            return _Conflict(field, wanted, given, now, others)
+    found = {field: next(iter(wanted)) for field, wanted in votes.items()}
+    solved = _solve(built, target, before, {**given, **found}) if found else None
+    return solved if isinstance(solved, dict) else None
+
+
+def _votes_at_once(
+    target: Numbers,
+    now: Numbers,
+    numbers: Numbers,
+    values: Mapping[Field, int],
+    factors: Mapping[Field, int],
+) -> dict[Field, dict[int, Place]]:
+    """What each number would have to be for the sizes that changed as it did, or inversely.
+
+    The code's own numbers are often quotients of two of the config's, of which one need not be among these.
+    """
+    fields = {factor: field for field, factor in factors.items()}
+    votes: dict[Field, dict[int, Place]] = {}
+    for place, wanted in target.items():
+        here, there = now.get(place), numbers.get(place)
+        if place[0] == "number" or not here or not there or here == there:
+            continue
+        factor = there / here if there > here else here / there
+        if factor in fields:
+            field = fields[int(factor)]
+            vote = _value(values[field], Fraction(int(factor)), here, there, wanted)
+            if vote is not None:
+                votes.setdefault(field, {}).setdefault(vote, place)
+    return votes
+
+
+def _confirmed(conflict: _Conflict, built: Rebuilt, target: Numbers) -> bool:
+    """Whether both places change as the number does where all else changes by another factor."""
+    value, factor, two = built.fields[conflict.field], 6, dict([*conflict.wanted.items()][:2])
+    changed = {field: 2 * other for field, other in conflict.others.items()}
+    numbers = built.numbers({**conflict.found, **changed, conflict.field: factor * value})
+    votes = _votes_at_once(
+        {place: target[place] for place in two.values() if place in target},
+        conflict.now,
+        numbers or {},
+        {conflict.field: value},
+        {conflict.field: factor},
+    )
+    return votes.get(conflict.field) == two
+
+
 def _votes(
-    built: _Rebuilt, target: _Numbers, now: _Numbers, found: dict[_Field, int], unknown: dict[_Field, int]
-) -> tuple[dict[_Field, dict[int, _Place]], set[_Field]]:
+    built: Rebuilt, target: Numbers, now: Numbers, found: dict[Field, int], unknown: dict[Field, int]
+) -> tuple[dict[Field, dict[int, Place]], set[Field]]:
     """What every number would have to be for the places that depend on it alone of all unknown ones.
 
     Also the numbers on which any place depends, or may: with which no network could be built.
     """
-    tried: dict[_Field, tuple[Fraction, _Numbers]] = {}
+    tried: dict[Field, tuple[Fraction, Numbers]] = {}
     for field, value in unknown.items():
         for factor in (Fraction(2), Fraction(1, 2), Fraction(3)):
             if (value * factor).denominator == 1:
@@ -266,7 +277,7 @@ def _votes(
                 if numbers is not None:
                     tried[field] = (factor, numbers)
                     break
-    votes: dict[_Field, dict[int, _Place]] = {}
+    votes: dict[Field, dict[int, Place]] = {}
     moving = unknown.keys() - tried.keys()
     for place, wanted in target.items():
         movers = [f for f, (_, numbers) in tried.items() if numbers.get(place) != now.get(place)]
@@ -297,13 +308,13 @@ def _value(value: int, factor: Fraction, now: float, then: float, wanted: float)
     return int(out) if out.denominator == 1 and out > 0 else None
 
 
-def _where(place: _Place) -> str:
+def _where(place: Place) -> str:
     return str(place[1]) if place[0] == "size" else ".".join(filter(None, place[1:3]))
 
 
-def _text(field: _Field) -> str:
+def _text(field: Field) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in field).lstrip(".")
 
 
-def _texts(found: Mapping[_Field, int]) -> str:
+def _texts(found: Mapping[Field, int]) -> str:
     return ", ".join(f"{_text(field)} = {value}" for field, value in found.items())

@@ -146,3 +146,51 @@ def test_a_number_of_the_code_that_would_differ_holds_the_config() -> None:
     assert before.shape == model(*TOKENS).shape
     (note,) = edit.notes
     assert "size would have to be 8 for embed.weight and 16 for blocks.0.scale" in note
+
+
+@dataclasses.dataclass
+class Wide:
+    size: int = 16
+    times: int = 2
+
+
+class Multiple(nn.Module):
+    """A size that is the product of two numbers of the config."""
+
+    def __init__(self, config: Wide) -> None:
+        super().__init__()
+        self.config = config
+        self.first = nn.Linear(3, config.size)
+        self.up = nn.Linear(config.size, config.times * config.size)
+        self.down = nn.Linear(config.times * config.size, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.up(self.first(x)))  # type: ignore[no-any-return]
+
+
+def test_what_would_contradict_one_number_alone_may_be_met_by_two() -> None:
+    model = Multiple(Wide()).eval()
+    edit = ng.prune(model, torch.ones(1, 3), ratio=0.5, keep=["up"])
+    assert model.up.weight.shape == (32, 8)
+    assert model.config == Wide(size=8, times=4)
+    assert not [note for note in edit.notes if "config" in note]
+
+
+def test_a_contradiction_is_found_by_three_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Language(Config()).eval()
+    built = []
+    make = Language.__init__
+
+    def counted(self: Language, config: Config, bias: bool = True) -> None:
+        built.append(config)
+        make(self, config, bias)
+
+    monkeypatch.setattr(Language, "__init__", counted)
+    edit = ng.prune(model, TOKENS, ratio=0.5, keep=["blocks.1.one"])
+    assert any("inner.hidden would have to be" in note for note in edit.notes)
+    assert len(built) == 3
+    built.clear()
+    edit.undo()
+    ng.prune(model, TOKENS, ratio=0.5)
+    assert model.config == Config(size=8, heads=2, widths=[6, 10], inner=Inner(12))
+    assert len(built) == 5, "all together, without heads and layers, either of these, the one found"
