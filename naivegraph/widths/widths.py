@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -157,29 +157,29 @@ class Widths:
         counts. It has no formula for a product with a vector nor for torch's fused recurrent layers; here
         these cost what the same products of matrices do.
         """
-        size = count or (lambda atom: atom.length)
-        total = 0
-        for contraction in self.contractions:
-            product = contraction.coefficient
-            for axis in contraction.axes:
-                product *= axis.size(size)
-            total += product
-        return total
+        return _products(((c.coefficient, c.axes) for c in self.contractions), count)
 
     def parameters(self) -> dict[str, list[Axis]]:
         """The axes of every parameter, tied ones once."""
+        return self._parameters
+
+    @functools.cached_property
+    def _parameters(self) -> dict[str, list[Axis]]:
         return {name: self.axes[name] for name, _ in self.graph.module.named_parameters()}
 
     def params(self, count: Callable[[Atom], int] | None = None) -> int:
         """Number of parameters, with `count` neurons of each width."""
-        size = count or (lambda atom: atom.length)
-        total = 0
-        for axes in self.parameters().values():
-            product = 1
-            for axis in axes:
-                product *= axis.size(size)
-            total += product
-        return total
+        return _products(((1, axes) for axes in self.parameters().values()), count)
+
+
+def _products(products: Iterable[tuple[int, Sequence[Axis]]], count: Callable[[Atom], int] | None) -> int:
+    """The sum of products of sizes."""
+    total = 0
+    for product, axes in products:
+        for axis in axes:
+            product *= axis.length if count is None or axis.fixed else axis.size(count)
+        total += product
+    return total
 
 
 def reason_of(axis: Axis) -> str:
