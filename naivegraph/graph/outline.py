@@ -16,7 +16,7 @@ from torch import nn
 
 from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.collector import uncollected
-from naivegraph.graph.results import NOTHING, Made, Several, known, pointwise
+from naivegraph.graph.results import NOTHING, Made, Several, known, pointwise, signature
 from naivegraph.graph.structure import map_leaves
 
 __all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
@@ -144,11 +144,12 @@ class Outlines:
 
     def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
         """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""
-        key = func, _signature(args, tensors), _signature(kwargs, tensors)
-        found = self._known.get(key)
+        found = pointwise(func, args, kwargs, tensors, self._known)
         if found is None:
-            found = pointwise(func, args, kwargs, tensors)
-            found = self._known[key] = _on_meta(func, args, kwargs, tensors) if found is None else found
+            key = func, signature(args, tensors, _whole), signature(kwargs, tensors, _whole)
+            found = self._known.get(key)
+            if found is None:
+                found = self._known[key] = _on_meta(func, args, kwargs, tensors)
         return found
 
     def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
@@ -177,16 +178,8 @@ def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
             _gather(value, tensors)
 
 
-def _signature(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """All that the shapes of results depend on."""
-    if isinstance(value, torch.Tensor):
-        place = next(i for i, tensor in enumerate(tensors) if tensor is value)
-        return torch.Tensor, place, value.shape, value.stride(), value.dtype, value.device
-    if isinstance(value, (tuple, list)):
-        return type(value), *[_signature(item, tensors) for item in value]
-    if isinstance(value, dict):
-        return dict, *[(name, _signature(item, tensors)) for name, item in value.items()]
-    return type(value), value  # 1, 1.0 and True are equal
+def _whole(tensor: torch.Tensor) -> Any:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from naivegraph.graph.structure import map_leaves
 
-__all__ = ["NOTHING", "Made", "Several", "known", "pointwise"]
+__all__ = ["NOTHING", "Made", "Several", "known", "pointwise", "signature"]
 
 
 class Made:
@@ -47,19 +48,46 @@ def _returns_it(func: Any) -> bool:
     return torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags
 
 
-def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-    """What an operator on each number gives: its type, and that sizes are broadcast, tried on a few numbers.
+def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], tried: dict[Any, Any]) -> Any:
+    """What an operator on each number gives; None for others.
 
-    None for others.
+    That it follows broadcasting, and its type, is tried on a few numbers, and remembered in `tried`.
     """
+    if not _on_each(func) or not tensors:
+        return None
+    shape = max(tensors, key=torch.Tensor.dim).shape
+    if len(tensors) > 1:
+        shape = max([t.shape for t in tensors if t.dim() == len(shape)], key=math.prod)
+    for tensor in tensors:
+        if not _dense(tensor) or (tensor.shape != shape and not _broadcasts(tensor.shape, shape)):
+            return None
+
+    def alike(tensor: torch.Tensor) -> Any:
+        return tuple([min(size, 2) for size in tensor.shape]), tensor.dtype
+
+    key = func, signature(args, tensors, alike), signature(kwargs, tensors, alike)
+    if key not in tried:
+        tried[key] = _on_few(func, args, kwargs, tensors, tuple([min(size, 2) for size in shape]))
+    found = tried[key]
+    return Made(shape, _row_major(shape), found) if type(found) is torch.dtype else found
+
+
+@functools.cache
+def _on_each(func: Any) -> bool:
     tags = func.tags
-    if torch.Tag.pointwise not in tags or torch.Tag.nondeterministic_seeded in tags or not tensors:
-        return None
-    if func._schema.is_mutable and torch.Tag.inplace not in tags:
-        return None
-    shape = torch.broadcast_shapes(*[t.shape for t in tensors])  # type: ignore[no-untyped-call]
-    if not (all(_dense(t) for t in tensors) and any(t.shape == shape for t in tensors)):
-        return None
+    if torch.Tag.pointwise not in tags or torch.Tag.nondeterministic_seeded in tags:
+        return False
+    return not func._schema.is_mutable or torch.Tag.inplace in tags
+
+
+def _broadcasts(sizes: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether a tensor of these sizes becomes one of others by repeating it alone."""
+    ends = to[len(to) - len(sizes) :]
+    return len(sizes) <= len(to) and all(one in (1, two) for one, two in zip(sizes, ends, strict=True))
+
+
+def _on_few(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], shape: tuple[int, ...]) -> Any:
+    """The type of the result, or the place of the tensor which an operator returns; None if it is neither."""
     few = {id(t): torch.ones([min(n, 2) for n in t.shape], dtype=t.dtype, device="cpu") for t in tensors}
     try:
         result = func(*_instead(args, few), **_instead(kwargs, few))
@@ -68,10 +96,19 @@ def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) ->
     place = next((i for i, t in enumerate(tensors) if few[id(t)] is result), None)
     if place is not None:
         return place
-    whole = type(result) is torch.Tensor and _dense(result)
-    if not whole or result.shape != tuple(min(size, 2) for size in shape):
-        return None
-    return Made(shape, _row_major(shape), result.dtype)
+    whole = type(result) is torch.Tensor and _dense(result) and result.shape == shape
+    return result.dtype if whole else None
+
+
+def signature(value: Any, tensors: list[torch.Tensor], of: Callable[[torch.Tensor], Any]) -> Any:
+    """The arguments of an operator, to be looked up; of tensors their place and what `of` tells."""
+    if isinstance(value, torch.Tensor):
+        return torch.Tensor, next(i for i, tensor in enumerate(tensors) if tensor is value), of(value)
+    if isinstance(value, (tuple, list)):
+        return type(value), *[signature(item, tensors, of) for item in value]
+    if isinstance(value, dict):
+        return dict, *[(name, signature(item, tensors, of)) for name, item in value.items()]
+    return type(value), value  # 1, 1.0 and True are equal
 
 
 def _instead(value: Any, tensors: dict[int, torch.Tensor]) -> Any:
@@ -149,7 +186,63 @@ def _addmm(bias: torch.Tensor, one: torch.Tensor, two: torch.Tensor, **scales: A
     return Made(shape, _row_major(shape), one.dtype)
 
 
+def _dimensions(x: torch.Tensor, dims: Sequence[int]) -> set[int]:
+    """Which dimensions of a tensor are meant, without those there are not."""
+    return {dim % x.dim() for dim in dims if -x.dim() <= dim < x.dim()}
+
+
+def _mean(
+    x: torch.Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Any:
+    """A mean of contiguous numbers over some dimensions; None where it is less simple."""
+    if not dims or dtype is not None or not x.is_floating_point() or not _dense(x):
+        return None
+    over = _dimensions(x, dims)
+    if len(over) < len(dims):
+        return None
+    shape = tuple([1 if d in over else n for d, n in enumerate(x.shape) if keepdim or d not in over])
+    return Made(shape, _row_major(shape), x.dtype)
+
+
+def _view(x: torch.Tensor, sizes: list[int]) -> Any:
+    """Contiguous numbers in another shape; None where it is less simple."""
+    known = math.prod([size for size in sizes if size != -1])
+    count = x.numel()
+    if not _dense(x) or not known or not count or sizes.count(-1) > 1 or count % known:
+        return None
+    shape = tuple([count // known if size == -1 else size for size in sizes])
+    return Made(shape, _row_major(shape), x.dtype) if math.prod(shape) == count else None
+
+
+def _permute(x: torch.Tensor, dims: Sequence[int]) -> Any:
+    """The dimensions in another order; None where they are not all of them."""
+    if len(dims) != x.dim() or len(_dimensions(x, dims)) < x.dim():
+        return None
+    return Made(tuple([x.shape[dim] for dim in dims]), tuple([x.stride(dim) for dim in dims]), x.dtype)
+
+
+def _transpose(x: torch.Tensor, one: int, two: int) -> Any:
+    """Two dimensions swapped; None where there is none such."""
+    dims = list(range(x.dim()))
+    if not (_dimensions(x, (one,)) and _dimensions(x, (two,))):
+        return None
+    dims[one], dims[two] = dims[two], dims[one]
+    return _permute(x, dims)
+
+
+def _embedding(table: torch.Tensor, indices: torch.Tensor, *options: Any) -> Any:
+    """Rows of a contiguous table; None where it is less simple."""
+    shape = (*indices.shape, *table.shape[1:])
+    return Made(shape, _row_major(shape), table.dtype) if table.dim() == 2 and _dense(table) else None
+
+
 _RULES: dict[Any, Any] = {
+    torch.ops.aten.mean.dim: _mean,
+    torch.ops.aten.view.default: _view,
+    torch.ops.aten._unsafe_view.default: _view,
+    torch.ops.aten.permute.default: _permute,
+    torch.ops.aten.transpose.int: _transpose,
+    torch.ops.aten.embedding.default: _embedding,
     torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.native_batch_norm.default: _batch_norm,
     torch.ops.aten.native_layer_norm.default: _layer_norm,

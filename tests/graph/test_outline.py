@@ -172,6 +172,19 @@ def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
         lambda y: torch.native_layer_norm(y, y.shape[1:], None, None, 1e-5)[1],
         lambda y: torch.addmm(torch.ones(5), y.reshape(-1, 4), torch.ones(4, 5), alpha=2),
         lambda y: torch.addmm(torch.ones(1), y.reshape(-1, 4), torch.ones(5, 4).t()),
+        lambda y: y.mean(-1),
+        lambda y: y.mean((0, -1), keepdim=True),
+        lambda y: y.transpose(0, 1).mean((0,)),
+        lambda y: y.double().mean(1, dtype=torch.float32),
+        lambda y: y.view(-1, 2),
+        lambda y: y.view(2, -1, 1),
+        lambda y: y.transpose(0, 1).view(y.shape[1], -1) if y.dim() > 2 else y,
+        lambda y: y.transpose(0, -1),
+        lambda y: y.permute([*range(1, y.dim()), 0]),
+        lambda y: y.transpose(-1, -2).permute([*range(1, y.dim()), 0]).transpose(1, 0),
+        lambda y: nn.functional.embedding((y > 0).long(), torch.ones(5, 6)),
+        lambda y: nn.functional.embedding((y > 0).long(), torch.ones(6, 5).t()),
+        lambda y: y.mean() + y[:0].mean(0),
     ]
     for function in functions:
         real, told = function(x), function(empty)
@@ -179,6 +192,17 @@ def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
         assert told.stride() == real.stride()
     with pytest.raises(RuntimeError):
         torch.cat([empty, empty[..., :2]], 0)
+    wrong: list[Callable[[Tensor], Tensor]] = [
+        lambda y: y.view(7, -1),
+        lambda y: y.view(-1, -1),
+        lambda y: y.permute([0] * y.dim()),
+        lambda y: y.transpose(0, 4),
+        lambda y: y.mean(4),
+        lambda y: y.mean((0, 0)),
+    ]
+    for function in wrong:
+        with pytest.raises((RuntimeError, IndexError)):
+            function(empty)
 
 
 @pytest.mark.parametrize(
