@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.graph.modules import modules_of
 from naivegraph.graph.numbers import Number, plain
 from naivegraph.graph.structure import is_record, rebuild
 from naivegraph.graph.values import Attribute
@@ -30,16 +31,14 @@ class RememberingAttributes:
     """
 
     def __init__(self, root: nn.Module) -> None:
-        self._modules = list(root.named_modules())
-        self._before = [(module, dict(vars(module))) for _, module in self._modules]
+        self._before = [(path, vars(module), dict(vars(module))) for path, module in modules_of(root)]
         self._replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
         self._copies: list[tuple[Any, Any, dict[str, Any]]] = []
 
     def __enter__(self) -> RememberingAttributes:
-        for path, module in self._modules:
-            attributes = vars(module)
+        for path, attributes, before in self._before:
             memo: dict[int, Any] = {}
-            for name, value in list(attributes.items()):
+            for name, value in before.items():
                 if type(value) in _PLAIN or name in _INTERNAL:
                     continue
                 new = self._remember(value, path, name, (), memo)
@@ -97,14 +96,17 @@ class RememberingAttributes:
         for attributes, name, value, new in self._replaced:
             if attributes.get(name) is new:
                 attributes[name] = value
-        for module, before in self._before:
-            attributes = vars(module)
+        for _, attributes, before in self._before:
             for name, value in list(attributes.items()):
                 kind = type(value)
-                if kind is not int and kind not in _PLAIN and name not in _INTERNAL:
-                    clean = scrub(value, _DEPTH)
-                    if clean is not value and before.get(name) is not value:
-                        attributes[name] = clean
+                if kind is int or kind in _PLAIN or name in _INTERNAL:
+                    continue
+                same = before.get(name) is value
+                if same and kind is tuple and all(type(item) is int for item in value):
+                    continue
+                clean = scrub(value, _DEPTH)
+                if clean is not value and not same:
+                    attributes[name] = clean
 
 
 def _carry_over(original: Any, copy: Any, fields: dict[Any, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from naivegraph.graph.declared import Declared
+from naivegraph.graph.modules import modules_of
 
 __all__ = ["Place", "converted_from", "is_layer", "memory_key", "places"]
 
@@ -34,7 +35,7 @@ class Place:
 
 def places(root: nn.Module) -> dict[int, Place]:
     """The place of every module of the network, by the module's `id`."""
-    return {id(module): Place(path, is_layer(module)) for path, module in root.named_modules()}
+    return {id(module): Place(path, is_layer(module)) for path, module in modules_of(root)}
 
 
 def is_layer(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
 from naivegraph.graph.frames import runs_network
 from naivegraph.graph.layers import places
+from naivegraph.graph.modules import buffers_of, parameters_of
 from naivegraph.graph.numbers import counting, ledger
 from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
 from naivegraph.graph.record import Recorder, Watch
@@ -156,8 +157,7 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
     Raises:
         CaptureError: A lazy one has no shape yet.
     """
-    state: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    state.update(module.named_buffers(remove_duplicate=False))
+    state: dict[str, torch.Tensor] = {**parameters_of(module), **buffers_of(module)}
     lazy = [name for name, value in state.items() if isinstance(value, _UNINITIALIZED)]
     if lazy:
         raise CaptureError(

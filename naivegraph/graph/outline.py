@@ -16,6 +16,7 @@ from torch import nn
 
 from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.collector import uncollected
+from naivegraph.graph.modules import modules_of
 from naivegraph.graph.results import NOTHING, Made, Several, known, pointwise, signature
 from naivegraph.graph.structure import map_leaves
 
@@ -45,7 +46,7 @@ def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
 def _watched(module: nn.Module) -> bool:
     everywhere = torch.nn.modules.module
     return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
-        each._forward_hooks or each._forward_pre_hooks for each in module.modules()
+        each._forward_hooks or each._forward_pre_hooks for _, each in modules_of(module)
     )
 
 

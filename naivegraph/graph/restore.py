@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.graph.modules import modules_of
+
 __all__ = ["preserved", "resetting", "restored", "restored_on_error", "same_seed"]
 
 _ABSENT = object()
@@ -33,7 +35,7 @@ def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True
         training: The value of the flags inside the block.
         buffers: Whether the block may write into buffers.
     """
-    flags = [(m, m.training) for m in module.modules()]
+    flags = [(m, m.training) for _, m in modules_of(module)]
     values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()] if buffers else []
     with same_seed():
         for m, _ in flags:
@@ -118,7 +120,7 @@ _Before = list[tuple[_Container, _Container]]
 def _attributes(module: nn.Module) -> _Before:
     """The attributes of every module, and what is in the containers among them (caches)."""
     before: _Before = []
-    for each in module.modules():
+    for _, each in modules_of(module):
         attributes = vars(each)
         before.append((attributes, attributes.copy()))
         for name, value in attributes.items():

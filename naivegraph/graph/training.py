@@ -8,6 +8,7 @@ import torch
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.arguments import nested_arguments
+from naivegraph.graph.modules import parameters_of
 from naivegraph.graph.once import copy_tensors, record
 from naivegraph.graph.outline import Outlines, on_outlines
 from naivegraph.graph.recorded import Recorded
@@ -127,7 +128,7 @@ def unused_parameters(run: Recorded) -> set[str]:
 
 def _unused(run: Recorded) -> set[int]:
     """Numbers of the parameters no operator of a run takes."""
-    unused = {run.state[name].id for name, _ in run.module.named_parameters() if name in run.state}
+    unused = {run.state[name].id for name in parameters_of(run.module) if name in run.state}
     waiting: list[Any] = []
     for vertex in run.vertices:
         for operation in vertex.operations:

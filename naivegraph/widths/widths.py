@@ -12,6 +12,7 @@ from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.collector import uncollected
 from naivegraph.graph.declared import Declared
 from naivegraph.graph.layers import is_layer
+from naivegraph.graph.modules import parameters_of
 from naivegraph.graph.once import unsaved_buffers
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.sizes import Place, neuron_dimensions
@@ -143,7 +144,7 @@ class Widths:
     def fixed(self) -> list[FixedAxis]:
         """Every axis of a parameter that is fixed as a whole, with the reason; sizes of 1 are left out."""
         out = []
-        parameters = dict(self.graph.module.named_parameters(remove_duplicate=False))
+        parameters = parameters_of(self.graph.module)
         for name, axes in self.axes.items():
             for dim, axis in enumerate(axes):
                 if name in parameters and axis.fixed and axis.length > 1:
@@ -264,7 +265,7 @@ def _fix_worked_out(relation: Relation, graph: Graph) -> None:
         axes = relation.of(graph.state[name])[dims]
         return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
 
-    parameters = dict(graph.module.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(graph.module)
     made = set().union(*(atoms(name, slice(1)) for name in graph.state if name in parameters))
     for name in worked_out:
         for atom in atoms(name, slice(None)) - made:

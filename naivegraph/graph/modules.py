@@ -1,0 +1,60 @@
+"""The modules of a network with their paths, and its parameters and buffers.
+
+As `nn.Module.named_modules` and the like give them; those pass each result through a generator per level.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["buffers_of", "modules_of", "parameters_of"]
+
+
+def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, nn.Module]]:
+    """Every module of a network with its path, parents first.
+
+    Args:
+        root: The network.
+        every_path: Give a module once for each path that leads to it, not by its first path alone.
+
+    Example:
+        >>> shared = nn.ReLU()
+        >>> [path for path, _ in modules_of(nn.Sequential(shared, nn.Sequential(shared)))]
+        ['', '0', '1']
+    """
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+
+    def enter(path: str, module: nn.Module) -> None:
+        if id(module) in seen:
+            return
+        if not every_path:
+            seen.add(id(module))
+        found.append((path, module))
+        for name, child in module._modules.items():
+            if child is not None:
+                enter(f"{path}.{name}" if path else name, child)
+
+    enter("", root)
+    return found
+
+
+def parameters_of(root: nn.Module) -> dict[str, nn.Parameter]:
+    """Every parameter of a network by every name it has."""
+    return {
+        f"{path}.{name}" if path else name: parameter
+        for path, module in modules_of(root, every_path=True)
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    }
+
+
+def buffers_of(root: nn.Module) -> dict[str, torch.Tensor]:
+    """Every buffer of a network by every name it has."""
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in modules_of(root, every_path=True)
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    }
