@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from naivegraph.graph.restore import resetting
 
 __all__ = [
     "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "history_of",
+    "replaced",
 ]  # fmt: skip
 
 # A tensor, its data and its gradient.
@@ -102,7 +104,7 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
             if key not in made:
                 made[key] = value
                 for a in changes:
-                    made[key] = _replaced(made[key], a.keys, a)
+                    made[key] = replaced(made[key], a.keys, functools.partial(_changed, a))
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise EditError(
                 f"the network has no attribute to change as in {changes[0]} ({error!r})"
@@ -111,19 +113,24 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
     return out
 
 
-def _replaced(value: Any, keys: tuple[int | str, ...], a: AttributeChange) -> Any:
+def _changed(a: AttributeChange, value: Any) -> Any:
+    if value != a.before:
+        raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
+    return a.after
+
+
+def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], Any]) -> Any:
+    """A copy of `value` with `change` applied to what lies in it at these indices and fields."""
     if not keys:
-        if value != a.before:
-            raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
-        return a.after
+        return change(value)
     key, rest = keys[0], keys[1:]
     if isinstance(key, int):
         items = list(value)
-        items[key] = _replaced(items[key], rest, a)
+        items[key] = replaced(items[key], rest, change)
         if hasattr(value, "_make"):
             return value._make(items)
         return type(value)(items)
     out = copy.copy(value)
     # Written past any __setattr__, which may be frozen or write through to shared state.
-    object.__setattr__(out, key, _replaced(getattr(value, key), rest, a))
+    object.__setattr__(out, key, replaced(getattr(value, key), rest, change))
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from naivegraph.edits.change import replaced
 from naivegraph.graph.restore import same_seed
 from naivegraph.graph.structure import is_record
 
@@ -33,7 +35,7 @@ class Rebuilt:
 
     Attributes:
         config: The config.
-        fields: Its whole numbers from 1 up, also inside lists and other objects in it.
+        fields: Its whole numbers from 1 up, also inside lists, tuples and other objects in it.
     """
 
     def __init__(self, module: nn.Module, name: str) -> None:
@@ -45,16 +47,16 @@ class Rebuilt:
         """Sizes and numbers of the network which the config builds with these changes; None if it cannot."""
         config = copy.deepcopy(self.config)
         for field, value in changed.items():
-            holder: Any = config
-            for key in field[:-1]:
-                holder = holder[key] if isinstance(key, int) else vars(holder)[key]
-            inside: Any = holder if isinstance(holder, list) else vars(holder)
-            inside[field[-1]] = value
+            config = replaced(config, field, functools.partial(_instead, value))
         try:
             with torch.device("meta"), _NoValues():
                 return numbers_of(self.kind(config), self.name)
         except Exception:  # Whatever its constructor says of such a config: there is no such network.
             return None
+
+
+def _instead(value: int, before: object) -> int:
+    return value
 
 
 class _NoValues(TorchFunctionMode):
@@ -97,7 +99,7 @@ def quiet() -> Iterator[None]:
 def _fields(value: Any, at: Field) -> Iterator[tuple[Field, int]]:
     if type(value) is int and value > 0:
         yield at, value
-    elif len(at) < _DEPTH and type(value) is list:
+    elif len(at) < _DEPTH and type(value) in (list, tuple):
         for index, item in enumerate(value):
             yield from _fields(item, (*at, index))
     elif len(at) < _DEPTH and is_record(value):

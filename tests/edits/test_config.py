@@ -93,6 +93,37 @@ def test_the_config_builds_the_pruned_network_again() -> None:
     assert all(vars(block)["config"] is shared for block in model.blocks)
 
 
+@dataclasses.dataclass
+class Stages:
+    sizes: tuple[int, ...] = (12, 20)
+
+
+class Staged(nn.Module):
+    """Reads the sizes of its stages from a tuple in its config, in the forward as well."""
+
+    def __init__(self, config: Stages) -> None:
+        super().__init__()
+        self.config = config
+        self.first, self.second = nn.Linear(6, config.sizes[0]), nn.Linear(config.sizes[0], config.sizes[1])
+        self.head = nn.Linear(config.sizes[1], 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x)).reshape(-1, self.config.sizes[0])
+        return self.head(self.second(x).reshape(-1, self.config.sizes[1]))  # type: ignore[no-any-return]
+
+
+def test_a_tuple_in_the_config_follows() -> None:
+    model, x = Staged(Stages()), torch.randn(4, 6)
+    edit = ng.prune(model, x, ratio=0.5)
+    assert model.config == Stages((6, 10))
+    assert not edit.notes
+    other = Staged(model.config)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x), model(x))
+    edit.undo()
+    assert model.config == Stages()
+
+
 def test_the_config_follows_growth_and_what_is_saved(tmp_path: object) -> None:
     model = Language(Config()).eval()
     graph = ng.capture(model, TOKENS)
