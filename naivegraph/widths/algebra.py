@@ -18,7 +18,6 @@ from naivegraph.widths.axis import (
     Term,
     join,
     length_of,
-    matching,
     product,
     single,
     stripped,
@@ -395,23 +394,6 @@ class Algebra:
     def join(self, axes: Sequence[Axis]) -> Axis:
         """Several dimensions flattened into one, outermost first."""
         return join([self.resolve(axis) for axis in axes])
-
-    def reshape(self, axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis]:
-        """The axes of a tensor with these axes, seen in another shape of as many elements."""
-        out: list[Axis] = []
-        sources, targets = list(axes), list(shape)
-        while sources or targets:
-            group, sizes = matching(sources, targets)
-            joined = self.join(group)
-            for size in reversed(sizes[1:]):
-                joined, row = self.split(joined, size)
-                out.append(row)
-            if sizes:
-                out.append(joined)
-            elif group:
-                self.pin(joined, f"a dimension of one index is dropped, at {self.where}")
-            out[len(out) - len(sizes) :] = reversed(out[len(out) - len(sizes) :])
-        return [self.resolve(axis) for axis in out]
 
 
 def _stale(axis: Axis) -> bool:

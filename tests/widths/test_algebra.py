@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from naivegraph.widths.algebra import Algebra
 from naivegraph.widths.axis import Atom, Axis, join, single, total
+from naivegraph.widths.reshaped import reshaped
 
 Mask = npt.NDArray[np.bool_]
 Check = Callable[[Callable[[Axis], Mask]], bool]
@@ -132,7 +133,7 @@ class Draws:
         n = a.length * b.length
         first = self.data.draw(st.sampled_from([d for d in range(1, n + 1) if n % d == 0]))
         shape = [first, n // first, *([1] if self.data.draw(st.booleans()) else [])]
-        out = self.algebra.reshape([a, b], shape)
+        out = reshaped(self.algebra, [a, b], shape)
         assert [axis.length for axis in out] == shape
         self.axes += out
         self.checks.append(
@@ -173,7 +174,7 @@ def test_concatenation_of_many_is_bound_once() -> None:
 def test_fused_projection_ties_the_parts_but_keeps_heads_and_sizes_free() -> None:
     algebra = Algebra()
     weight = algebra.new(3 * 12 * 64)
-    three, h, d = algebra.reshape([weight], [3, 12, 64])
+    three, h, d = reshaped(algebra, [weight], [3, 12, 64])
     assert (three.fixed, h.fixed, d.fixed) == (False, False, False)
     algebra.pin(three, "unbind")
     assert str(algebra.resolve(weight)) == "3*<12>*<64>"

@@ -8,6 +8,7 @@ from typing import Any
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import Axis, single
 from naivegraph.widths.relation import Relation, tensors_in
+from naivegraph.widths.reshaped import reshaped
 from naivegraph.widths.rules.registry import rule
 
 
@@ -29,7 +30,7 @@ def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     elif name == "unsqueeze":
         axes.insert(a["dim"] % (len(axes) + 1), single(1))
     else:
-        axes = _reshaped_empty(r, axes, out.shape) if 0 in out.shape else r.algebra.reshape(axes, out.shape)
+        axes = _reshaped_empty(r, axes, out.shape) if 0 in out.shape else reshaped(r.algebra, axes, out.shape)
     if out.id == source.id:
         r.axes[source.id] = axes
         return
@@ -43,8 +44,8 @@ def _reshaped_empty(r: Relation, axes: list[Axis], shape: tuple[int, ...]) -> li
     before, after = (lengths[:start], shape[:end]), (lengths[start + 1 :], shape[end + 1 :])
     if all(math.prod(old) == math.prod(new) != 0 for old, new in (before, after)):
         outer, inner = (
-            r.algebra.reshape(axes[:start], before[1]),
-            r.algebra.reshape(axes[start + 1 :], after[1]),
+            reshaped(r.algebra, axes[:start], before[1]),
+            reshaped(r.algebra, axes[start + 1 :], after[1]),
         )
         return [r.algebra.resolve(axis) for axis in (*outer, axes[start], *inner)]
     reason = "no element shows how its dimensions are regrouped"
