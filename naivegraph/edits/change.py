@@ -16,8 +16,8 @@ from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, 
 from naivegraph.edits.tensors import new_tensors
 from naivegraph.errors import EditError
 from naivegraph.graph.collector import uncollected
+from naivegraph.graph.modules import Modules
 from naivegraph.graph.origin import history_of, note_edit
-from naivegraph.graph.paths import Modules
 from naivegraph.graph.restore import resetting
 
 __all__ = [

@@ -14,7 +14,7 @@ from naivegraph.edits.selection import Indices, formula_of
 from naivegraph.errors import EditError
 from naivegraph.graph.collector import uncollected
 from naivegraph.graph.execute import attribute_of
-from naivegraph.graph.paths import Modules
+from naivegraph.graph.modules import Modules
 from naivegraph.widths.axis import Atom
 from naivegraph.widths.inplace import Demands
 from naivegraph.widths.widths import Width, Widths

@@ -22,8 +22,8 @@ from naivegraph.edits.tensors import find_tensor
 from naivegraph.errors import EditError, LoadError, NaivegraphError
 from naivegraph.graph import Graph, capture
 from naivegraph.graph.arguments import nested_arguments
+from naivegraph.graph.modules import Modules
 from naivegraph.graph.origin import Origin, origins_of
-from naivegraph.graph.paths import Modules
 
 __all__ = ["load", "save"]
 

@@ -16,7 +16,7 @@ from naivegraph.edits.initialise import fresh_tensors
 from naivegraph.edits.record import Change, Rows, WidthChange
 from naivegraph.edits.selection import Floats, Formula, Indices, along, formula_length, indices
 from naivegraph.errors import EditError
-from naivegraph.graph.paths import Modules
+from naivegraph.graph.modules import Modules
 
 __all__ = ["Axes", "NewTensor", "Places", "find_tensor", "new_tensors"]
 

@@ -1,4 +1,4 @@
-"""The modules of a network with their paths, and its parameters and buffers.
+"""The modules of a network by their paths, and its parameters and buffers.
 
 As `nn.Module.named_modules` and the like give them; those pass each result through a generator per level.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["buffers_of", "modules_of", "parameters_of"]
+__all__ = ["Modules", "buffers_of", "modules_of", "parameters_of"]
 
 
 def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, nn.Module]]:
@@ -58,3 +58,26 @@ def buffers_of(root: nn.Module) -> dict[str, torch.Tensor]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     }
+
+
+class Modules(dict[str, nn.Module]):
+    """The modules of a network by path, each looked up once, while nothing moves them.
+
+    Raises:
+        AttributeError: The network has no module at a path.
+
+    Example:
+        >>> Modules(nn.Sequential(nn.ReLU()))["0"]
+        ReLU()
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__({"": root})
+
+    def __missing__(self, path: str) -> nn.Module:
+        parent, _, own = path.rpartition(".")
+        found = getattr(self[parent], own)
+        if not isinstance(found, nn.Module):
+            raise AttributeError(f"{path} is a {type(found).__name__}, no module")
+        self[path] = found
+        return found

@@ -15,7 +15,7 @@ from naivegraph.edits import plan
 from naivegraph.edits.change import Change, apply
 from naivegraph.edits.tensors import find_tensor
 from naivegraph.graph import Graph, capture
-from naivegraph.graph.paths import Modules
+from naivegraph.graph.modules import Modules
 from naivegraph.graph.values import Stub
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
 from naivegraph.widths.trace import Feed, Tracer, Untraceable
