@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from naivegraph.graph.values import Operation, Stub
+from naivegraph.widths.moves import Mask
 from naivegraph.widths.relation import arguments, tensors_in
 from naivegraph.widths.rules.registry import operators
 
 __all__ = ["Choice", "Part", "ways"]
 
 Dims = frozenset[int]
-Mask = torch.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +25,20 @@ class Part:
 
     stub: Stub
     dims: Dims
-    mask: Mask
+    mask: Mask | None
 
 
 # An operator's result is linear in the parts of one choice taken together.
 Choice = list[Part]
 
 
-def ways(operation: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def ways(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """The choices of operands in which a result of an operator is linear; empty where it is in none."""
-    for packets, function in _WAYS:
-        if operation.func.overloadpacket in packets:
-            return function(arguments(operation), operation, out, dims, mask)
-    return []
+    way = _WAYS.get(operation.func.overloadpacket)
+    return way(arguments(operation), operation, out, dims, mask) if way else []
 
 
-def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask) -> Part:
+def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask | None) -> Part:
     """An operand of an element-wise operator: dimensions aligned from the right."""
     missing = len(out.shape) - len(operand.shape)
     carried = frozenset(
@@ -48,19 +47,21 @@ def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask) -> Part:
     return Part(operand, carried, _reduced(mask, operand.shape))
 
 
-def _reduced(mask: Mask, shape: tuple[int, ...]) -> Mask:
+def _reduced(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
     """A mask of a result as one of an operand which is broadcast to it."""
     if mask is None:
         return None
-    while mask.dim() > len(shape):
-        mask = mask.amax(0)
-    for d, n in enumerate(shape):
-        if mask.shape[d] != n:
-            mask = mask.amax(d, keepdim=True)
-    return mask
+    missing = mask.ndim - len(shape)
+    found = _over(mask, *(d for d in range(mask.ndim) if d < missing or shape[d - missing] == 1))
+    return found.reshape(found.shape[missing:])
 
 
-def _one(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _over(mask: Mask, *dims: int) -> Mask:
+    """At which indices along the other dimensions there is any element; of length 1 along these."""
+    return np.asarray(mask.any(dims, keepdims=True))
+
+
+def _one(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """Operators which are linear in their first operand, element by element."""
     if op.func.overloadpacket in _MASKED and a.get("value") != 0:
         return []
@@ -69,17 +70,17 @@ def _one(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) ->
     return [[_aligned(tensors_in(list(op.args))[0], out, dims, mask)]]
 
 
-def _product(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _product(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     return [[_aligned(stub, out, dims, mask)] for stub in tensors_in(list(op.args))]
 
 
-def _sum(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _sum(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     if any(isinstance(value, (int, float)) and value != 0 for value in op.args[:2]):
         return []
     return [[_aligned(stub, out, dims, mask) for stub in tensors_in(list(op.args))]]
 
 
-def _matrix(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _matrix(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """[*, m, k] times [*, k, n], and what is added to it."""
     first, second = next(
         names for names in (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2")) if names[0] in a
@@ -87,8 +88,8 @@ def _matrix(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask)
     x, y = a[first], a[second]
     rank = len(out.shape)
     m, n = rank - 2, rank - 1
-    rows = None if mask is None else mask.amax(n, keepdim=True).expand(x.shape)
-    columns = None if mask is None else mask.amax(m, keepdim=True).expand(y.shape)
+    rows = None if mask is None else _over(mask, n)
+    columns = None if mask is None else _over(mask, m)
     choices = [[Part(y, dims - {m}, columns)], [Part(x, dims - {n}, rows)]]
     if a["self"] is not x and a.get("beta", 1) != 0:
         added = _aligned(a["self"], out, dims, mask)
@@ -96,25 +97,24 @@ def _matrix(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask)
     return choices
 
 
-def _convolution(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _convolution(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     weight, bias = a["weight"], a["bias"]
     place = len(out.shape) - (len(weight.shape) - 2) - 1
     carried = dims & {place}
     along = None
     if mask is not None:
-        others = [d for d in range(mask.dim()) if d != place]
-        along = mask.amax(others)
+        along = _over(mask, *(d for d in range(mask.ndim) if d != place)).reshape(-1)
     if not a.get("transposed", False):
         shape = (-1, *[1] * (len(weight.shape) - 1))
-        entries = None if along is None else along.reshape(shape).expand(weight.shape)
+        entries = None if along is None else along.reshape(shape)
         parts = [Part(weight, frozenset({0}) if carried else frozenset(), entries)]
     else:
         groups = a["groups"]
         entries = None
         if along is not None:
-            grouped = along.reshape(groups, 1, -1).expand(groups, weight.shape[0] // groups, weight.shape[1])
-            flat = grouped.reshape(weight.shape[:2])
-            entries = flat.reshape(*flat.shape, *[1] * (len(weight.shape) - 2)).expand(weight.shape)
+            grouped = np.broadcast_to(along, out.shape[place]).reshape(groups, 1, -1)
+            flat = grouped.repeat(weight.shape[0] // groups, axis=1).reshape(weight.shape[:2])
+            entries = flat.reshape(*flat.shape, *[1] * (len(weight.shape) - 2))
         within = frozenset({1} if groups == 1 else {0, 1})
         parts = [Part(weight, within if carried else frozenset(), entries)]
     if isinstance(bias, Stub):
@@ -122,13 +122,13 @@ def _convolution(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: 
     return [parts]
 
 
-def _embedding(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _embedding(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     weight, last = a["weight"], len(out.shape) - 1
-    columns = None if mask is None else mask.reshape(-1, mask.shape[-1]).amax(0).expand(weight.shape)
+    columns = None if mask is None else _over(mask, *range(last)).reshape(1, -1)
     return [[Part(weight, frozenset({1}) if last in dims else frozenset(), columns)]]
 
 
-def _norm(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -> list[Choice]:
+def _norm(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """A norm's result is linear in its scale and shift together."""
     weight, bias = a.get("weight"), a.get("bias")
     if out is not op.outputs[0] and (op.outputs[0] is None or out.id != op.outputs[0].id):
@@ -138,13 +138,13 @@ def _norm(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask) -
     parts = [stub for stub in (weight, bias) if isinstance(stub, Stub)]
     if "normalized_shape" in a:
         return [[_aligned(stub, out, dims, mask) for stub in parts]]
-    along = None if mask is None else mask.amax([d for d in range(mask.dim()) if d != 1])
+    along = None if mask is None else _over(mask, *(d for d in range(mask.ndim) if d != 1)).reshape(-1)
     return [[Part(stub, frozenset({0}) if 1 in dims else frozenset(), along) for stub in parts]]
 
 
 _MASKED = operators("masked_fill")
-_Way = Callable[[dict[str, Any], Operation, Stub, Dims, Mask], list[Choice]]
-_WAYS: list[tuple[frozenset[torch._ops.OpOverloadPacket], _Way]] = [
+_Way = Callable[[dict[str, Any], Operation, Stub, Dims, Mask | None], list[Choice]]
+_GROUPS: list[tuple[frozenset[torch._ops.OpOverloadPacket], _Way]] = [
     (
         operators(
             "neg clone alias contiguous _to_copy to detach lift_fresh relu leaky_relu div masked_fill "
@@ -166,3 +166,4 @@ _WAYS: list[tuple[frozenset[torch._ops.OpOverloadPacket], _Way]] = [
         _norm,
     ),
 ]
+_WAYS = {packet: way for packets, way in _GROUPS for packet in packets}

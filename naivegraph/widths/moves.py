@@ -6,20 +6,26 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.relation import arguments, tensors_in
 from naivegraph.widths.rules.registry import operators
 
-__all__ = ["MOVES", "moved_back", "moved_on", "some"]
+__all__ = ["MOVES", "Mask", "moved_back", "moved_on"]
+
+# Which elements of a tensor: of its rank, but of length 1 along dimensions whose indices are all alike.
+Mask = npt.NDArray[np.bool_]
 
 _VIEWS = operators("view _unsafe_view reshape _reshape_alias flatten unflatten squeeze")
 _SAME = operators(
     "slice split split_with_sizes chunk unsafe_split unsafe_split_with_sizes cat constant_pad_nd roll flip"
 )
 _ALIGNED = operators("expand broadcast_to repeat")
-_OTHER = operators("permute transpose t select unbind unsqueeze stack")
+_TURNED = operators("permute transpose t")
+_OTHER = _TURNED | operators("select unbind unsqueeze stack")
 _WHOLE = operators(
     "view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze permute transpose t"
 )
@@ -27,8 +33,8 @@ MOVES = _VIEWS | _SAME | _ALIGNED | _OTHER
 
 
 def moved_back(
-    operation: Operation, out: Stub, dims: frozenset[int], mask: torch.Tensor | None
-) -> Iterator[tuple[Stub, frozenset[int], torch.Tensor | None]]:
+    operation: Operation, out: Stub, dims: frozenset[int], mask: Mask | None
+) -> Iterator[tuple[Stub, frozenset[int], Mask | None]]:
     """For each source of a movement: the dimensions that carry `dims`, and the elements that go to `mask`."""
     sources = tensors_in(list(operation.args)) + tensors_in(operation.kwargs)
     for source in dict.fromkeys(sources):
@@ -37,42 +43,40 @@ def moved_back(
             yield source, carried, None
             continue
         found = _written_back(operation, source, out, mask)
-        if some(found):
+        if found.any():
             yield source, carried, found
 
 
-def _written_back(operation: Operation, source: Stub, out: Stub, mask: torch.Tensor | None) -> torch.Tensor:
+def _written_back(operation: Operation, source: Stub, out: Stub, mask: Mask | None) -> Mask:
     """The elements of a source which go to these elements of a result (to any, where mask is None)."""
+    if mask is not None and operation.func.overloadpacket in _TURNED:
+        order = [min(_dims_back(operation, source, out, frozenset([d]))) for d in range(mask.ndim)]
+        return mask.transpose(np.argsort(order))
     which = [o.id if o else None for o in operation.outputs].index(out.id)
     found = torch.zeros(source.shape, dtype=torch.bool)
     view = _run(operation, source, found)[which]
     if operation.func.overloadpacket not in _ALIGNED and _shares(view, found):
         # What is written to a view of all the source's elements is written to those elements.
-        if mask is None:
-            view.fill_(True)
-        else:
-            view.logical_or_(mask)
-        return found
-    places = _replay(operation, source)[which]
-    flat = torch.zeros(math.prod(source.shape) + 1, dtype=torch.bool)
-    flat[places.reshape(-1) if mask is None else places[mask]] = True
+        written = view.numpy()
+        written |= True if mask is None else mask
+        return found.numpy()
+    places = _replay(operation, source)[which].numpy()
+    flat = np.zeros(math.prod(source.shape) + 1, np.bool_)
+    flat[places if mask is None else places[np.broadcast_to(mask, places.shape)]] = True
     return flat[1:].reshape(source.shape)
-
-
-def some(mask: torch.Tensor) -> bool:
-    """Whether any element is true; torch takes many times longer than numpy for this."""
-    return bool(mask.numpy().any())
 
 
 def _shares(view: torch.Tensor, base: torch.Tensor) -> bool:
     return view.numel() > 0 and view.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
 
 
-def moved_on(operation: Operation, source: Stub, mask: torch.Tensor) -> Iterator[tuple[Stub, torch.Tensor]]:
+def moved_on(operation: Operation, source: Stub, mask: Mask) -> Iterator[tuple[Stub, Mask]]:
     """The elements of each result which come from these elements of a source."""
-    for out, reached in zip(operation.outputs, _run(operation, source, mask), strict=True):
+    turned = operation.func.overloadpacket in _TURNED
+    marks = np.array(mask if turned else np.broadcast_to(mask, source.shape), order="C")
+    for out, reached in zip(operation.outputs, _run(operation, source, torch.from_numpy(marks)), strict=True):
         if out is not None:
-            yield out, reached
+            yield out, reached.numpy()
 
 
 def _replay(operation: Operation, source: Stub) -> list[torch.Tensor]:

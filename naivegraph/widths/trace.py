@@ -11,18 +11,15 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
-import torch
 
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.structure import stubs_in
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.backwards import Choice, Part, ways
-from naivegraph.widths.moves import MOVES, moved_back, moved_on, some
+from naivegraph.widths.moves import MOVES, Mask, moved_back, moved_on
 from naivegraph.widths.relation import tensors_in
 
 __all__ = ["Feed", "Trace", "Tracer", "Untraceable"]
-
-Mask = torch.Tensor | None  # which elements of a tensor; None is all of them
 
 
 class Untraceable(Exception):
@@ -49,7 +46,7 @@ class Trace:
 
     Attributes:
         target: The tensor.
-        masks: The elements met of every tensor, by its number.
+        masks: The elements met of every tensor, by its number; None for all of them.
         steps: The operators followed back, by their place, and the operands each was followed to.
         found: The dimensions that carry the one followed, by number of the parameter.
     """
@@ -57,7 +54,7 @@ class Trace:
     def __init__(self, tracer: Tracer, target: Stub) -> None:
         self.tracer = tracer
         self.target = target
-        self.masks: dict[int, Mask] = {}
+        self.masks: dict[int, Mask | None] = {}
         self.steps: dict[int, set[int]] = {}
         self.found: dict[int, set[int]] = {}
 
@@ -68,7 +65,7 @@ class Trace:
         out.steps = {key: set(operands) for key, operands in self.steps.items()}
         return out
 
-    def met(self, stub: Stub, mask: Mask) -> bool:
+    def met(self, stub: Stub, mask: Mask | None) -> bool:
         """Note elements of a tensor; gives whether any of them are new."""
         if stub.id not in self.masks:
             self.masks[stub.id] = mask
@@ -86,9 +83,8 @@ class Trace:
             yield Feed(name, tuple(sorted(dims)), _rows(self.masks[key], stub, name))
 
 
-def _rows(mask: Mask, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
+def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
     """A mask as indices along one dimension."""
-    entries = None if mask is None else mask.numpy()
     if entries is None or entries.all():
         return None
     for dim in range(entries.ndim):
@@ -170,7 +166,9 @@ class Tracer:
         dims = frozenset(range(len(target.shape))) if dim is None else frozenset([dim % len(target.shape)])
         return self._follow(Trace(self, target), target, dims, None, whole=dim is None)
 
-    def _follow(self, trace: Trace, stub: Stub, dims: frozenset[int], mask: Mask, *, whole: bool) -> Trace:
+    def _follow(
+        self, trace: Trace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
+    ) -> Trace:
         if stub.id in self._changed:
             raise Untraceable("it is changed in place")
         if not whole and not dims:
@@ -199,13 +197,14 @@ class Tracer:
         return trace
 
     def _any(self, trace: Trace, place: int, choices: list[Choice], whole: bool) -> Trace:
-        reason = f"{self.operations[place].func.overloadpacket} at {self.places[place]} is not linear"
+        reason = ""
         for choice in choices:
             try:
                 return self._all(trace.copy(), place, choice, whole)
             except Untraceable as error:
                 reason = str(error)
-        raise Untraceable(reason)
+        packet = self.operations[place].func.overloadpacket
+        raise Untraceable(reason or f"{packet} at {self.places[place]} is not linear")
 
     def check_exclusive(self, trace: Trace, others: Collection[int] = ()) -> None:
         """Check that the entries found feed nothing but the traced tensor.
@@ -218,8 +217,10 @@ class Tracer:
             Untraceable: They feed something else too; the message says where.
         """
         self._check_once(trace.target)
-        waiting: list[tuple[Stub, Mask]] = [(self.states[key][0], trace.masks[key]) for key in trace.found]
-        done: dict[int, torch.Tensor] = {}
+        waiting: list[tuple[Stub, Mask | None]] = [
+            (self.states[key][0], trace.masks[key]) for key in trace.found
+        ]
+        done: dict[int, Mask] = {}
         while waiting:
             stub, mask = waiting.pop()
             taint = _full(stub, mask)
@@ -240,16 +241,16 @@ class Tracer:
             raise Untraceable(f"its weights are used at {places[-1]} too")
 
     def _reached(
-        self, trace: Trace, place: int, stub: Stub, taint: torch.Tensor
-    ) -> Iterator[tuple[Stub, Mask]]:
+        self, trace: Trace, place: int, stub: Stub, taint: Mask
+    ) -> Iterator[tuple[Stub, Mask | None]]:
         """The elements that one operator makes of tainted ones."""
         operation = self.operations[place]
         if operation.func.overloadpacket in MOVES:
             for out, reached in moved_on(operation, stub, taint):
-                if some(reached):
+                if reached.any():
                     yield out, reached
             return
-        known = _full(stub, trace.masks[stub.id]) if stub.id in trace.masks else torch.zeros_like(taint)
+        known = _full(stub, trace.masks[stub.id]) if stub.id in trace.masks else np.zeros_like(taint)
         on_path = stub.id in trace.steps.get(place, ()) and not _adds(taint, known)
         once = sum(operand.id == stub.id for operand in self._operands[place]) == 1
         if not (on_path and once):
@@ -259,21 +260,21 @@ class Tracer:
                 self._check_rest(trace, place, result, stub, taint)
                 yield result, trace.masks[result.id]
 
-    def _check_rest(self, trace: Trace, place: int, result: Stub, stub: Stub, taint: torch.Tensor) -> None:
+    def _check_rest(self, trace: Trace, place: int, result: Stub, stub: Stub, taint: Mask) -> None:
         """The elements of a result which are not followed must be made of others than the tainted ones."""
         rest = ~_full(result, trace.masks[result.id])
         if not rest.any():
             return
-        for choice in ways(self.operations[place], result, frozenset(range(rest.dim())), rest):
+        for choice in ways(self.operations[place], result, frozenset(range(rest.ndim)), rest):
             for part in choice:
                 if part.stub.id == stub.id and bool((_full(stub, part.mask) & taint).any()):
                     raise Untraceable(f"its weights make other tensors at {self.places[place]} too")
 
 
-def _adds(mask: torch.Tensor, known: torch.Tensor) -> bool:
+def _adds(mask: Mask, known: Mask) -> bool:
     """Whether a mask has elements that are not known."""
-    return bool(np.greater(mask.numpy(), known.numpy()).any())
+    return bool(np.greater(mask, known).any())
 
 
-def _full(stub: Stub, mask: Mask) -> torch.Tensor:
-    return torch.ones(stub.shape, dtype=torch.bool) if mask is None else mask
+def _full(stub: Stub, mask: Mask | None) -> Mask:
+    return np.ones((1,) * len(stub.shape), np.bool_) if mask is None else mask
