@@ -25,10 +25,10 @@ _SAME = operators(
 )
 _ALIGNED = operators("expand broadcast_to repeat")
 _TURNED = operators("permute transpose t")
+_CUTS = operators("slice split split_with_sizes chunk unsafe_split unsafe_split_with_sizes select unbind")
+_RESHAPED = _VIEWS | operators("unsqueeze")
 _OTHER = _TURNED | operators("select unbind unsqueeze stack")
-_WHOLE = operators(
-    "view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze permute transpose t"
-)
+_WHOLE = _RESHAPED | _TURNED
 MOVES = _VIEWS | _SAME | _ALIGNED | _OTHER
 
 
@@ -49,11 +49,13 @@ def moved_back(
 
 def _written_back(operation: Operation, source: Stub, out: Stub, mask: Mask | None) -> Mask:
     """The elements of a source which go to these elements of a result (to any, where mask is None)."""
+    if mask is not None and operation.func.overloadpacket in _RESHAPED:
+        return _reshaped(mask, out.shape, source.shape)
     if mask is not None and operation.func.overloadpacket in _TURNED:
         order = [min(_dims_back(operation, source, out, frozenset([d]))) for d in range(mask.ndim)]
         return mask.transpose(np.argsort(order))
     which = [o.id if o else None for o in operation.outputs].index(out.id)
-    found = torch.zeros(source.shape, dtype=torch.bool)
+    found = torch.zeros(_enough(operation, source, out, mask), dtype=torch.bool)
     view = _run(operation, source, found)[which]
     if operation.func.overloadpacket not in _ALIGNED and _shares(view, found):
         # What is written to a view of all the source's elements is written to those elements.
@@ -66,14 +68,65 @@ def _written_back(operation: Operation, source: Stub, out: Stub, mask: Mask | No
     return flat[1:].reshape(source.shape)
 
 
+def _enough(operation: Operation, source: Stub, given: Stub, mask: Mask | None) -> Sequence[int]:
+    """The lengths to replay a movement with: what cuts along one dimension leaves the others as they are.
+
+    Args:
+        operation: The movement.
+        source: The tensor that is moved.
+        given: The source or result that the mask is of.
+        mask: The elements of it; None for all.
+    """
+    if operation.func.overloadpacket not in _CUTS:
+        return source.shape
+    dim = arguments(operation)["dim"] % len(source.shape)
+    lengths = list(mask.shape) if mask is not None else [1] * len(given.shape)
+    lengths[dim : dim + 1 + len(given.shape) - len(source.shape)] = [source.shape[dim]]
+    return lengths
+
+
+def _reshaped(mask: Mask, before: Sequence[int], after: Sequence[int]) -> Mask:
+    """A mask of a tensor of one shape as that of the same elements, in the same order, in another shape."""
+    full: list[int] = []
+    lengths: list[int] = []
+    for old, new in _blocks(before, after):
+        alike = all(n == 1 for n in mask.shape[old])
+        full += [1] * len(before[old]) if alike else before[old]
+        lengths += [1] * len(after[new]) if alike else after[new]
+    return np.broadcast_to(mask, full).reshape(lengths)
+
+
+def _blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Runs of dimensions of two shapes, as short as can be, which hold equally many indices."""
+    if 0 in before:
+        yield slice(0, len(before)), slice(0, len(after))
+        return
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first, second = i, j
+        rows, columns = 1, 1
+        while (i == first and j == second) or rows != columns:
+            if j == len(after) or (i < len(before) and rows <= columns):
+                rows *= before[i]
+                i += 1
+            else:
+                columns *= after[j]
+                j += 1
+        yield slice(first, i), slice(second, j)
+
+
 def _shares(view: torch.Tensor, base: torch.Tensor) -> bool:
     return view.numel() > 0 and view.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
 
 
 def moved_on(operation: Operation, source: Stub, mask: Mask) -> Iterator[tuple[Stub, Mask]]:
     """The elements of each result which come from these elements of a source."""
+    if operation.func.overloadpacket in _RESHAPED:
+        yield from ((out, _reshaped(mask, source.shape, out.shape)) for out in operation.outputs if out)
+        return
     turned = operation.func.overloadpacket in _TURNED
-    marks = np.array(mask if turned else np.broadcast_to(mask, source.shape), order="C")
+    lengths = mask.shape if turned else _enough(operation, source, source, mask)
+    marks = np.array(np.broadcast_to(mask, lengths), order="C")
     for out, reached in zip(operation.outputs, _run(operation, source, torch.from_numpy(marks)), strict=True):
         if out is not None:
             yield out, reached.numpy()
