@@ -119,10 +119,10 @@ def collect(
     """
     sums = {rank: {w.atom: np.zeros(_shape(widths, w)) for w in widths} for rank in (1, 2)}
     for name, axes in widths.parameters().items():
-        values = None if all(axis.fixed for axis in axes) else score(name)
+        free = [d for d, axis in enumerate(axes) if not axis.fixed]
+        values = score(name) if free else None
         if values is None:
             continue
-        free = [d for d, axis in enumerate(axes) if not axis.fixed]
         for dim, along in _sums(values, free, power).items():
             total = float(along.sum())
             if not np.isfinite(total):
@@ -141,27 +141,29 @@ def collect(
 def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:
     """The sums of absolute values, or of squares, over all dimensions but one, for each of `dims`.
 
-    Block by block, for a copy of a large parameter takes many times longer than the sums.
+    Block by block, for a copy of a large parameter takes many times longer than the sums, and each block as a
+    matrix, whose sums take half as long.
     """
+    size = torch.square if power == 2 else torch.abs
+    if values.dim() == 1:
+        return {0: size(values.float()).double().cpu().numpy()}
     rows: list[torch.Tensor] = []
     columns: torch.Tensor | None = None
-    inner, size = list(range(1, values.dim())), torch.square if power == 2 else torch.abs
-    for block in torch.split(values, max(1, _BLOCK * len(values) // max(values.numel(), 1))):
-        sizes = size(block.float())
+    small = values.numel() <= _BLOCK
+    for block in (values,) if small else torch.split(values, max(1, _BLOCK * len(values) // values.numel())):
+        sizes = size(block.float().flatten(1))
         if 0 in dims:
-            rows.append(sizes.sum(inner).double() if inner else sizes.double())
+            rows.append(sizes.sum(1).double())
         if dims != [0]:
             part = sizes.sum(0).double()
             columns = part if columns is None else columns + part
-    found = {} if columns is None else {dim: _alone(columns, dim - 1) for dim in dims if dim}
-    return {0: torch.cat(rows).cpu().numpy(), **found} if rows else found
-
-
-def _alone(values: torch.Tensor, dim: int) -> Floats:
-    """The sums over all dimensions but one."""
-    others = [d for d in range(values.dim()) if d != dim]
-    along: Floats = (values.sum(others) if others else values).cpu().numpy()
-    return along
+    found: dict[int, Floats] = {0: torch.cat(rows).cpu().numpy()} if rows else {}
+    if columns is not None:
+        inner: Floats = columns.cpu().numpy().reshape(values.shape[1:])
+        for dim in dims:
+            if dim:
+                found[dim] = inner.sum(axis=tuple(d for d in range(inner.ndim) if d != dim - 1))
+    return found
 
 
 _BLOCK = 1 << 18  # elements; as many floats fit a core's own cache
