@@ -275,7 +275,8 @@ def _fix_worked_out(relation: Relation, graph: Graph) -> None:
 def _fix_unused(relation: Relation, graph: Graph) -> None:
     """Fix what no run computed anything with: the rest of a table, layers which neither mode uses."""
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
-    read = {stub.id for o in operations for stub in tensors_in((o.args, o.kwargs))}
+    given = [tensors_in((o.args, o.kwargs)) for o in operations]
+    read = {stub.id for stubs in given for stub in stubs}
     for stub in dict.fromkeys(graph.state.values()):
         if stub.id not in read:
             for axis in relation.of(stub):
@@ -283,15 +284,20 @@ def _fix_unused(relation: Relation, graph: Graph) -> None:
     doubtful = {atom for axis in relation.left_out for atom in relation.algebra.resolve(axis).atoms()}
     if not doubtful:
         return
-    for operation in operations:
+    computed: dict[int, Stub] = {}
+    for operation, stubs in zip(operations, given, strict=True):
         if not _only_views(operation.func):
-            for stub in tensors_in([operation.args, operation.kwargs, operation.outputs]):
-                for axis in relation.of(stub):
-                    doubtful.difference_update(relation.algebra.resolve(axis).atoms())
+            computed.update((stub.id, stub) for stub in (*stubs, *operation.outputs) if stub is not None)
+    for stub in computed.values():
+        for axis in relation.of(stub):
+            doubtful.difference_update(relation.algebra.resolve(axis).atoms())
+        if not doubtful:
+            return
     for atom in doubtful:
         relation.algebra.pin(single(atom), UNUSED)
 
 
+@functools.cache
 def _only_views(func: torch._ops.OpOverload) -> bool:
     """Whether an operator computes nothing: all it returns are views of what it is given."""
     returns = func._schema.returns
