@@ -114,20 +114,23 @@ class Tracer:
         self._spread_changes()
 
     def _enter(self, place: int, operation: Operation) -> None:
-        operands = self._operands[place]
-        for stub in operands:
-            self._users.setdefault(stub.id, []).append(place)
+        operands = [stub.id for stub in self._operands[place]]
+        for key in operands:
+            self._users.setdefault(key, []).append(place)
+        stateful = bool(operands) and self.stateful.issuperset(operands)
         for out in operation.outputs:
             if out is None:
                 continue
-            if out.id in self._producer or any(out.id == stub.id for stub in operands):
+            if out.id in self._producer or out.id in operands:
                 self._changed.add(out.id)
             self._producer[out.id] = place
-            if operands and all(stub.id in self.stateful for stub in operands):
+            if stateful:
                 self.stateful.add(out.id)
 
     def _spread_changes(self) -> None:
         """A tensor changed in place changes all its views."""
+        if not self._changed:
+            return
         groups: dict[int, int] = {}
 
         def root(key: int) -> int:
