@@ -16,6 +16,7 @@ from naivegraph.edits.record import AttributeChange, Change, Outgoing, Scaling, 
 from naivegraph.edits.tensors import new_tensors
 from naivegraph.errors import EditError
 from naivegraph.graph.collector import uncollected
+from naivegraph.graph.execute import field_of
 from naivegraph.graph.modules import Modules
 from naivegraph.graph.origin import history_of, note_edit
 from naivegraph.graph.restore import resetting
@@ -132,5 +133,5 @@ def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], An
         return type(value)(items)
     out = copy.copy(value)
     # Written past any __setattr__, which may be frozen or write through to shared state.
-    object.__setattr__(out, key, replaced(getattr(value, key), rest, change))
+    object.__setattr__(out, key, replaced(field_of(value, key), rest, change))
     return out

@@ -15,7 +15,7 @@ from naivegraph.graph.structure import leaves, map_leaves, pairs, rebuild, stubs
 from naivegraph.graph.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["COMPUTE", "Execution", "attribute_of", "expressions", "read_attribute"]
+__all__ = ["COMPUTE", "Execution", "attribute_of", "expressions", "field_of", "read_attribute"]
 
 COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": lambda left, right: left + right,
@@ -35,8 +35,14 @@ def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
     """The value which an attribute has now of the module it belongs to."""
     value: Any = getattr(owner, attribute.name)
     for key in attribute.keys:
-        value = value[key] if isinstance(key, int) else getattr(value, key)
+        value = value[key] if isinstance(key, int) else field_of(value, key)
     return value
+
+
+def field_of(value: Any, name: str) -> Any:
+    """A field of a plain object, past any `__getattribute__`: configs refuse to read some."""
+    fields = vars(value)
+    return fields[name] if name in fields else getattr(value, name)
 
 
 def expressions(value: Any) -> Iterator[Shape | Attribute]:

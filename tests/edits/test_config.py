@@ -124,6 +124,26 @@ def test_a_tuple_in_the_config_follows() -> None:
     assert model.config == Stages()
 
 
+class Guarded(Config):
+    """A field of it may be read of its layers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head_size = 4
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "head_size":
+            raise RuntimeError("ask a layer")
+        return super().__getattribute__(name)
+
+
+def test_a_config_that_refuses_to_read_a_field_follows() -> None:
+    model = Language(Guarded()).eval()
+    ng.prune(model, TOKENS, ratio=0.5)
+    assert (model.config.size, model.config.widths, vars(model.config)["head_size"]) == (8, [6, 10], 4)
+    assert torch.equal(rebuilt(model)(*TOKENS), model(*TOKENS))
+
+
 def test_the_config_follows_growth_and_what_is_saved(tmp_path: object) -> None:
     model = Language(Config()).eval()
     graph = ng.capture(model, TOKENS)
