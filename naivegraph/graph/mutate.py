@@ -82,7 +82,7 @@ def _leave_training(graph: Recorded) -> None:
 
 
 def _left_behind(graph: Recorded, training: Recorded) -> str:
-    only = sorted(unused_parameters(graph) - unused_parameters(training))
+    only = sorted((unused_parameters(graph) & training.state.keys()) - unused_parameters(training))
     without = (
         f", without the {len(only)} parameters ({only[0]}, ...) that train mode alone used" if only else ""
     )

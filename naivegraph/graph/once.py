@@ -15,7 +15,7 @@ from naivegraph.graph.arguments import flat_arguments
 from naivegraph.graph.attributes import RememberingAttributes
 from naivegraph.graph.frames import runs_network
 from naivegraph.graph.layers import places
-from naivegraph.graph.modules import buffers_of, parameters_of
+from naivegraph.graph.modules import buffers_of, modules_of, parameters_of
 from naivegraph.graph.numbers import counting, ledger
 from naivegraph.graph.outline import NoNumbersError, Outline, Outlines
 from naivegraph.graph.record import Recorder, Watch
@@ -60,7 +60,13 @@ def record(
         args, kwargs = outlines.of((args, kwargs))
         inputs, constants = _split_arguments(module, args, kwargs)
     recorder = _recorder(module, watch, first, outlines)
-    with torch.no_grad(), counting() as held, RememberingAttributes(module), _layers_seen(recorder):
+    with (
+        torch.no_grad(),
+        counting() as held,
+        _uncompiled(module),
+        RememberingAttributes(module),
+        _layers_seen(recorder),
+    ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
     graph = Recorded(
@@ -204,6 +210,20 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
             yield
     finally:
         nn.Module._call_impl = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _uncompiled(root: nn.Module) -> Iterator[None]:
+    """A module that was compiled in place (`module.compile()`) calls its own code, which is seen."""
+    compiled = [vars(m) for _, m in modules_of(root) if vars(m).get("_compiled_call_impl") is not None]
+    before = [attributes["_compiled_call_impl"] for attributes in compiled]
+    try:
+        for attributes in compiled:
+            attributes["_compiled_call_impl"] = None
+        yield
+    finally:
+        for attributes, call in zip(compiled, before, strict=True):
+            attributes["_compiled_call_impl"] = call
 
 
 @contextlib.contextmanager

@@ -124,7 +124,10 @@ class Outlines:
             if kwargs:
                 _gather(tuple(kwargs.values()), tensors)
             real = Outline not in [type(tensor) for tensor in tensors]
-            for written in mutated_arguments(func, args, kwargs):
+            for written in [
+                *mutated_arguments(func, args, kwargs),
+                *(_statistics(func, args) if real else ()),
+            ]:
                 if type(written) is not Outline and not (real and self._is_new(written)):
                     raise NoNumbersError(f"{func} writes into a tensor with numbers")
             if real:
@@ -177,6 +180,21 @@ def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
                 tensors.append(value)
         elif isinstance(value, (tuple, list)):
             _gather(value, tensors)
+
+
+# Their declarations do not say that they update running statistics.
+_BATCH_NORMS = (
+    torch.ops.aten.native_batch_norm.default,
+    torch.ops.aten.cudnn_batch_norm.default,
+    torch.ops.aten.miopen_batch_norm.default,
+)
+
+
+def _statistics(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """The running statistics which an operator on tensors with numbers updates."""
+    if func not in _BATCH_NORMS or not args[5]:
+        return []
+    return [tensor for tensor in args[3:5] if tensor is not None]
 
 
 def _whole(tensor: torch.Tensor) -> Any:

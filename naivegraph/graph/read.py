@@ -14,12 +14,13 @@ __all__ = ["READS", "counts_in", "may_be_sizes", "remembered"]
 
 READS = frozenset({torch.Tensor.item, torch.Tensor.tolist})
 _MANY = 1024  # more numbers than this are data, not sizes
+_LARGEST = 1 << 40  # so is a number that no size can be: a seed, a time, a hash
 
 
 def may_be_sizes(value: Any) -> bool:
     """Whether what was read from a tensor holds integers that a size may be."""
     numbers = list(_numbers(value))
-    return 0 < len(numbers) <= _MANY and all(type(n) is int and n >= 0 for n in numbers)
+    return 0 < len(numbers) <= _MANY and all(type(n) is int and 0 <= n <= _LARGEST for n in numbers)
 
 
 def counts_in(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -121,9 +121,9 @@ def record_in_train_mode(graph: Recorded, arguments: Arguments, outlines: Outlin
 
 
 def unused_parameters(run: Recorded) -> set[str]:
-    """Names of the parameters no operator of a run takes."""
+    """Names of the parameters that no operator of a run takes, of those there were when it was recorded."""
     unused = _unused(run)
-    return {name for name, _ in run.module.named_parameters() if run.state[name].id in unused}
+    return {n for n, _ in run.module.named_parameters() if n in run.state and run.state[n].id in unused}
 
 
 def _unused(run: Recorded) -> set[int]:

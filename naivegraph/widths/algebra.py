@@ -376,8 +376,7 @@ class Algebra:
                 reason = f"its neurons are regrouped in rows of {inner}, at {self.where}"
                 self.pin(total([(*outer, factor)]), reason)
                 self.pinned.setdefault(reason, self.where)
-                count = term_length((*outer, factor))
-                outer = [Fixed(count // want, reason)]
+                outer = [Fixed(term_length((*outer, factor)) // want, reason)]
                 inside.insert(0, Fixed(want, reason))
                 want = 1
         return self._product(outer), self._product(inside)

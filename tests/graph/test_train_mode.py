@@ -266,10 +266,11 @@ def test_constants_still_follow_after_the_structure_changed(verify: bool) -> Non
     ("kind", "only"),
     [(Operators, ""), (Auxiliary, ", without the 2 parameters (aux.bias, ...) that train mode alone used")],
 )
-def test_other_calls_are_left_behind_when_the_structure_changes(kind: type[nn.Module], only: str) -> None:
+@pytest.mark.parametrize("layer", [nn.Identity, nn.LayerNorm])  # without parameters of its own and with some
+def test_other_calls_are_left_behind_when_the_structure_changes(kind: Any, only: str, layer: Any) -> None:
     net = kind()
     graph = ng.capture(net, torch.randn(2, 5, 8))
-    edit = ng.insert(graph, after="first", layer=lambda size: nn.Identity())
+    edit = ng.insert(graph, after="first", layer=layer)
     assert graph.checks["train mode"] == (
         "differs: since its structure was edited, the graph calls in train mode what it calls in eval mode"
         f"{only}; before that the network called other functions there"

@@ -1,0 +1,77 @@
+"""What a run is recorded by: calls of modules, modes of torch, operators that write without saying so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode
+
+from naivegraph.graph import capture
+from naivegraph.graph.verify import record_outlines
+
+
+class Dropped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.layer(x), 0.5, self.training)
+
+
+@pytest.mark.parametrize("path", ["0", "1", "1.layer", ""])
+def test_modules_compiled_in_place_are_seen_as_any(path: str) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 4), Dropped(), nn.Linear(6, 3)).eval(), torch.randn(2, 4)
+    wanted, expected = [(v.name, v.kind) for v in capture(model, x)], model(x)
+    compiled = model.get_submodule(path)
+    compiled.compile(backend="eager")
+    before = compiled._compiled_call_impl
+    graph = capture(model, x)
+    assert [(v.name, v.kind) for v in graph] == wanted
+    assert torch.equal(graph(x), expected)
+    assert compiled._compiled_call_impl is before is not None
+    assert all(m is compiled or "_compiled_call_impl" not in vars(m) for m in model.modules())
+
+
+@pytest.mark.parametrize("outlines", [True, False])
+def test_a_layer_that_is_interrupted_leaves_torch_and_the_classes_as_they_were(outlines: bool) -> None:
+    class Interrupted(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyboardInterrupt
+
+    call, model, x = nn.Module._call_impl, nn.Sequential(Interrupted(4, 3)), torch.randn(2, 4)
+    with pytest.raises(KeyboardInterrupt):
+        record_outlines(model, (x,), {}) if outlines else capture(model, x)
+    assert nn.Module._call_impl is call
+    assert _get_current_function_mode() is None  # type: ignore[no-untyped-call]
+
+
+def test_a_number_that_is_no_size_may_be_read() -> None:
+    class Seeded(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seed = (x.sum() * 0).long() + 2**62
+            return super().forward(x) * (2.0 if seed.item() > 1 else 1.0)
+
+    model, x = nn.Sequential(Seeded(4, 3)), torch.randn(2, 4)
+    assert torch.equal(capture(model, x)(x), model(x))
+
+
+def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 4))
+            self.register_buffer("mean", torch.zeros(4))
+            self.register_buffer("var", torch.ones(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            mean, var = self.get_buffer("mean"), self.get_buffer("var")
+            return x @ nn.functional.batch_norm(self.weight, mean, var, training=True).T
+
+    model, x = Standardised().eval(), torch.randn(2, 4)
+    assert record_outlines(model, (x,), {}) is None
+    assert torch.equal(model.get_buffer("mean"), torch.zeros(4))
+    assert torch.equal(model.get_buffer("var"), torch.ones(4))
+    assert [v.name for v in capture(model, x)][1:] == ["batch_norm", "T", "matmul"]
