@@ -41,11 +41,12 @@ def record_verified(
 def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded | None:
     """Record a run on outlines of the inputs, which computes nothing; None where that is not possible.
 
-    What was recorded has not been compared with the network: see `disagreement`.
+    What was recorded has not been compared with the network: see `disagreement`. What the forward stores in
+    its modules does not stay: it is made of outlines.
     """
 
     def run(outlines: Outlines) -> Recorded:
-        with restored_on_error(module), preserved(module, buffers=False):
+        with restored(module), preserved(module, buffers=False):
             return record(module, args, kwargs, outlines=outlines)[0]
 
     return on_outlines(module, run)

@@ -58,6 +58,21 @@ def test_a_number_that_is_no_size_may_be_read() -> None:
     assert torch.equal(capture(model, x)(x), model(x))
 
 
+def test_what_a_forward_stores_of_outlines_does_not_stay() -> None:
+    class Storing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.cache = nn.Linear(4, 3), dict[str, Tensor]()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = self.cache["last"] = self.layer(x)
+            return self.layer(x)  # type: ignore[no-any-return]
+
+    model = Storing()
+    assert record_outlines(model, (torch.randn(2, 4),), {}) is not None
+    assert ("last" in vars(model), model.cache) == (False, {})
+
+
 def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
     class Standardised(nn.Module):
         def __init__(self) -> None:
