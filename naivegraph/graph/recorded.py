@@ -33,8 +33,9 @@ class Recorded:
         example: A copy of the inputs of the recorded run, by the name of the input vertex.
         rewired: Whether vertices or their connections were changed since; then the module's own forward is
             not what the graph computes, `to_module()` is.
-        training: A run in train mode, if that uses parameters which this one in eval mode does not. It shares
-            the numbers of parameters and buffers, and counts for how sizes hang together.
+        training: A run in train mode, if that uses parameters which this one in eval mode does not, or the
+            network was made of two such runs. It shares the numbers of parameters and buffers, and counts for
+            how sizes hang together.
         instead: A run in train mode, if that calls other operators on the same parameters.
     """
 

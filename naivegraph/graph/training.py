@@ -14,6 +14,7 @@ from naivegraph.graph.outline import Outlines, on_outlines
 from naivegraph.graph.recorded import Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.structure import leaves, map_leaves
+from naivegraph.graph.two_modes import TwoModes
 from naivegraph.graph.values import Stub
 
 __all__ = [
@@ -34,6 +35,8 @@ def record_training(
 ) -> Recorded | None:
     """A run in train mode, if that uses parameters which the recorded run in eval mode does not.
 
+    Also if the network is known to call others in train mode, for it was made of such a graph.
+
     Where the network does not run on the example in train mode (a batch norm wants more than one value per
     channel), it is run on two of it.
 
@@ -47,7 +50,8 @@ def record_training(
         What was recorded; None if there is nothing more to see, or the network does not run in train mode.
     """
     unused = _unused(graph)
-    if not unused:
+    other = isinstance(graph.module, TwoModes)
+    if not (unused or other):
         return None
     found = (
         on_outlines(graph.module, lambda o: record_in_train_mode(graph, (args, kwargs), o))
@@ -60,7 +64,7 @@ def record_training(
                 found = record_in_train_mode(graph, arguments)
             except CaptureError:
                 continue
-    return found if found is not None and not unused <= _unused(found) else None
+    return found if found is not None and (other or not unused <= _unused(found)) else None
 
 
 def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -> Recorded:

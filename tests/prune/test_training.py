@@ -207,3 +207,32 @@ def test_another_shape_in_train_mode_is_refused() -> None:
     with pytest.raises(ng.EditError, match=r"output\[1\] in train mode has shape \(1, 4\), not \(1, 2\)"):
         ng.prune(net, torch.ones(1, 4), ratio=0.5)
     assert unchanged(net, before)
+
+
+class Regrouping(nn.Module):
+    """Calls others in train mode on the same parameters, which there are seen in four rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 24), nn.Linear(24, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        if self.training:
+            y = (y.view(-1, 4, 6) * torch.rand(4, 1)).flatten(1)
+        return self.b(y)  # type: ignore[no-any-return]
+
+
+def test_a_module_made_of_both_modes_runs_in_both_after_an_edit() -> None:
+    x = torch.randn(3, 4)
+    net = capture(Regrouping(), x).to_module()
+    edit = ng.prune(net, x, params=0.5)
+    a, b = net.get_submodule("a"), net.get_submodule("b")
+    rows, size = (net.get_submodule("naivegraph_sizes").__dict__[f"view_size_{n}"] for n in (0, 1))
+    assert rows * size == len(net.get_parameter("a.weight")) < 24
+    torch.manual_seed(0)
+    found = net.train()(x)
+    torch.manual_seed(0)
+    assert torch.allclose(found, b(a(x) * torch.rand(rows, 1).expand(rows, size).flatten()), atol=1e-6)
+    edit.undo()
+    assert net(x).shape == (3, 2)
