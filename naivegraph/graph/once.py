@@ -27,6 +27,7 @@ from naivegraph.graph.vertex import Vertex
 __all__ = ["copy_tensors", "record", "slow_attention", "state_of", "unsaved_buffers"]
 
 _SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
+_ONE_AT_A_TIME = threading.RLock()  # what is replaced while a run is recorded, all threads see
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
@@ -61,6 +62,7 @@ def record(
         inputs, constants = _split_arguments(module, args, kwargs)
     recorder = _recorder(module, watch, first, outlines)
     with (
+        _ONE_AT_A_TIME,
         torch.no_grad(),
         counting() as held,
         _uncompiled(module),
@@ -69,6 +71,7 @@ def record(
     ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
+        compared = ledger.compared
     graph = Recorded(
         module,
         recorder.vertices,
@@ -77,7 +80,7 @@ def record(
         recorder.encode(output),
         constants=constants,
         held=held,
-        compared=ledger.compared,
+        compared=compared,
         example=example,
     )
     if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):

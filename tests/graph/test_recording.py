@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -46,6 +49,26 @@ def test_a_layer_that_is_interrupted_leaves_torch_and_the_classes_as_they_were(o
         record_outlines(model, (x,), {}) if outlines else capture(model, x)
     assert nn.Module._call_impl is call
     assert _get_current_function_mode() is None  # type: ignore[no-untyped-call]
+
+
+def test_threads_record_one_after_the_other() -> None:
+    class Slow(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.01)
+            return super().forward(x)
+
+    call, found = nn.Module._call_impl, list[list[str]]()
+
+    def record() -> None:
+        found.append([v.name for v in capture(nn.Sequential(Slow(4, 4), Slow(4, 4)), torch.randn(2, 4))])
+
+    threads = [threading.Thread(target=record) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [["input", "0.linear", "1.linear"]] * 3
+    assert nn.Module._call_impl is call
 
 
 def test_a_number_that_is_no_size_may_be_read() -> None:
