@@ -8,6 +8,7 @@ of its result beforehand, the run fails, and the caller has to run the network f
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from naivegraph.graph.calls import mutated_arguments
 from naivegraph.graph.collector import uncollected
 from naivegraph.graph.modules import modules_of
 from naivegraph.graph.results import NOTHING, Made, Several, known, pointwise, signature
-from naivegraph.graph.structure import map_leaves
+from naivegraph.graph.structure import leaves, map_leaves
 
 __all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
 
@@ -29,7 +30,8 @@ _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
     """What a run of the network on outlines gives; None where that is not possible.
 
-    It is not where hooks of the user see what passes through the network.
+    It is not where hooks of the user see what passes through the network, nor where the network keeps a
+    tensor of the run somewhere: the run on real tensors then leaves a real one there.
     """
     if _watched(module):
         return None
@@ -40,7 +42,7 @@ def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
     except Exception:
         # whatever the network does on a tensor without numbers: it has to be run
         return None
-    return None if outlines.failed else found
+    return None if outlines.failed or outlines.kept() else found
 
 
 def _watched(module: nn.Module) -> bool:
@@ -88,12 +90,15 @@ class Outlines:
 
     Attributes:
         failed: Whether an operator could not be run on outlines, also if the network went on after that.
+        returned: What the caller keeps, in which outlines may be.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.failed = False
+        self.returned: Any = None
         self._module = module
         self._known: dict[Any, Any] = {}
+        self._made: list[weakref.ref[Outline]] = []
 
     def of(self, value: Any) -> Any:
         """The nesting `value` with an outline for every tensor in it.
@@ -114,7 +119,14 @@ class Outlines:
             Outline, shape, strides=stride, dtype=dtype, device=device
         )
         out._outlines = self
+        self._made.append(weakref.ref(out))
         return out
+
+    def kept(self) -> bool:
+        """Whether any outline is left, once the run is over, but those that are returned."""
+        returned = {id(leaf) for leaf in leaves(self.returned)}
+        left = [outline for made in self._made if (outline := made()) is not None]
+        return any(id(outline) not in returned for outline in left)
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator: on outlines, on real tensors among them, or on real tensors alone."""

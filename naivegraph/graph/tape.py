@@ -36,11 +36,12 @@ def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any
     def repeat(*args: Any, **kwargs: Any) -> Any:
         return Execution(graph).run(bind(graph, args, kwargs))
 
-    def both(outlines: Outlines) -> list[_Tape]:
-        return [_Tape(outlines, module, run, args, kwargs) for run in (module, repeat)]
+    def both(outlines: Outlines) -> Any:
+        own, repeated = (_Tape(outlines, module, run, args, kwargs) for run in (module, repeat))
+        outlines.returned = own.output if own.same_as(repeated) else None
+        return outlines.returned
 
-    tapes = on_outlines(module, both)
-    return tapes[0].output if tapes is not None and tapes[0].same_as(tapes[1]) else None
+    return on_outlines(module, both)
 
 
 class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 import time
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode
 
+import naivegraph as ng
 from naivegraph.graph import capture
 from naivegraph.graph.verify import record_outlines
 
@@ -94,6 +96,45 @@ def test_what_a_forward_stores_of_outlines_does_not_stay() -> None:
     model = Storing()
     assert record_outlines(model, (torch.randn(2, 4),), {}) is not None
     assert ("last" in vars(model), model.cache) == (False, {})
+
+
+class State:
+    last: Tensor | None = None
+
+
+class Keeping(nn.Module):
+    """Leaves what it computed where nobody puts it back."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.where, self.state = where, State()
+        self.nested: dict[str, dict[str, Tensor]] = {"a": {}}
+        self.queue: collections.deque[Tensor] = collections.deque(maxlen=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        if self.where == "object":
+            self.state.last = y
+        elif self.where == "dict":
+            self.nested["a"]["last"] = y
+        else:
+            self.queue.append(y)
+        return self.second(y)  # type: ignore[no-any-return]
+
+    def kept(self) -> Tensor | None:
+        return {"object": self.state.last, "dict": self.nested["a"].get("last")}.get(
+            self.where, self.queue[-1] if self.queue else None
+        )
+
+
+@pytest.mark.parametrize("where", ["object", "dict", "queue"])
+def test_what_a_forward_keeps_elsewhere_is_no_outline(where: str) -> None:
+    model, x = Keeping(where).eval(), torch.randn(2, 4)
+    ng.prune(model, x, ratio=0.5)
+    kept = model.kept()
+    assert type(kept) is Tensor
+    assert torch.equal(kept, model.first(x))
 
 
 def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
