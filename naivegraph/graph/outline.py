@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -27,15 +27,20 @@ _T = TypeVar("_T")
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
-def on_outlines(module: nn.Module, run: Callable[[Outlines], _T]) -> _T | None:
+def on_outlines(module: nn.Module, run: Callable[[Outlines], _T], *, buffers: bool = False) -> _T | None:
     """What a run of the network on outlines gives; None where that is not possible.
 
     It is not where hooks of the user see what passes through the network, nor where the network keeps a
     tensor of the run somewhere: the run on real tensors then leaves a real one there.
+
+    Args:
+        module: The network.
+        run: Runs it.
+        buffers: Whether the network may write into its buffers, which `run` then puts back.
     """
     if _watched(module):
         return None
-    outlines = Outlines(module)
+    outlines = Outlines(module, buffers=buffers)
     try:
         with uncollected():
             found = run(outlines)
@@ -87,16 +92,20 @@ class Outlines:
 
     Args:
         module: The network that runs; no operator may write into what is its own.
+        buffers: But into its buffers.
 
     Attributes:
         failed: Whether an operator could not be run on outlines, also if the network went on after that.
         returned: What the caller keeps, in which outlines may be.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
         self.failed = False
+        self._own: list[Callable[[], Iterable[torch.Tensor]]] = [module.parameters]
+        if not buffers:
+            self._own.append(module.buffers)
+        self._memory: set[int] | None = None  # where that lies, once it matters
         self.returned: Any = None
-        self._module = module
         self._known: dict[Any, Any] = {}
         self._made: list[weakref.ref[Outline]] = []
 
@@ -153,10 +162,11 @@ class Outlines:
             raise
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor shares no memory with the network's own."""
-        own = itertools.chain(self._module.parameters(), self._module.buffers())
-        memory = tensor.untyped_storage().data_ptr()
-        return all(memory != t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided)
+        """Whether a tensor shares no memory with what is the network's own."""
+        if self._memory is None:
+            own = itertools.chain.from_iterable(tensors() for tensors in self._own)
+            self._memory = {t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided}
+        return tensor.untyped_storage().data_ptr() not in self._memory
 
     def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
         """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""

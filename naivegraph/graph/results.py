@@ -116,12 +116,14 @@ def _instead(value: Any, tensors: dict[int, torch.Tensor]) -> Any:
 
 
 def _batch_norm(x: torch.Tensor, *others: Any) -> Any:
-    """Batch norm with its running statistics; None where the shapes do not fit."""
+    """Batch norm, with the statistics it computes in train mode; None where the shapes do not fit."""
     tensors = [value for value in others if isinstance(value, torch.Tensor)]
-    if others[4] or x.dim() < 2 or any(t.shape != x.shape[1:2] or t.dtype != x.dtype for t in tensors):
+    if x.dim() < 2 or any(t.shape != x.shape[1:2] or t.dtype != x.dtype for t in tensors) or not _dense(x):
         return None
-    saved = Made((0,), (1,), x.dtype)
-    return Several(tuple, [Made(x.shape, x.stride(), x.dtype), saved, saved]) if _dense(x) else None
+    if others[4] and x.dtype not in (torch.float32, torch.float64):
+        return None
+    saved = Made((x.shape[1],) if others[4] else (0,), (1,), x.dtype)
+    return Several(tuple, [Made(x.shape, x.stride(), x.dtype), saved, saved])
 
 
 def _cat(tensors: Any, dim: int = 0) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import Any
 
 import torch
@@ -53,17 +55,16 @@ def record_training(
     other = isinstance(graph.module, TwoModes)
     if not (unused or other):
         return None
-    found = (
-        on_outlines(graph.module, lambda o: record_in_train_mode(graph, (args, kwargs), o))
-        if outlines
-        else None
-    )
-    for arguments in [(args, kwargs), doubled((args, kwargs))]:
-        if found is None and arguments is not None:
-            try:
+    examples = [each for each in ((args, kwargs), doubled((args, kwargs))) if each is not None]
+    found: Recorded | None = None
+    for arguments in examples:
+        if found is None and outlines:
+            again = functools.partial(record_in_train_mode, graph, arguments)
+            found = on_outlines(graph.module, again, buffers=True)
+    for arguments in examples:
+        if found is None:
+            with contextlib.suppress(CaptureError):
                 found = record_in_train_mode(graph, arguments)
-            except CaptureError:
-                continue
     return found if found is not None and (other or not unused <= _unused(found)) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -154,3 +155,28 @@ def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
     assert torch.equal(model.get_buffer("mean"), torch.zeros(4))
     assert torch.equal(model.get_buffer("var"), torch.ones(4))
     assert [v.name for v in capture(model, x)][1:] == ["batch_norm", "T", "matmul"]
+
+
+class Auxiliary(nn.Module):
+    """A head that train mode alone uses, and a batch norm that writes into its statistics there."""
+
+    def __init__(self, see: Callable[[bool, str], None]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
+        self.head, self.aux, self.see = nn.Linear(6, 3), nn.Linear(6, 3), see
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.see(self.training, type(x).__name__)
+        y = self.body(x)
+        return self.head(y) + self.aux(y) if self.training else self.head(y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_train_mode_is_recorded_on_outlines_and_leaves_the_statistics(batch: int) -> None:
+    seen = set()
+    model, x = Auxiliary(lambda training, kind: seen.add((training, kind))).eval(), torch.randn(batch, 4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    graph = capture(model, x, outlines=True)
+    assert graph.training is not None
+    assert seen == {(False, "Outline"), (True, "Outline")}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
