@@ -16,9 +16,10 @@ from fractions import Fraction
 
 from torch import nn
 
-from naivegraph.edits.rebuild import INTERNAL, Field, Numbers, Place, Rebuilt, numbers_of, quiet
+from naivegraph.edits.rebuild import Field, Numbers, Place, Rebuilt, numbers_of, quiet
 from naivegraph.edits.record import AttributeChange, Change
 from naivegraph.edits.selection import formula_length
+from naivegraph.graph.modules import INTERNAL, modules_of
 from naivegraph.graph.once import unsaved_buffers
 from naivegraph.graph.structure import is_record
 from naivegraph.widths.inplace import Demands
@@ -71,7 +72,7 @@ def _followed(
     known = {(a.path, a.name, a.keys) for a in change.attributes}
     added = [
         AttributeChange(path, name, field, built.fields[field], value)
-        for path, owner in module.named_modules()
+        for path, owner in modules_of(module)
         if vars(owner).get(name) is built.config
         for field, value in found.items()
         if value != built.fields[field] and (path, name, field) not in known

@@ -10,8 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from naivegraph.errors import EditError
+from naivegraph.graph.modules import modules_of
 
-__all__ = ["follow_average", "follow_optimizer", "modules_of"]
+__all__ = ["follow_average", "follow_optimizer"]
 
 Undo = Callable[[], None]
 
@@ -45,18 +46,13 @@ def follow_optimizer(optimizer: Optimizer, module: nn.Module, before: list[nn.Pa
     return undo
 
 
-def modules_of(module: nn.Module) -> dict[str, nn.Module]:
-    """Every module in a network by every path it has."""
-    return dict(module.named_modules(remove_duplicate=False))
-
-
 def follow_average(average: nn.Module, module: nn.Module, before: Mapping[str, nn.Module]) -> Undo:
     """Let an average of a network lose the modules the network lost, and get copies of those it got.
 
     Raises:
         EditError: It does not have them: it is an average of another network.
     """
-    after = modules_of(module)
+    after = dict(modules_of(module, every_path=True))
     with contextlib.ExitStack() as undone:
         for path in _outermost(before.keys() - after.keys()):
             home, name = _home(average, path)

@@ -15,18 +15,17 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from naivegraph.edits.change import replaced
+from naivegraph.graph.modules import INTERNAL, modules_of
 from naivegraph.graph.restore import same_seed
 from naivegraph.graph.structure import is_record
 
-__all__ = ["INTERNAL", "Field", "Numbers", "Place", "Rebuilt", "numbers_of", "quiet"]
+__all__ = ["Field", "Numbers", "Place", "Rebuilt", "numbers_of", "quiet"]
 
 # Where a number lies in the config; where a size or a number of the network lies in it.
 Field = tuple[int | str, ...]
 Place = tuple[Any, ...]
 Numbers = dict[Place, float]
 
-# What every module has.
-INTERNAL = frozenset(vars(nn.Module()))
 _DEPTH = 3
 
 
@@ -112,7 +111,7 @@ def numbers_of(module: nn.Module, config: str) -> Numbers:
     sizes: Numbers = {}
     out: Numbers = {}
     seen: set[int] = set()
-    for path, owner in module.named_modules():
+    for path, owner in modules_of(module):
         for name, value in vars(owner).items():
             if name in ("_parameters", "_buffers"):
                 for own, tensor in value.items():

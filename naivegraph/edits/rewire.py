@@ -13,7 +13,7 @@ from torch import nn
 
 from naivegraph.edits import given
 from naivegraph.edits.edit import Costs, Edit
-from naivegraph.edits.follow import follow_average, follow_optimizer, modules_of
+from naivegraph.edits.follow import follow_average, follow_optimizer
 from naivegraph.edits.joints import is_sum, tensors_of
 from naivegraph.edits.journal import Journal, Undo
 from naivegraph.edits.optimizers import as_optimizers, split_averages
@@ -21,6 +21,7 @@ from naivegraph.edits.record import Change
 from naivegraph.edits.sizes import Sizing
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.modules import modules_of
 from naivegraph.graph.query import edges, related
 from naivegraph.graph.sizes import neuron_dimensions, place_of
 from naivegraph.graph.structure import holds, stubs_in
@@ -127,7 +128,8 @@ class _Following:
     def __init__(self, module: nn.Module, following: tuple[Any, ...]) -> None:
         self._module = module
         self._averages, self._optimizers = split_averages(following)
-        self._parameters, self._modules = list(module.parameters()), modules_of(module)
+        self._parameters = list(module.parameters())
+        self._modules = dict(modules_of(module, every_path=True))
 
     def steps(self) -> Iterator[Callable[[], Undo]]:
         """Each lets one optimizer or average follow, and gives what undoes that."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from naivegraph.graph.modules import modules_of
+from naivegraph.graph.modules import INTERNAL, modules_of
 from naivegraph.graph.numbers import Number, plain
 from naivegraph.graph.structure import is_record, rebuild
 from naivegraph.graph.values import Attribute
@@ -15,7 +15,6 @@ from naivegraph.graph.values import Attribute
 __all__ = ["RememberingAttributes", "scrub"]
 
 _DEPTH = 4
-_INTERNAL = frozenset(vars(nn.Module()))
 _PLAIN = frozenset({float, bool, str, type(None)})  # where no integer lies in; most attributes are such
 _Key = str | int
 
@@ -39,7 +38,7 @@ class RememberingAttributes:
         for path, attributes, before in self._before:
             memo: dict[int, Any] = {}
             for name, value in before.items():
-                if type(value) in _PLAIN or name in _INTERNAL:
+                if type(value) in _PLAIN or name in INTERNAL:
                     continue
                 new = self._remember(value, path, name, (), memo)
                 if new is not value:
@@ -99,7 +98,7 @@ class RememberingAttributes:
         for _, attributes, before in self._before:
             for name, value in list(attributes.items()):
                 kind = type(value)
-                if kind is int or kind in _PLAIN or name in _INTERNAL:
+                if kind is int or kind in _PLAIN or name in INTERNAL:
                     continue
                 same = before.get(name) is value
                 if same and kind is tuple and all(type(item) is int for item in value):

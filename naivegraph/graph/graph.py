@@ -18,7 +18,7 @@ from naivegraph.graph.export import to_module
 from naivegraph.graph.lint import lint
 from naivegraph.graph.modes import follow_training
 from naivegraph.graph.once import copy_tensors
-from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.recorded import TRAIN_MODE, Recorded
 from naivegraph.graph.refresh import refresh
 from naivegraph.graph.sizes import output_sizes
 from naivegraph.graph.snapshot import snapshot
@@ -97,7 +97,7 @@ class Graph(Recorded):
 
     def _now(self) -> Recorded:
         """The run which fits the network's flags."""
-        if any(module.training for module in self.module.modules()):
+        if TRAIN_MODE not in self.checks and any(module.training for module in self.module.modules()):
             follow_training(self)
         return self.present
 

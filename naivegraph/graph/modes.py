@@ -5,15 +5,13 @@ from __future__ import annotations
 from naivegraph.errors import CaptureError
 from naivegraph.graph.arguments import nested_arguments
 from naivegraph.graph.once import copy_tensors
-from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.recorded import TRAIN_MODE, Recorded
 from naivegraph.graph.refresh import placed
 from naivegraph.graph.switch import switch_constants
 from naivegraph.graph.training import Arguments, doubled, record_in_train_mode
 from naivegraph.graph.verify import compare
 
-__all__ = ["TRAIN_MODE", "follow_training"]
-
-TRAIN_MODE = "train mode"  # the check that tells whether the graph follows its network there
+__all__ = ["follow_training"]
 
 
 def follow_training(graph: Recorded) -> None:

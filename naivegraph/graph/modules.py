@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["Modules", "buffers_of", "modules_of", "parameters_of"]
+__all__ = ["INTERNAL", "Modules", "buffers_of", "modules_of", "parameters_of"]
+
+INTERNAL = frozenset(vars(nn.Module()))  # the attributes which every module has
 
 
 def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, nn.Module]]:

@@ -17,9 +17,9 @@ from torch import nn
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.execute import expressions
 from naivegraph.graph.lint import lint
-from naivegraph.graph.modes import TRAIN_MODE, follow_training
+from naivegraph.graph.modes import follow_training
 from naivegraph.graph.once import state_of
-from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.recorded import TRAIN_MODE, Recorded
 from naivegraph.graph.refresh import largest_number
 from naivegraph.graph.snapshot import snapshot
 from naivegraph.graph.structure import holds, leaves, stubs_in, with_tensors

@@ -178,11 +178,10 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
 def unsaved_buffers(module: nn.Module) -> list[str]:
     """The buffers that are not saved with a network, by every name they have: it works them out itself."""
     return [
-        f"{path}.{name}".lstrip(".")
-        for path, owner in module.named_modules(remove_duplicate=False)
-        if owner._non_persistent_buffers_set
-        for name, _ in owner.named_buffers(recurse=False, remove_duplicate=False)
-        if name in owner._non_persistent_buffers_set
+        f"{path}.{name}" if path else name
+        for path, owner in modules_of(module, every_path=True)
+        for name, buffer in owner._buffers.items()
+        if buffer is not None and name in owner._non_persistent_buffers_set
     ]
 
 

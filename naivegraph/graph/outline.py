@@ -7,9 +7,10 @@ of its result beforehand, the run fails, and the caller has to run the network f
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -101,10 +102,7 @@ class Outlines:
 
     def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
         self.failed = False
-        self._own: list[Callable[[], Iterable[torch.Tensor]]] = [module.parameters]
-        if not buffers:
-            self._own.append(module.buffers)
-        self._memory: set[int] | None = None  # where that lies, once it matters
+        self._module, self._buffers = module, buffers
         self.returned: Any = None
         self._known: dict[Any, Any] = {}
         self._made: list[weakref.ref[Outline]] = []
@@ -163,10 +161,13 @@ class Outlines:
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor shares no memory with what is the network's own."""
-        if self._memory is None:
-            own = itertools.chain.from_iterable(tensors() for tensors in self._own)
-            self._memory = {t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided}
         return tensor.untyped_storage().data_ptr() not in self._memory
+
+    @functools.cached_property
+    def _memory(self) -> set[int]:
+        """Where that lies."""
+        own = itertools.chain(self._module.parameters(), () if self._buffers else self._module.buffers())
+        return {t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided}
 
     def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
         """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from naivegraph.graph.numbers import Number
+from naivegraph.graph.structure import flat
 from naivegraph.graph.values import Shape, Stub
 
 __all__ = ["READS", "counts_in", "may_be_sizes", "remembered"]
@@ -19,7 +20,7 @@ _LARGEST = 1 << 40  # so is a number that no size can be: a seed, a time, a hash
 
 def may_be_sizes(value: Any) -> bool:
     """Whether what was read from a tensor holds integers that a size may be."""
-    numbers = list(_numbers(value))
+    numbers = list(flat([value]))
     return 0 < len(numbers) <= _MANY and all(type(n) is int and 0 <= n <= _LARGEST for n in numbers)
 
 
@@ -36,11 +37,3 @@ def remembered(value: Any, counts: Iterator[Stub]) -> Any:
     if isinstance(value, list):
         return [remembered(item, counts) for item in value]
     return Number(value, Shape(next(counts).id, 0))
-
-
-def _numbers(value: Any) -> Iterator[Any]:
-    if not isinstance(value, list):
-        yield value
-        return
-    for item in value:
-        yield from _numbers(item)

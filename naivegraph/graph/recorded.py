@@ -14,7 +14,9 @@ from naivegraph.graph.numbers import Compared, Leaving
 from naivegraph.graph.values import Stub
 from naivegraph.graph.vertex import Vertex
 
-__all__ = ["Recorded"]
+__all__ = ["TRAIN_MODE", "Recorded"]
+
+TRAIN_MODE = "train mode"  # the check that tells whether the graph follows its network there
 
 
 class Recorded:

@@ -11,7 +11,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph.execute import Execution
 from naivegraph.graph.once import copy_tensors, slow_attention, state_of
 from naivegraph.graph.record import Recorder
-from naivegraph.graph.recorded import Recorded
+from naivegraph.graph.recorded import TRAIN_MODE, Recorded
 from naivegraph.graph.restore import preserved, restored
 from naivegraph.graph.seen import DispatchMode
 from naivegraph.graph.snapshot import all_or_nothing
@@ -49,7 +49,7 @@ def refresh(graph: Recorded) -> None:
             graph.training = record_again(graph, graph.training, example)
         if graph.instead is not None:  # made again when it is needed
             graph.instead = None
-            graph.checks = {name: found for name, found in graph.checks.items() if name != "train mode"}
+            graph.checks = {name: found for name, found in graph.checks.items() if name != TRAIN_MODE}
 
 
 def largest_number(graph: Recorded) -> int:

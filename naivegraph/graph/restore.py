@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.graph.modules import modules_of
+from naivegraph.graph.modules import INTERNAL, modules_of
 
 __all__ = ["preserved", "resetting", "restored", "restored_on_error", "same_seed"]
 
@@ -21,7 +21,7 @@ _CONTAINERS = (dict, list, set)
 # during the first forward.
 _STILL = frozenset(
     name
-    for name in vars(nn.Module())
+    for name in INTERNAL
     if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_forward")
 )
 

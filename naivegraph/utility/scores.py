@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError
+from naivegraph.graph.modules import parameters_of
 
 __all__ = ["CRITERIA", "Criterion", "Score", "taylor", "weights"]
 
@@ -30,7 +31,7 @@ class Criterion(NamedTuple):
 
 def weights(module: nn.Module) -> Score:
     """The parameters themselves."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(module)
     return lambda name: parameters[name].detach()
 
 

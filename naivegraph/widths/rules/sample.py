@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 from naivegraph.graph.values import Operation, Stub
 from naivegraph.widths.axis import single
 from naivegraph.widths.relation import Relation
-from naivegraph.widths.rules.registry import rule
+from naivegraph.widths.rules.registry import operators, rule
 
-
-@rule(
-    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
-    "max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d "
-    "_adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d "
-    "mkldnn_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-    "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
-    "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
-    "_upsample_nearest_exact3d"
+# By number of dimensions that a window slides over, from one on.
+_POOLS = (
+    "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d "
+    "_upsample_nearest_exact1d",
+    "avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d "
+    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d",
+    "avg_pool3d max_pool3d max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d "
+    "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
 )
+_UNPOOLS = ("", "max_unpool2d", "max_unpool3d")
+_SPACE = {
+    packet: space
+    for names in (_POOLS, _UNPOOLS)
+    for space, of_rank in enumerate(names, 1)
+    for packet in operators(of_rank)
+}
+
+
+@rule(" ".join(_POOLS))
 def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Pooling and interpolation: space changes its size, channels pass through."""
     source = a.get("self", a.get("input"))
     if source is None:
         return
-    _windows(r, op, source, len(source.shape) - _space(op))
-
-
-def _space(op: Operation) -> int:
-    """How many dimensions a window of this operator has: the digit before the `d` of its name."""
-    pairs = itertools.pairwise(op.func.overloadpacket.__name__)
-    return next(int(one) for one, two in pairs if one in "123" and two == "d")
+    _windows(r, op, source, len(source.shape) - _SPACE[op.func.overloadpacket])
 
 
 def _windows(r: Relation, op: Operation, source: Stub, places: int) -> None:
@@ -92,12 +95,12 @@ def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, [batch, *r.fixed(out.shape[1:], f"a grid of places at {r.where}")])
 
 
-@rule("max_unpool2d max_unpool3d")
+@rule(" ".join(_UNPOOLS))
 def unpool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Maxima go back to where they came from; channels pass through."""
     source = a["self"]
     r.broadcast([r.of(source), r.of(a["indices"])])
-    _windows(r, op, source, len(source.shape) - _space(op))
+    _windows(r, op, source, len(source.shape) - _SPACE[op.func.overloadpacket])
 
 
 @rule("fractional_max_pool2d fractional_max_pool3d")
