@@ -21,13 +21,13 @@ from torch import nn
 
 import naivegraph as ng
 from benchmarks.common import Example, Network, Row, macs, networks, params, parser, say, write
-from naivegraph.edits import plan
-from naivegraph.edits.change import apply
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.prune.problem import pose
 from naivegraph.solvers.budget import optimise
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.axis import Atom, Axis
 
 Mask = npt.NDArray[np.bool_]
 Kept = Mapping[Width, npt.NDArray[np.int64]]

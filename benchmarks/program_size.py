@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, parser, say, write
-from naivegraph.edits import requests as ask
-from naivegraph.edits.pose import Asking, Posed
+from naivegraph.edits.program.resize_program import Asking, Posed
+from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate

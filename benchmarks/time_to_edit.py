@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 import naivegraph as ng
 from benchmarks.common import DEFAULT_DATA, Network, Row, networks, parser, peer, say, write
-from naivegraph.edits import plan
-from naivegraph.edits.change import apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import Graph, capture
 from naivegraph.prune.problem import pose
 from naivegraph.solvers.budget import optimise

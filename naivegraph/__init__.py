@@ -11,19 +11,23 @@ Example:
     32
 """
 
-from naivegraph.edits import Edit, load, replay, save, strategy
+from naivegraph.edits import Edit, load
 from naivegraph.edits.connect import connect
-from naivegraph.edits.explain import Explanation, explain
+from naivegraph.edits.explain.explain import explain
+from naivegraph.edits.explain.explanation import Explanation
 from naivegraph.edits.insert import insert
-from naivegraph.edits.kernel import resize_kernel
+from naivegraph.edits.program import strategy
 from naivegraph.edits.remove import disconnect, remove
-from naivegraph.edits.requests import Between as between
-from naivegraph.edits.requests import Frozen as frozen
-from naivegraph.edits.requests import Inputs as inputs
-from naivegraph.edits.requests import Multiple as multiple
-from naivegraph.edits.requests import Size as size
-from naivegraph.edits.requests import relaxed
+from naivegraph.edits.request.requests import Between as between
+from naivegraph.edits.request.requests import Frozen as frozen
+from naivegraph.edits.request.requests import Inputs as inputs
+from naivegraph.edits.request.requests import Multiple as multiple
+from naivegraph.edits.request.requests import Size as size
+from naivegraph.edits.request.requests import relaxed
 from naivegraph.edits.resize import resize
+from naivegraph.edits.resize_kernel import resize_kernel
+from naivegraph.edits.save.replay import replay
+from naivegraph.edits.save.save import save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
 from naivegraph.graph import Graph, Vertex, call, capture, concat, layer
 from naivegraph.graph import input_node as input

@@ -4,10 +4,10 @@ if __name__ != "naivegraph.solvers":
     raise ImportError("import this package as 'naivegraph.solvers', not as 'solvers'")
 
 from naivegraph.solvers.backend import Answer, Backend, Limits, Session, backends, register
+from naivegraph.solvers.backend.highs import HighsBackend
+from naivegraph.solvers.backend.pulp import PulpBackend
 from naivegraph.solvers.conflict import conflict
-from naivegraph.solvers.highs import HighsBackend
 from naivegraph.solvers.program import Program
-from naivegraph.solvers.pulp_backend import PulpBackend
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.solve import solve
 

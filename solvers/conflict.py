@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from naivegraph.solvers.backend import Backend
+from naivegraph.solvers.backend.interface import Backend
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome
 from naivegraph.solvers.solve import find_feasible

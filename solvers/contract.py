@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from naivegraph.solvers.arrays import FloatArray, IntArray
-from naivegraph.solvers.backend import Backend, backends
+from naivegraph.solvers.backend.interface import Backend, backends
 from naivegraph.solvers.conflict import conflict
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, choose_units
-from naivegraph.solvers.backend import Answer, Backend, Limits, Session, find_backend
+from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, find_backend
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.tangents import Curves

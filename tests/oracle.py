@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.widths import Demands, Width, Widths
-from naivegraph.widths.axis import Atom, Axis
 
 __all__ = ["choose", "counted_macs", "counted_params", "mask_of", "snapshot", "unchanged", "zeroed"]
 

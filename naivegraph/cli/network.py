@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from naivegraph.edits import load
-from naivegraph.edits.file import is_saved
+from naivegraph.edits.save.checked_safetensors import is_saved
 from naivegraph.errors import NaivegraphError
 
 # What code raises when it is given, or finds, something it does not like; other exceptions are faults of the

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from naivegraph.edits.align import Sizes
-from naivegraph.edits.edit import Edit
-from naivegraph.edits.joints import concatenation_dim, is_concatenation, is_sum
-from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import (
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.program.strategy import Answer, Strategy
+from naivegraph.edits.structure.align_sizes import Sizes
+from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
+from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.vertices import (
     neuron_dimension,
     new_name,
     output_of,
@@ -18,11 +19,10 @@ from naivegraph.edits.rewire import (
     users_of,
     vertex_of,
 )
-from naivegraph.edits.strategy import Answer, Strategy
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
-from naivegraph.graph.query import related
+from naivegraph.graph.run.query import related
 
 __all__ = ["connect"]
 

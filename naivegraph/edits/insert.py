@@ -9,18 +9,19 @@ from typing import Any
 
 from torch import nn
 
-from naivegraph.edits import given
-from naivegraph.edits.edit import Edit
-from naivegraph.edits.identity import start_as_identity
-from naivegraph.edits.initialise import seeded
-from naivegraph.edits.journal import Journal
-from naivegraph.edits.recipe import recipe_of
-from naivegraph.edits.record import Change
-from naivegraph.edits.rewire import RUN_ERRORS, new_name, output_of, returns, rewire, users_of, vertex_of
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.initialise import seeded
+from naivegraph.edits.request import validate as given
+from naivegraph.edits.save.layer_spec import recipe_of
+from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.edits.structure.transaction import RUN_ERRORS, rewire
+from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.vertices import new_name, output_of, returns, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.query import edges
-from naivegraph.graph.values import Stub
+from naivegraph.graph.run.query import edges
+from naivegraph.ir.values import Stub
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["insert"]

@@ -6,24 +6,31 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from naivegraph.edits.align import Sizes
-from naivegraph.edits.edit import Edit
-from naivegraph.edits.joints import (
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.program.strategy import Strategy
+from naivegraph.edits.structure.align_sizes import Sizes
+from naivegraph.edits.structure.merges import (
     concatenation_dim,
     is_concatenation,
     is_sum,
     other_summand,
     tensors_of,
 )
-from naivegraph.edits.journal import Journal
-from naivegraph.edits.rewire import neuron_dimension, new_name, output_of, returns, users_of, vertex_of
-from naivegraph.edits.strategy import Strategy
+from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.vertices import (
+    neuron_dimension,
+    new_name,
+    output_of,
+    returns,
+    users_of,
+    vertex_of,
+)
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.mutate import parts_of
-from naivegraph.graph.query import edges
-from naivegraph.graph.structure import holds
-from naivegraph.graph.values import Stub
+from naivegraph.graph.run.query import edges
+from naivegraph.ir.pytree import holds
+from naivegraph.ir.values import Stub
 
 __all__ = ["disconnect", "remove"]
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from naivegraph.edits import given
-from naivegraph.edits import requests as ask
-from naivegraph.edits.change import Change
-from naivegraph.edits.config import with_config
-from naivegraph.edits.edit import Costs, Edit
-from naivegraph.edits.grow import growth_notes
-from naivegraph.edits.optimizers import as_optimizers
-from naivegraph.edits.plan import plan
-from naivegraph.edits.pose import Asking
-from naivegraph.edits.sizes import Sizing
-from naivegraph.edits.strategy import Answer, Attempt, Strategy, default_strategy
+from naivegraph.algebra.axis import Atom
+from naivegraph.edits.apply.apply import Change
+from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.plan.outgoing_weights import growth_notes
+from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.program.resize_program import Asking
+from naivegraph.edits.program.strategy import Answer, Attempt, Strategy, default_strategy
+from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
+from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility.vertices import neuron_values
 from naivegraph.widths import Demands, Widths, demands_of, relate
-from naivegraph.widths.axis import Atom
-from naivegraph.widths.relation import tensors_in
 
 __all__ = ["resize"]
 

@@ -1,9 +1,10 @@
 """A network as a graph of layers and torch functions: capturing it, running it, turning it back."""
 
+from naivegraph.graph.build.nodes import Node, call, concat, input_node, layer
 from naivegraph.graph.capture import capture
-from naivegraph.graph.declared import Absorb, Fixed, Rule, Same, Stack, Ties
 from naivegraph.graph.graph import Graph
-from naivegraph.graph.values import (
+from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties
+from naivegraph.ir.values import (
     Attribute,
     Compound,
     Expression,
@@ -14,8 +15,7 @@ from naivegraph.graph.values import (
     Stub,
     Training,
 )
-from naivegraph.graph.vertex import Vertex
-from naivegraph.graph.write import Node, call, concat, input_node, layer
+from naivegraph.ir.vertex import Vertex
 
 __all__ = [
     "Absorb",

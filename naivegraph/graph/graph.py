@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph import query
-from naivegraph.graph.arguments import bind
-from naivegraph.graph.build import build
-from naivegraph.graph.execute import Execution
-from naivegraph.graph.export import to_module
-from naivegraph.graph.lint import lint
-from naivegraph.graph.modes import follow_training
-from naivegraph.graph.once import copy_tensors
-from naivegraph.graph.recorded import TRAIN_MODE, Recorded
-from naivegraph.graph.refresh import refresh
-from naivegraph.graph.sizes import output_sizes
-from naivegraph.graph.snapshot import snapshot
-from naivegraph.graph.structure import map_leaves
-from naivegraph.graph.summary import summary
-from naivegraph.graph.values import Held, Operation
-from naivegraph.graph.vertex import Vertex
-from naivegraph.graph.write import Node
-from naivegraph.graph.written import Written
+from naivegraph.graph.build.from_nodes import build
+from naivegraph.graph.build.nodes import Node
+from naivegraph.graph.export.to_module import to_module
+from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.run import query
+from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.run.lint import lint
+from naivegraph.graph.run.neuron_dims import output_sizes
+from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.run.summary import summary
+from naivegraph.graph.verify.shape_prop import refresh
+from naivegraph.graph.verify.train_mode import follow_training
+from naivegraph.ir.pytree import map_leaves
+from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.signature import bind
+from naivegraph.ir.step_module import Written
+from naivegraph.ir.values import Held, Operation
+from naivegraph.ir.vertex import Vertex
 
 if TYPE_CHECKING:
     import networkx

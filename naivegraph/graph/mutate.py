@@ -15,18 +15,18 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError, NaivegraphError
-from naivegraph.graph.execute import expressions
-from naivegraph.graph.lint import lint
-from naivegraph.graph.modes import follow_training
-from naivegraph.graph.once import state_of
-from naivegraph.graph.recorded import TRAIN_MODE, Recorded
-from naivegraph.graph.refresh import largest_number
-from naivegraph.graph.snapshot import snapshot
-from naivegraph.graph.structure import holds, leaves, stubs_in, with_tensors
-from naivegraph.graph.training import unused_parameters
-from naivegraph.graph.values import Attribute, State, Stub, Training
-from naivegraph.graph.vertex import Vertex
-from naivegraph.graph.written import add_submodule
+from naivegraph.graph.record.record_run import state_of
+from naivegraph.graph.record.record_train_mode import unused_parameters
+from naivegraph.graph.run.interpreter import expressions
+from naivegraph.graph.run.lint import lint
+from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.verify.shape_prop import largest_number
+from naivegraph.graph.verify.train_mode import follow_training
+from naivegraph.ir.pytree import holds, leaves, stubs_in, with_tensors
+from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.step_module import add_submodule
+from naivegraph.ir.values import Attribute, State, Stub, Training
+from naivegraph.ir.vertex import Vertex
 
 __all__ = [
     "add_part",

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
+from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
+from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
-from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.relation import tensors_in
 
 __all__ = ["Keep", "kept_atoms"]
 

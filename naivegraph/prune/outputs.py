@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.structure import pairs
-from naivegraph.graph.values import Operation, Stub
+from naivegraph.ir.pytree import pairs
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.relation import returned, tensors_in
 from naivegraph.widths import Widths
-from naivegraph.widths.relation import returned, tensors_in
 
 __all__ = ["check_shapes"]
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from naivegraph.edits.worth import Worth, marked
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.operators import constraints
 from naivegraph.solvers.budget import BudgetProblem, Cost, Linear, Row, Term
+from naivegraph.utility.ranking import Worth, marked
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Demands, Width, Widths, constraints
-from naivegraph.widths.axis import Atom, Axis
-from naivegraph.widths.polynomial import Polynomial
+from naivegraph.widths import Demands, Width, Widths
 
 __all__ = ["Posed", "pose"]
 

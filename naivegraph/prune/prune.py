@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.edits import Change, Costs, Edit, given, plan
-from naivegraph.edits.config import with_config
-from naivegraph.edits.optimizers import as_optimizers
-from naivegraph.edits.sizes import Sizing
+from naivegraph.edits import Change, Costs, Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import capture
-from naivegraph.graph.arguments import keyword_inputs
-from naivegraph.graph.restore import restored
-from naivegraph.graph.training import run_training
-from naivegraph.graph.verify import disagreement
-from naivegraph.graph.wrapped import unwrapped
+from naivegraph.graph.record.record_train_mode import run_training
+from naivegraph.graph.torch_utils.preserve_state import restored
+from naivegraph.graph.torch_utils.unwrap import unwrapped
+from naivegraph.graph.verify.verify import disagreement
+from naivegraph.ir.signature import keyword_inputs
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.problem import Posed, pose

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits import Costs
 from naivegraph.graph import capture
-from naivegraph.graph.arguments import keyword_inputs
+from naivegraph.ir.signature import keyword_inputs
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.axis import Atom, Axis
 
 __all__ = ["Report", "inspect"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError
-from naivegraph.graph.modules import parameters_of
+from naivegraph.graph.torch_utils.module_paths import parameters_of
 
 __all__ = ["CRITERIA", "Criterion", "Score", "taylor", "weights"]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.errors import EditError
 from naivegraph.utility.scores import CRITERIA, Score, taylor
 from naivegraph.widths import Width, Widths
-from naivegraph.widths.axis import Atom, Axis
 
 __all__ = ["Floats", "Utility", "by_row", "collect", "per_atom", "utilities"]
 

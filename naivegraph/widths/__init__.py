@@ -1,8 +1,8 @@
 """Widths: which neurons of a graph always occur together, where they live and what they cost."""
 
-from naivegraph.graph.export import tell_sizes
-from naivegraph.widths.inplace import Demands, demands_of
-from naivegraph.widths.rewritable import rewritable
+from naivegraph.graph.export.to_module import tell_sizes
+from naivegraph.widths.code.demands import Demands, demands_of
+from naivegraph.widths.code.rewritable import rewritable
 from naivegraph.widths.widths import FixedAxis, Width, Widths, relate
 
 __all__ = ["Demands", "FixedAxis", "Width", "Widths", "demands_of", "relate"]

@@ -11,13 +11,13 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
+from naivegraph.algebra.axis import Atom, Axis, reasons
 from naivegraph.graph import Vertex
-from naivegraph.graph.declared import Declared
-from naivegraph.graph.values import Stub
-from naivegraph.widths.axis import Atom, Axis, reasons
-from naivegraph.widths.declared import relate_declared
-from naivegraph.widths.relation import Relation, arguments, returned, tensors_in
-from naivegraph.widths.rules import rule_for
+from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.values import Stub
+from naivegraph.operators import rule_for
+from naivegraph.operators.custom import relate_declared
+from naivegraph.operators.relation import Relation, arguments, returned, tensors_in
 from naivegraph.widths.widths import Widths
 
 __all__ = ["OUTPUT", "Place", "Role", "Ties"]

@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 
+from naivegraph.algebra.axis import Atom, Axis, reasons, single
 from naivegraph.graph import Graph, Vertex
-from naivegraph.graph.collector import uncollected
-from naivegraph.graph.declared import Declared
-from naivegraph.graph.layers import is_layer
-from naivegraph.graph.modules import parameters_of
-from naivegraph.graph.once import unsaved_buffers
-from naivegraph.graph.recorded import Recorded
-from naivegraph.graph.sizes import Place, neuron_dimensions
-from naivegraph.graph.values import Stub
-from naivegraph.widths.axis import Atom, Axis, reasons, single
-from naivegraph.widths.declared import relate_declared
-from naivegraph.widths.relation import Contraction, Relation, arguments, returned, tensors_in
-from naivegraph.widths.rows import outer_widths
-from naivegraph.widths.rules import rule_for
-from naivegraph.widths.trace import Tracer
+from naivegraph.graph.record.record_run import unsaved_buffers
+from naivegraph.graph.run.neuron_dims import Place, neuron_dimensions
+from naivegraph.graph.torch_utils.gc_pause import uncollected
+from naivegraph.graph.torch_utils.leaf_modules import is_layer
+from naivegraph.graph.torch_utils.module_paths import parameters_of
+from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Stub
+from naivegraph.operators import rule_for
+from naivegraph.operators.custom import relate_declared
+from naivegraph.operators.relation import Contraction, Relation, arguments, returned, tensors_in
+from naivegraph.widths.provenance.provenance import Tracer
+from naivegraph.widths.row_choices import outer_widths
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
 

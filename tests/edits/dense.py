@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from naivegraph.edits import requests as ask
+from naivegraph.edits.request import requests as ask
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from tests.edits.correspond import Floats, Integers, Structure
 

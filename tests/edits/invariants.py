@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from naivegraph.graph import Vertex
-from naivegraph.graph.structure import leaves
-from naivegraph.graph.values import Stub
+from naivegraph.ir.pytree import leaves
+from naivegraph.ir.values import Stub
 
 
 def met(what: str, value: Any, old: int, new: int) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from naivegraph.graph import Graph, call, capture, concat, input_node
-from naivegraph.graph.write import Node
+from naivegraph.graph.build.nodes import Node
 
 __all__ = ["Case", "norm_sizes", "random_case"]
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits.conflicts import Wanted, conflict_text, relaxations
-from naivegraph.edits.explain import Cause, Explanation, Ripple, explain
+from naivegraph.edits.explain.conflicts import Wanted, conflict_text, relaxations
+from naivegraph.edits.explain.explain import explain
+from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, capture
 from naivegraph.solvers import Program

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits import plan
-from naivegraph.edits.change import Change, WidthChange, apply
-from naivegraph.edits.grow import unkept
-from naivegraph.edits.selection import along
-from naivegraph.edits.tensors import Axes, Places, templates
+from naivegraph.edits.apply.apply import Change, WidthChange, apply
+from naivegraph.edits.apply.resize_tensors import Axes, Places, templates
+from naivegraph.edits.plan.index_formula import along
+from naivegraph.edits.plan.outgoing_weights import unkept
+from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import capture
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate

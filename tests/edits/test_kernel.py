@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import naivegraph as ng
-from naivegraph.edits.change import Change, apply
+from naivegraph.edits.apply.apply import Change, apply
 
 
 def _net(layer: nn.Module) -> nn.Sequential:

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from naivegraph.edits import requests as ask
-from naivegraph.edits.pose import Asking
-from naivegraph.edits.selection import formula_of, indices
-from naivegraph.edits.strategy import Answer, Attempt
+from naivegraph.edits.plan.index_formula import formula_of, indices
+from naivegraph.edits.program.resize_program import Asking
+from naivegraph.edits.program.strategy import Answer, Attempt
+from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility.vertices import neuron_values

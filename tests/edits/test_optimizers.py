@@ -13,8 +13,8 @@ from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import naivegraph as ng
-from naivegraph.edits import plan
-from naivegraph.edits.change import Change, apply
+from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import capture
 from naivegraph.widths import demands_of, relate

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits import requests as ask
-from naivegraph.edits.pose import Asking, Posed
-from naivegraph.edits.strategy import Answer, Attempt
+from naivegraph.edits.program.resize_program import Asking, Posed
+from naivegraph.edits.program.strategy import Answer, Attempt
+from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility.vertices import neuron_values

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.pose import Asking
-from naivegraph.edits.requests import Change, Request, Size
-from naivegraph.edits.strategy import Attempt, Raise, Solve
-from naivegraph.graph.declared import Declared, Rule, Ties
+from naivegraph.edits.program.resize_program import Asking
+from naivegraph.edits.program.strategy import Attempt, Raise, Solve
+from naivegraph.edits.request.requests import Change, Request, Size
+from naivegraph.ir.custom_rule import Declared, Rule, Ties
 from naivegraph.utility.vertices import neuron_values
 from naivegraph.widths import demands_of, relate
 from tests.edits.correspond import Floats

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.edits.change import history_of
+from naivegraph.edits.apply.apply import history_of
 from tests.networks import ALL, Network, by_name
 from tests.oracle import snapshot, unchanged
 
@@ -100,7 +100,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["naivegraph.edits.file"], "save_file", interrupted)
+    monkeypatch.setattr(sys.modules["naivegraph.edits.save.checked_safetensors"], "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ng.save(model, tmp_path / "net")
     assert (tmp_path / "net").read_bytes() == before

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.change import history_of
+from naivegraph.edits.apply.apply import history_of
 from naivegraph.graph import Graph
 from tests.edits.invariants import same_tensors
 from tests.edits.structures import batch, branches, everything, in_place, residual

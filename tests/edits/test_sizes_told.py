@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits import requests as ask
+from naivegraph.edits.request import requests as ask
 
 
 class Small(nn.Module):

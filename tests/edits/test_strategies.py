@@ -12,9 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from naivegraph.edits.edit import Edit
-from naivegraph.edits.requests import Change, Request, Size
-from naivegraph.edits.strategy import (
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.program.strategy import (
     After,
     Answer,
     Attempt,
@@ -31,6 +30,7 @@ from naivegraph.edits.strategy import (
     WithUtility,
     default_strategy,
 )
+from naivegraph.edits.request.requests import Change, Request, Size
 from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome
 from naivegraph.utility.vertices import neuron_values

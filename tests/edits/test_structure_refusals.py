@@ -12,10 +12,10 @@ from torch import nn
 
 from naivegraph.edits.connect import connect
 from naivegraph.edits.insert import insert
-from naivegraph.edits.joints import is_concatenation, is_sum
+from naivegraph.edits.program.strategy import MostNew, Solve
 from naivegraph.edits.remove import disconnect, remove
-from naivegraph.edits.save import save
-from naivegraph.edits.strategy import MostNew, Solve
+from naivegraph.edits.save.save import save
+from naivegraph.edits.structure.merges import is_concatenation, is_sum
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Graph, concat, input_node, layer
 from tests.edits.structures import (

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.change import history_of
-from naivegraph.edits.joints import is_concatenation, is_sum, tensors_of
+from naivegraph.edits.apply.apply import history_of
+from naivegraph.edits.structure.merges import is_concatenation, is_sum, tensors_of
 from naivegraph.graph import Vertex
-from naivegraph.graph.sizes import neuron_dimensions, place_of
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
 from naivegraph.widths import relate
 from tests.edits.invariants import consistent, first, met, same_tensors, tensors, total
 from tests.edits.random_graphs import Case, norm_sizes, random_case

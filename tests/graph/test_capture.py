@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training, capture
-from naivegraph.graph.numbers import Number
-from naivegraph.graph.structure import leaves
+from naivegraph.graph.record.symbolic_int import Number
+from naivegraph.ir.pytree import leaves
 from tests.graph import networks
 from tests.graph.networks import NETWORKS
 

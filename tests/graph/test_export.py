@@ -9,7 +9,7 @@ from torch import nn
 
 import naivegraph as ng
 from naivegraph.graph import capture
-from naivegraph.graph.structure import leaves
+from naivegraph.ir.pytree import leaves
 from tests.graph import networks
 from tests.graph.networks import NETWORKS
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from naivegraph.graph.execute import COMPUTE
-from naivegraph.graph.numbers import Leaving, Number, counting, ledger, plain
-from naivegraph.graph.values import Attribute, Compound, Expression
+from naivegraph.graph.record.symbolic_int import Number, counting, ledger, plain
+from naivegraph.graph.run.interpreter import COMPUTE
+from naivegraph.ir.values import Attribute, Compound, Expression, Leaving
 
 VALUES = {"a": 7, "b": -3, "c": 2}
 KEPT: list[Callable[[Any, Any], Any]] = [

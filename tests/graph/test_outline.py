@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph.graph import Graph, Vertex, capture
-from naivegraph.graph.outline import Outlines
-from naivegraph.graph.tape import same_operators
-from naivegraph.graph.verify import record_outlines
-from naivegraph.widths.relation import tensors_in
+from naivegraph.graph.fake.fake_tensor import Outlines
+from naivegraph.graph.verify.same_operators import same_operators
+from naivegraph.graph.verify.verify import record_outlines
+from naivegraph.operators.relation import tensors_in
 from tests.networks import ALL, TRAPS, Network
 
 

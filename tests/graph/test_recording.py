@@ -14,7 +14,7 @@ from torch.overrides import _get_current_function_mode
 
 import naivegraph as ng
 from naivegraph.graph import capture
-from naivegraph.graph.verify import record_outlines
+from naivegraph.graph.verify.verify import record_outlines
 
 
 class Dropped(nn.Module):

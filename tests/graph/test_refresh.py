@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from naivegraph.graph import Graph, Stub, capture
-from naivegraph.graph.structure import leaves
+from naivegraph.ir.pytree import leaves
 from naivegraph.widths import relate
 from tests.graph.networks import NETWORKS
 

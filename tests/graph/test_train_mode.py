@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import Training, modes
-from naivegraph.graph.structure import leaves
+from naivegraph.graph import Training
+from naivegraph.graph.verify import train_mode as modes
+from naivegraph.ir.pytree import leaves
 
 
 class Attention(nn.Module):

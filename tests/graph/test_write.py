@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Fixed, Graph, Rule, Same, Stack, Ties, call, concat, input_node, layer
+from naivegraph.operators.constraints import Linear, Step
 from naivegraph.widths import relate
-from naivegraph.widths.constraints import Linear, Step
 
 
 def ones(inputs: int, outputs: int) -> nn.Linear:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from naivegraph.solvers.budget import BudgetProblem, Cost, Linear, Term
-from naivegraph.solvers.budget_problem import Floats
+from naivegraph.solvers.budget.problem import Floats
 
 Part = int | float | Linear
 

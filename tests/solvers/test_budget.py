@@ -19,9 +19,9 @@ from naivegraph.solvers.budget import (
     optimise,
     smallest,
 )
-from naivegraph.solvers.budget_compact import compact
-from naivegraph.solvers.budget_problem import Floats, Ints
-from naivegraph.solvers.budget_tangent import Tangent
+from naivegraph.solvers.budget.compact import compact
+from naivegraph.solvers.budget.problem import Floats, Ints
+from naivegraph.solvers.budget.tangent_bound import Tangent
 from naivegraph.solvers.solution import Outcome
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from naivegraph.solvers.budget import optimise
-from naivegraph.solvers.budget_compact import compact
-from naivegraph.solvers.budget_eliminate import Grid
-from naivegraph.solvers.budget_factors import Factors
-from naivegraph.solvers.budget_search import Search
+from naivegraph.solvers.budget.bucket_elimination import Grid
+from naivegraph.solvers.budget.compact import compact
+from naivegraph.solvers.budget.factor_graph import Factors
+from naivegraph.solvers.budget.local_search import Search
 from naivegraph.solvers.solution import Outcome
 from tests.solvers.budget_networks import NETWORKS, network
 

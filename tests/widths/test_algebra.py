@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 
-from naivegraph.widths.algebra import Algebra
-from naivegraph.widths.axis import Atom, Axis, join, single, total
-from naivegraph.widths.reshaped import reshaped
+from naivegraph.algebra.algebra import Algebra
+from naivegraph.algebra.axis import Atom, Axis, join, single, total
+from naivegraph.algebra.reshape import reshaped
 
 Mask = npt.NDArray[np.bool_]
 Check = Callable[[Callable[[Axis], Mask]], bool]

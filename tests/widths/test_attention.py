@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits import plan
-from naivegraph.edits.change import apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.widths import Demands, Widths, demands_of, relate
 from tests.networks import Network, by_name

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits import plan
-from naivegraph.edits.change import apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.widths import demands_of, relate
 from tests.oracle import zeroed

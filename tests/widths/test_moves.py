@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from naivegraph.graph.values import Operation, Stub
-from naivegraph.widths.moves import Mask, moved_back, moved_on
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.widths.provenance.move_masks import Mask, moved_back, moved_on
 
 aten = torch.ops.aten
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naivegraph.edits import plan
-from naivegraph.edits.change import apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import call, capture, input_node
 from naivegraph.graph.graph import Graph

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naivegraph.edits import plan
-from naivegraph.edits.change import Change, apply
-from naivegraph.edits.tensors import find_tensor
+from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.apply.resize_tensors import find_tensor
+from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import Graph, capture
-from naivegraph.graph.modules import Modules
-from naivegraph.graph.values import Stub
+from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.ir.values import Stub
 from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.trace import Feed, Tracer, Untraceable
+from naivegraph.widths.provenance.provenance import Feed, Tracer, Untraceable
 from tests.networks import randomised
 
 HEADS, SIZE = 3, 4

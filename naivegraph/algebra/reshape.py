@@ -1,0 +1,35 @@
+"""The axes of a tensor seen in another shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from naivegraph.algebra.algebra import Algebra
+from naivegraph.algebra.axis import Axis, matching
+
+__all__ = ["reshaped"]
+
+
+def reshaped(algebra: Algebra, axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis]:
+    """The axes of a tensor with these axes, seen in another shape of as many elements.
+
+    Example:
+        >>> algebra = Algebra()
+        >>> heads, size = reshaped(algebra, [algebra.new(12)], [3, 4])
+        >>> heads.length, size.length
+        (3, 4)
+    """
+    out: list[Axis] = []
+    sources, targets = list(axes), list(shape)
+    while sources or targets:
+        group, sizes = matching(sources, targets)
+        joined = algebra.join(group)
+        for size in reversed(sizes[1:]):
+            joined, row = algebra.split(joined, size)
+            out.append(row)
+        if sizes:
+            out.append(joined)
+        elif group:
+            algebra.pin(joined, f"a dimension of one index is dropped, at {algebra.where}")
+        out[len(out) - len(sizes) :] = reversed(out[len(out) - len(sizes) :])
+    return [algebra.resolve(axis) for axis in out]

@@ -1,0 +1,1 @@
+"""Changing tensors, attributes and optimizer state, and the edit that tells of it."""

@@ -1,0 +1,209 @@
+"""What an edit made of the size of every vertex, and why."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.table import Table
+from torch import nn
+
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.edits.apply.resize_tensors import Axes
+from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.index_formula import along, formula_length, formula_of, indices, to_runs
+from naivegraph.edits.request.scope import Asking
+from naivegraph.graph import Graph, Vertex
+from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.recording import Recorded
+from naivegraph.widths import Widths
+from naivegraph.widths.row_choices import bare
+from naivegraph.widths.ties import Place, Ties
+
+__all__ = ["SizeChange", "Sizing", "sizes_table"]
+
+_SHOWN = 12
+_RUNS = 3  # of kept neurons shown in a row of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeChange:
+    """What became of a vertex's neurons.
+
+    Attributes:
+        before: How many there were.
+        after: How many there are.
+        kept: Which stayed, as runs of their numbers before. With `by_row`, those that stayed in some row.
+        new: How many came.
+        why: What was asked of the vertex, or which it follows.
+        chain: The vertices by which it follows that one.
+        by_row: These are neurons inside a head, say, of which each head kept as many, but its own.
+    """
+
+    before: int
+    after: int
+    kept: tuple[range, ...]
+    new: int
+    why: str
+    chain: tuple[str, ...] = ()
+    by_row: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Root:
+    """Where a change began: how to name it, its neurons, and where they are."""
+
+    name: str
+    axis: Axis
+    vertex: str
+    given: bool = False
+
+
+class Sizing:
+    """Tells the sizes of vertices before and after a change; works nothing out before it is asked.
+
+    Args:
+        widths: The widths of the graph before the change. Nothing of the network itself is kept.
+        change: The change.
+        askings: What was asked for.
+        otherwise: Why sizes change that follow nothing which was asked for.
+
+    Attributes:
+        of_vertices: Whether it was vertices that something was asked of.
+        texts: What was asked of each, in words.
+        roots: Where that began.
+        otherwise: As given, or by default.
+        layers: The names of vertices with parameters that change, once the sizes are worked out.
+    """
+
+    def __init__(
+        self, widths: Widths, change: Change, askings: Sequence[Asking] = (), otherwise: str | None = None
+    ) -> None:
+        self._widths = _without_modules(widths)
+        self._change = change
+        self.of_vertices = bool(askings) or otherwise is not None
+        self.otherwise = otherwise or ("so that what was asked fits" if askings else "chosen by utility")
+        self.texts: dict[str, list[str]] = {}
+        self.roots: list[_Root] = []
+        for asking in askings:
+            name, output = asking.vertex.name, asking.where == "output"
+            self.roots.append(
+                _Root(name if output else f"{name}, {asking.where}", asking.axis, name, not output)
+            )
+            if output:
+                self.texts.setdefault(name, []).append(str(asking.request))
+        self.layers: set[str] = set()
+        self._found: dict[str, SizeChange] | None = None
+
+    def sizes(self) -> dict[str, SizeChange]:
+        """By name, every vertex whose neurons changed, in the order of the graph."""
+        if self._found is None:
+            self._found = self._work_out()
+        return self._found
+
+    def _work_out(self) -> dict[str, SizeChange]:
+        by_name = {width.name: key for key, width in self._change.widths.items()}
+        keys = {w.atom: by_name[w.name] for w in self._widths.widths if w.name in by_name}
+        axes = {vertex: self._widths.output_axis(vertex) for vertex in self._widths.graph.vertices}
+        axes = {vertex: axis for vertex, axis in axes.items() if not keys.keys().isdisjoint(axis.atoms())}
+        kept = {key: width.kept for key, width in self._change.widths.items()}
+        own = [atom for atom, key in keys.items() if kept[key].ndim == 2]
+        known, why = Axes(self._change), _Why(Ties(self._widths), keys, self)
+        out, tensors = {}, self._change.tensors
+        for vertex, axis in axes.items():
+            formula = formula_of(axis, keys)
+            loose = [keys[atom] for atom in own if bare(axis, atom, self._widths.outer[atom])]
+            some = {key: np.unique(kept[key]) for key in loose}
+            runs = to_runs(indices(formula, known.before, {**kept, **some}))
+            old = along(formula, known.after, known.old)
+            if vertex.kind == "layer" and any(name.startswith(f"{vertex.path}.") for name in tensors):
+                self.layers.add(vertex.name)
+            out[vertex.name] = SizeChange(
+                formula_length(formula, known.before),
+                len(old),
+                tuple(range(first, end) for first, end in runs),
+                int((old == 0).sum()),
+                *why.of(vertex, axis),
+                by_row=bool(loose),
+            )
+        return out
+
+
+class _Why:
+    """Finds what the size of a vertex follows."""
+
+    def __init__(self, ties: Ties, keys: Mapping[Atom, str], sizing: Sizing) -> None:
+        self._ties, self._keys = ties, keys
+        self._texts, self._roots, self._otherwise = sizing.texts, list(sizing.roots), sizing.otherwise
+        self._ways: dict[tuple[_Root, Atom], dict[Place, tuple[str, ...]]] = {}
+
+    def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
+        """In words, and the vertices by which it follows another."""
+        if vertex.name in self._texts:
+            return f"asked: {'; '.join(self._texts[vertex.name])}", ()
+        moved = [atom for atom in axis.atoms() if atom in self._keys]
+        places = self._ties.output(vertex)
+        found: list[tuple[tuple[str, ...], _Root]] = []
+        for root in self._roots:
+            for atom in dict.fromkeys(a for a in root.axis.atoms() if a in moved):
+                ways = self._ways_from(root, atom)
+                found += [(ways[place], root) for place in places if place in ways]
+        if not found:
+            self._roots.append(_Root(vertex.name, axis, vertex.name))
+            return self._otherwise, ()
+        chain, root = min(found, key=lambda item: len(item[0]))
+        between = tuple(name for name in chain if name not in (vertex.name, root.vertex))
+        through = f" through {between[-1]}" if between else ""
+        return f"follows {root.name}{through}", between
+
+    def _ways_from(self, root: _Root, atom: Atom) -> dict[Place, tuple[str, ...]]:
+        if (root, atom) not in self._ways:
+            vertex = self._ties.widths.graph[root.vertex]
+            start = self._ties.given(vertex) if root.given else self._ties.output(vertex)
+            self._ways[root, atom] = self._ties.ways(start, atom)
+        return self._ways[root, atom]
+
+
+def _without_modules(widths: Widths) -> Widths:
+    """The same, which stays as it is when the graph changes, and lets go of the network."""
+    graph = widths.graph
+    copies = {
+        v: dataclasses.replace(v, target=v.target if isinstance(v.target, Declared) else None)
+        for v in graph.vertices
+    }
+    inputs = [copies[v] for v in graph.inputs]
+    out = copy.copy(widths)
+    out.graph = Graph.of(
+        Recorded(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
+    )
+    vars(out).pop("tracers", None)
+    return out
+
+
+def sizes_table(sizing: Sizing) -> Table:
+    """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
+    sizes = sizing.sizes()
+    table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
+    for heading in ("vertex", "before", "after", "kept", "new", "why"):
+        table.add_column(heading, justify="right" if heading in ("before", "after", "new") else "left")
+    for heading in ("vertex", "why"):
+        next(column for column in table.columns if column.header == heading).overflow = "fold"
+    rows = sorted(sizes, key=lambda name: (name not in sizing.texts, name not in sizing.layers))
+    for name in rows[:_SHOWN]:
+        size = sizes[name]
+        new = str(size.new) if size.new else ""
+        table.add_row(name, str(size.before), str(size.after), _kept(size), new, size.why)
+    if len(rows) > _SHOWN:
+        table.add_row(f"... and {len(rows) - _SHOWN} more (edit.sizes)")
+    return table
+
+
+def _kept(size: SizeChange) -> str:
+    if size.by_row:
+        return "in each row its own"
+    if sum(map(len, size.kept)) == size.before:
+        return "all"
+    runs = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in size.kept]
+    return ", ".join(runs[:_RUNS]) + (", ..." if len(runs) > _RUNS else "")

@@ -1,0 +1,1 @@
+"""The configuration object that a network was built from follows an edit."""

@@ -1,0 +1,130 @@
+"""Networks built again from their config, on the meta device, which holds no weights."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from naivegraph.edits.apply.apply import replaced
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.graph.torch_utils.preserve_state import same_seed
+from naivegraph.ir.pytree import is_record
+
+__all__ = ["Field", "Numbers", "Place", "Rebuilt", "numbers_of", "quiet"]
+
+# Where a number lies in the config; where a size or a number of the network lies in it.
+Field = tuple[int | str, ...]
+Place = tuple[Any, ...]
+Numbers = dict[Place, float]
+
+_DEPTH = 3
+
+
+class Rebuilt:
+    """Networks built as the given one was, from its config with other numbers.
+
+    Attributes:
+        config: The config.
+        fields: Its whole numbers from 1 up, also inside lists, tuples and other objects in it.
+    """
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.name, self.kind = name, type(module)
+        self.config = vars(module)[name]
+        self.fields = dict(_fields(self.config, ()))
+
+    def numbers(self, changed: Mapping[Field, int]) -> Numbers | None:
+        """Sizes and numbers of the network which the config builds with these changes; None if it cannot."""
+        config = copy.deepcopy(self.config)
+        for field, value in changed.items():
+            config = replaced(config, field, functools.partial(_instead, value))
+        try:
+            with torch.device("meta"), _NoValues():
+                return numbers_of(self.kind(config), self.name)
+        except Exception:  # Whatever its constructor says of such a config: there is no such network.
+            return None
+
+
+def _instead(value: int, before: object) -> int:
+    return value
+
+
+class _NoValues(TorchFunctionMode):
+    """Tensors on the meta device have no values, and need none: what would draw or set them is left out."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The function's result; the tensor itself if all it would do is fill it."""
+        if func in _FILLS:
+            tensor = args[0] if args else (kwargs or {}).get("tensor")  # torch.nn.init gives it by name
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs or {})
+
+
+# Torch's functions which fill a tensor, and the methods they and others do it with.
+_FILLS = frozenset(
+    function
+    for owner, names in ((nn.init, vars(nn.init)), (torch.Tensor, ("uniform_", "normal_", "fill_", "zero_")))
+    for name in names
+    for function in [getattr(owner, name)]
+    if name.endswith("_") and not name.startswith("_") and callable(function)
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What a constructor says of a config that was only tried, and draws for it, is of no interest."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), same_seed():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _fields(value: Any, at: Field) -> Iterator[tuple[Field, int]]:
+    if type(value) is int and value > 0:
+        yield at, value
+    elif len(at) < _DEPTH and type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            yield from _fields(item, (*at, index))
+    elif len(at) < _DEPTH and is_record(value):
+        for key, item in vars(value).items():
+            yield from _fields(item, (*at, key))
+
+
+def numbers_of(module: nn.Module, config: str) -> Numbers:
+    """The sizes of all parameters and buffers, and the numbers in the attributes of all modules."""
+    sizes: Numbers = {}
+    out: Numbers = {}
+    seen: set[int] = set()
+    for path, owner in modules_of(module):
+        for name, value in vars(owner).items():
+            if name in ("_parameters", "_buffers"):
+                for own, tensor in value.items():
+                    if tensor is not None and id(tensor) not in seen:
+                        seen.add(id(tensor))
+                        full = f"{path}.{own}" if path else own
+                        sizes.update({("size", full, dim): size for dim, size in enumerate(tensor.shape)})
+            elif name in INTERNAL or name == config:
+                continue
+            elif type(value) in (int, float):
+                out["number", path, name, ()] = value
+            elif isinstance(value, (tuple, list)):
+                for index, item in enumerate(value):
+                    if type(item) in (int, float):
+                        out["number", path, name, (index,)] = item
+    return {**sizes, **out}

@@ -1,0 +1,321 @@
+"""A network built from a config object: the numbers of the config follow an edit where they can.
+
+Many networks are built as `Net(config)` and keep the config, so that others can build the same network
+from it, as `from_pretrained` of transformers does. Which number of the config sets which size is found by
+trying: the network is built again on the meta device, which holds no weights, first with several numbers
+changed at once, by factors that can be told apart, and where that does not tell with one at a time. Whatever
+is found, it is a network built with it that must have the sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from fractions import Fraction
+
+from torch import nn
+
+from naivegraph.edits.config.rebuild import Field, Numbers, Place, Rebuilt, numbers_of, quiet
+from naivegraph.edits.plan.change import AttributeChange, Change
+from naivegraph.edits.plan.index_formula import formula_length
+from naivegraph.graph.record.record_run import unsaved_buffers
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.ir.pytree import is_record
+from naivegraph.widths.code.demands import Demands
+
+__all__ = ["with_config"]
+
+
+def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ...]]:
+    """The change with that of the config the network was built from, or a sentence why that cannot follow.
+
+    The config is what the class takes as its first argument and keeps under the same name. It follows if
+    one choice of its numbers builds a network of the very sizes and attributes the change leaves behind; it
+    cannot where layers built from the same number differ.
+
+    Args:
+        change: A change of a network's sizes.
+        demands: What the network's code demands, with the attributes it reads.
+    """
+    module = demands.widths.graph.module
+    name = _config_name(module)
+    if name is None or not change.widths:
+        return change, ()
+    with quiet():
+        return _followed(change, demands, module, name)
+
+
+def _followed(
+    change: Change, demands: Demands, module: nn.Module, name: str
+) -> tuple[Change, tuple[str, ...]]:
+    built = Rebuilt(module, name)
+    before, after = numbers_of(module, name), _after(change)
+    read = {("number", a.path, a.name, a.keys) for a in demands.read}
+    target = {
+        place: after.get(place, value)
+        for place, value in before.items()
+        if place[0] != "number" or place in read or isinstance(value, float)
+    }
+    given = _given(change, module, built)
+    lost = [buffer for buffer in unsaved_buffers(module) if buffer in change.tensors]
+    if lost and not isinstance(given, str):
+        given = f"{lost[0]}, which is worked out from it, changed"
+    found = _search(built, target, before, given)
+    if found is None:
+        return change, ()
+    if isinstance(found, str):
+        return change, (
+            f"the network's {name} cannot describe it any more ({found}): "
+            "use ng.save and ng.load rather than save_pretrained or the like",
+        )
+    known = {(a.path, a.name, a.keys) for a in change.attributes}
+    added = [
+        AttributeChange(path, name, field, built.fields[field], value)
+        for path, owner in modules_of(module)
+        if vars(owner).get(name) is built.config
+        for field, value in found.items()
+        if value != built.fields[field] and (path, name, field) not in known
+    ]
+    return dataclasses.replace(change, attributes=[*change.attributes, *added]), ()
+
+
+def _search(
+    built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int] | str
+) -> dict[Field, int] | str | None:
+    """The config's numbers, or why none do; None if it described another network already.
+
+    Args:
+        built: The networks the config builds.
+        target: What the network should have.
+        before: What it has now.
+        given: Those of the numbers which are known, or why none do.
+    """
+    found = given if isinstance(given, str) else _at_once(built, target, before, given)
+    if isinstance(found, dict):
+        return found
+    start = built.numbers({})
+    if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
+        return None  # It was changed by hand since.
+    if isinstance(given, str):
+        return given
+    target = {place: wanted for place, wanted in target.items() if start.get(place) == before[place]}
+    if isinstance(found, _Conflict) and _confirmed(found, built, target):
+        return str(found)
+    return _solve(built, target, start, given)
+
+
+def _config_name(module: nn.Module) -> str | None:
+    """The name of the constructor's first argument, if the module keeps a plain object under it."""
+    if not any(is_record(value) for name, value in vars(module).items() if name not in INTERNAL):
+        return None
+    names = list(inspect.signature(type(module).__init__).parameters)[1:2]
+    return names[0] if names and is_record(vars(module).get(names[0])) else None
+
+
+def _after(change: Change) -> Numbers:
+    """The sizes and numbers that differ after the change."""
+    sizes = {key: width.after for key, width in change.widths.items()}
+    out: Numbers = {
+        ("size", name, dim): formula_length(axis, sizes)
+        for name, axes in change.tensors.items()
+        for dim, axis in enumerate(axes)
+    }
+    for a in change.attributes:
+        if not isinstance(a.after, str):
+            out["number", a.path, a.name, a.keys] = a.after
+    return out
+
+
+def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int] | str:
+    """The numbers of the config which the change itself sets, for the forward reads them."""
+    out: dict[Field, int] = {}
+    for a in change.attributes:
+        of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
+        if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
+            return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"
+    return out
+
+
+def _solve(
+    built: Rebuilt, target: Numbers, start: Numbers, given: dict[Field, int]
+) -> dict[Field, int] | str:
+    """The config's numbers that build a network of the target's sizes, or why none do."""
+    found, now = dict(given), built.numbers(given) if given else start
+    unknown = _candidates(built, target, start, found)
+    while True:
+        if now is None:
+            return f"no network can be built with {_texts(found)}"
+        wrong = [place for place, value in target.items() if now.get(place) != value]
+        if not wrong:
+            return found
+        votes, moving = _votes(built, target, now, found, unknown)
+        for field, wanted in votes.items():
+            if len(wanted) > 1:
+                return _contradiction(field, wanted)
+            found[field] = next(iter(wanted))
+        # What moved nothing is not tried again.
+        unknown = {field: value for field, value in unknown.items() if field in moving - found.keys()}
+        if not votes:
+            return f"no choice of its numbers gives {_where(wrong[0])} its size"
+        now = built.numbers(found)
+
+
+def _candidates(
+    built: Rebuilt, target: Numbers, start: Numbers, found: Mapping[Field, int]
+) -> dict[Field, int]:
+    """The numbers of the config on which a size that changes may depend."""
+    changed = _changed(target, start)
+    return {
+        field: value
+        for field, value in built.fields.items()
+        if field not in found and any(c % value == 0 or value % c == 0 for c in changed)
+    }
+
+
+def _changed(target: Numbers, start: Numbers) -> set[int]:
+    return {int(start[place]) for place, value in target.items() if value != start[place]}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Conflict:
+    """A number of the config which, as far as is known, would have to be two things."""
+
+    field: Field
+    wanted: dict[int, Place]
+    found: dict[Field, int]
+    now: Numbers
+    others: dict[Field, int]
+
+    def __str__(self) -> str:
+        return _contradiction(self.field, self.wanted)
+
+
+def _contradiction(field: Field, wanted: Mapping[int, Place]) -> str:
+    (one, here), (two, there) = list(wanted.items())[:2]
+    return f"{_text(field)} would have to be {one} for {_where(here)} and {two} for {_where(there)}"
+
+
+def _at_once(
+    built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int]
+) -> dict[Field, int] | _Conflict | None:
+    """As `_solve`, but the numbers that are a size which changes are tried together; None if in doubt.
+
+    The smaller ones get the smaller factors, each dividing the next, for the larger are often to be multiples
+    of the smaller. No factor is a product or a quotient of two others.
+    """
+    now = built.numbers(given) if given else before
+    candidates, changed = _candidates(built, target, before, given), _changed(target, before)
+    together = sorted((f for f, v in candidates.items() if v in changed), key=lambda f: candidates[f])
+    factors = {field: 3 << place for place, field in enumerate(together)}
+    changes = {**given, **{field: candidates[field] * factors[field] for field in together}}
+    numbers = built.numbers(changes) if together else None
+    if now is None or numbers is None:
+        return None
+    votes = _votes_at_once(target, now, numbers, candidates, factors)
+    for field, wanted in votes.items():
+        if len(wanted) > 1:
+            others = {f: value for f, value in candidates.items() if f != field}
+            return _Conflict(field, wanted, given, now, others)
+    found = {field: next(iter(wanted)) for field, wanted in votes.items()}
+    solved = _solve(built, target, before, {**given, **found}) if found else None
+    return solved if isinstance(solved, dict) else None
+
+
+def _votes_at_once(
+    target: Numbers,
+    now: Numbers,
+    numbers: Numbers,
+    values: Mapping[Field, int],
+    factors: Mapping[Field, int],
+) -> dict[Field, dict[int, Place]]:
+    """What each number would have to be for the sizes that changed as it did, or inversely.
+
+    The code's own numbers are often quotients of two of the config's, of which one need not be among these.
+    """
+    fields = {factor: field for field, factor in factors.items()}
+    votes: dict[Field, dict[int, Place]] = {}
+    for place, wanted in target.items():
+        here, there = now.get(place), numbers.get(place)
+        if place[0] == "number" or not here or not there or here == there:
+            continue
+        factor = there / here if there > here else here / there
+        if factor in fields:
+            field = fields[int(factor)]
+            vote = _value(values[field], Fraction(int(factor)), here, there, wanted)
+            if vote is not None:
+                votes.setdefault(field, {}).setdefault(vote, place)
+    return votes
+
+
+def _confirmed(conflict: _Conflict, built: Rebuilt, target: Numbers) -> bool:
+    """Whether both places change as the number does where all else changes by another factor."""
+    value, factor, two = built.fields[conflict.field], 6, dict([*conflict.wanted.items()][:2])
+    changed = {field: 2 * other for field, other in conflict.others.items()}
+    numbers = built.numbers({**conflict.found, **changed, conflict.field: factor * value})
+    votes = _votes_at_once(
+        {place: target[place] for place in two.values() if place in target},
+        conflict.now,
+        numbers or {},
+        {conflict.field: value},
+        {conflict.field: factor},
+    )
+    return votes.get(conflict.field) == two
+
+
+def _votes(
+    built: Rebuilt, target: Numbers, now: Numbers, found: dict[Field, int], unknown: dict[Field, int]
+) -> tuple[dict[Field, dict[int, Place]], set[Field]]:
+    """What every number would have to be for the places that depend on it alone of all unknown ones.
+
+    Also the numbers on which any place depends, or may: with which no network could be built.
+    """
+    tried: dict[Field, tuple[Fraction, Numbers]] = {}
+    for field, value in unknown.items():
+        for factor in (Fraction(2), Fraction(1, 2), Fraction(3)):
+            if (value * factor).denominator == 1:
+                numbers = built.numbers({**found, field: int(value * factor)})
+                if numbers is not None:
+                    tried[field] = (factor, numbers)
+                    break
+    votes: dict[Field, dict[int, Place]] = {}
+    moving = unknown.keys() - tried.keys()
+    for place, wanted in target.items():
+        movers = [f for f, (_, numbers) in tried.items() if numbers.get(place) != now.get(place)]
+        moving.update(movers)
+        if len(movers) == 1 and place in now and place in tried[movers[0]][1]:
+            factor, numbers = tried[movers[0]]
+            vote = _value(unknown[movers[0]], factor, now[place], numbers[place], wanted)
+            if vote is not None:
+                votes.setdefault(movers[0], {}).setdefault(vote, place)
+    return votes, moving
+
+
+def _value(value: int, factor: Fraction, now: float, then: float, wanted: float) -> int | None:
+    """The number that gives `wanted`, if `value` gives `now` and `factor * value` gives `then`.
+
+    As the relation may be, in this order: proportional, inverse, a straight line.
+    """
+    if wanted == now:
+        return value
+    if not all(float(x).is_integer() and x > 0 for x in (now, then, wanted)):
+        return None
+    if then == factor * Fraction(now):
+        out = value * Fraction(wanted) / Fraction(now)
+    elif then * factor == now:
+        out = value * Fraction(now) / Fraction(wanted)
+    else:
+        out = value + (factor - 1) * value * Fraction(wanted - now) / Fraction(then - now)
+    return int(out) if out.denominator == 1 and out > 0 else None
+
+
+def _where(place: Place) -> str:
+    return str(place[1]) if place[0] == "size" else ".".join(filter(None, place[1:3]))
+
+
+def _text(field: Field) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in field).lstrip(".")
+
+
+def _texts(found: Mapping[Field, int]) -> str:
+    return ", ".join(f"{_text(field)} = {value}" for field, value in found.items())

@@ -1,0 +1,1 @@
+"""Why a size is what it is, and why requests conflict."""

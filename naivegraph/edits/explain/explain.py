@@ -1,0 +1,160 @@
+"""Why a vertex has the size it has: what ties it, what fixes it, and which sizes it can take instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+
+from naivegraph.algebra.axis import Atom, Axis, made_of, reasons
+from naivegraph.edits.explain.explanation import Cause, Explanation, Part, Ripple, Tie
+from naivegraph.edits.explain.nearest_sizes import nearest_sizes
+from naivegraph.edits.request import validate as given
+from naivegraph.errors import NaivegraphError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths.ties import OUTPUT, Place, Role, Ties, once
+
+__all__ = ["explain"]
+
+
+def explain(graph: Graph, what: str | Vertex) -> Explanation:
+    """Explain the size of a vertex: what it is tied to, why it is fixed, which sizes it can take.
+
+    Args:
+        graph: A captured or written graph.
+        what: A vertex, its name, or the name of a parameter.
+
+    Returns:
+        The facts as data; printed, they are sentences.
+
+    Raises:
+        NaivegraphError: There is no such vertex or parameter.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from naivegraph.graph import capture
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        >>> explanation = explain(capture(net, torch.zeros(1, 4)), "0")
+        >>> explanation.tied_with
+        [('1', ('0', '1')), ('2', ('0', '1', '2'))]
+        >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
+        (7, 9)
+    """
+    widths = relate(given.graph(graph), free_outputs=True)
+    return Explainer(widths, demands_of(widths)).explain(what)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What an explanation is about: its name, its axis and where in the network that axis is found."""
+
+    name: str
+    axis: Axis
+    places: tuple[Place, ...]
+
+
+class Explainer:
+    """Explains sizes of one network; keeps what it worked out for the next question."""
+
+    def __init__(self, widths: Widths, demands: Demands) -> None:
+        self.widths, self.demands = widths, demands
+        self.ties = Ties(widths)
+
+    def explain(self, what: str | Vertex) -> Explanation:
+        """Everything about the size of a vertex; see the function of this name."""
+        subject = self.subject(what)
+        atoms = list(dict.fromkeys(subject.axis.atoms()))
+        nearest = nearest_sizes(subject.axis, self.demands)
+        return Explanation(
+            subject.name,
+            subject.axis.length,
+            made_of(subject.axis),
+            tuple(self._part(subject, self.widths.by_atom[a]) for a in atoms if a in self.widths.by_atom),
+            tuple(self.causes(subject)),
+            tuple(dict.fromkeys(self.demanded(atoms))),
+            tuple(nearest),
+            tuple(self._ripples(subject, nearest[0].changed)) if nearest else (),
+        )
+
+    def subject(self, what: str | Vertex) -> Subject:
+        """Find a vertex or parameter.
+
+        Raises:
+            NaivegraphError: There is none; the message lists the names most like it.
+        """
+        graph, ties = self.widths.graph, self.ties
+        if isinstance(what, Vertex):
+            if not any(vertex is what for vertex in graph.vertices):
+                raise NaivegraphError(f"the vertex {what.name!r} is not one of this graph's")
+            return self._of_vertex(what)
+        if not isinstance(what, str):
+            raise NaivegraphError(f"explain takes a vertex, its name or a parameter's, not {what!r}")
+        if what in graph:
+            return self._of_vertex(graph[what])
+        if what in graph.state:
+            owner = ties.owner(what)
+            if owner in graph:
+                return self._of_vertex(graph[owner])
+            axes = self.widths.axes[what]
+            free = [axis for axis in axes if not axis.fixed]
+            axis = self.widths.relation.algebra.join(free or axes[-1:])
+            return Subject(what, axis, tuple(ties.state(what, dim) for dim in range(len(axes))))
+        names = [vertex.name for vertex in graph.vertices] + list(graph.state)
+        near = difflib.get_close_matches(what, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see graph.summary() for names"
+        raise NaivegraphError(f"the graph has no vertex or parameter {what!r}; {hint}")
+
+    def _of_vertex(self, vertex: Vertex) -> Subject:
+        return Subject(vertex.name, self.widths.output_axis(vertex), tuple(self.ties.output(vertex)))
+
+    # Ties and causes
+
+    def _part(self, subject: Subject, width: Width) -> Part:
+        ways = self.ties.ways(subject.places, width.atom)
+        found: dict[tuple[str, Role], tuple[str, ...]] = {}
+        for name, dim in width.lives:
+            layer, role = self.ties.owner(name), self.ties.role(name, dim)
+            way = ways.get(self.ties.state(name, dim), ())
+            chain = once((subject.name, *way, layer))
+            if layer != subject.name and len(chain) < len(found.get((layer, role), chain * 2)):
+                found[layer, role] = chain
+        ties = [Tie(layer, chain, role) for (layer, role), chain in found.items()]
+        ties.sort(key=lambda tie: len(tie.chain))
+        held = self.demands.holds.get(width.atom)
+        ends = [ways[place] for place in self.ties.outputs() if place in ways]
+        output = once((subject.name, *min(ends, key=len), OUTPUT)) if ends else ()
+        return Part(width.name, width.size, tuple(ties), held, width.coupled, output)
+
+    def causes(self, subject: Subject) -> Iterable[Cause]:
+        """Why parts of an axis are fixed, each with the way to what fixes them."""
+        for reason in reasons(subject.axis):
+            yield Cause(reason, once((subject.name, *self.ties.cause(subject.places, reason))))
+
+    def demanded(self, atoms: list[Atom]) -> Iterable[str]:
+        """What the network's own code and declared rules demand of some widths, in words."""
+        for atom in atoms:
+            if atom in self.demands.holds:
+                yield self.demands.holds[atom]
+        for row in self.demands.rows:
+            if any(atom in atoms for atom in row.polynomial.atoms()):
+                yield row.reason
+
+    def _ripples(self, subject: Subject, changed: Mapping[Atom, int]) -> Iterable[Ripple]:
+        """Every size of another layer that changes with these widths."""
+
+        def count(atom: Atom) -> int:
+            return changed.get(atom, atom.length)
+
+        found: dict[Ripple, None] = {}
+        for name, axes in self.widths.axes.items():
+            layer = self.ties.owner(name)
+            for dim, axis in enumerate(axes):
+                after = axis.size(count)
+                if after == axis.length:
+                    continue
+                role = self.ties.role(name, dim)
+                if layer != subject.name or role == "input":
+                    found[Ripple(layer, role, axis.length, after)] = None
+        return found

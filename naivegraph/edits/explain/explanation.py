@@ -1,0 +1,225 @@
+"""An explanation of a size as data, and the sentences that tell it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from naivegraph.edits.explain.nearest_sizes import Nearest
+from naivegraph.widths.ties import Role
+
+__all__ = ["Cause", "Explanation", "Part", "Ripple", "Tie", "chain_text"]
+
+_MOST = 8  # lines of one list before the rest is only counted
+_ENDS = 3  # vertices told at either end of a long chain
+_PASSES = {
+    "input": "takes them in",
+    "output": "has them as its outputs",
+    "both": "passes them on",
+    "own": "has them",
+}
+_SIDE = {"input": "the inputs of ", "output": "the outputs of ", "both": "", "own": ""}
+
+
+class Tie(NamedTuple):
+    """Another layer that shares a width, and the vertices through which the two are tied.
+
+    `role` says whether the layer's inputs or its outputs are meant, or both at once.
+    """
+
+    layer: str
+    chain: tuple[str, ...]
+    role: Role
+
+
+class Cause(NamedTuple):
+    """Why neurons are fixed, and the vertices from the one explained to what fixes them."""
+
+    reason: str
+    chain: tuple[str, ...]
+
+
+class Ripple(NamedTuple):
+    """A size of another layer that changes along."""
+
+    layer: str
+    role: Role
+    before: int
+    after: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One width that a size is made of.
+
+    Attributes:
+        name: The width's name: the layer whose output it is.
+        size: Its number of neurons.
+        tied_with: The other layers that share it, nearest first.
+        held: Why the network's own code does not let it change; None if it does.
+        coupled: The statistics that its neurons enter.
+        output: The vertices from the one explained to the network's output, if its neurons are outputs of the
+            network, which `prune` keeps and `resize` may change; else empty.
+    """
+
+    name: str
+    size: int
+    tied_with: tuple[Tie, ...]
+    held: str | None
+    coupled: tuple[str, ...]
+    output: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `explain` found; print it for the sentences.
+
+    Attributes:
+        name: What was asked about.
+        size: How many neurons it has.
+        made_of: The size as a sum of products, such as `"3 x 12 x 64"`.
+        parts: The widths in it.
+        fixed: Why (some of) its neurons are fixed, each with what fixes them.
+        demands: What the network's own code and declared rules demand of its sizes, in words.
+        nearest: The nearest sizes it can take, one entry for each way in which it can change.
+        ripples: What else changes when it takes the first of them, one size up (or down).
+    """
+
+    name: str
+    size: int
+    made_of: str
+    parts: tuple[Part, ...]
+    fixed: tuple[Cause, ...]
+    demands: tuple[str, ...]
+    nearest: tuple[Nearest, ...]
+    ripples: tuple[Ripple, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The sizes of the widths in it, by name."""
+        return {part.name: part.size for part in self.parts}
+
+    @property
+    def tied_with(self) -> list[tuple[str, tuple[str, ...]]]:
+        """All other layers that share a width with it, each with the chain of vertices that ties them."""
+        return [(tie.layer, tie.chain) for part in self.parts for tie in part.tied_with]
+
+    @property
+    def fixed_reason(self) -> str | None:
+        """Why its size cannot change at all; None if it can."""
+        if self.nearest:
+            return None
+        held = [part.held for part in self.parts if part.held is not None]
+        return next(iter([*held, *(cause.reason for cause in self.fixed), *self.demands]), None)
+
+
+def chain_text(chain: Sequence[str]) -> str:
+    """A chain of vertices, the middle of a long one left out.
+
+    Example:
+        >>> chain_text(["conv1", "bn1", "add"])
+        'conv1 -> bn1 -> add'
+        >>> chain_text(list("abcdefghij"))
+        'a -> b -> c -> (4 more) -> h -> i -> j'
+    """
+    if len(chain) > 2 * _ENDS + 2:
+        left = len(chain) - 2 * _ENDS
+        chain = [*chain[:_ENDS], f"({left} more)", *chain[-_ENDS:]]
+    return " -> ".join(chain)
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    whole = found.made_of == str(found.size)
+    count = f"{found.size} neuron{'s' * (found.size != 1)}"
+    yield f"{found.name} has {count}{'' if whole else f': {found.made_of}'}."
+    for part in found.parts:
+        yield from _part(found, part)
+    yield from _causes(found)
+    yield from _demands(found)
+    if not found.nearest:
+        yield "Its size cannot change."
+    for way in found.nearest:
+        yield _nearest(found, way)
+    yield from _ripples(found)
+
+
+def _part(found: Explanation, part: Part) -> Iterator[str]:
+    alone = len(found.parts) == 1 and part.size == found.size
+    who = "These neurons" if alone else f"The {part.size} of {part.name!r}"
+    if not part.tied_with:
+        yield f"{who} are shared with no other layer."
+    else:
+        layers = len({tie.layer for tie in part.tied_with})
+        yield f"{who} are shared with {layers} other layer{'s' * (layers != 1)}:"
+        yield from _listed([_tie(tie) for tie in part.tied_with])
+    if part.output:
+        yield (
+            f"They are outputs of the network, which ng.prune keeps and ng.resize may change: "
+            f"{chain_text(part.output)}."
+        )
+    if part.coupled:
+        yield (
+            f"They enter {_joined(_few(part.coupled))} together, so when one goes or comes, what the others "
+            "give changes slightly."
+        )
+
+
+def _tie(tie: Tie) -> str:
+    return f"{tie.layer} {_PASSES[tie.role]}: {chain_text(tie.chain)}"
+
+
+def _causes(found: Explanation) -> Iterator[str]:
+    for cause in found.fixed:
+        what = "Part of it is fixed" if found.parts else "It is fixed"
+        yield f"{what} ({cause.reason}): {chain_text(cause.chain)}."
+
+
+def _demands(found: Explanation) -> Iterator[str]:
+    if found.demands:
+        yield "The network's own code, or a rule declared for it, has a say in its size:"
+        yield from _listed(found.demands)
+
+
+def _nearest(found: Explanation, way: Nearest) -> str:
+    it = f"By changing {way.varying[0]!r} alone it" if len(found.nearest) > 1 else "It"
+    next_below = way.smaller is None or way.smaller == way.size - 1
+    if next_below and way.larger == way.size + 1:
+        return f"{it} can be any number from {way.least}."
+    sizes = [str(size) for size in (way.smaller, way.larger) if size is not None]
+    missing = ", but no smaller" if way.smaller is None else ", but no larger" if way.larger is None else ""
+    because = f", because {_joined(way.because)}" if way.because else ""
+    return f"{it} can next be {' or '.join(sizes)}{missing}{because}. Its least size is {way.least}."
+
+
+def _ripples(found: Explanation) -> Iterator[str]:
+    if not found.nearest:
+        return
+    first = found.nearest[0]
+    size = first.larger if first.larger is not None else first.smaller
+    if found.ripples:
+        yield f"With {size} instead of {found.size}, these change too:"
+        yield from _listed([_ripple(ripple) for ripple in found.ripples])
+
+
+def _ripple(ripple: Ripple) -> str:
+    return f"{_SIDE[ripple.role]}{ripple.layer}: {ripple.before} -> {ripple.after}"
+
+
+def _listed(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:_MOST]:
+        yield f"  {line}"
+    if len(lines) > _MOST:
+        yield f"  and {len(lines) - _MOST} more"
+
+
+def _few(words: Sequence[str]) -> list[str]:
+    return list(words) if len(words) <= _ENDS else [*words[: _ENDS - 1], f"{len(words) - _ENDS + 1} more"]
+
+
+def _joined(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

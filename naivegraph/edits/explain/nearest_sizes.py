@@ -1,0 +1,210 @@
+"""The nearest sizes that an axis can take, and what changes along with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.operators.constraints import Row
+from naivegraph.solvers import Program, solve
+from naivegraph.utility.ranking import marked
+from naivegraph.widths import Demands
+
+__all__ = ["Nearest", "nearest_sizes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """The nearest sizes that an axis can take when some of its widths change.
+
+    Attributes:
+        varying: The names of the widths that change; the others of a product stay as they are.
+        size: The present size.
+        smaller: The nearest smaller size; None if there is none.
+        larger: The nearest larger size; None if there is none.
+        least: The least size of all.
+        because: What makes steps of more than one necessary, in words.
+        changed: The new sizes of all widths that change when the axis takes the larger size, else the
+            smaller one.
+    """
+
+    varying: tuple[str, ...]
+    size: int
+    smaller: int | None
+    larger: int | None
+    least: int
+    because: tuple[str, ...]
+    changed: Mapping[Atom, int]
+
+
+def nearest_sizes(axis: Axis, demands: Demands) -> list[Nearest]:
+    """The nearest sizes of an axis; one entry for each way in which it can change.
+
+    A sum of widths changes in one way: by any of them. In a product (heads times head size) each factor is a
+    way of its own, and the others stay; the factors that cannot change at all are left out.
+    """
+    out = []
+    for varying, held in _ways(axis, demands):
+        found = _Sizes(Polynomial.of_axis(axis).holding(held), demands, held).nearest(varying)
+        if found.smaller is not None or found.larger is not None:
+            out.append(found)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """Which atoms keep their size."""
+
+    demands: Demands
+    others: frozenset[Atom] = frozenset()
+
+    def __call__(self, atom: Atom) -> bool:
+        return atom in self.others or atom in self.demands.holds or atom not in self.demands.widths.by_atom
+
+
+def _ways(axis: Axis, demands: Demands) -> Iterator[tuple[list[Atom], _Held]]:
+    """The widths that vary together, and which others stay so that the size is linear in them."""
+    size = Polynomial.of_axis(axis).holding(_Held(demands))
+    if size.degree == 1:
+        yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Held(demands)
+    factors = {atom for monomial in size.terms if len(monomial) > 1 for atom in monomial}
+    for factor in dict.fromkeys(atom for atom in axis.atoms() if atom in factors):
+        held = _Held(demands, frozenset(factors - {factor}))
+        if size.holding(held).degree == 1:
+            yield [factor], held
+
+
+class _Sizes:
+    """The sizes of the widths that an axis is made of, and of all that the code's demands link to them."""
+
+    def __init__(self, size: Polynomial, demands: Demands, held: _Held) -> None:
+        self._size, self._demands, self._held = size, demands, held
+        self._now = size.value(_length)
+        self._rows, self._atoms = _linked(size.atoms(), demands, held)
+        least = _smallest(self._atoms, demands)
+        self._room = [
+            atom.length - max(least[atom], len(marked(demands.stay.get(atom)))) for atom in self._atoms
+        ]
+        self._sums = _sums(self._atoms, demands)
+
+    def nearest(self, varying: list[Atom]) -> Nearest:
+        """Solve for the sizes next to the present one."""
+        up, down = self._beyond(self._rows, +1), self._beyond(self._rows, -1)
+        larger, smaller = self._value(up), self._value(down)
+        names = self._demands.widths.by_atom
+        least = self._value(self._solve(self._rows, -np.inf, np.inf, -1))
+        return Nearest(
+            tuple(names[atom].name for atom in varying),
+            self._now,
+            smaller,
+            larger,
+            self._now if least is None else least,
+            tuple(self._because(larger, smaller)),
+            {a: n for a, n in (up or down or {}).items() if n != a.length},
+        )
+
+    def _value(self, sizes: Mapping[Atom, int] | None) -> int | None:
+        return None if sizes is None else self._size.value(lambda atom: sizes.get(atom, atom.length))
+
+    def _beyond(self, rows: list[Row], way: int) -> dict[Atom, int] | None:
+        """The sizes at which the axis is next to its present size, above or below."""
+        return self._solve(rows, 1, np.inf, -1) if way > 0 else self._solve(rows, -np.inf, -1, +1)
+
+    def _solve(self, rows: list[Row], lower: float, upper: float, toward: int) -> dict[Atom, int] | None:
+        """The sizes that change the axis by least (or most) within bounds, all widths moved least then.
+
+        Columns are how many neurons more and how many fewer than now each width has.
+        """
+        program = Program()
+        count = len(self._atoms)
+        more = program.columns([f"more {i}" for i in range(count)], 0, np.inf)
+        fewer = program.columns([f"fewer {i}" for i in range(count)], 0, self._room)
+        place = {atom: (more[i], fewer[i]) for i, atom in enumerate(self._atoms)}
+
+        def parts(polynomial: Polynomial) -> tuple[list[int], list[float]]:
+            terms = [(place[m[0]], float(c)) for m, c in polynomial.terms.items() if m]
+            return [i for both, _ in terms for i in both], [v for _, c in terms for v in (c, -c)]
+
+        for index, row in enumerate(rows):
+            size = row.polynomial.holding(self._held)
+            now, (columns, factors) = size.value(_length), parts(size)
+            low, high = -np.inf if row.low is None else row.low, np.inf if row.high is None else row.high
+            if row.multiple > 1:
+                low = high = 0
+                columns.append(program.column(f"multiple {index}", -np.inf, np.inf))
+                factors.append(-float(row.multiple))
+            program.row(f"row {index}", columns, factors, lower=low - now, upper=high - now)
+        for index, total in enumerate(self._sums):
+            program.row(f"sum {index}", *parts(total), lower=1 - total.value(_length))
+        columns, factors = parts(self._size)
+        program.row("change", columns, factors, lower=lower, upper=upper)
+        program.set_objective(columns, [toward * factor for factor in factors])
+        best = solve(program)
+        if best.values is None:
+            return None
+        reached = round(float(np.dot(factors, best.values[columns])))
+        program.row("reached", columns, factors, lower=reached, upper=reached)
+        program.set_objective([*more, *fewer], [-1.0] * (2 * count))
+        still = solve(program)
+        values = best.values if still.values is None else still.values
+        return {a: a.length + round(values[more[i]] - values[fewer[i]]) for i, a in enumerate(self._atoms)}
+
+    def _because(self, larger: int | None, smaller: int | None) -> Iterator[str]:
+        """What makes the steps longer than one: neurons that count several times, or the network's code."""
+        steps = [None if size is None else abs(size - self._now) for size in (larger, smaller)]
+        times = math.gcd(*(c for m, c in self._size.terms.items() if m))
+        if times > 1:
+            yield f"each neuron counts {times} times there"
+        if all(step in (None, times) for step in steps):
+            return
+        for row in self._rows:
+            rest = [other for other in self._rows if other is not row]
+            for way, step in zip((+1, -1), steps, strict=True):
+                found = self._value(self._beyond(rest, way))
+                if step is not None and found is not None and abs(found - self._now) < step:
+                    yield row.reason
+                    break
+
+
+def _length(atom: Atom) -> int:
+    return atom.length
+
+
+def _linked(atoms: Iterable[Atom], demands: Demands, held: _Held) -> tuple[list[Row], list[Atom]]:
+    """The rows that reach some atoms, directly or through others, and all atoms in them."""
+    found = dict.fromkeys(atom for atom in atoms if not held(atom))
+    left = [(row, [atom for atom in row.polynomial.atoms() if not held(atom)]) for row in demands.rows]
+    rows: list[Row] = []
+    grew = True
+    while grew:
+        reached = [pair for pair in left if any(atom in found for atom in pair[1])]
+        left = [pair for pair in left if not any(atom in found for atom in pair[1])]
+        rows += [row for row, _ in reached]
+        found.update(dict.fromkeys(atom for _, inside in reached for atom in inside))
+        grew = bool(reached)
+    return rows, list(found)
+
+
+def _smallest(atoms: list[Atom], demands: Demands) -> dict[Atom, int]:
+    """The least size of each atom: one where it stands alone or in a product, else none at all."""
+    out = dict.fromkeys(atoms, 0)
+    for axes in demands.widths.axes.values():
+        for axis in axes:
+            for term in axis.terms:
+                if len(axis.terms) == 1 or len(term) > 1:
+                    out.update((atom, 1) for atom in Axis((term,), 0).atoms() if atom in out)
+    return out
+
+
+def _sums(atoms: list[Atom], demands: Demands) -> list[Polynomial]:
+    """The sizes, where linear, of all axes of parameters that add up widths, one of these at least."""
+    wanted = set(atoms)
+    axes = dict.fromkeys(axis for axes in demands.widths.axes.values() for axis in axes)
+    found = [Polynomial.of_axis(axis) for axis in axes if len(axis.terms) > 1]
+    left = [size.holding(lambda atom: atom not in wanted) for size in found]
+    return [size for size in left if size.degree == 1]

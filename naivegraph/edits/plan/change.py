@@ -1,0 +1,307 @@
+"""A change of a network as plain data, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, from_runs, to_runs
+
+__all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthChange"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WidthChange:
+    """What becomes of one width: its size before, the indices (sorted) that stay, how many come.
+
+    Where each row of a product keeps its own, the indices are an array [rows, k]: one list for every neuron,
+    before the change, of what stands directly outside this width.
+
+    The new ones come after the kept ones, but for the first `front` of them, which come before.
+    """
+
+    name: str
+    before: int
+    kept: Indices
+    new: int = 0
+    front: int = 0
+
+    @property
+    def after(self) -> int:
+        """Its size afterwards."""
+        return self.stay + self.new
+
+    @property
+    def stay(self) -> int:
+        """How many stay (in each row)."""
+        return int(self.kept.shape[-1])
+
+
+# Entries as (dimension, indices along it); None for all.
+Rows = tuple[int, Indices] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outgoing:
+    """Entries of a tensor by which new neurons act on the rest of the network.
+
+    Attributes:
+        tensor: Its name.
+        dims: The dimensions along which the new neurons of `widths` count.
+        widths: Keys of widths.
+        rows: The entries as (dimension, indices along it before the change); None for all.
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    widths: tuple[str, ...]
+    rows: Rows = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Entries of a tensor (`rows` as in `Outgoing`) that are multiplied by a factor."""
+
+    tensor: str
+    rows: Rows
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeChange:
+    """An attribute of a module, a number or a word, and its two values; `keys` lead to it inside a tuple."""
+
+    path: str
+    name: str
+    keys: tuple[int | str, ...]
+    before: int | str
+    after: int | str
+
+    def __str__(self) -> str:
+        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return f"{self.path + '.' if self.path else ''}{self.name}{keys}: {self.before} -> {self.after}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Everything an edit changes, without the tensors themselves.
+
+    Attributes:
+        widths: By a short key which the formulas use.
+        tensors: The axes of every parameter and buffer that changes, as formulas over the widths.
+        attributes: The attributes that change.
+        outgoing: Where new neurons act on others.
+        scalings: What is multiplied by a factor.
+        seed: Of the numbers new neurons start with.
+        initialise: How they start: "layer", "duplicate", or the name of a function of the user's.
+        function: That function; not part of the JSON.
+        structure: What was done to the graph's structure, if anything: the verb, its arguments and `steps`,
+            from which it can be done again (see `Journal`).
+    """
+
+    widths: dict[str, WidthChange]
+    tensors: dict[str, list[Formula]]
+    attributes: list[AttributeChange]
+    outgoing: tuple[Outgoing, ...] = ()
+    scalings: tuple[Scaling, ...] = ()
+    seed: int = 0
+    initialise: str = "layer"
+    function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    structure: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """The change as JSON, from which `from_json` makes it again."""
+        return self._json
+
+    @functools.cached_property
+    def _json(self) -> str:
+        return json.dumps(
+            {
+                "widths": {
+                    key: {
+                        "name": w.name,
+                        "before": w.before,
+                        **_kept_to_json(w.kept),
+                        "new": w.new,
+                        **({"front": w.front} if w.front else {}),
+                    }
+                    for key, w in self.widths.items()
+                },
+                "tensors": self.tensors,
+                "attributes": [[a.path, a.name, list(a.keys), a.before, a.after] for a in self.attributes],
+                "outgoing": [[o.tensor, o.dims, o.widths, _rows_to_json(o.rows)] for o in self.outgoing],
+                "scalings": [[x.tensor, _rows_to_json(x.rows), x.factor] for x in self.scalings],
+                "seed": self.seed,
+                "initialise": self.initialise,
+                **({} if self.structure is None else {"structure": self.structure}),
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Change:
+        """Read a change.
+
+        Raises:
+            ValueError: The text is no such JSON; the message says where.
+        """
+        try:
+            data = json.loads(text)
+        except (TypeError, json.JSONDecodeError) as error:
+            raise _unreadable(error) from error
+        return Change.from_data(data)
+
+    @staticmethod
+    def from_data(data: Any) -> Change:
+        """Make a change of what was in its JSON.
+
+        Raises:
+            ValueError: It is no such data; the message says where.
+        """
+        try:
+            widths = {str(key): _width(w) for key, w in data["widths"].items()}
+            tensors = {
+                str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
+            }
+            attributes = [
+                AttributeChange(str(path), str(name), tuple(keys), _setting(before), _setting(after))
+                for path, name, keys, before, after in data["attributes"]
+            ]
+            sizes = {key: width.before for key, width in widths.items()}
+            outgoing = tuple(
+                Outgoing(
+                    name, _dims(dims, tensors[name]), _keys(keys, widths), _rows(rows, tensors[name], sizes)
+                )
+                for name, dims, keys, rows in data.get("outgoing", ())
+            )
+            scalings = tuple(
+                Scaling(name, _rows(rows, tensors[name], sizes), float(factor))
+                for name, rows, factor in data.get("scalings", ())
+            )
+            seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
+            structure = _structure(data.get("structure"))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(error) from error
+        return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise, structure=structure)
+
+    def __bool__(self) -> bool:
+        return bool(self.widths) or self.structure is not None
+
+
+def _unreadable(error: Exception) -> ValueError:
+    return ValueError(f"not an edit of this format ({type(error).__name__}: {error})")
+
+
+def _structure(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    for step in value["steps"]:
+        if not isinstance(step["do"], str):
+            raise ValueError(f"{step['do']!r} is no step of an edit")
+    if not isinstance(value["verb"], str):
+        raise ValueError(f"{value['verb']!r} is no verb")
+    return dict(value)
+
+
+def _kept_to_json(kept: Indices) -> dict[str, Any]:
+    return {"kept": to_runs(kept)} if kept.ndim == 1 else {"rows": [to_runs(row) for row in kept]}
+
+
+def _kept(data: Any, before: int) -> Indices:
+    if "rows" not in data:
+        return _runs(data["kept"], before)
+    rows = [_runs(runs, before) for runs in data["rows"]]
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("the rows of a width do not keep equally many neurons")
+    return np.stack(rows)
+
+
+def _rows_to_json(rows: Rows) -> Any:
+    return None if rows is None else [rows[0], to_runs(rows[1])]
+
+
+def _rows(value: Any, axes: list[Formula], sizes: Mapping[str, int]) -> Rows:
+    if value is None:
+        return None
+    dim = _natural(value[0])
+    if dim >= len(axes):
+        raise ValueError(f"it names dimension {dim} of a tensor of {len(axes)}")
+    return dim, _runs(value[1], formula_length(axes[dim], sizes))
+
+
+def _dims(dims: Any, axes: list[Formula]) -> tuple[int, ...]:
+    out = tuple(map(_natural, dims))
+    if any(dim >= len(axes) for dim in out):
+        raise ValueError(f"it names dimension {max(out)} of a tensor of {len(axes)}")
+    return out
+
+
+def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
+    for key in keys:
+        if key not in widths:
+            raise ValueError(f"it names the width {key!r}, which is not there")
+    return tuple(map(str, keys))
+
+
+def _width(data: Any) -> WidthChange:
+    before, new, front = (
+        _natural(data["before"]),
+        _natural(data.get("new", 0)),
+        _natural(data.get("front", 0)),
+    )
+    if front > new:
+        raise ValueError(f"{front} of {new} new neurons are said to come first")
+    return WidthChange(str(data["name"]), before, _kept(data, before), new, front)
+
+
+def _setting(value: Any) -> int | str:
+    if type(value) not in (int, str):
+        raise ValueError(f"{value!r} is no value of an attribute: a number or a word is")
+    return value  # type: ignore[no-any-return]
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no number of neurons")
+    return value
+
+
+def _runs(runs: Any, size: int) -> Indices:
+    pairs = [[_natural(a), _natural(b)] for a, b in runs]
+    flat = [place for pair in pairs for place in pair]
+    if any(a >= b for a, b in pairs) or flat != sorted(flat) or (flat and flat[-1] > size):
+        raise ValueError(f"the neurons {runs} are not sorted runs within {size}")
+    return from_runs(pairs)
+
+
+def _check_rows(key: str, outside: list[Any], widths: dict[str, WidthChange]) -> None:
+    kept, last = widths[key].kept, outside[-1] if outside else 1
+    rows = widths[last].before if isinstance(last, str) else last
+    if kept.ndim == 2 and len(kept) != rows:
+        raise ValueError(f"an axis names the width {key!r} of {len(kept)} rows in a place of {rows}")
+
+
+def _formula(value: Any, widths: dict[str, WidthChange]) -> Formula:
+    out: Formula = []
+    for term in value:
+        factors: list[Any] = []
+        for factor in term:
+            if isinstance(factor, list):
+                factors.append(_formula(factor, widths))
+            elif isinstance(factor, str):
+                if factor not in widths:
+                    raise ValueError(f"an axis names the width {factor!r}, which is not there")
+                _check_rows(factor, factors, widths)
+                factors.append(factor)
+            else:
+                factors.append(_natural(factor))
+        out.append(factors)
+    return out

@@ -1,0 +1,124 @@
+"""Which entries new neurons act by, so that the network computes the same until they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+
+from naivegraph.algebra.axis import Atom
+from naivegraph.edits.plan.change import Outgoing, Rows
+from naivegraph.errors import EditError
+from naivegraph.operators.relation import Summed
+from naivegraph.widths.provenance.provenance import Feed, Trace, Tracer, Untraceable
+from naivegraph.widths.widths import Widths
+
+__all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
+
+
+def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) -> tuple[Outgoing, ...]:
+    """The entries by which new neurons of these widths act on others.
+
+    In a sum over a width those of one factor: of the weights where there are some, else of what produces the
+    query, say, of an attention. A sum of which no factor can be followed is left out (see `unkept`).
+
+    Args:
+        widths: The widths of a graph.
+        keys: The key of each width that grows.
+        copies: New neurons are copies whose effect is shared out, so the entries must have no other use.
+
+    Raises:
+        EditError: For copies: a sum cannot be followed, or its weights have another use.
+    """
+    found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
+    chosen = [(summed, _chosen(widths, summed)) for summed in _sums(widths, keys)]
+    for summed, trace in chosen:
+        if isinstance(trace, str):
+            if copies:
+                raise EditError(f"new neurons cannot be copies: {trace}, at {summed.where}")
+            continue
+        if copies:
+            _check_use(widths, trace, {t.target.id for _, t in chosen if isinstance(t, Trace)}, summed)
+        atoms = widths.relation.algebra.resolve(summed.axis).atoms()
+        named = {keys[atom]: None for atom in atoms if atom in keys}
+        for feed in trace.feeds():
+            found.setdefault((feed.name, feed.dims, feed.rows), {}).update(named)
+    return tuple(
+        Outgoing(name, dims, tuple(named), _rows(rows)) for (name, dims, rows), named in found.items()
+    )
+
+
+def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:
+    """Of these widths, those whose growth changes what the network computes, with the reason."""
+    out: dict[Atom, str] = {}
+    for axis, statistic in widths.relation.statistics:
+        for atom in widths.relation.algebra.resolve(axis).atoms():
+            if atom in atoms:
+                out.setdefault(atom, f"it enters {statistic}")
+    for summed in _sums(widths, atoms):
+        trace = _chosen(widths, summed)
+        if isinstance(trace, str):
+            for atom in widths.relation.algebra.resolve(summed.axis).atoms():
+                if atom in atoms:
+                    out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
+    return out
+
+
+def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
+    """A sentence for each of these widths whose growth changes what the network computes."""
+    return tuple(
+        f"The new neurons of {widths.by_atom[atom].name} change what the network computes: {reason}."
+        for atom, reason in unkept(widths, atoms).items()
+    )
+
+
+def rows_of(feed: Feed) -> Rows:
+    """The entries of a feed as a change keeps them."""
+    return _rows(feed.rows)
+
+
+def _rows(rows: tuple[int, tuple[int, ...]] | None) -> Rows:
+    return None if rows is None else (rows[0], np.asarray(rows[1], np.int64))
+
+
+def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
+    for summed in widths.relation.summed:
+        if any(atom in atoms for atom in widths.relation.algebra.resolve(summed.axis).atoms()):
+            yield summed
+
+
+def _tracer(widths: Widths, summed: Summed) -> Tracer:
+    """That of the run in which it is summed."""
+    made = (t for t in widths.tracers if any(t.made(stub) for stub, _ in summed.factors))
+    return next(made, widths.tracers[0])
+
+
+def _chosen(widths: Widths, summed: Summed) -> Trace | str:
+    """The factor that can be zero for new neurons: weights before others; or why there is none."""
+    tracer = _tracer(widths, summed)
+    factors = sorted(summed.factors, key=lambda factor: factor[0].id not in tracer.stateful)
+    usable: list[Trace] = []
+    reason = "nothing is summed"
+    for stub, dim in factors:
+        try:
+            trace = tracer.trace(stub, dim)
+            list(trace.feeds())
+        except Untraceable as error:
+            reason = str(error)
+            continue
+        if stub.id in tracer.stateful:
+            return trace
+        usable.append(trace)
+        try:
+            tracer.check_exclusive(trace)
+        except Untraceable:
+            continue
+        return trace
+    return usable[0] if usable else reason
+
+
+def _check_use(widths: Widths, trace: Trace, others: set[int], summed: Summed) -> None:
+    try:
+        _tracer(widths, summed).check_exclusive(trace, others)
+    except Untraceable as error:
+        raise EditError(f"new neurons cannot be copies: {error} (summed over at {summed.where})") from error

@@ -1,0 +1,136 @@
+"""From chosen neurons to a `Change`: which tensors are cut and extended where, which attributes follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from naivegraph.algebra.axis import Atom
+from naivegraph.edits.plan.change import AttributeChange, Change, Scaling, WidthChange
+from naivegraph.edits.plan.index_formula import Indices, formula_of
+from naivegraph.edits.plan.outgoing_weights import outgoing, rows_of
+from naivegraph.errors import EditError
+from naivegraph.graph.run.interpreter import attribute_of
+from naivegraph.graph.torch_utils.gc_pause import uncollected
+from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.widths.code.demands import Demands
+from naivegraph.widths.widths import Width, Widths
+
+__all__ = ["Initialise", "plan"]
+
+Initialise = str | Callable[[torch.Tensor, str], object]
+_NAMES = ("layer", "duplicate")
+
+
+@uncollected()
+def plan(
+    widths: Widths,
+    demands: Demands,
+    kept: Mapping[Width, Indices],
+    new: Mapping[Width, int] | None = None,
+    *,
+    initialise: Initialise = "layer",
+    seed: int = 0,
+) -> Change:
+    """The change that keeps these neurons of each width and adds new ones; any other keeps all of them.
+
+    Args:
+        widths: The widths of a graph.
+        demands: What its code demands.
+        kept: The neurons that stay, in any order; of a width in `widths.outer` perhaps an array [rows, k].
+        new: The number of new neurons of each width; they come after the kept ones, in every run.
+        initialise: How new neurons start. "layer": weights into them as torch's layer initialises them (other
+            parameters normal with the mean and standard deviation of their present values), weights out of
+            them zero. "duplicate": copies of kept neurons that share their effect. A function
+            `f(tensor, name)` that fills a tensor in place, as those in `torch.nn.init` do: weights into
+            them by it, out of them zero.
+        seed: Of the numbers new neurons start with.
+
+    Raises:
+        EditError: The arguments make no sense, or neurons cannot be duplicated.
+    """
+    added = {width: int(count) for width, count in (new or {}).items() if count}
+    if any(count < 0 for count in added.values()):
+        raise EditError(f"{min(added.values())} new neurons were asked for")
+    if isinstance(initialise, str) and initialise not in _NAMES:
+        raise EditError(f"initialise={initialise!r}: give {' or '.join(map(repr, _NAMES))} or a function")
+    changes = _changes(widths, kept, added)
+    keys = {width.atom: str(position) for position, width in enumerate(changes)}
+    after = {width.atom: change.after for width, change in changes.items()}
+
+    def count(atom: Atom) -> int:
+        return after.get(atom, atom.length)
+
+    grown = {width.atom: keys[width.atom] for width in added}
+    out = outgoing(widths, grown, copies=initialise == "duplicate") if grown else ()
+    scalings = _scalings(demands, count)
+    named = {item.tensor for item in out} | {item.tensor for item in scalings}
+    tensors = {
+        name: [formula_of(axis, keys) for axis in axes]
+        for name, axes in widths.axes.items()
+        if name in named or not all(keys.keys().isdisjoint(axis.atoms()) for axis in axes)
+    }
+    return Change(
+        {keys[width.atom]: change for width, change in changes.items()},
+        tensors,
+        _attributes(widths, demands, after),
+        out,
+        scalings,
+        int(seed),
+        initialise if isinstance(initialise, str) else getattr(initialise, "__name__", "function"),
+        None if isinstance(initialise, str) else initialise,
+    )
+
+
+def _changes(
+    widths: Widths, kept: Mapping[Width, Indices], added: Mapping[Width, int]
+) -> dict[Width, WidthChange]:
+    out = {}
+    for width in dict.fromkeys([*kept, *added]):
+        stay = _stay(widths, width, np.asarray(kept.get(width, np.arange(width.size)), np.int64))
+        if stay.shape[-1] != width.size or width in added:
+            out[width] = WidthChange(width.name, width.size, stay, added.get(width, 0))
+    return out
+
+
+def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
+    """The neurons that stay, sorted; in rows where these differ."""
+    in_order = bool((kept[..., 1:] > kept[..., :-1]).all())
+    if kept.ndim == 1:
+        return kept.copy() if in_order else np.unique(kept)
+    outer = widths.outer.get(width.atom)
+    rows = [row.copy() if in_order else np.unique(row) for row in kept]
+    if outer is None or len(rows) != outer.length or len({len(row) for row in rows}) != 1:
+        raise EditError(
+            f"the neurons of {width.name} that stay are {kept.shape} numbers: "
+            + (f"give one list, or {outer.length} as long as each other" if outer else "give one list")
+        )
+    stacked = np.stack(rows)
+    return rows[0] if bool((stacked == rows[0]).all()) else stacked
+
+
+def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
+    """What makes up for a scale that an attention works out from the size of its heads."""
+    out = []
+    for rescaled in demands.rescales:
+        size = rescaled.axis.size(count)
+        if size != rescaled.axis.length:
+            factor = math.sqrt(size / rescaled.axis.length)
+            out += [Scaling(feed.name, rows_of(feed), factor) for feed in rescaled.feeds]
+    return tuple(out)
+
+
+def _attributes(widths: Widths, demands: Demands, sizes: Mapping[Atom, int]) -> list[AttributeChange]:
+    modules, out = Modules(widths.graph.module), []
+    for attribute, polynomial in demands.attributes.items():
+        if not any(atom in sizes for monomial in polynomial.terms for atom in monomial):
+            continue
+        after = polynomial.value(lambda atom: sizes.get(atom, atom.length))
+        if after != polynomial.value(lambda atom: atom.length):
+            before = int(attribute_of(modules[attribute.path], attribute))
+            if after != before:
+                out.append(AttributeChange(attribute.path, attribute.name, attribute.keys, before, after))
+    return out

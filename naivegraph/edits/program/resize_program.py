@@ -1,0 +1,380 @@
+"""A resize as a mixed-integer program: per width how many neurons stay and how many come."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from naivegraph.algebra.axis import Atom, Axis, single
+from naivegraph.algebra.polynomial import Monomial, Polynomial
+from naivegraph.edits.plan.index_formula import Indices
+from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.scope import Asking, Partaking
+from naivegraph.operators.constraints import Row
+from naivegraph.solvers import Program
+from naivegraph.utility.ranking import TINY, Worth, marked
+from naivegraph.widths import Demands, Width, Widths
+
+__all__ = ["Asking", "Goal", "Posed"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass
+class Goal:
+    """A linear function of the columns to maximise, before any goal that comes after it."""
+
+    indices: list[int]
+    coefficients: list[float]
+
+
+# A constant, and the coefficient of each column.
+Form = tuple[float, dict[int, float]]
+
+
+class _Block:
+    """Rows that are added to a program all at once."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.starts, self.indices = [0], list[int]()
+        self.values, self.lower, self.upper = list[float](), list[float](), list[float]()
+        self.requests: list[str | None] = []
+
+    def row(
+        self,
+        name: str,
+        parts: Mapping[int, float],
+        *,
+        lower: float = -np.inf,
+        upper: float = np.inf,
+        request: str | None = None,
+    ) -> None:
+        """Add `lower <= sum of parts <= upper`."""
+        self.names.append(name)
+        self.indices += parts.keys()
+        self.values += parts.values()
+        self.starts.append(len(self.indices))
+        self.lower.append(lower)
+        self.upper.append(upper)
+        self.requests.append(request)
+
+    def add_to(self, program: Program) -> None:
+        """Add all rows to the program."""
+        program.rows(
+            self.starts,
+            np.array(self.indices, np.int64),
+            self.values,
+            self.lower,
+            self.upper,
+            self.names,
+            requests=self.requests,
+        )
+
+
+class Posed:
+    """The program of a resize and what its columns mean.
+
+    Args:
+        widths: The widths of the graph.
+        demands: What the network's own code and declared rules demand.
+        askings: The requests.
+        values: One number per neuron of every width; None where only sizes count.
+        new: The most neurons that may come in all; None for no bound.
+
+    Attributes:
+        program: The program.
+        forms: The size each request is about, as a linear function of the columns.
+        nearness: The goal of the requests which may give way; None without any.
+        first: The program without what counts only once these are met; None without any.
+        taking_part: The widths that may change.
+        holds: Those which keep all their neurons, with the reason.
+    """
+
+    def __init__(
+        self,
+        widths: Widths,
+        demands: Demands,
+        askings: list[Asking],
+        values: Mapping[Width, Floats] | None,
+        new: int | None,
+    ) -> None:
+        self.widths, self.demands, self.askings, self.values = widths, demands, askings, values
+        self.program = Program()
+        self._block = _Block()
+        self._part = Partaking(widths, demands, askings)
+        self.taking_part, self.holds = self._part.widths, self._part.holds
+        self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.taking_part}
+        self.new = 0 if not askings else new
+        self._room = self._most_new()
+        self._columns()
+        self._products: dict[Monomial, dict[int, float]] = {}
+        self._structure()
+        self.forms = [self.form(asking.axis) for asking in askings]
+        self.nearness = self._requests()
+        self._block.add_to(self.program)
+        self.first = self.program.copy() if self.nearness is not None else None
+        self._worths()
+
+    def _judged(self, width: Width, values: Floats) -> Worth:
+        stay, go = self.demands.stay.get(width.atom), self.demands.go.get(width.atom)
+        return Worth(values, marked(stay), marked(go))
+
+    # Columns
+
+    def _most_new(self) -> int:
+        """More neurons than these never help any one width."""
+        if not self.askings:
+            return 0
+        most, times = 8, 1.0
+        for asking in self.askings:
+            wanted = asking.target or 0
+            if isinstance(asking.request, ask.Between):
+                wanted = asking.request.lower
+            elif isinstance(asking.request, ask.Multiple):
+                wanted = asking.request.of
+            most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
+        for row in self.demands.rows:
+            if row.rule:
+                factor = max(map(abs, row.polynomial.terms.values()), default=1)
+                most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
+        # What is tied to something that grows by a factor may have to grow by the same factor.
+        return 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
+
+    def _columns(self) -> None:
+        """Columns of every width: neurons kept and neurons that come."""
+        widths, columns = self.taking_part, self.program.columns
+        held = np.array([width.atom in self.holds for width in widths], dtype=bool)
+        sizes = np.array([width.size for width in widths], dtype=np.float64)
+        kept = columns([f"{width.name} kept" for width in widths], np.where(held, sizes, 0.0), sizes)
+        no_more = held | np.array([width.atom.alone for width in widths], dtype=bool)
+        come = columns([f"{width.name} new" for width in widths], 0, np.where(no_more, 0.0, self._room))
+        atoms = [width.atom for width in widths]
+        self._kept, self._come = dict(zip(atoms, kept, strict=True)), dict(zip(atoms, come, strict=True))
+
+    # Sizes
+
+    def form(self, axis: Axis) -> Form:
+        """The size of an axis as a linear function of the columns (products of widths get columns)."""
+        return self._linear(Polynomial.of_axis(axis))
+
+    def _still(self, atom: Atom) -> bool:
+        return atom in self.holds or atom not in self._kept
+
+    def _linear(self, polynomial: Polynomial) -> Form:
+        constant, parts = 0.0, dict[int, float]()
+        if any(self._still(atom) for atom in polynomial.atoms()):
+            polynomial = polynomial.holding(self._still)
+        for monomial, factor in polynomial.terms.items():
+            if not monomial:
+                constant += factor
+                continue
+            for column, coefficient in self._product(monomial).items():
+                parts[column] = parts.get(column, 0.0) + factor * coefficient
+        return constant, {column: c for column, c in parts.items() if c}
+
+    def _product(self, monomial: Monomial) -> dict[int, float]:
+        """The size of a product of widths: that of the longest, times counted-out sizes of the others."""
+        last, *others = sorted(monomial, key=lambda atom: (-atom.length, self._kept[atom]))
+        size: dict[int, float] = {self._kept[last]: 1.0, self._come[last]: 1.0}
+        top = float(last.length + self._room)
+        key: Monomial = (last,)
+        for atom in others:
+            key = (*key, atom)
+            if key not in self._products:
+                self._products[key] = self._multiplied(atom, size, top)
+            size, top = self._products[key], top * (atom.length + self._room)
+        return size
+
+    def _multiplied(self, atom: Atom, size: Mapping[int, float], top: float) -> dict[int, float]:
+        """`size`, at most `top`, times the size of an atom, whose count is written in binary."""
+        bits = range((atom.length + self._room).bit_length())
+        name = f"product {len(self._products)}"
+        digits = self.program.columns([f"{name} digit {bit}" for bit in bits], 0, 1)
+        parts = self.program.columns([f"{name} part {bit}" for bit in bits], 0, top, integer=False)
+        count = {digit: float(2**bit) for bit, digit in enumerate(digits)}
+        both = {self._kept[atom]: -1.0, self._come[atom]: -1.0}
+        self._block.row(f"{name} its count", {**count, **both}, lower=0, upper=0)
+        less = {column: -factor for column, factor in size.items()}
+        for digit, part in zip(digits, parts, strict=True):
+            # A part is the whole size where its digit is 1, and else nothing.
+            self._block.row(f"{name} none {digit}", {part: 1.0, digit: -top}, upper=0)
+            self._block.row(f"{name} most {digit}", {part: 1.0, **less}, upper=0)
+            self._block.row(f"{name} least {digit}", {part: 1.0, **less, digit: -top}, lower=-top)
+        return {part: float(2**bit) for bit, part in enumerate(parts)}
+
+    def _structure(self) -> None:
+        """Sizes are at least 1, what the code and rules demand holds, and new neurons are bounded."""
+        for index, axis in enumerate(self._part.axes):
+            self._at_least_one(f"axis {index} at least 1", axis)
+        for index, demand in enumerate(self.demands.rows):
+            self._demand(f"demand {index}", demand)
+        for width in self.taking_part:
+            if width.atom not in self.holds:
+                self._marked(width)
+        if self.new is not None and self._come:
+            # A row and no bound of the columns, so that a conflict can name it.
+            limit = f"at most {self.new} new neurons in all" if self.askings else None
+            come = dict.fromkeys(self._come.values(), 1.0)
+            self._block.row("new neurons", come, upper=self.new, request=limit)
+
+    def _demand(self, name: str, demand: Row) -> None:
+        constant, parts = self._linear(demand.polynomial)
+        if not parts:
+            return
+        if demand.multiple > 1:
+            parts[self.program.column(f"{name} times", -np.inf, np.inf)] = -float(demand.multiple)
+            lower = upper = 0.0
+        else:
+            lower = -np.inf if demand.low is None else demand.low
+            upper = np.inf if demand.high is None else demand.high
+        request = demand.reason if demand.rule else None
+        self._block.row(name, parts, lower=lower - constant, upper=upper - constant, request=request)
+
+    def _marked(self, width: Width) -> None:
+        """At least those neurons that must stay are kept, and as many go as must."""
+        stay, go = (marks.get(width.atom, []) for marks in (self.demands.stay, self.demands.go))
+        kept = {self._kept[width.atom]: 1.0}
+        for mark in stay:
+            name = f"{width.name} stays: {mark.reason}"
+            self._block.row(name, kept, lower=len(marked(stay)), request=mark.reason)
+        for mark in go:
+            name = f"{width.name} goes: {mark.reason}"
+            self._block.row(name, kept, upper=width.size - len(marked(go)), request=mark.reason)
+        for one, two in itertools.product(stay, go):
+            if set(one.indices) & set(two.indices):
+                both = {self.program.column(f"{width.name}: {one.reason}; {two.reason}", 0, 1): 1.0}
+                self._block.row(f"{width.name} stays, {one.reason}", both, lower=1, request=one.reason)
+                self._block.row(f"{width.name} goes, {two.reason}", both, upper=0, request=two.reason)
+
+    def _at_least_one(self, name: str, axis: Axis) -> None:
+        """A product is at least 1 if each of its factors is."""
+        if len(axis.terms) > 1:
+            constant, parts = self.form(axis)
+            if constant < 1:
+                self._block.row(name, parts, lower=1 - constant)
+            return
+        for position, factor in enumerate(axis.terms[0]):
+            if isinstance(factor, Axis):
+                self._at_least_one(f"{name}, factor {position}", factor)
+            elif isinstance(factor, Atom) and not self._still(factor):
+                both = {self._kept[factor]: 1.0, self._come[factor]: 1.0}
+                self._block.row(f"{name}, factor {position}", both, lower=1)
+
+    # Goals
+
+    def _requests(self) -> Goal | None:
+        """Rows for the requests; gives the goal of those which may give way."""
+        distances: list[int] = []
+        for asking, form in zip(self.askings, self.forms, strict=True):
+            now = asking.axis.length
+            if asking.target is None:
+                self._bound(asking, form)
+            elif not asking.gives_way:
+                self._ask(asking, form, asking.target, asking.target)
+            else:
+                distances.append(self._distance(f"{asking.name} missed by", form, asking.target))
+                if asking.target > now:
+                    self._ask(asking, form, now + 1, np.inf)
+                elif asking.target < now:
+                    self._ask(asking, form, -np.inf, now - 1)
+        return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
+
+    def _ask(self, asking: Asking, form: Form, lower: float, upper: float) -> None:
+        """The row of a request: `lower <= form <= upper`."""
+        constant, parts = form
+        self._block.row(
+            asking.name, parts, lower=lower - constant, upper=upper - constant, request=asking.name
+        )
+
+    def _bound(self, asking: Asking, form: Form) -> None:
+        request = asking.request
+        if isinstance(request, ask.Between):
+            self._ask(asking, form, request.lower, np.inf if request.upper is None else request.upper)
+        elif isinstance(request, ask.Multiple):
+            # Named by its place: the same may be asked of two inputs of one vertex.
+            times = self.program.column(f"multiple {len(self.program.column_names)}", 1, np.inf)
+            self._ask(asking, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
+        else:
+            for atom in dict.fromkeys(asking.axis.atoms()):
+                if atom in self._kept:
+                    self._ask(asking, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
+                    self._ask(asking, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
+
+    def _distance(self, name: str, form: Form, target: float) -> int:
+        """A column at least as large as |size - target|."""
+        constant, parts = form
+        column = self.program.column(f"{name} {len(self.program.column_names)}", 0, np.inf, integer=False)
+        self._block.row(f"{name} above", {**parts, column: -1.0}, upper=target - constant)
+        self._block.row(f"{name} below", {**parts, column: 1.0}, lower=target - constant)
+        return column
+
+    def _goal(self, name: str, distances: Sequence[int], weights: Sequence[float]) -> Goal:
+        """0.1 of the sum and 0.8 of the largest of weighted distances, to be made small."""
+        largest = self.program.column(f"{name} largest", 0, np.inf, integer=False)
+        for distance, weight in zip(distances, weights, strict=True):
+            self._block.row(f"{name} largest {distance}", {largest: 1.0, distance: -weight}, lower=0)
+        return Goal([*distances, largest], [*(-0.1 * weight for weight in weights), -0.8])
+
+    def _worths(self) -> None:
+        """What is to be large once requests are met: utility, less what new neurons and moved sizes cost."""
+        self._block = _Block()
+        columns = list(self._come.values())
+        factors = [-self._worth[atom].cost if self._worth else -TINY for atom in self._come]
+        still = self._size_terms()
+        if still is not None:
+            columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
+        self._block.add_to(self.program)
+        self.program.set_objective(columns, factors)
+        for width in self.taking_part if self._worth else []:
+            sums = self._worth[width.atom].sums
+            self.program.concave(f"{width.name} utility", self._kept[width.atom], sums)
+
+    def _size_terms(self) -> Goal | None:
+        """Keep the rest still: distances to the present sizes, weighted by what neurons there are worth."""
+        asked = {self._part.settled(asking.axis) for asking in self.askings if asking.gives_way}
+        axes = dict.fromkeys(part for axis in self._part.parameters for part in self._factors(axis, asked))
+        terms = [(axis, *self._of_axis(axis)) for axis in axes]
+        # What nothing is said of keeps still, too: it weighs as much as the least of the others.
+        least = min((largest for _, largest, _ in terms if largest), default=1.0)
+        distances, weights = [], []
+        for index, (axis, largest, negative) in enumerate(terms):
+            target = max(axis.length - negative, 1)
+            distances.append(self._distance(f"size {index} moved by", self.form(axis), target))
+            weights.append((largest or least) / target)
+        return self._goal("sizes", distances, weights) if distances else None
+
+    def _factors(self, axis: Axis, asked: Collection[Axis]) -> list[Axis]:
+        """What is to keep still so that an axis does: in a product of widths each of them.
+
+        Else fewer neurons in each head would be made up for by more heads.
+        """
+        if axis in asked or Polynomial.of_axis(axis).holding(self._still).degree <= 1:
+            parts = [axis]
+        else:
+            parts = [single(atom) for atom in dict.fromkeys(axis.atoms()) if not self._still(atom)]
+        return [part for part in parts if part not in asked]
+
+    def _of_axis(self, axis: Axis) -> tuple[float, int]:
+        """The largest |utility| on an axis, and how many of its neurons have a negative one."""
+        if not self._worth:
+            return 1.0, 0
+        largest = max(self._worth[atom].largest for atom in axis.atoms())
+        good = axis.size(lambda atom: atom.length - self._worth[atom].negative)
+        return largest, axis.length - good
+
+    # Answers
+
+    def decided(self, values: Floats) -> tuple[dict[Width, Indices], dict[Width, int]]:
+        """Which neurons stay and how many come, from the program's answer."""
+        kept, new = {}, {}
+        for width in self.taking_part:
+            count = round(float(values[self._kept[width.atom]]))
+            worth = self._worth.get(width.atom) or self._judged(width, np.zeros(width.size))
+            kept[width] = worth.best(count)
+            new[width] = round(float(values[self._come[width.atom]]))
+        return kept, new

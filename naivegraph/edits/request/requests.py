@@ -1,0 +1,141 @@
+"""What can be asked of a resize: exact and relaxed changes, absolute sizes, bounds, multiples."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from naivegraph.edits.request import validate as given
+from naivegraph.errors import EditError
+
+__all__ = [
+    "Asked",
+    "Between",
+    "Change",
+    "Frozen",
+    "Inputs",
+    "Multiple",
+    "Request",
+    "Size",
+    "as_requests",
+    "relaxed",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Change a size by `delta`; if `relaxed`, by about that much, but by at least one unless it is 0."""
+
+    delta: int
+    relaxed: bool = False
+
+    def __str__(self) -> str:
+        return f"{'about' if self.relaxed else 'exactly'} {self.delta:+d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Make a size this number; if `relaxed`, about this number."""
+
+    size: int
+    relaxed: bool = False
+
+    def __str__(self) -> str:
+        return f"{'about' if self.relaxed else 'exactly'} {self.size} wide"
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """Keep a size within bounds, both included."""
+
+    lower: int = 1
+    upper: int | None = None
+
+    def __str__(self) -> str:
+        return f"at least {self.lower}" + ("" if self.upper is None else f", at most {self.upper}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiple:
+    """Make a size a multiple of this number."""
+
+    of: int
+
+    def __str__(self) -> str:
+        return f"a multiple of {self.of}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """Every neuron stays and none comes."""
+
+    def __str__(self) -> str:
+        return "as it is"
+
+
+Request = Change | Size | Between | Multiple | Frozen
+
+
+class Inputs:
+    """Requests on the sizes of a vertex's inputs, one each in order; None for don't care.
+
+    Example:
+        >>> Inputs(-2, None)
+        Inputs(exactly -2, None)
+    """
+
+    def __init__(self, *entries: int | Request | None) -> None:
+        self.entries = tuple(None if entry is None else _request(entry) for entry in entries)
+
+    def __repr__(self) -> str:
+        return f"Inputs({', '.join(str(entry) for entry in self.entries)})"
+
+
+Asked = int | Request | Inputs | tuple["int | Request | Inputs", ...]
+
+
+def relaxed(request: int | Change | Size) -> Request:
+    """The same request, to be met as nearly as can be.
+
+    Example:
+        >>> print(relaxed(+8), relaxed(Size(48)), sep="; ")
+        about +8; about 48 wide
+    """
+    made = _request(request)
+    if isinstance(made, (Change, Size)):
+        return dataclasses.replace(made, relaxed=True)
+    raise EditError(f"only changes and sizes can be relaxed, not {made}")
+
+
+def _request(value: Any) -> Request:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = Change(int(value))
+    if not isinstance(value, (Change, Size, Between, Multiple, Frozen)):
+        raise EditError(f"{value!r} is no request: give a number such as -8, ng.relaxed(+8) or ng.size(48)")
+    match value:
+        case Change():
+            given.whole(value.delta, "a change of a size", -given.LARGEST)
+        case Size():
+            given.whole(value.size, "a size", 1)
+        case Multiple():
+            given.whole(value.of, "what a size is a multiple of", 1)
+        case Between():
+            lower = given.whole(value.lower, "the lower bound of a size", 0)
+            if value.upper is not None:
+                given.whole(value.upper, "the upper bound of a size", max(lower, 1))
+    return value
+
+
+def as_requests(asked: Asked) -> list[Request | Inputs]:
+    """What one entry of `ng.resize`'s dict asks for, as a list."""
+    if isinstance(asked, tuple):
+        return [item for each in asked for item in as_requests(each)]
+    return [asked] if isinstance(asked, Inputs) else [_request(asked)]
+
+
+def as_mapping(requests: Mapping[Any, Asked] | None) -> dict[Any, list[Request | Inputs]]:
+    """The dict given to `ng.resize`, every entry as a list of requests."""
+    asked_for = given.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
+    return {key: as_requests(asked) for key, asked in asked_for.items()}

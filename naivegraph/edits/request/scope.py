@@ -1,0 +1,127 @@
+"""Who takes part in a resize: the widths that may change, and the axes they are in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from naivegraph.algebra.axis import Atom, Axis, Factor, length_of, product, total
+from naivegraph.edits.request import requests as ask
+from naivegraph.graph import Vertex
+from naivegraph.widths import Demands, Width, Widths
+
+__all__ = ["Asking", "Partaking"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """One request about one axis: the vertex and what is asked, for messages and as the name of its rows."""
+
+    vertex: Vertex
+    axis: Axis
+    request: ask.Request
+    where: str = "output"
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        place = self.vertex.name if self.where == "output" else f"{self.vertex.name}, {self.where}"
+        return f"{place}: {self.request}"
+
+    @property
+    def target(self) -> int | None:
+        """The size it aims at, if it is about one."""
+        if isinstance(self.request, ask.Change):
+            return self.axis.length + self.request.delta
+        return self.request.size if isinstance(self.request, ask.Size) else None
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it is to be met only as nearly as can be."""
+        return isinstance(self.request, (ask.Change, ask.Size)) and self.request.relaxed
+
+
+class Partaking:
+    """What may change if these requests are made.
+
+    Attributes:
+        widths: The widths asked for and all that share an axis or a demand with them; all widths if nothing
+            is asked for.
+        axes: Every distinct axis of any tensor that has some of these widths; all else in it is a number.
+        parameters: Those of them that are an axis of a parameter or buffer.
+        holds: Widths that keep all their neurons, with the reason.
+    """
+
+    def __init__(self, widths: Widths, demands: Demands, askings: Sequence[Asking]) -> None:
+        resolve = widths.relation.algebra.resolve
+        every = dict.fromkeys(resolve(axis) for axes in widths.relation.axes.values() for axis in axes)
+        self.widths = _linked(widths, demands, askings, every)
+        self._moving = {width.atom for width in self.widths} - _units(every, askings)
+        self.widths = [width for width in self.widths if width.atom in self._moving]
+        self.axes = self._having(every)
+        self.parameters = self._having(axis for axes in widths.axes.values() for axis in axes)
+        self.holds = demands.holds
+
+    def settled(self, axis: Axis) -> Axis:
+        """An axis with all that takes no part as numbers, in normal form."""
+        atoms = list(axis.atoms())
+        if all(atom in self._moving for atom in atoms):
+            return axis
+        return total(term for factors in axis.terms for term in product(self._numbers(factors)))
+
+    def _numbers(self, factors: Iterable[Factor]) -> Iterator[Factor]:
+        for factor in factors:
+            if isinstance(factor, Axis):
+                yield self.settled(factor)
+            elif isinstance(factor, Atom) and factor not in self._moving:
+                yield factor.length
+            else:
+                yield factor
+
+    def _having(self, axes: Iterable[Axis]) -> list[Axis]:
+        some = (axis for axis in axes if any(atom in self._moving for atom in axis.atoms()))
+        return list(dict.fromkeys(self.settled(axis) for axis in some))
+
+
+def _units(axes: Iterable[Axis], askings: Sequence[Asking]) -> set[Atom]:
+    """Widths of one neuron that only ever multiply others, as the inputs of a depthwise convolution's groups.
+
+    There is nothing to choose in them, and more of them would multiply all the others: they keep still,
+    unless they themselves are asked for.
+    """
+    asked = {
+        asking.axis.terms[0][0] for asking in askings if [len(term) for term in asking.axis.terms] == [1]
+    }
+    found: set[Atom] = set()
+    pending = list(axes)
+    while pending:
+        for term in pending.pop().terms:
+            pending += [factor for factor in term if isinstance(factor, Axis)]
+            moving = [factor for factor in term if isinstance(factor, (Atom, Axis))]
+            longest = max(moving, key=length_of, default=None)
+            units = (f for f in moving if isinstance(f, Atom) and f.length == 1)
+            found.update(unit for unit in units if unit is not longest)
+    return found - asked
+
+
+def _linked(
+    widths: Widths, demands: Demands, askings: Sequence[Asking], axes: Collection[Axis]
+) -> list[Width]:
+    """The widths asked for and all that share an axis or a demand with them; all if nothing is asked."""
+    if not askings:
+        return list(widths.widths)
+    parent: dict[Atom, Atom] = {}
+
+    def root(atom: Atom) -> Atom:
+        while parent.setdefault(atom, atom) is not atom:
+            parent[atom] = atom = parent[parent[atom]]
+        return atom
+
+    groups = [list(axis.atoms()) for axis in axes]
+    groups += [list(row.polynomial.atoms()) for row in demands.rows]
+    groups += [list(asking.axis.atoms()) for asking in askings]
+    for group in groups:
+        for atom in group[1:]:
+            parent[root(atom)] = root(group[0])
+    wanted = {root(atom) for asking in askings for atom in asking.axis.atoms()}
+    return [width for width in widths.widths if root(width.atom) in wanted]

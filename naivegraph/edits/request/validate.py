@@ -1,0 +1,98 @@
+"""What users pass, looked at before anything is done with it: each mistake is told in their own words."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph
+from naivegraph.graph.torch_utils.unwrap import unwrapped
+
+__all__ = ["LARGEST", "file_path", "function", "graph", "mapping", "network", "whole"]
+
+LARGEST = 2**31  # no size of a tensor that fits anywhere is larger
+
+
+def graph(value: Any) -> Graph:
+    """The graph.
+
+    Raises:
+        EditError: It is none.
+    """
+    if isinstance(value, nn.Module):
+        raise EditError(
+            f"a graph is needed, not the network itself: capture it first, "
+            f"graph = ng.capture({type(value).__name__.lower()}, example), and edit that"
+        )
+    if not isinstance(value, Graph):
+        raise EditError(f"a graph is needed, as ng.capture(network, example) makes one, not {_kind(value)}")
+    return value
+
+
+def network(value: Any) -> nn.Module | Graph:
+    """The network, without a wrapper, or graph.
+
+    Raises:
+        EditError: It is neither.
+    """
+    if not isinstance(value, (nn.Module, Graph)):
+        raise EditError(f"a torch.nn.Module or a graph is needed, not {_kind(value)}")
+    found: nn.Module | Graph = unwrapped(value)
+    return found
+
+
+def mapping(value: Any, name: str, what: str) -> Mapping[Any, Any]:
+    """The dict, empty for None.
+
+    Raises:
+        EditError: It is none.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise EditError(f"{name} is a dict {what}, not {_kind(value)}")
+    return value
+
+
+def function(value: Any, name: str, what: str) -> Any:
+    """The function.
+
+    Raises:
+        EditError: It cannot be called.
+    """
+    if not callable(value):
+        raise EditError(f"{name}={value!r}: give {what}")
+    return value
+
+
+def whole(value: Any, name: str, least: int, most: int = LARGEST) -> int:
+    """The whole number.
+
+    Raises:
+        EditError: It is none, or out of bounds.
+    """
+    number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not number or not least <= int(value) <= most:
+        far = f" to {most}" if number and int(value) > most else ""
+        raise EditError(f"{name} must be a whole number from {least} up{far}, not {value!r}")
+    return int(value)
+
+
+def file_path(value: Any) -> str | os.PathLike[str]:
+    """The path of a file.
+
+    Raises:
+        EditError: It is none.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise EditError(f"the path of a file is needed, not {_kind(value)}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__

@@ -1,0 +1,254 @@
+"""Changing the size of convolutions' kernels, with padding that follows."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, WidthChange
+from naivegraph.edits.plan.index_formula import Floats, Formula
+from naivegraph.edits.plan.kernel_padding import Convolution, sharing
+from naivegraph.edits.request import validate as given
+from naivegraph.edits.structure.transaction import costs_of, taken_back
+from naivegraph.edits.structure.vertices import vertex_of
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.ir.values import Stub
+from naivegraph.operators.relation import tensors_in
+from naivegraph.solvers.budget import Certificate
+
+__all__ = ["resize_kernel"]
+
+# How many entries come in front and behind; fewer than none go.
+_Ends = tuple[int, int]
+_LARGEST = 2**16
+_FURTHEST = 8  # sizes above the present one among which the nearest possible one is looked for
+
+
+def resize_kernel(
+    graph: Graph,
+    sizes: Mapping[str | Vertex, int | Sequence[int]],
+    *,
+    utility: Any = None,
+    optimizer: Any = (),
+) -> Edit:
+    """Change the size of convolutions' kernels, in place; padding follows, so outputs keep their size.
+
+    A kernel grows around its centre with zeros, so that the network computes what it did before. A kernel
+    shrinks around its centre too, and then computes what it did with the entries that go at zero.
+
+    torch pads both sides of a layer's input alike, so sizes change by an even number, unless the layer has
+    `padding="same"` or is transposed with an `output_padding` that makes up for it.
+
+    Args:
+        graph: A captured or written graph.
+        sizes: By vertex (or its name): the new size of its kernel, one number, or one for each dimension.
+        utility: What entries of a kernel are worth: "magnitude" (the absolute weight), a function of a vertex
+            which gives a tensor of its weight's shape, or a dict of these by vertex name. The kernel then
+            keeps the part, of those in one piece, that is worth most, wherever it lies, and changes by odd
+            numbers too. Where the two sides of the input then differ, torch's layer does that with
+            `padding_mode="constant"`.
+        optimizer: An optimizer (or several) whose state follows.
+
+    Returns:
+        The edit; falsy if nothing was changed.
+
+    Raises:
+        EditError: A vertex is no convolution whose padding can follow, or the size is not possible, with the
+            nearest ones that are; everything is as it was.
+
+    Example:
+        >>> from naivegraph.graph import capture
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
+        >>> image = torch.randn(1, 3, 9, 9)
+        >>> before = net(image)
+        >>> edit = resize_kernel(capture(net, image), {"0": (5, 3)})
+        >>> net[0]
+        Conv2d(3, 8, kernel_size=(5, 3), stride=(1, 1), padding=(2, 1))
+        >>> torch.allclose(net(image), before, atol=1e-6)
+        True
+    """
+    given.graph(graph)
+    wanted: dict[str, tuple[int, ...]] = {}
+    done: dict[int, tuple[str, tuple[int, ...]]] = {}
+    build = _Builder()
+    for key, asked in given.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
+        vertex = vertex_of(graph, key)
+        group = sharing(graph, vertex)
+        size = wanted[vertex.name] = _size(vertex, group[0], asked)
+        weight = group[0].layer.weight
+        if id(weight) not in done:
+            done[id(weight)] = vertex.name, size
+            build.add(graph, vertex, group, size, _values(vertex, weight, utility))
+        name, other = done[id(weight)]
+        if other != size:
+            raise EditError(
+                f"{name!r} and {vertex.name!r} have the same weight, and {other} and {size} were asked for"
+            )
+    return _carry_out(graph, build.change(), wanted, optimizer)
+
+
+def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple[int, ...]:
+    rank = len(one.sizes)
+    size = tuple(asked) if isinstance(asked, Sequence) else (asked,) * rank
+    if len(size) != rank or any(not isinstance(n, numbers.Integral) or not 0 < n <= _LARGEST for n in size):
+        raise EditError(
+            f"{asked!r} is no size for the kernel of {vertex.name!r}: give a number from 1, or {rank} of them"
+            f" (at most {_LARGEST:,})"
+        )
+    return tuple(map(int, size))
+
+
+def _values(vertex: Vertex, weight: torch.Tensor, utility: Any) -> torch.Tensor | None:
+    """What each entry of a weight is worth; None if nothing is said."""
+    if isinstance(utility, Mapping):
+        utility = utility.get(vertex.name)
+    found = utility(vertex) if callable(utility) else utility
+    if found is None:
+        return None
+    if isinstance(found, str):
+        if found != "magnitude":
+            raise EditError(f'utility={found!r}: give "magnitude", a function of a vertex, or a dict of them')
+        return weight.detach().double().abs()
+    values = torch.as_tensor(found, dtype=torch.float64).detach()
+    if values.shape != weight.shape or not bool(values.isfinite().all()):
+        raise EditError(
+            f"the utility of the kernel of {vertex.name!r} must be finite and have the shape of its weight, "
+            f"{tuple(weight.shape)}; it has {tuple(values.shape)}"
+        )
+    return values
+
+
+class _Builder:
+    """Gathers what a change of kernels consists of."""
+
+    def __init__(self) -> None:
+        self._widths: dict[str, WidthChange] = {}
+        self._tensors: dict[str, list[Formula]] = {}
+        self._attributes: list[AttributeChange] = []
+        self._outgoing: list[Outgoing] = []
+
+    def add(
+        self,
+        graph: Graph,
+        vertex: Vertex,
+        group: list[Convolution],
+        size: tuple[int, ...],
+        values: torch.Tensor | None,
+    ) -> None:
+        """Change the weight which a group of convolutions has in common."""
+        before = group[0].sizes
+        ends = [_ends(vertex, group, dim, after, values) for dim, after in enumerate(size)]
+        if size == before:
+            return
+        keys: dict[int, str] = {}
+        for dim, (front, behind) in enumerate(ends):
+            if front or behind:
+                keys[dim] = str(len(self._widths))
+                kept = np.arange(max(-front, 0), before[dim] - max(-behind, 0), dtype=np.int64)
+                name = f"{group[0].path}.kernel_size[{dim}]".removeprefix(".")
+                new = max(front, 0) + max(behind, 0)
+                self._widths[keys[dim]] = WidthChange(name, before[dim], kept, new, max(front, 0))
+        kernel: list[Formula] = [[[keys.get(dim, length)]] for dim, length in enumerate(before)]
+        weight = group[0].layer.weight
+        axes: list[Formula] = [[[length]] for length in weight.shape[:2]]
+        number = graph.state[f"{group[0].path}.weight".removeprefix(".")].id
+        names = [name for name, stub in graph.state.items() if stub.id == number]
+        self._tensors.update({name: [*axes, *kernel] for name in names})
+        self._outgoing.append(Outgoing(names[0], tuple(dim + 2 for dim in keys), tuple(keys.values())))
+        for each in group:
+            self._attributes += each.attributes(size, ends)
+
+    def change(self) -> Change:
+        """All of it."""
+        return Change(self._widths, self._tensors, self._attributes, tuple(self._outgoing))
+
+
+def _ends(
+    vertex: Vertex, group: list[Convolution], dim: int, after: int, values: torch.Tensor | None
+) -> _Ends:
+    """How many entries come (or go) at either end of a dimension of a kernel.
+
+    Raises:
+        EditError: The padding of some of the layers cannot follow.
+    """
+    before = group[0].sizes[dim]
+    found = list(_possible(group, dim, after - before, values is not None))
+    if not found:
+        raise EditError(_refusal(vertex, group, dim, after, values is not None))
+    worth = np.zeros(before)
+    if values is not None and after < before:
+        others = [d for d in range(values.dim()) if d != dim + 2]
+        worth = values.mean(others).cpu().numpy()
+    return min(found, key=lambda ends: (-_kept(worth, ends), abs(ends[0] - ends[1]), ends[0]))
+
+
+def _kept(worth: Floats, ends: _Ends) -> float:
+    return float(worth[max(-ends[0], 0) : len(worth) - max(-ends[1], 0)].sum())
+
+
+def _possible(group: list[Convolution], dim: int, difference: int, free: bool) -> Iterator[_Ends]:
+    """Every way to change a kernel by so many entries, such that the padding of all layers can follow."""
+    for front in range(min(difference, 0), max(difference, 0) + 1):
+        behind = difference - front
+        centred = free or abs(front - behind) <= 1
+        if centred and all(each.can(dim, front, behind, free) for each in group):
+            yield front, behind
+
+
+def _refusal(vertex: Vertex, group: list[Convolution], dim: int, after: int, free: bool) -> str:
+    before = group[0].sizes[dim]
+    front = (after - before) // 2
+    ends = front, after - before - front
+    each = next((each for each in group if not each.can(dim, *ends, free)), group[0])
+    left, right = each.needed(dim, *ends)
+    kind, padding = type(each.layer).__name__, each.layer.padding
+    why = f"which this {kind} cannot have"
+    if isinstance(padding, str):
+        why = f"which padding={padding!r} is not; make it numbers"
+    elif not each.layer.transposed and not free and (left != right or left < 0) and each.whole:
+        why = "which a layer has only if utility= is given; without, it pads both sides alike, with 0 or more"
+
+    def possible(size: int) -> bool:
+        return any(True for _ in _possible(group, dim, size - before, free))
+
+    scans = range(after - 1, 0, -1), range(after + 1, max(after, before) + _FURTHEST)
+    near = [str(next(filter(possible, scan))) for scan in scans if any(map(possible, scan))]
+    return (
+        f"a kernel of {after} instead of {before} along dimension {dim} of {vertex.name!r} takes a padding "
+        f"of {left} in front and {right} behind, {why}; the nearest sizes it can have: {' and '.join(near)}"
+    )
+
+
+def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]], optimizer: Any) -> Edit:
+    """Apply the change, and see that the network runs and gives tensors of the same shapes."""
+    before, shapes = costs_of(graph), _shapes(graph)
+    edit = Edit(
+        graph.module,
+        change,
+        asked={"resize_kernel": {name: list(size) for name, size in wanted.items()}},
+        certificate=Certificate(0, 0),
+        before=before,
+        after=before,
+        optimizers=as_optimizers(optimizer),
+    )
+    with taken_back(edit, "the network would not run as before with these kernels"):
+        edit.then_refresh(graph)
+        for name, found in _shapes(graph).items():
+            if found != shapes[name]:
+                raise EditError(f"{name!r} would give {found} instead of {shapes[name]}")
+        edit.after = costs_of(graph)
+    return edit
+
+
+def _shapes(graph: Graph) -> dict[str, list[tuple[int, ...]]]:
+    def of(stubs: list[Stub]) -> list[tuple[int, ...]]:
+        return [tuple(stub.shape) for stub in stubs]
+
+    return {vertex.name: of(list(tensors_in(vertex.output))) for vertex in graph}

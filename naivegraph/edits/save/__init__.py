@@ -1,0 +1,1 @@
+"""Saving edited networks, and replaying edits; no pickle."""

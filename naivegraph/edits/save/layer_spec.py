@@ -1,0 +1,168 @@
+"""Layers as data: a class of torch.nn and the arguments that make it again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.edits.plan.initialise import seeded
+from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.errors import EditError
+
+__all__ = ["checksum", "layer_of", "recipe_of"]
+
+_OWN = ("_parameters", "_buffers", "_modules", "training")
+_ELSEWHERE = ("self", "device", "dtype")
+
+
+def checksum(tensor: torch.Tensor, start: int = 0) -> int:
+    """CRC-32 of a tensor's bytes."""
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return zlib.crc32(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"", start)
+
+
+def recipe_of(network: nn.Module, layer: nn.Module, seed: int, identity: bool) -> dict[str, Any]:
+    """How a layer is made, as data.
+
+    A layer which the network has already is its path there. One of torch.nn which its attributes make again
+    (which is tried out) is its class, the arguments and a checksum of the numbers it starts with. Of any
+    other there is the class's name alone.
+
+    Args:
+        network: Where it is put.
+        layer: The layer.
+        seed: Where random numbers started when it was made.
+        identity: Whether it was made to start as the identity.
+    """
+    for path, module in network.named_modules():
+        if module is layer:
+            return {"path": path}
+    kind = type(layer)
+    recipe: dict[str, Any] = {"class": kind.__name__, "identity": identity}
+    if getattr(nn, kind.__name__, None) is not kind:
+        return recipe
+    arguments = _arguments(layer)
+    if arguments is None:
+        return recipe
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in _tensors(layer).values() if t.is_floating_point()}
+    full = {**recipe, "arguments": arguments, "dtype": min(dtypes, default=None), "seed": seed}
+    try:
+        twin = _made(json.loads(json.dumps(full)))
+    except (TypeError, ValueError, RuntimeError):
+        return recipe
+    return {**full, "start": _start(layer)} if _alike(layer, twin) else recipe
+
+
+def layer_of(recipe: Mapping[str, Any], name: str, device: torch.device, *, exact: bool) -> nn.Module:
+    """The layer which a recipe describes.
+
+    Args:
+        recipe: As `recipe_of` gives it, of a layer the network does not have yet.
+        name: Of its vertex, for messages.
+        device: Where it is to be.
+        exact: Whether it must start with the very numbers of the layer described.
+
+    Raises:
+        EditError: The recipe does not say how to make it, or it would start with other numbers.
+    """
+    what = f"the layer {name!r} ({recipe['class']})"
+    remedy = f"give layers={{{name!r}: the layer, or a function of the size that makes it}}"
+    if "arguments" not in recipe:
+        raise EditError(f"{what} is none of torch.nn which its attributes make again: {remedy}")
+    try:
+        layer = _made(recipe)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EditError(f"{what} cannot be made of {recipe['arguments']} ({error}): {remedy}") from error
+    if recipe["identity"]:
+        start_as_identity(layer, name)
+    if exact and _start(layer) != recipe["start"]:
+        raise EditError(
+            f"{what} started with numbers of its own, not with those the seed of its insertion gives here: "
+            f"{remedy}"
+        )
+    return layer.to(device)
+
+
+def _made(recipe: Mapping[str, Any]) -> nn.Module:
+    kind = vars(nn).get(recipe["class"])
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise ValueError(f"torch.nn has no layer {recipe['class']!r}")
+    with seeded(recipe["seed"]):
+        layer: nn.Module = kind(**{key: _tuples(value) for key, value in recipe["arguments"].items()})
+    if recipe["dtype"] is not None:
+        dtype = vars(torch).get(recipe["dtype"])
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"torch has no type {recipe['dtype']!r}")
+        layer = layer.to(dtype)
+    return layer
+
+
+def _arguments(layer: nn.Module) -> dict[str, Any] | None:
+    """The constructor's arguments, read from the attributes of the same names; None if one has none."""
+    out: dict[str, Any] = {}
+    for name, parameter in inspect.signature(type(layer)).parameters.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if name in _ELSEWHERE or not named:
+            continue
+        if not hasattr(layer, name):
+            if parameter.default is parameter.empty:
+                return None
+            continue
+        value = getattr(layer, name)
+        if type(parameter.default) is bool and (value is None or isinstance(value, torch.Tensor)):
+            value = value is not None
+        if not _plain(value):
+            return None
+        out[name] = value
+    return out
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON made lists of: layers take tuples everywhere, and keep what they take."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _tensors(layer: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+
+
+def _start(layer: nn.Module) -> int:
+    out = 0
+    for tensor in _tensors(layer).values():
+        out = checksum(tensor, out)
+    return out
+
+
+def _alike(one: nn.Module, two: nn.Module) -> bool:
+    """Whether two layers differ in their numbers, device and training flag at most."""
+    mine, other = dict(one.named_modules()), dict(two.named_modules())
+    if mine.keys() != other.keys():
+        return False
+    for name, module in mine.items():
+        left, right = vars(module), vars(other[name])
+        if type(module) is not type(other[name]) or left.keys() != right.keys():
+            return False
+        if not all(_same(left[key], right[key]) for key in left.keys() - set(_OWN)):
+            return False
+    first, second = _tensors(one), _tensors(two)
+    return list(first) == list(second) and all(
+        (t.shape, t.dtype, t.requires_grad, type(t))
+        == (second[n].shape, second[n].dtype, second[n].requires_grad, type(second[n]))
+        for n, t in first.items()
+    )
+
+
+def _same(one: Any, two: Any) -> bool:
+    return one is two or (type(one) is type(two) and not isinstance(one, torch.Tensor) and bool(one == two))

@@ -1,0 +1,198 @@
+"""Carrying out an edit once more, on another copy of the network."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.edits.apply.apply import Change
+from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.request import validate as given
+from naivegraph.edits.save.layer_spec import layer_of
+from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.edits.structure.transaction import rewire
+from naivegraph.edits.structure.undo_log import Journal, carry_out
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph
+from naivegraph.solvers.budget import Certificate
+
+__all__ = ["Layers", "carried_out", "check_layers", "replay"]
+
+# Layers by the name of the vertex that calls them, or functions of a size which make them.
+Layers = Mapping[str, "nn.Module | Callable[[int], nn.Module]"]
+_WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+
+
+def replay(
+    target: nn.Module | Graph,
+    edits: Edit | str | Sequence[Edit | str],
+    *,
+    optimizer: Any = (),
+    layers: Layers | None = None,
+) -> Edit:
+    """Carry out edits once more, on another copy of the network, in place: all of them or none.
+
+    Nothing is decided anew: the same neurons stay and the same connections change, whatever the weights of
+    the copy are. New neurons and inserted layers of `torch.nn` which a function made start as they did in the
+    original edit, so a copy with the weights that one had becomes the very same network.
+
+    Args:
+        target: A network as it was before the edits. A graph for edits of the structure.
+        edits: An edit, what its `to_json` gave, or several of these in order.
+        optimizer: An optimizer (or several) which follows.
+        layers: By name of their vertices: inserted layers which cannot be made from what was written (other
+            modules than those of `torch.nn`, and any which started with weights of their own), or functions
+            of a size which make them. Used in place of what was written for others, too.
+
+    Returns:
+        The edit; of several the last one, whose `undo` undoes all, with the others in `earlier`.
+
+    Raises:
+        EditError: The target is not the network the edits were made for, or a layer is missing; it is as
+            it was.
+
+    Example:
+        >>> import torch, naivegraph as ng
+        >>> build = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph, fresh = (ng.capture(build(), torch.ones(1, 4)) for _ in range(2))
+        >>> edit = ng.insert(graph, torch.nn.BatchNorm1d, after="0", name="norm")
+        >>> again = ng.replay(fresh, [edit.to_json(), ng.resize(graph, {"norm": -2}).to_json()])
+        >>> fresh.sizes
+        {'input': 4, '0': 6, 'norm': 6, '1': 2}
+        >>> again.undo()
+        >>> fresh.sizes
+        {'input': 4, '0': 8, '1': 2}
+    """
+    target = given.network(target)
+    changes = [change for change in _changes(edits) if change]
+    check_layers(changes, layers)
+    done: list[Edit] = []
+    try:
+        for change in changes:
+            done.append(carried_out(target, change, layers or {}, optimizer=optimizer))  # noqa: PERF401
+    except BaseException:
+        for edit in reversed(done):
+            edit.undo()
+        raise
+    last = done.pop() if done else _sized(_module(target), Change({}, {}, []))
+    last.follows(done)
+    return last
+
+
+def _changes(edits: Any) -> list[Change]:
+    if isinstance(edits, Edit):
+        return [*(edit.change for edit in edits.earlier), edits.change]
+    if isinstance(edits, str):
+        try:
+            found = json.loads(edits)
+            return [Change.from_data(data) for data in (found if type(found) is list else [found])]
+        except ValueError as error:
+            raise EditError(f"this cannot be replayed: {error}") from error
+    if isinstance(edits, Sequence):
+        return [change for each in edits for change in _changes(each)]
+    raise EditError(f"replay takes edits or their JSON, not {type(edits).__name__}")
+
+
+def check_layers(changes: Sequence[Change], layers: Layers | None) -> None:
+    """Whether each of the layers given is one that the changes insert.
+
+    Raises:
+        EditError: One is not.
+    """
+    steps = [step for change in changes if change.structure for step in change.structure["steps"]]
+    inserted = [step.get("name") for step in steps if step["do"] == "layer"]
+    for name in given.mapping(layers, "layers", "of layers by the names of their vertices"):
+        if name not in inserted:
+            names = ", ".join(map(repr, inserted)) or "none"
+            raise EditError(f"layers= names {name!r}; the layers inserted are: {names}")
+
+
+def carried_out(
+    target: nn.Module | Graph, change: Change, layers: Layers, *, optimizer: Any = (), loading: bool = False
+) -> Edit:
+    """Carry out one change.
+
+    Args:
+        target: A network as it was before it.
+        change: The change.
+        layers: Layers by name; see `replay`.
+        optimizer: What follows.
+        loading: Whether all tensors are replaced afterwards: inserted layers then need not start as they did,
+            and costs are not counted.
+
+    Raises:
+        EditError: The target is not the network the change was made for; it is as it was.
+    """
+    if not isinstance(target, Graph):
+        if change.structure is not None:
+            raise EditError(
+                f"the edit changes the structure ({change.structure['verb']}), which a graph is needed for: "
+                "replay it on ng.capture(network, example)"
+            )
+        return _sized(target, change, optimizer)
+    steps = [] if change.structure is None else change.structure["steps"]
+    make = functools.partial(_layer, layers=layers, exact=not loading)
+    return rewire(
+        target,
+        change,
+        [functools.partial(_done_again, step=step, make=make) for step in steps],
+        asked=_asked(change),
+        certificate=Certificate(0, 0),
+        optimizer=optimizer,
+        counted=not loading,
+    )
+
+
+def _asked(change: Change) -> dict[str, Any]:
+    return {"replay": "sizes" if change.structure is None else change.structure["verb"]}
+
+
+def _sized(module: nn.Module, change: Change, optimizer: Any = ()) -> Edit:
+    before = _parameters(module)
+    edit = Edit(
+        module, change, asked=_asked(change), certificate=Certificate(0, 0),
+        before=before, after=before, optimizers=as_optimizers(optimizer),
+    )  # fmt: skip
+    edit.after = _parameters(module)
+    return edit
+
+
+def _parameters(module: nn.Module) -> Costs:
+    return Costs(0, sum(parameter.numel() for parameter in module.parameters()))
+
+
+def _module(target: nn.Module | Graph) -> nn.Module:
+    return target.module if isinstance(target, Graph) else target
+
+
+def _done_again(journal: Journal, step: Mapping[str, Any], make: Any) -> None:
+    try:
+        carry_out(step, journal, make)
+    except _WRONG as error:
+        raise EditError(
+            f"the step {step['do']!r} of the edit does not fit this network ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _layer(journal: Journal, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
+    """The layer of an insertion: one the network has, one that was given, or one made of its description."""
+    recipe, name, graph = step["layer"], step["name"], journal.graph
+    if "path" in recipe:
+        return graph.module.get_submodule(recipe["path"])
+    if name not in layers:
+        first = next(graph.module.parameters(), None)
+        device = torch.device("cpu") if first is None else first.device
+        return layer_of(recipe, name, device, exact=exact)
+    wanted = layers[name]
+    layer = wanted if isinstance(wanted, nn.Module) else wanted(graph.sizes[step["behind"]])
+    if not isinstance(layer, nn.Module):
+        raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
+    if recipe["identity"]:
+        journal.also(start_as_identity(layer, name))
+    return layer

@@ -1,0 +1,285 @@
+"""Saving an edited network and loading it into a fresh one: safetensors with the edits as JSON, no pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.edits.apply.apply import Change, apply, history_of
+from naivegraph.edits.apply.resize_tensors import find_tensor
+from naivegraph.edits.request import validate as given
+from naivegraph.edits.save.checked_safetensors import read, write
+from naivegraph.edits.save.example_codec import from_data, to_data
+from naivegraph.edits.save.replay import Layers, carried_out, check_layers
+from naivegraph.errors import EditError, LoadError, NaivegraphError
+from naivegraph.graph import Graph, capture
+from naivegraph.graph.export.history import Origin, origins_of
+from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.ir.signature import nested_arguments
+
+__all__ = ["load", "save"]
+
+_EXAMPLE = "naivegraph_example/"
+
+
+def save(network: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
+    """Write a network's tensors and its edits to a safetensors file.
+
+    Args:
+        network: A network, edited by this package or not. After edits of a graph's structure: the graph or
+            its `to_module()`; then the example it was captured with is written, too, so that `load` can
+            capture a fresh network.
+        path: Where to; an existing file is replaced once the new one is complete.
+
+    Raises:
+        NaivegraphError: The network has state that is no tensor.
+        EditError: Its structure was edited, and it is neither the graph nor its `to_module()`.
+
+    Example:
+        >>> import tempfile, torch, naivegraph as ng
+        >>> build = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> net, x = build(), torch.ones(1, 4)
+        >>> edit = ng.prune(net, x, ratio=0.5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ng.save(net, folder + "/small.safetensors")
+        ...     copy = ng.load(build(), folder + "/small.safetensors")
+        >>> bool((copy(x) == net(x)).all()), copy[0].out_features
+        (True, 4)
+        >>> graph = ng.capture(net, x)
+        >>> edit = ng.remove(graph, "1")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ng.save(graph, folder + "/linear.safetensors")
+        ...     copy = ng.load(build(), folder + "/linear.safetensors")
+        >>> bool((copy(x) == graph(x)).all())
+        True
+    """
+    module = given.network(network)
+    given.file_path(path)
+    if isinstance(module, Graph):
+        module = module.to_module() if module.rewired else module.module
+    _check_replayable(module)
+    tensors, aliases = _state(module)
+    header: dict[str, Any] = {
+        "class": type(module).__name__,
+        "edits": history_of(module),
+        "aliases": aliases,
+    }
+    origins = origins_of(module)
+    if origins:
+        header["origins"] = [_described(origin, tensors) for origin in origins]
+    write(Path(path), header, tensors)
+
+
+def _check_replayable(module: nn.Module) -> None:
+    for text in history_of(module):
+        structure = json.loads(text).get("structure")
+        if structure is not None:
+            raise EditError(
+                f"the structure of the network was edited ({structure['verb']}), which its own forward does "
+                "not know: save the graph, or graph.to_module(), instead"
+            )
+
+
+def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """What is in a network's state, and under which other names that is known."""
+    tensors: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise NaivegraphError(
+                f"{name} of the network is {type(value).__name__}, not a tensor, and cannot be saved"
+            )
+        key = (
+            (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype) if value.numel() else (name,)
+        )
+        if key in seen:
+            aliases[name] = seen[key]
+            continue
+        seen[key] = name
+        tensors[name] = value.detach().cpu().contiguous().clone()
+    return tensors, aliases
+
+
+def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A graph as JSON; its example goes to the tensors."""
+    found: dict[str, torch.Tensor] = dict(tensors)
+    try:
+        example, why = to_data({**origin.example, **origin.constants}, found, _EXAMPLE), ""
+    except NaivegraphError as error:
+        example, why = None, str(error)
+    else:
+        tensors.update(found)
+    return {
+        "edits": list(origin.edits), "network": origin.network, "written": origin.written,
+        "example": example, "why": why,
+    }  # fmt: skip
+
+
+def load(
+    target: nn.Module | Graph, path: str | os.PathLike[str], *, layers: Layers | None = None
+) -> nn.Module:
+    """Make a fresh network the saved one: replay its edits, then copy the tensors in.
+
+    Args:
+        target: A network as it was built before any edit, or one with the very edits of the file. Of a
+            network written by hand, and of one whose example could not be written: the fresh graph.
+        path: A file written by `save`.
+        layers: By name of their vertices: inserted layers which are none of `torch.nn` (the error says
+            which), or functions of a size which make them.
+
+    Returns:
+        `target` itself (of a graph its module, of a wrapped network what is inside), changed in place, if the
+        edits were of sizes. If the
+        structure was edited, or the file is of a `to_module()`: such a module, a new one, with `target` as it
+        was.
+
+    Raises:
+        LoadError: The file is damaged, or was saved from another network; `target` is as it was.
+    """
+    target = given.network(target)
+    header, tensors = read(Path(given.file_path(path)))
+    example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
+    stages, changes = _parsed(header, path)
+    module = target.module if isinstance(target, Graph) else target
+    known = len(origins_of(module))
+    if [stage.edits for stage in stages[:known]] != [list(o.edits) for o in origins_of(module)]:
+        raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
+    try:
+        if len(stages) == known:
+            _in_place(target, header, changes, tensors, path)
+            return module
+        if history_of(module):
+            raise LoadError(
+                f"the network was edited already, not as in {path}: load into a freshly built one"
+            )
+        check_layers([change for stage in stages for change in stage.changes], layers)
+        made: nn.Module | Graph = copy.deepcopy(target)
+        for stage in stages[known:]:
+            made = _exported(made, stage, example, layers or {}, path)
+        _in_place(made, header, changes, tensors, path)
+        return made if isinstance(made, nn.Module) else made.module
+    except LoadError:
+        raise
+    except NaivegraphError as error:
+        raise LoadError(f"{path} was saved from another network: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """A graph of the file: its edits as written and as read, and what it was captured with."""
+
+    edits: list[str]
+    changes: list[Change]
+    network: str
+    written: bool
+    example: Any
+    why: str
+
+
+def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Change]]:
+    try:
+        stages = [
+            _Stage(
+                list(data["edits"]), [Change.from_json(text) for text in data["edits"]], str(data["network"]),
+                bool(data["written"]), data["example"], str(data["why"]),
+            )
+            for data in header.get("origins", [])
+        ]  # fmt: skip
+        changes = [Change.from_json(text) for text in header["edits"]]
+        if any(change.structure for change in changes):
+            raise ValueError("the structure was edited after all graphs there are")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"the description of the edits in {path} is damaged ({error})") from error
+    return stages, changes
+
+
+def _exported(
+    source: nn.Module | Graph, stage: _Stage, example: dict[str, torch.Tensor], layers: Layers, path: Any
+) -> nn.Module:
+    """What is exported from the graph of a network once its edits are made."""
+    graph = source if isinstance(source, Graph) else _captured(source, stage, example, path)
+    for change in stage.changes:
+        carried_out(graph, change, layers, loading=True)
+    return graph.to_module()
+
+
+def _captured(module: nn.Module, stage: _Stage, example: dict[str, torch.Tensor], path: Any) -> Graph:
+    """The graph of a network, as it was captured before it was edited."""
+    if stage.written:
+        raise LoadError(f"{path} is of a graph written by hand: load it into such a graph, not its module")
+    if stage.example is None:
+        raise LoadError(
+            f"{path} does not say how to run the network ({stage.why}): load it into "
+            "ng.capture(network, example)"
+        )
+    first = next(module.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
+    try:
+        flat = dict(from_data(stage.example, example, device))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"the example in {path} is damaged ({error})") from error
+    args, kwargs = nested_arguments(module, flat)
+    return capture(module, args, kwargs, verify=False)
+
+
+def _in_place(
+    target: nn.Module | Graph,
+    header: dict[str, Any],
+    changes: list[Change],
+    tensors: dict[str, torch.Tensor],
+    path: Any,
+) -> None:
+    """Make the changes of sizes, unless they are made already, and copy the tensors in; all or nothing."""
+    module = target.module if isinstance(target, Graph) else target
+    done = history_of(module)
+    if done and done != header["edits"]:
+        raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
+    with contextlib.ExitStack() as undone:
+        for change in [] if done else changes:
+            undone.callback(apply(change, module))
+        if isinstance(target, Graph) and changes and not done:
+            undone.callback(target.snapshot())
+            target.refresh()
+        _copy_in(module, header["aliases"], tensors)
+        undone.pop_all()
+
+
+def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
+    """Copy tensors into a network of the same shape; checks all first, puts all back if it is stopped."""
+    wanted = {name for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    names = {**{name: name for name in tensors}, **{str(k): str(v) for k, v in aliases.items()}}
+    for what, difference in (("lacks", wanted - names.keys()), ("has no place for", names.keys() - wanted)):
+        if difference:
+            subject = "the file" if what == "lacks" else "the network"
+            raise EditError(f"{subject} {what} {min(difference)}")
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    modules = Modules(module)
+    for name, source in names.items():
+        target, value = find_tensor(modules, name), tensors.get(source)
+        if target is None or value is None:
+            raise EditError(f"{name} is nowhere to be found")
+        if target.shape != value.shape or target.dtype != value.dtype:
+            raise EditError(
+                f"{name} is {tuple(target.shape)} of {target.dtype} in the network and "
+                f"{tuple(value.shape)} of {value.dtype} in the file"
+            )
+        pairs.append((target, value))
+    before: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with torch.no_grad():
+        try:
+            for target, value in pairs:
+                before.append((target, target.clone()))
+                target.copy_(value)
+        except BaseException:
+            for target, old in before:
+                target.copy_(old)
+            raise

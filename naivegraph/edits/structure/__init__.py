@@ -1,0 +1,1 @@
+"""Vertices and edges that come and go: all of an edit or none of it."""

@@ -1,0 +1,279 @@
+"""Making sizes fit before tensors that were apart are joined: what must be equal, what ends, what grows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from naivegraph.algebra.axis import Atom, Axis, Fixed, length_of, single, total
+from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.program.strategy import Answer, Attempt, Nothing, Solve, Strategy
+from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.scope import Asking
+from naivegraph.edits.structure.transaction import rewire
+from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.errors import InfeasibleError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Stub
+from naivegraph.operators.constraints import Row
+from naivegraph.operators.relation import tensors_in
+from naivegraph.solvers.budget import Certificate
+from naivegraph.utility.vertices import neuron_values
+from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.widths.widths import reason_of
+
+__all__ = ["Align", "Pair", "Sizes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two axes that are to be equally long, and how messages name them."""
+
+    left: Axis
+    right: Axis
+    vertex: Vertex
+    names: tuple[str, str]
+
+    @property
+    def apart(self) -> bool:
+        """Whether their sizes differ now."""
+        return self.left.length != self.right.length
+
+    def asking(self, request: ask.Request) -> list[Asking]:
+        """The same request of both."""
+        sides = zip((self.left, self.right), self.names, strict=True)
+        return [Asking(self.vertex, axis, request, name) for axis, name in sides]
+
+
+@dataclasses.dataclass(frozen=True)
+class Align(Strategy):
+    """First grow the smaller of two sizes, then shrink the bigger, then change both."""
+
+    pairs: tuple[Pair, ...]
+
+    def __call__(self, attempt: Attempt) -> Answer | None:
+        """Try one after the other."""
+        others = tuple(asking for asking in attempt.askings if not isinstance(asking.request, ask.Between))
+        for choose in (max, min):
+            wanted = [
+                asking
+                for pair in self.pairs
+                for asking in pair.asking(ask.Size(choose(pair.left.length, pair.right.length)))
+            ]
+            answer, _ = dataclasses.replace(attempt, askings=(*others, *wanted)).solve()
+            if answer is not None:
+                return answer
+        return attempt.solve()[0]
+
+
+class Sizes:
+    """The sizes of a graph in which the calls of some vertices are cut out, and what is asked of them.
+
+    Args:
+        graph: A graph.
+        cut: Vertices which tie nothing any more: sizes on their two sides are independent.
+        opened: What they gave: a tensor, its free dimension, and the lengths of the runs that is made of.
+    """
+
+    def __init__(
+        self, graph: Graph, cut: Iterable[Vertex], opened: Iterable[tuple[Stub, int, Sequence[int]]]
+    ) -> None:
+        self._graph = graph
+        gone = {id(vertex) for vertex in cut}
+        rest = Recorded(
+            graph.module,
+            [vertex for vertex in graph.vertices if id(vertex) not in gone],
+            graph.state,
+            graph.inputs,
+            graph.output,
+            constants=graph.constants,
+            held=graph.held,
+            compared=graph.compared,
+            example=graph.example,
+        )
+        self._runs: dict[int, list[Axis]] = {}
+        given: dict[int, list[Axis]] = {}
+        for stub, dim, lengths in opened:
+            self._runs[stub.id] = [single(Atom(n, "what is cut")) for n in lengths]
+            axes = [single(Fixed(n, "a size of the example")) for n in stub.shape]
+            axes[dim] = total([term for run in self._runs[stub.id] for term in run.terms])
+            given[stub.id] = axes
+        self._given = given
+        self.widths: Widths = relate(Graph.of(rest), free_outputs=True, given=given)
+        self.demands: Demands = demands_of(self.widths)
+        self._outputs = [
+            axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
+        ]
+        self._pairs: list[Pair] = []
+        self._askings: list[Asking] = []
+        self._ended: dict[Axis, int] = {}
+
+    def axis(self, stub: Stub, dim: int) -> Axis:
+        """The axis of a tensor."""
+        return self.widths.of(stub)[dim]
+
+    def run(self, stub: Stub, index: int) -> Axis:
+        """One run of what was opened."""
+        return self.widths.relation.algebra.resolve(self._runs[stub.id][index])
+
+    def counted(self, axis: Axis) -> bool:
+        """Whether some parameter (or something fixed) has this size, so that it cannot follow by itself."""
+        return axis.fixed or any(atom in self.widths.by_atom for atom in axis.atoms())
+
+    def together(self, axes: Sequence[Axis]) -> Axis:
+        """One axis after the other."""
+        return self.widths.relation.algebra.concatenate(axes)
+
+    def equal(self, left: Axis, right: Axis, vertex: Vertex, names: tuple[str, str]) -> None:
+        """Demand that two sizes be equal."""
+        pair = Pair(left, right, vertex, names)
+        difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
+        if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
+            return
+        signs = {coefficient > 0 for coefficient in difference.terms.values()}
+        if len(signs) == 1:
+            raise InfeasibleError(self._told(pair, _why_not(pair)))
+        self._pairs.append(pair)
+        if pair.apart or not (left.fixed and right.fixed):
+            self.demands.rows.append(Row(difference, f"{names[0]} and {names[1]} are to be equal"))
+
+    def _follows(self, axis: Axis) -> bool:
+        """Whether nothing has this size but what is computed, so that it may be any."""
+        kept = {atom for each in self._outputs for atom in each.atoms()} | self.widths.by_atom.keys()
+        return not axis.fixed and kept.isdisjoint(axis.atoms())
+
+    def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
+        """Demand that an axis stay as it is."""
+        self._askings.append(Asking(vertex, axis, ask.Frozen(), where))
+
+    def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
+        """Demand a size, which may be 0."""
+        self._askings.append(Asking(vertex, axis, ask.Size(size), where))
+        self._ended[axis] = size
+
+    def decide(self, what: str, strategy: Strategy | None = None) -> Answer:
+        """What becomes of the widths.
+
+        Args:
+            what: What is being done, for messages.
+            strategy: What decides where two sizes differ; by default `Align`.
+
+        Raises:
+            InfeasibleError: Nothing meets what was demanded.
+        """
+        apart = any(pair.apart for pair in self._pairs)
+        if not apart and not self._ended:
+            return Answer({}, {}, Certificate(0, 0))
+        self._hold_outputs()
+        askings = [*self._askings, *(a for pair in self._pairs for a in pair.asking(ask.Between(1)))]
+        askings = [asking for asking in askings if not asking.axis.fixed or asking.target is not None]
+
+        def values(utility: Any) -> Any:
+            return None if utility is None else neuron_values(self.widths, utility)
+
+        attempt = Attempt(self.widths, self.demands, tuple(askings), values("magnitude"), values)
+        align = (strategy or Align(tuple(self._pairs))) if self._pairs else Solve(Nothing())
+        answer = align(attempt)
+        if answer is None or not self._met(answer):
+            raise InfeasibleError(f"{what}: {self._reason()}")
+        return answer
+
+    def _met(self, answer: Answer) -> bool:
+        """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""
+        sizes = answer.sizes()
+
+        def count(atom: Atom) -> int:
+            return sizes.get(atom, atom.length)
+
+        equal = all(pair.left.size(count) == pair.right.size(count) for pair in self._pairs)
+        return equal and all(axis.size(count) == size for axis, size in self._ended.items())
+
+    def rewire(
+        self,
+        steps: list[Callable[[Journal], None]],
+        answer: Answer,
+        structure: dict[str, Any],
+        *,
+        asked: dict[str, Any],
+        optimizer: Any,
+    ) -> Edit:
+        """Change the graph step by step, and its sizes as was decided.
+
+        Args:
+            steps: Each changes the structure by means of a journal.
+            answer: What becomes of the widths.
+            structure: What is done to the structure, as data.
+            asked: What was asked.
+            optimizer: Optimizers and averaged models which follow.
+
+        Raises:
+            EditError: The network would not run; everything is as it was.
+        """
+        made = plan(self.widths, self.demands, answer.kept, answer.new)
+        change = dataclasses.replace(made, structure=structure)
+        return rewire(
+            self._graph,
+            change,
+            steps,
+            asked=asked,
+            certificate=answer.certificate,
+            optimizer=optimizer,
+            sizing=Sizing(self.widths, change, otherwise="so that sizes fit"),
+        )
+
+    def in_order(self, axis: Axis, answer: Answer) -> bool:
+        """Whether all that is on an axis stays, and what comes follows it."""
+        widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
+        stay = all(answer.kept.get(width, np.arange(width.size)).shape[-1] == width.size for width in widths)
+        last = axis.terms[-1] if axis.terms else ()
+        growing = [width.atom for width in widths if answer.new.get(width, 0)]
+        if not stay or not growing:
+            return stay
+        if list(axis.atoms()).count(growing[0]) > 1 or len(growing) > 1 or growing[0] not in last:
+            return False
+        # Inside a product new neurons come in every row: they come at the end if there is but one.
+        return all(length_of(factor) == 1 for factor in last[: last.index(growing[0])])
+
+    def _hold_outputs(self) -> None:
+        ended = {atom for axis in self._ended for atom in axis.atoms()}
+        for axis in self._outputs:
+            for atom in axis.atoms():
+                if atom not in ended:
+                    self.demands.holds.setdefault(atom, "an output of the network")
+
+    def _told(self, pair: Pair, reason: str) -> str:
+        return (
+            f"{pair.names[0]} is {pair.left.length} wide and {pair.names[1]} {pair.right.length}, "
+            f"and they cannot be made equal: {reason}"
+        )
+
+    def _reason(self) -> str:
+        for pair in self._pairs:
+            if pair.apart:
+                return self._told(pair, self._held_by(pair.left, pair.right))
+        for axis in self._ended:
+            return f"the sizes that would have to follow cannot: {self._held_by(axis)}"
+        return "the sizes that would have to follow cannot"
+
+    def _held_by(self, *axes: Axis) -> str:
+        """Why nothing can be done, as far as that can be told."""
+        atoms, demands = {atom for axis in axes for atom in axis.atoms()}, self.demands
+        found = [reason_of(axis) for axis in axes if axis.fixed]
+        found += [demands.holds[atom] for axis in axes for atom in axis.atoms() if atom in demands.holds]
+        found += [row.reason for row in demands.rows if row.rule and atoms & set(row.polynomial.atoms())]
+        for marks in (demands.stay, demands.go):
+            found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
+        return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
+
+
+def _why_not(pair: Pair) -> str:
+    if pair.left.fixed and pair.right.fixed:
+        return f"both are fixed ({reason_of(pair.left)}; {reason_of(pair.right)})"
+    return "a size would have to equal itself plus something"

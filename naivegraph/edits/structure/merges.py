@@ -1,0 +1,66 @@
+"""Vertices where several tensors meet: sums and concatenations, told by the operators they are made of."""
+
+from __future__ import annotations
+
+import torch
+
+from naivegraph.errors import EditError
+from naivegraph.graph import Vertex
+from naivegraph.graph.mutate import parts_of
+from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.values import Stub
+from naivegraph.operators.relation import arguments, tensors_in
+
+__all__ = ["concatenation_dim", "is_concatenation", "is_sum", "other_summand", "tensors_of"]
+
+_SUMS = (torch.ops.aten.add, torch.ops.aten.add_)
+
+
+def tensors_of(vertex: Vertex) -> list[Stub]:
+    """The tensors a vertex takes, in order, as often as it takes them."""
+    return tensors_in([vertex.args, vertex.kwargs])
+
+
+def is_sum(vertex: Vertex) -> bool:
+    """Whether a vertex adds two tensors."""
+    one = len(vertex.operations) == 1 and vertex.operations[0].func.overloadpacket in _SUMS
+    return one and vertex.kind == "function" and len(vertex.args) == 2
+
+
+def is_concatenation(vertex: Vertex) -> bool:
+    """Whether a vertex concatenates a list of tensors."""
+    one = len(vertex.operations) == 1 and vertex.operations[0].func.overloadpacket is torch.ops.aten.cat
+    if not one or vertex.kind != "function":
+        return False
+    try:
+        return len(parts_of(vertex)) == len(tensors_in(arguments(vertex.operations[0])["tensors"]))
+    except EditError:
+        return False
+
+
+def concatenation_dim(vertex: Vertex) -> int:
+    """The dimension along which a vertex concatenates, counted from the front."""
+    stub = stubs_in(vertex.output)[0]
+    return int(arguments(vertex.operations[0])["dim"]) % len(stub.shape)
+
+
+def other_summand(vertex: Vertex, stub: Stub) -> Stub:
+    """What a sum gives if one of its two summands is left out.
+
+    Raises:
+        EditError: That is no tensor of the graph, or it is multiplied or repeated by the sum.
+    """
+    one, two = vertex.args
+    first = isinstance(one, Stub) and one.id == stub.id and not (isinstance(two, Stub) and two.id == stub.id)
+    other = two if first else one
+    if not isinstance(other, Stub):
+        raise EditError(f"without it {vertex.name!r} would give {other!r}, which is no tensor of the graph")
+    if first and vertex.kwargs.get("alpha", 1) != 1:
+        raise EditError(f"{vertex.name!r} multiplies what would be left by {vertex.kwargs['alpha']}")
+    made = stubs_in(vertex.output)[0]
+    if other.shape != made.shape:
+        raise EditError(
+            f"{vertex.name!r} repeats what would be left, which has the shape "
+            f"{tuple(other.shape)}: the sum has {tuple(made.shape)}"
+        )
+    return other

@@ -1,0 +1,212 @@
+"""The steps by which a graph's structure changes: carried out, undone together, and written down as data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.mutate import (
+    add_part,
+    add_vertex,
+    remove_part,
+    remove_vertex,
+    replace_argument,
+    set_output,
+)
+from naivegraph.ir.pytree import leaves, with_tensors
+from naivegraph.ir.values import Stub
+
+__all__ = ["Journal", "Undo", "carry_out"]
+
+Undo = Callable[[], None]
+# Makes the layer of an insertion: from its step, as data.
+MakeLayer = Callable[["Journal", Mapping[str, Any]], nn.Module]
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "clone": torch.clone}
+
+
+class Journal:
+    """Changes a graph, remembers how to undo that, and writes each step down.
+
+    In what is written a vertex stands by its name and a tensor by the name of the first vertex that gives it
+    and its place among what that one gives, so that the steps can be carried out on another copy.
+
+    Args:
+        graph: Changed in place.
+
+    Attributes:
+        steps: What was done, as data; `carry_out` does it again.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps: list[dict[str, Any]] = []
+        self._undone: list[Undo] = []
+
+    def also(self, undo: Undo) -> None:
+        """Something more to undo."""
+        self._undone.append(undo)
+
+    def undo(self) -> None:
+        """Put everything back, the last first."""
+        while self._undone:
+            self._undone.pop()()
+
+    def add_layer(
+        self, name: str, layer: nn.Module, stub: Stub, at: int, recipe: dict[str, Any], behind: Vertex
+    ) -> Vertex:
+        """Call a layer, which trains or evaluates as the network does, on a tensor.
+
+        Args:
+            name: Of the new vertex.
+            layer: The layer.
+            stub: What it is called on.
+            at: The position of the vertex.
+            recipe: How the layer is made, as data.
+            behind: The vertex whose size the layer was made for.
+        """
+        self._write("layer", name=name, of=self._tensor(stub), before=self._at(at), behind=behind.name,
+                    layer=recipe)  # fmt: skip
+        self._as_the_network(layer)
+        vertex, undo = add_vertex(self.graph, name, layer, (stub,), at=at)
+        self.also(undo)
+        return vertex
+
+    def _as_the_network(self, layer: nn.Module) -> None:
+        flags = [(module, module.training) for module in layer.modules()]
+        if not any(module is layer for module in self.graph.module.modules()):
+            layer.train(self.graph.module.training)
+
+        def undo() -> None:
+            for module, flag in flags:
+                module.training = flag
+
+        self.also(undo)
+
+    def add_function(self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str) -> Vertex:
+        """Call a function ("add" or "clone") on tensors, for the module at `path`."""
+        self._write(
+            "function", name=name, function=what, of=[self._tensor(stub) for stub in stubs],
+            before=self._at(at), path=path,
+        )  # fmt: skip
+        vertex, undo = add_vertex(self.graph, name, _FUNCTIONS[what], tuple(stubs), at=at)
+        vertex.path = path
+        self.also(undo)
+        return vertex
+
+    def remove(self, vertex: Vertex, old: Stub | None = None, new: Stub | None = None) -> None:
+        """Take a vertex out; whatever used its tensor `old` uses `new`."""
+        both = None if old is None or new is None else [self._tensor(old), self._tensor(new)]
+        self._write("remove", vertex=vertex.name, instead=both)
+        other = {} if old is None or new is None else {old.id: new}
+        self.also(remove_vertex(self.graph, vertex, other))
+
+    def replace(self, user: Vertex, old: Stub, new: Stub) -> None:
+        """Let a vertex use another tensor."""
+        self._write("replace", user=user.name, old=self._tensor(old), new=self._tensor(new))
+        self.also(replace_argument(self.graph, user, old, new))
+
+    def give_back(self, old: Stub, new: Stub) -> None:
+        """Let the network return another tensor."""
+        self._write("return", old=self._tensor(old), new=self._tensor(new))
+        self.also(set_output(self.graph, with_tensors(self.graph.output, {old.id: new})))
+
+    def add_part(self, user: Vertex, part: Stub, index: int | None = None) -> None:
+        """Add a tensor to the list a vertex takes, at `index` or at the end."""
+        self._write("add part", user=user.name, part=self._tensor(part), index=index)
+        self.also(add_part(self.graph, user, part, index))
+
+    def remove_part(self, user: Vertex, index: int) -> None:
+        """Take a tensor from the list a vertex takes."""
+        self._write("remove part", user=user.name, index=index)
+        self.also(remove_part(self.graph, user, index))
+
+    def move(self, vertices: Sequence[Vertex], at: int) -> None:
+        """Record vertices, all from a position `at` on, at that position, in the order given."""
+        self._write("move", vertices=[vertex.name for vertex in vertices], before=self._at(at))
+        self.also(self.graph.snapshot())
+        moved = {id(vertex) for vertex in vertices}
+        listed = self.graph.vertices
+        earlier = [vertex for vertex in listed[:at] if id(vertex) not in moved]
+        later = [vertex for vertex in listed[at:] if id(vertex) not in moved]
+        listed[:] = [*earlier, *vertices, *later]
+
+    # As data
+
+    def _write(self, do: str, **more: Any) -> None:
+        self.steps.append({"do": do, **more})
+
+    def _at(self, position: int) -> str | None:
+        vertices = self.graph.vertices
+        return vertices[position].name if position < len(vertices) else None
+
+    def _tensor(self, stub: Stub) -> list[Any]:
+        for vertex in self.graph.vertices:
+            for place, leaf in enumerate(leaves(vertex.output)):
+                if isinstance(leaf, Stub) and leaf.id == stub.id:
+                    return [vertex.name, place]
+        for name, other in self.graph.state.items():
+            if other.id == stub.id:
+                return [None, name]
+        raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
+
+
+def carry_out(step: Mapping[str, Any], journal: Journal, make: MakeLayer) -> None:
+    """Do what a step of another journal says.
+
+    Args:
+        step: The step as data.
+        journal: Of the graph it is done to.
+        make: Makes the layers that are put in.
+
+    Raises:
+        EditError: The step is none, or the graph is not like the one it was written for.
+    """
+    graph = journal.graph
+    tensor = functools.partial(_tensor_at, graph)
+    match step["do"]:
+        case "layer":
+            layer = make(journal, step)
+            journal.add_layer(
+                step["name"], layer, tensor(step["of"]), _position(graph, step), dict(step["layer"]),
+                graph[step["behind"]],
+            )  # fmt: skip
+        case "function":
+            stubs = [tensor(each) for each in step["of"]]
+            at = _position(graph, step)
+            journal.add_function(step["name"], step["function"], stubs, at, step["path"])
+        case "remove":
+            journal.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
+        case "replace":
+            journal.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
+        case "return":
+            journal.give_back(tensor(step["old"]), tensor(step["new"]))
+        case "add part":
+            journal.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
+        case "remove part":
+            journal.remove_part(graph[step["user"]], step["index"])
+        case "move":
+            journal.move([graph[name] for name in step["vertices"]], _position(graph, step))
+        case other:
+            raise EditError(f"no step of an edit is called {other!r}")
+
+
+def _tensor_at(graph: Graph, where: Sequence[Any]) -> Stub:
+    name, place = where
+    if name is None:
+        return graph.state[place]
+    found = list(leaves(graph[name].output))[place]
+    if not isinstance(found, Stub):
+        raise EditError(f"what {name!r} gives at place {place} is no tensor")
+    return found
+
+
+def _position(graph: Graph, step: Mapping[str, Any]) -> int:
+    before = step["before"]
+    return len(graph.vertices) if before is None else graph.vertices.index(graph[before])

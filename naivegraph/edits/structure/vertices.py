@@ -1,0 +1,84 @@
+"""Vertices of a graph as an edit of its structure asks for them."""
+
+from __future__ import annotations
+
+import itertools
+
+from naivegraph.edits.request import validate as given
+from naivegraph.errors import EditError
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
+from naivegraph.graph.run.query import edges, related
+from naivegraph.ir.pytree import holds, stubs_in
+from naivegraph.ir.values import Stub
+
+__all__ = ["neuron_dimension", "new_name", "output_of", "path_between", "returns", "users_of", "vertex_of"]
+
+
+def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
+    """The vertex of this name.
+
+    Raises:
+        NaivegraphError: There is none.
+    """
+    return given.graph(graph)[vertex.name if isinstance(vertex, Vertex) else vertex]
+
+
+def output_of(vertex: Vertex) -> Stub:
+    """The one tensor a vertex gives.
+
+    Raises:
+        EditError: It gives several, or none.
+    """
+    found = stubs_in(vertex.output)
+    if len(found) != 1:
+        raise EditError(
+            f"{vertex.name!r} gives {len(found)} tensors; only a vertex which gives one can be used"
+        )
+    return found[0]
+
+
+def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
+    """The dimension along which the neurons of the one tensor that a vertex gives are counted.
+
+    Raises:
+        EditError: It gives several tensors, or a single number.
+    """
+    stub = output_of(vertex)
+    if not stub.shape:
+        raise EditError(f"{vertex.name!r} gives a single number, which has no neurons")
+    return neuron_dimensions(graph)[place_of(stub)]
+
+
+def new_name(graph: Graph, wished: str) -> str:
+    """A name which neither a vertex nor anything in the network has: the wish, or with `_2`, `_3`..."""
+    for count in itertools.count(1):
+        name = wished if count == 1 else f"{wished}_{count}"
+        parent, _, last = name.rpartition(".")
+        try:
+            home = graph.module.get_submodule(parent)
+        except AttributeError:
+            home = None
+        if name not in graph and (home is None or not hasattr(home, last)):
+            return name
+    raise EditError(f"there is no name like {wished!r} left")
+
+
+def users_of(graph: Graph, vertex: Vertex) -> list[Vertex]:
+    """The vertices that use a vertex's tensor as it left that vertex, each once."""
+    return list(dict.fromkeys(user for maker, user, _ in edges(graph) if maker is vertex))
+
+
+def returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
+    """Whether the network returns a tensor as it left this vertex."""
+    makers = [vertex for vertex in graph if holds(vertex.output, stub)]
+    return holds(graph.output, stub) and makers[-1] is maker
+
+
+def path_between(graph: Graph, start: Vertex, end: Vertex) -> list[Vertex]:
+    """The vertices on the ways from one vertex to another, both included; none if there is no way."""
+    after = related(graph, start, upwards=False)
+    if not any(vertex is end for vertex in after):
+        return []
+    before = {id(vertex) for vertex in related(graph, end, upwards=True)}
+    return [start, *(vertex for vertex in after if id(vertex) in before), end]

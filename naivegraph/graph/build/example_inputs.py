@@ -1,0 +1,110 @@
+"""Finding an input on which a network written by hand runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.build.nodes import Node
+from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
+from naivegraph.ir.pytree import leaves
+
+__all__ = ["find_examples"]
+
+_SPATIAL: tuple[tuple[int, ...], ...] = ((), (16, 16), (16,), (8, 8, 8))
+_LENGTH = 7
+_LARGER: tuple[tuple[int, ...], ...] = ((64, 64), (224, 224), (256,))
+_MOST = 64
+
+
+def find_examples(module: nn.Module, inputs: list[Node]) -> tuple[torch.Tensor, ...]:
+    """An example for every input: those given, and for the others the first shapes on which the network runs.
+
+    Shapes are `(2, size)`, `(2, size, 16, 16)`, `(2, size, 16)`, `(2, size, 8, 8, 8)`, `(2, 7, size)`, larger
+    maps, and numbers below `size` of shape `(2, 7)` and `(2,)`. One where every sample of the batch has an
+    output of its own is preferred: many layers run on `(2, size)` as on one sample without a batch.
+
+    Raises:
+        CaptureError: The network runs on none; the message says what was tried and what each gave.
+    """
+    open_inputs = [node for node in inputs if node.example is None]
+    tried: list[str] = []
+    fallback: tuple[torch.Tensor, ...] | None = None
+    for kinds in _combinations(len(open_inputs)):
+        chosen = iter([make(node.size or 1) for make, node in zip(kinds, open_inputs, strict=True)])
+        values = tuple(next(chosen) if n.example is None else n.example for n in inputs)
+        error = _error(module, values)
+        if error is None and (not open_inputs or _separate(module, values)):
+            return values
+        if error is None:
+            fallback = fallback or values
+        else:
+            tried.append(f"{', '.join(str(tuple(value.shape)) for value in values)}: {error}")
+    if fallback is not None:
+        return fallback
+    message = "\n  ".join(tried)
+    raise CaptureError(
+        "the network runs on no example that was tried; give one to its input (shape= or example=). Tried\n"
+        f"  {message}"
+    )
+
+
+_Make = Callable[[int], torch.Tensor]
+
+
+def _combinations(count: int) -> Iterator[tuple[_Make, ...]]:
+    """How to make each open input: all the same way first, then mixed."""
+    ways = list(_ways())
+    same = [(way,) * count for way in ways] if count else [()]
+    mixed = itertools.islice(itertools.product(ways[:5], repeat=count), _MOST) if count > 1 else ()
+    yield from same
+    yield from (kinds for kinds in mixed if len(set(kinds)) > 1)
+
+
+def _ways() -> Iterator[_Make]:
+    def map_of(spatial: tuple[int, ...]) -> _Make:
+        return lambda size: _random(3 if size == 2 else 2, size, *spatial)
+
+    yield from map(map_of, _SPATIAL)
+    yield lambda size: _random(2, _LENGTH, size)
+    yield from map(map_of, _LARGER)
+    yield lambda size: torch.arange(2 * _LENGTH).reshape(2, _LENGTH) % size
+    yield lambda size: torch.arange(2) % size
+
+
+def _random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _run(module: nn.Module, values: tuple[torch.Tensor, ...]) -> Any:
+    with restored(module), preserved(module), torch.no_grad():
+        return copy_tensors(module(*copy_tensors(values)))
+
+
+def _error(module: nn.Module, values: tuple[torch.Tensor, ...]) -> str | None:
+    try:
+        _run(module, values)
+    except Exception as error:
+        # whatever a layer raises on a shape it does not take
+        lines = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return None
+
+
+def _separate(module: nn.Module, values: tuple[torch.Tensor, ...]) -> bool:
+    """Whether the last sample alone gives what it gives in the batch."""
+    whole = [leaf for leaf in leaves(_run(module, values)) if isinstance(leaf, torch.Tensor)]
+    last = tuple(value[-1:] for value in values)
+    if _error(module, last) is not None:
+        return False
+    alone = [leaf for leaf in leaves(_run(module, last)) if isinstance(leaf, torch.Tensor)]
+    return len(whole) == len(alone) and all(
+        one.dim() > 0 and one[-1:].shape == two.shape and torch.allclose(one[-1:], two, rtol=1e-3, atol=1e-4)
+        for one, two in zip(whole, alone, strict=True)
+    )

@@ -1,0 +1,382 @@
+"""A graph as a `torch.fx.GraphModule` of its own."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import keyword
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from naivegraph.graph.export.history import Origin, history_of, note_origins, origins_of
+from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.run.interpreter import read_attribute
+from naivegraph.graph.torch_utils.torch_functions import function_name
+from naivegraph.graph.verify.train_mode import follow_training
+from naivegraph.ir.custom_rule import Call
+from naivegraph.ir.pytree import Slot, is_record, map_leaves, rebuild, stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.signature import check_constant
+from naivegraph.ir.step_module import Written
+from naivegraph.ir.train_eval_module import TwoModes
+from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["SIZES", "Arguments", "Flag", "Sizes", "tell_sizes", "to_module"]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Sizes = dict[Attribute, int]
+Teller = Callable[[Recorded, Sizes], tuple[dict[str, Arguments], Sizes]]
+
+SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
+_tellers: list[Teller] = []
+
+_RECORDED = (Stub, State, Held, Training, Shape, Attribute, Compound)
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+_PLAIN = (bool, int, float, str)
+_METHODS = (type(torch.Tensor.view), type(torch.Tensor.__getitem__))
+# Methods that call themselves by the name of another one: `__pow__` says it is `pow`.
+_OTHER_NAMES: dict[Any, str] = {
+    found: name
+    for name, found in vars(torch.Tensor).items()
+    if inspect.isfunction(found) and found.__name__ != name
+}
+_ITEMS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.__getitem__: operator.getitem,
+    torch.Tensor.__setitem__: operator.setitem,
+}
+
+
+class Assemble(nn.Module):
+    """Puts values into an object of the class which the network returned.
+
+    Args:
+        template: Such an object with a `Slot` for each value.
+    """
+
+    def __init__(self, template: Any) -> None:
+        super().__init__()
+        self._template = template
+
+    def forward(self, *values: Any) -> Any:
+        """A new object with these values."""
+        return map_leaves(self._template, lambda leaf: values[leaf.index] if isinstance(leaf, Slot) else leaf)
+
+
+class Flag(nn.Module):
+    """Gives one value while it trains and another while not, so that these follow `train()` and `eval()`.
+
+    Args:
+        on: The value while it trains; by default the flag itself.
+        off: The other.
+    """
+
+    def __init__(self, on: Any = True, off: Any = False) -> None:
+        super().__init__()
+        self._on, self._off = on, off
+
+    def forward(self) -> Any:
+        """The value of the moment."""
+        return self._on if self.training else self._off
+
+
+def tell_sizes(teller: Teller) -> None:
+    """Have a function tell which numbers of a graph are sizes that may change; a graph does not know.
+
+    Args:
+        teller: Given a run and the values of such attributes in another run of the network, gives arguments
+            of vertices, by name, with attributes of the submodule `SIZES` in place of such numbers, and the
+            values of these attributes. One that both runs have is the same in both.
+    """
+    _tellers.append(teller)
+
+
+def to_module(graph: Recorded) -> fx.GraphModule:
+    """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
+
+    Sizes of inputs stay live, so it takes other batch sizes. Integer attributes become the numbers they are
+    now. Where a number would hold a size that nothing else does, it is an attribute of the submodule
+    `naivegraph_sizes`, which edits change. `training` flags, and constants that are others in train mode,
+    follow `train()` and `eval()`. If a network calls other operators in train mode, this does so while it
+    trains itself (not a part of it), unless the graph's structure was edited. Arguments that are plain
+    values, such as `return_dict=False`, come last and may be left out.
+    """
+    follow_training(graph)
+    module = _exported(graph)
+    module.train(graph.module.training)
+    for name, flag in _flags(graph, module).items():
+        module.get_submodule(name).train(flag)
+    note_origins(module, (*origins_of(graph.module), _origin(graph)))
+    return module
+
+
+def _exported(graph: Recorded) -> fx.GraphModule:
+    parts, name = _Parts(), type(graph.module).__name__
+    made = _Export(graph, parts).build()
+    if graph.in_train_mode is graph:
+        return fx.GraphModule(parts.root, made, name)
+    return TwoModes(parts.root, made, _Export(graph.in_train_mode, parts).build(), name)
+
+
+def _origin(graph: Recorded) -> Origin:
+    return Origin(
+        tuple(history_of(graph.module)),
+        type(graph.module).__name__,
+        isinstance(graph.module, Written),
+        copy_tensors(graph.example),
+        dict(graph.constants),
+    )
+
+
+def _flags(graph: Recorded, module: nn.Module) -> dict[str, bool]:
+    paths = {path for path, _ in module.named_modules()}
+    return {path: m.training for path, m in graph.module.named_modules() if path in paths and path}
+
+
+class _Parts:
+    """What the runs of a network share: copies of its layers and tensors, and names for what is added."""
+
+    def __init__(self) -> None:
+        self.memo: dict[int, Any] = {}
+        self.root = nn.Module()
+        self.placed: set[str] = set()
+        self.flags: dict[str, str] = {}
+        self.numbers: Sizes = {}
+        self._counts: dict[str, int] = {}
+
+    def name(self, base: str) -> str:
+        """A new name for something that is added."""
+        number = self._counts.get(base, 0)
+        self._counts[base] = number + 1
+        return f"{base}_{number}"
+
+
+class _Export:
+    """Builds the module; nodes of vertices are made in order, so that in-place calls stay where they were."""
+
+    def __init__(self, graph: Recorded, parts: _Parts) -> None:
+        self._graph = graph
+        self._parts = parts
+        self._memo, self._root, self._placed = parts.memo, parts.root, parts.placed
+        self._fx = fx.Graph()
+        self._nodes: dict[int, fx.Node] = {}  # by number of the stub
+        self._others: dict[Any, Any] = {}  # sizes, state, flags: made once
+        self._arguments: dict[str, Arguments] = {}
+        self._numbers: Sizes = {}
+        for teller in _tellers:
+            arguments, numbers = teller(graph, parts.numbers)
+            self._arguments.update(arguments)
+            self._numbers.update(numbers)
+        parts.numbers.update(self._numbers)
+
+    def build(self) -> fx.Graph:
+        """What the recorded run did, in terms of the parts."""
+        for vertex in self._inputs():
+            self._input(vertex)
+        self._take_constants()
+        for vertex in self._graph.vertices:
+            if vertex.kind != "input":
+                self._assign(vertex.output, self._call(vertex))
+        self._fx.output(self._encode_output(self._graph.output))
+        return self._fx
+
+    def _inputs(self) -> list[Vertex]:
+        """In the order of the forward's own arguments."""
+        order = list(inspect.signature(self._graph.module.forward).parameters)
+        return sorted(
+            self._graph.inputs, key=lambda v: order.index(v.name) if v.name in order else len(order)
+        )
+
+    def _input(self, vertex: Vertex) -> None:
+        self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
+
+    def _take_constants(self) -> None:
+        """An argument that is no tensor may be given as before, with the value that was captured."""
+        plain = {n: v for n, v in self._graph.constants.items() if v is None or type(v) in _PLAIN}
+        given = {n: self._fx.placeholder(_identifier(n), default_value=v) for n, v in plain.items()}
+        for name, value in plain.items():
+            self._fx.call_function(check_constant, (name, value, given[name]))
+
+    def _call(self, vertex: Vertex) -> fx.Node:
+        given, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
+        args = self._encode(given)
+        kwargs = {key: self._encode(value) for key, value in named.items()}
+        target = vertex.target
+        if isinstance(target, nn.Module):
+            path = vertex.path or vertex.name
+            self._place_module(path, target)
+            node = self._fx.call_module(path, args, kwargs)
+        else:
+            node = self._call_function(target, args, kwargs)
+        node.meta["vertex"] = vertex.name
+        return node
+
+    def _call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+        item = _ITEMS.get(target)
+        if item is not None:
+            return self._fx.call_function(item, args, kwargs)
+        name = function_name(target)
+        if getattr(target, "__name__", "") == "__get__":
+            return self._fx.call_function(getattr, (args[0], name))
+        if isinstance(target, _METHODS):
+            return self._fx.call_method(target.__name__, args, kwargs)
+        for method in (getattr(target, "__name__", ""), _OTHER_NAMES.get(target, "")):
+            if getattr(torch.Tensor, method, None) is target:
+                return self._fx.call_method(method, args, kwargs)
+        if inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
+            path = self._parts.name("naivegraph_call")
+            self._root.add_module(path, Call(target))
+            return self._fx.call_module(path, args, kwargs)
+        return self._fx.call_function(target, args, kwargs)
+
+    def _place_module(self, path: str, module: nn.Module) -> None:
+        if path not in self._placed:
+            self._placed.add(path)
+            _add(self._root, path, copy.deepcopy(module, self._memo))
+
+    def _assign(self, output: Any, node: fx.Node) -> None:
+        """Nodes for the parts of a result; in-place results keep the node of the tensor they changed."""
+        if isinstance(output, Stub):
+            self._nodes[output.id] = node
+            return
+        if isinstance(output, (tuple, list)):
+            for index, item in enumerate(output):
+                if stubs_in(item):
+                    self._assign(item, self._fx.call_function(operator.getitem, (node, index)))
+        elif isinstance(output, dict):
+            for key, item in output.items():
+                if stubs_in(item):
+                    self._assign(item, self._fx.call_function(operator.getitem, (node, key)))
+        elif is_record(output):
+            for key, item in vars(output).items():
+                if stubs_in(item):
+                    self._assign(item, self._fx.call_function(getattr, (node, key)))
+
+    def _encode(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is tuple:
+            return tuple([self._encode(item) for item in value])
+        if kind is list:
+            return [self._encode(item) for item in value]
+        if kind is dict:
+            return {key: self._encode(item) for key, item in value.items()}
+        if kind is slice:
+            return slice(self._encode(value.start), self._encode(value.stop), self._encode(value.step))
+        if isinstance(value, (tuple, list)):
+            return rebuild(value, [self._encode(item) for item in value])
+        return self._leaf(value)
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, Stub):
+            return self._nodes[value.id] if value.id in self._nodes else self._state_of(value)
+        if isinstance(value, Attribute) and value not in self._numbers:
+            return read_attribute(self._graph.module, value)
+        if isinstance(value, (State, Shape, Held, Training, Compound, Attribute)):
+            # True, 1 and 1.0 are equal, and not the same argument
+            key: Any = id(value) if isinstance(value, Held) else repr(value)
+            if key not in self._others:
+                self._others[key] = self._make(value)
+            return self._others[key]
+        return value.item() if isinstance(value, np.generic) else value  # whose repr is no code by itself
+
+    def _make(self, value: State | Shape | Held | Training | Compound | Attribute) -> Any:
+        if isinstance(value, Attribute):
+            setattr(_home(self._root, value.path), value.name, self._numbers[value])
+            return self._fx.create_node("get_attr", f"{value.path}.{value.name}", name=value.name)
+        if isinstance(value, State):
+            self._place_state(value.name)
+            return self._fx.get_attr(value.name)
+        if isinstance(value, Held):
+            name = self._parts.name("constant")
+            self._root.register_buffer(
+                name, copy.deepcopy(value.tensor.detach(), self._memo), persistent=False
+            )
+            return self._fx.get_attr(name)
+        if isinstance(value, Training):
+            return self._fx.call_module(self._flag(value))
+        if isinstance(value, Shape):
+            if isinstance(value.tensor, str):
+                return self._graph.tensor(value.tensor).shape[value.dim]
+            return self._fx.call_method("size", (self._nodes[value.tensor], value.dim))
+        left, right = self._leaf(value.left), self._leaf(value.right)
+        if isinstance(left, fx.Node) or isinstance(right, fx.Node):
+            return self._fx.call_function(_OPERATORS[value.operator], (left, right))
+        return _OPERATORS[value.operator](left, right)
+
+    def _flag(self, value: Training) -> str:
+        """The name of the layer which gives this value."""
+        flags = self._parts.flags
+        if repr(value) not in flags:
+            base = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
+            name = flags[repr(value)] = (
+                base if repr(value) == repr(Training(value.path)) else self._parts.name(base)
+            )
+            _add(self._root, name, Flag(value.on, value.off))
+        return flags[repr(value)]
+
+    def _state_of(self, stub: Stub) -> fx.Node:
+        name = next(name for name, other in self._graph.state.items() if other.id == stub.id)
+        node: fx.Node = self._leaf(State(name))
+        return node
+
+    def _place_state(self, name: str) -> None:
+        path, _, attribute = name.rpartition(".")
+        owner = self._graph.module.get_submodule(path)
+        tensor = copy.deepcopy(self._graph.tensor(name), self._memo)
+        home = _home(self._root, path)
+        if attribute in owner._parameters:
+            home.register_parameter(attribute, tensor)  # type: ignore[arg-type]
+        elif attribute not in home._buffers:
+            persistent = attribute not in owner._non_persistent_buffers_set
+            home.register_buffer(attribute, tensor, persistent=persistent)
+
+    def _encode_output(self, value: Any) -> Any:
+        if type(value) is dict:
+            return {key: self._encode_output(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return rebuild(value, [self._encode_output(item) for item in value])
+        if not isinstance(value, dict) and not is_record(value):
+            return self._encode(value)
+        parts: list[Any] = []
+
+        def place(leaf: Any) -> Any:
+            if not isinstance(leaf, _RECORDED):
+                return copy.deepcopy(leaf, self._memo)
+            parts.append(self._encode(leaf))
+            return Slot(len(parts) - 1)
+
+        name = self._parts.name("naivegraph_output")
+        self._root.add_module(name, Assemble(map_leaves(value, place)))
+        return self._fx.call_module(name, tuple(parts))
+
+
+def _identifier(name: str) -> str:
+    """A name which Python takes as an argument's."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in name)
+    if keyword.iskeyword(name):
+        return f"{name}_"
+    return name if name.isidentifier() else f"input_{name}"
+
+
+def _home(root: nn.Module, path: str) -> nn.Module:
+    for name in path.split(".") if path else ():
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    return root
+
+
+def _add(root: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    _home(root, parent).add_module(name, module)

@@ -1,0 +1,1 @@
+"""Runs on fake tensors, which have a shape and no values."""

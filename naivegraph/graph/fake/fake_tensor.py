@@ -1,0 +1,266 @@
+"""Tensors without numbers: they have a shape, strides, a type and a device, and cost nothing to compute with.
+
+A network that runs on them calls the same operators with the same arguments as on its real inputs, as
+long as no decision depends on a number in a tensor. Where one does, or an operator cannot tell the shape
+of its result beforehand, the run fails, and the caller has to run the network for real.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from naivegraph.graph.fake.shape_inference import NOTHING, Made, Several, known, pointwise, signature
+from naivegraph.graph.torch_utils.gc_pause import uncollected
+from naivegraph.graph.torch_utils.module_paths import modules_of
+from naivegraph.graph.torch_utils.torch_functions import mutated_arguments
+from naivegraph.ir.pytree import leaves, map_leaves
+
+__all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
+
+_T = TypeVar("_T")
+_PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
+
+
+def on_outlines(module: nn.Module, run: Callable[[Outlines], _T], *, buffers: bool = False) -> _T | None:
+    """What a run of the network on outlines gives; None where that is not possible.
+
+    It is not where hooks of the user see what passes through the network, nor where the network keeps a
+    tensor of the run somewhere: the run on real tensors then leaves a real one there.
+
+    Args:
+        module: The network.
+        run: Runs it.
+        buffers: Whether the network may write into its buffers, which `run` then puts back.
+    """
+    if _watched(module):
+        return None
+    outlines = Outlines(module, buffers=buffers)
+    try:
+        with uncollected():
+            found = run(outlines)
+    except Exception:
+        # whatever the network does on a tensor without numbers: it has to be run
+        return None
+    return None if outlines.failed or outlines.kept() else found
+
+
+def _watched(module: nn.Module) -> bool:
+    everywhere = torch.nn.modules.module
+    return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
+        each._forward_hooks or each._forward_pre_hooks for _, each in modules_of(module)
+    )
+
+
+class NoNumbersError(RuntimeError):
+    """What only a real run can tell."""
+
+
+class Outline(torch.Tensor):
+    """A tensor without numbers; `Outlines` makes them."""
+
+    _outlines: Outlines
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The outlines of the results."""
+        return _owner(args, kwargs or {}).call(func, args, kwargs or {})
+
+
+def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outlines:
+    waiting = [*args, *kwargs.values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Outline):
+            return value._outlines
+        if isinstance(value, (tuple, list)):
+            waiting.extend(value)
+    raise NoNumbersError("an operator was called on no outline")
+
+
+class Outlines:
+    """Makes outlines for a few runs, and works out the shapes of results, each once.
+
+    Args:
+        module: The network that runs; no operator may write into what is its own.
+        buffers: But into its buffers.
+
+    Attributes:
+        failed: Whether an operator could not be run on outlines, also if the network went on after that.
+        returned: What the caller keeps, in which outlines may be.
+    """
+
+    def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
+        self.failed = False
+        self._module, self._buffers = module, buffers
+        self.returned: Any = None
+        self._known: dict[Any, Any] = {}
+        self._made: list[weakref.ref[Outline]] = []
+
+    def of(self, value: Any) -> Any:
+        """The nesting `value` with an outline for every tensor in it.
+
+        Raises:
+            NoNumbersError: One of them is no plain tensor.
+        """
+        return map_leaves(value, lambda leaf: self._of(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+
+    def _of(self, tensor: torch.Tensor) -> Outline:
+        _check_plain(tensor)
+        return self._make(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+
+    def _make(
+        self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Outline:
+        out: Outline = torch.Tensor._make_wrapper_subclass(
+            Outline, shape, strides=stride, dtype=dtype, device=device
+        )
+        out._outlines = self
+        self._made.append(weakref.ref(out))
+        return out
+
+    def kept(self) -> bool:
+        """Whether any outline is left, once the run is over, but those that are returned."""
+        returned = {id(leaf) for leaf in leaves(self.returned)}
+        left = [outline for made in self._made if (outline := made()) is not None]
+        return any(id(outline) not in returned for outline in left)
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator: on outlines, on real tensors among them, or on real tensors alone."""
+        try:
+            tensors: list[torch.Tensor] = []
+            _gather(args, tensors)
+            if kwargs:
+                _gather(tuple(kwargs.values()), tensors)
+            real = Outline not in [type(tensor) for tensor in tensors]
+            for written in [
+                *mutated_arguments(func, args, kwargs),
+                *(_statistics(func, args) if real else ()),
+            ]:
+                if type(written) is not Outline and not (real and self._is_new(written)):
+                    raise NoNumbersError(f"{func} writes into a tensor with numbers")
+            if real:
+                return func(*args, **kwargs)
+            found = known(func, args, kwargs, tensors)
+            if found is None:
+                found = self._tried(func, args, kwargs, tensors)
+            return self._build(found, tensors, kwargs.get("device") or _device(func, tensors))
+        except BaseException:
+            self.failed = True
+            raise
+
+    def _is_new(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor shares no memory with what is the network's own."""
+        return tensor.untyped_storage().data_ptr() not in self._memory
+
+    @functools.cached_property
+    def _memory(self) -> set[int]:
+        """Where that lies."""
+        own = itertools.chain(self._module.parameters(), () if self._buffers else self._module.buffers())
+        return {t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided}
+
+    def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+        """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""
+        found = pointwise(func, args, kwargs, tensors, self._known)
+        if found is None:
+            key = func, signature(args, tensors, _whole), signature(kwargs, tensors, _whole)
+            found = self._known.get(key)
+            if found is None:
+                found = self._known[key] = _on_meta(func, args, kwargs, tensors)
+        return found
+
+    def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
+        kind = type(found)
+        if kind is Made:
+            return self._make(found.shape, found.stride, found.dtype, device)
+        if kind is int:
+            return tensors[found]
+        if kind is Several:
+            return found.kind([self._build(item, tensors, device) for item in found.items])
+        return found
+
+
+def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
+    """Append the tensors among an operator's arguments, each once."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            for known in tensors:
+                if known is value:
+                    break
+            else:
+                if type(value) is not Outline:
+                    _check_plain(value)
+                tensors.append(value)
+        elif isinstance(value, (tuple, list)):
+            _gather(value, tensors)
+
+
+# Their declarations do not say that they update running statistics.
+_BATCH_NORMS = (
+    torch.ops.aten.native_batch_norm.default,
+    torch.ops.aten.cudnn_batch_norm.default,
+    torch.ops.aten.miopen_batch_norm.default,
+)
+
+
+def _statistics(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """The running statistics which an operator on tensors with numbers updates."""
+    if func not in _BATCH_NORMS or not args[5]:
+        return []
+    return [tensor for tensor in args[3:5] if tensor is not None]
+
+
+def _whole(tensor: torch.Tensor) -> Any:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+
+
+def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:
+    """The device of a result; numbers on the processor go with tensors anywhere."""
+    if len(tensors) == 1:
+        return tensors[0].device
+    devices = {t.device for t in tensors if t.dim()} or {t.device for t in tensors if isinstance(t, Outline)}
+    if len(devices) > 1:
+        raise NoNumbersError(f"{func} takes tensors on {' and '.join(map(str, devices))}")
+    return next(iter(devices))
+
+
+def _check_plain(tensor: torch.Tensor) -> None:
+    strange = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
+    if strange or type(tensor) not in _PLAIN:
+        raise NoNumbersError(f"a {type(tensor).__name__} of layout {tensor.layout} has no outline")
+
+
+def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    metas = {id(t): torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for t in tensors}
+    places = {id(metas[id(t)]): place for place, t in enumerate(tensors)}
+
+    def meta(value: Any) -> Any:
+        return torch.device("meta") if isinstance(value, torch.device) else metas.get(id(value), value)
+
+    def result(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return (
+                places[id(value)] if id(value) in places else Made(value.shape, value.stride(), value.dtype)
+            )
+        if isinstance(value, (tuple, list)):
+            return Several(type(value), [result(item) for item in value])
+        if value is None:
+            return NOTHING
+        raise NoNumbersError(f"{func} gives a {type(value).__name__}")
+
+    given = func(*map_leaves(args, meta), **map_leaves(kwargs, meta))
+    for tensor in tensors:
+        now = metas[id(tensor)]
+        if now.shape != tensor.shape or now.dtype != tensor.dtype:
+            raise NoNumbersError(f"{func} changes the shape of a tensor in place")
+    return result(given)

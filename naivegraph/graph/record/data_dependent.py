@@ -1,0 +1,39 @@
+"""Numbers which a network's code reads from its tensors, such as how many tokens go to each expert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from naivegraph.graph.record.symbolic_int import Number
+from naivegraph.ir.pytree import flat
+from naivegraph.ir.values import Shape, Stub
+
+__all__ = ["READS", "counts_in", "may_be_sizes", "remembered"]
+
+READS = frozenset({torch.Tensor.item, torch.Tensor.tolist})
+_MANY = 1024  # more numbers than this are data, not sizes
+_LARGEST = 1 << 40  # so is a number that no size can be: a seed, a time, a hash
+
+
+def may_be_sizes(value: Any) -> bool:
+    """Whether what was read from a tensor holds integers that a size may be."""
+    numbers = list(flat([value]))
+    return 0 < len(numbers) <= _MANY and all(type(n) is int and 0 <= n <= _LARGEST for n in numbers)
+
+
+def counts_in(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """For each number in a tensor a tensor of that size, which takes no memory.
+
+    A graph knows the sizes of tensors, so that what is computed from these numbers stays computed.
+    """
+    return tuple([torch.empty(count, device="meta") for count in tensor.flatten().tolist()])
+
+
+def remembered(value: Any, counts: Iterator[Stub]) -> Any:
+    """What was read from a tensor, each number with the tensor of that size that it comes from."""
+    if isinstance(value, list):
+        return [remembered(item, counts) for item in value]
+    return Number(value, Shape(next(counts).id, 0))

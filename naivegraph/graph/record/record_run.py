@@ -1,0 +1,259 @@
+"""One recorded run of a network."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import CaptureError, NaivegraphError
+from naivegraph.graph.fake.fake_tensor import NoNumbersError, Outline, Outlines
+from naivegraph.graph.record.recorder import Recorder, Watch
+from naivegraph.graph.record.symbolic_attributes import RememberingAttributes
+from naivegraph.graph.record.symbolic_int import counting, ledger
+from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
+from naivegraph.graph.torch_utils.leaf_modules import places
+from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+from naivegraph.graph.torch_utils.source_lines import runs_network
+from naivegraph.ir.pytree import leaves, map_leaves
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.signature import flat_arguments
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["copy_tensors", "record", "slow_attention", "state_of", "unsaved_buffers"]
+
+_SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
+_ONE_AT_A_TIME = threading.RLock()  # what is replaced while a run is recorded, all threads see
+_UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+def record(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    watch: Watch | None = None,
+    outlines: Outlines | None = None,
+    first: Recorded | None = None,
+) -> tuple[Recorded, Any]:
+    """Run the network once and note its graph; the caller restores flags, buffers and seeds.
+
+    Args:
+        module: The network.
+        args: Its inputs.
+        kwargs: Its keyword inputs.
+        watch: Called with name and value of each vertex as it is recorded.
+        outlines: Runs the network on outlines of its inputs.
+        first: A run recorded before, in another mode. Parameters and buffers keep the numbers they have in
+            it, and all other tensors get numbers that it will never give.
+
+    Returns:
+        The graph, and a copy of what the network returned.
+    """
+    args, kwargs = copy_tensors((args, kwargs))
+    inputs, constants = _split_arguments(module, args, kwargs)
+    example = copy_tensors(inputs)
+    if outlines is not None:
+        args, kwargs = outlines.of((args, kwargs))
+        inputs, constants = _split_arguments(module, args, kwargs)
+    recorder = _recorder(module, watch, first, outlines)
+    with (
+        _ONE_AT_A_TIME,
+        torch.no_grad(),
+        counting() as held,
+        _uncompiled(module),
+        RememberingAttributes(module),
+        _layers_seen(recorder),
+    ):
+        vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
+        output = _run(module, args, kwargs, recorder)
+        compared = ledger.compared
+    graph = Recorded(
+        module,
+        recorder.vertices,
+        recorder.state,
+        vertices,
+        recorder.encode(output),
+        constants=constants,
+        held=held,
+        compared=compared,
+        example=example,
+    )
+    if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):
+        raise NoNumbersError("the network used a result that no torch function returned")
+    return graph, copy_tensors(output)
+
+
+def _recorder(
+    module: nn.Module, watch: Watch | None, first: Recorded | None, outlines: Outlines | None
+) -> Recorder:
+    state = state_of(module)
+    call = outlines.call if outlines is not None else None
+    if first is None:
+        return Recorder(places(module), state, watch, training=module.training, call=call)
+    known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}
+    return Recorder(
+        places(module), state, watch, start=_SECOND, known=known, training=module.training, call=call
+    )
+
+
+@runs_network
+def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+    try:
+        with DispatchMode(recorder), FunctionMode(recorder):
+            return module(*args, **kwargs)
+    except CaptureError:
+        raise
+    except Exception as error:
+        last: Vertex | None = recorder.vertices[-1] if recorder.vertices else None
+        after = f" (after {last.name!r})" if last is not None and last.kind != "input" else ""
+        raise CaptureError(
+            f"{type(module).__name__} does not run on the example input{after}: {type(error).__name__}: "
+            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes{_hint(args)}"
+        ) from error
+
+
+def _hint(args: tuple[Any, ...]) -> str:
+    if len(args) == 1 and isinstance(args[0], Mapping):
+        return ", such as kwargs={...} for keyword inputs"
+    return ""
+
+
+def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def one(value: Any) -> str:
+        if isinstance(value, torch.Tensor):
+            return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        return type(value).__name__
+
+    parts = [one(arg) for arg in args] + [f"{key}={one(arg)}" for key, arg in kwargs.items()]
+    return ", ".join(parts) if parts else "no input at all"
+
+
+def copy_tensors(value: Any) -> Any:
+    """The same nesting with a copy of every tensor, so that nothing in place reaches the user's."""
+
+    def change(leaf: Any) -> Any:
+        return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+    return map_leaves(value, change)
+
+
+def _split_arguments(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        flat = flat_arguments(module, args, kwargs)
+    except NaivegraphError as error:
+        raise CaptureError(
+            f"{error}. It got {_described(args, kwargs)}; give an example its forward takes, a tensor or a "
+            "tuple of all its inputs, and keyword inputs as kwargs={...}"
+        ) from error
+    inputs: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    for name, value in flat.items():
+        has_tensor = any(isinstance(leaf, torch.Tensor) for leaf in leaves(value))
+        (inputs if has_tensor else constants)[name] = value
+    return inputs, constants
+
+
+def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by every name it has.
+
+    Raises:
+        CaptureError: A lazy one has no shape yet.
+    """
+    state: dict[str, torch.Tensor] = {**parameters_of(module), **buffers_of(module)}
+    lazy = [name for name, value in state.items() if isinstance(value, _UNINITIALIZED)]
+    if lazy:
+        raise CaptureError(
+            f"{lazy[0]!r} has no shape yet: call the module once on an example before capturing"
+        )
+    return state
+
+
+def unsaved_buffers(module: nn.Module) -> list[str]:
+    """The buffers that are not saved with a network, by every name they have: it works them out itself."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, owner in modules_of(module, every_path=True)
+        for name, buffer in owner._buffers.items()
+        if buffer is not None and name in owner._non_persistent_buffers_set
+    ]
+
+
+@contextlib.contextmanager
+def _layers_seen(recorder: Recorder) -> Iterator[None]:
+    """Calls of modules reach the recorder.
+
+    Not by `__call__`: a class whose special methods change has all its subclasses gone through.
+    """
+    original: Callable[..., Any] = nn.Module._call_impl
+    thread = threading.get_ident()
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        place = recorder.places.get(id(module))
+        if recorder.inside or place is None or threading.get_ident() != thread:
+            return original(module, *args, **kwargs)
+        if place.layer:
+            return recorder.layer(original, module, place.path, args, kwargs)
+        recorder.path.append(place.path)
+        try:
+            return original(module, *args, **kwargs)
+        finally:
+            recorder.path.pop()
+
+    nn.Module._call_impl = call  # type: ignore[assignment, method-assign]
+    try:
+        with slow_attention(), _autograd_functions_seen(recorder):
+            yield
+    finally:
+        nn.Module._call_impl = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _uncompiled(root: nn.Module) -> Iterator[None]:
+    """A module that was compiled in place (`module.compile()`) calls its own code, which is seen."""
+    compiled = [vars(m) for _, m in modules_of(root) if vars(m).get("_compiled_call_impl") is not None]
+    before = [attributes["_compiled_call_impl"] for attributes in compiled]
+    try:
+        for attributes in compiled:
+            attributes["_compiled_call_impl"] = None
+        yield
+    finally:
+        for attributes, call in zip(compiled, before, strict=True):
+            attributes["_compiled_call_impl"] = call
+
+
+@contextlib.contextmanager
+def slow_attention() -> Iterator[None]:
+    """`nn.MultiheadAttention` is made of operators with rules, not of one for inference alone."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def _autograd_functions_seen(recorder: Recorder) -> Iterator[None]:
+    """Calls of the user's own `torch.autograd.Function` reach the recorder: their backward is kept."""
+    base = torch.autograd.Function
+    original = base.__dict__["apply"]
+    thread = threading.get_ident()
+
+    def apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+        run = original.__get__(None, cls)
+        if cls.__module__.startswith("torch.") or threading.get_ident() != thread:
+            return run(*args, **kwargs)
+        return recorder.function(run, args, kwargs)
+
+    base.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        base.apply = original  # type: ignore[method-assign]

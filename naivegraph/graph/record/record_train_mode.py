@@ -1,0 +1,148 @@
+"""A second recorded run, in train mode, where the one in eval mode does not use all parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import Any
+
+import torch
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.fake.fake_tensor import Outlines, on_outlines
+from naivegraph.graph.record.record_run import copy_tensors, record
+from naivegraph.graph.torch_utils.module_paths import parameters_of
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
+from naivegraph.ir.pytree import leaves, map_leaves
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.signature import nested_arguments
+from naivegraph.ir.train_eval_module import TwoModes
+from naivegraph.ir.values import Stub
+
+__all__ = [
+    "Arguments",
+    "doubled",
+    "record_again",
+    "record_in_train_mode",
+    "record_training",
+    "run_training",
+    "unused_parameters",
+]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def record_training(
+    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], *, outlines: bool
+) -> Recorded | None:
+    """A run in train mode, if that uses parameters which the recorded run in eval mode does not.
+
+    Also if the network is known to call others in train mode, for it was made of such a graph.
+
+    Where the network does not run on the example in train mode (a batch norm wants more than one value per
+    channel), it is run on two of it.
+
+    Args:
+        graph: What was recorded in eval mode.
+        args: The example it was recorded on.
+        kwargs: Its keyword inputs.
+        outlines: Run on tensors without numbers where that is possible.
+
+    Returns:
+        What was recorded; None if there is nothing more to see, or the network does not run in train mode.
+    """
+    unused = _unused(graph)
+    other = isinstance(graph.module, TwoModes)
+    if not (unused or other):
+        return None
+    examples = [each for each in ((args, kwargs), doubled((args, kwargs))) if each is not None]
+    found: Recorded | None = None
+    for arguments in examples:
+        if found is None and outlines:
+            again = functools.partial(record_in_train_mode, graph, arguments)
+            found = on_outlines(graph.module, again, buffers=True)
+    for arguments in examples:
+        if found is None:
+            with contextlib.suppress(CaptureError):
+                found = record_in_train_mode(graph, arguments)
+    return found if found is not None and (other or not unused <= _unused(found)) else None
+
+
+def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -> Recorded:
+    """The run in train mode as the network does it now.
+
+    Args:
+        graph: What was recorded in eval mode, up to date.
+        training: The run in train mode that was recorded.
+        example: The inputs of that run.
+
+    Raises:
+        CaptureError: The network does not run in train mode any more.
+    """
+    return record_in_train_mode(graph, nested_arguments(graph.module, {**training.constants, **example}))
+
+
+def run_training(training: Recorded) -> Any:
+    """What the network's own forward gives in train mode, on the inputs of a recorded run.
+
+    Raises:
+        Exception: Whatever the network raises.
+    """
+    module = training.module
+    args, kwargs = nested_arguments(module, {**training.constants, **copy_tensors(training.example)})
+    with restored(module), preserved(module, training=True), torch.no_grad():
+        return module(*args, **kwargs)
+
+
+def doubled(arguments: Arguments) -> Arguments | None:
+    """The inputs with twice the batch; the second half is the first with its last dimension rolled.
+
+    None if they do not share the size of their first dimension.
+    """
+    tensors = [leaf for leaf in leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    if not tensors or any(tensor.dim() == 0 for tensor in tensors):
+        return None
+    if len({tensor.shape[0] for tensor in tensors}) != 1 or tensors[0].shape[0] == 0:
+        return None
+
+    def double(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        return torch.cat([leaf, leaf.roll(1, -1) if leaf.dim() > 1 else leaf]).detach()
+
+    twice: Arguments = map_leaves(arguments, double)
+    return twice
+
+
+def record_in_train_mode(graph: Recorded, arguments: Arguments, outlines: Outlines | None = None) -> Recorded:
+    """A run in train mode, which shares the numbers of parameters and buffers with the graph's own run.
+
+    Raises:
+        CaptureError: The network does not run in train mode on these arguments.
+    """
+    module = graph.module
+    with restored(module), preserved(module, training=True):
+        return record(module, *arguments, outlines=outlines, first=graph)[0]
+
+
+def unused_parameters(run: Recorded) -> set[str]:
+    """Names of the parameters that no operator of a run takes, of those there were when it was recorded."""
+    unused = _unused(run)
+    return {n for n, _ in run.module.named_parameters() if n in run.state and run.state[n].id in unused}
+
+
+def _unused(run: Recorded) -> set[int]:
+    """Numbers of the parameters no operator of a run takes."""
+    unused = {run.state[name].id for name in parameters_of(run.module) if name in run.state}
+    waiting: list[Any] = []
+    for vertex in run.vertices:
+        for operation in vertex.operations:
+            waiting.extend(operation.args)
+            waiting.extend(operation.kwargs.values())
+    for value in waiting:  # which grows by what lies in lists
+        kind = type(value)
+        if kind is Stub:
+            unused.discard(value.id)
+        elif kind is list or kind is tuple:
+            waiting.extend(value)
+    return unused

@@ -1,0 +1,159 @@
+"""While a capture runs, every integer attribute of every module remembers which attribute it is."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from naivegraph.graph.record.symbolic_int import Number, plain
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.ir.pytree import is_record, rebuild
+from naivegraph.ir.values import Attribute
+
+__all__ = ["RememberingAttributes", "scrub"]
+
+_DEPTH = 4
+_PLAIN = frozenset({float, bool, str, type(None)})  # where no integer lies in; most attributes are such
+_Key = str | int
+
+
+class RememberingAttributes:
+    """Replaces the integers in the attributes of all modules of a network; a context manager.
+
+    On leaving, the very objects that were there are there again. What the forward itself assigned stays, with
+    plain integers in it.
+
+    Args:
+        root: The network.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self._before = [(path, vars(module), dict(vars(module))) for path, module in modules_of(root)]
+        self._replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self._copies: list[tuple[Any, Any, dict[str, Any]]] = []
+
+    def __enter__(self) -> RememberingAttributes:
+        for path, attributes, before in self._before:
+            memo: dict[int, Any] = {}
+            for name, value in before.items():
+                if type(value) in _PLAIN or name in INTERNAL:
+                    continue
+                new = self._remember(value, path, name, (), memo)
+                if new is not value:
+                    attributes[name] = new
+                    self._replaced.append((attributes, name, value, new))
+        return self
+
+    def _remember(
+        self, value: Any, path: str, name: str, keys: tuple[_Key, ...], memo: dict[int, Any]
+    ) -> Any:
+        kind = type(value)
+        if kind is int:
+            return Number(value, Attribute(path, name, keys))
+        if kind in _PLAIN:
+            return value
+        if isinstance(value, (tuple, list)):
+            if len(keys) >= _DEPTH or (kind not in (tuple, list) and not hasattr(kind, "_make")):
+                return value
+            items = [self._remember(item, path, name, (*keys, i), memo) for i, item in enumerate(value)]
+            if [*map(id, items)] == [*map(id, value)]:
+                return value
+            new = rebuild(value, items)
+            if kind is list:
+                self._copies.append((value, new, dict(enumerate(items))))  # type: ignore[arg-type]
+            return new
+        if len(keys) >= _DEPTH or not is_record(value):
+            return value
+        return self._remember_record(value, path, name, keys, memo)
+
+    def _remember_record(
+        self, value: Any, path: str, name: str, keys: tuple[_Key, ...], memo: dict[int, Any]
+    ) -> Any:
+        if id(value) in memo:
+            return memo[id(value)]
+        memo[id(value)] = value  # a field which leads back here keeps the object itself
+        fields = dict(vars(value))
+        changed = False
+        for key, item in vars(value).items():
+            fields[key] = self._remember(item, path, name, (*keys, key), memo)
+            changed = changed or fields[key] is not item
+        if not changed:
+            return value
+        copy = object.__new__(type(value))
+        copy.__dict__.update(fields)
+        self._copies.append((value, copy, fields))
+        memo[id(value)] = copy
+        return copy
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for original, copy, fields in self._copies:
+            _carry_over(original, copy, fields)
+        for attributes, name, value, new in self._replaced:
+            if attributes.get(name) is new:
+                attributes[name] = value
+        for _, attributes, before in self._before:
+            for name, value in list(attributes.items()):
+                kind = type(value)
+                if kind is int or kind in _PLAIN or name in INTERNAL:
+                    continue
+                same = before.get(name) is value
+                if same and kind is tuple and all(type(item) is int for item in value):
+                    continue
+                clean = scrub(value, _DEPTH)
+                if clean is not value and not same:
+                    attributes[name] = clean
+
+
+def _carry_over(original: Any, copy: Any, fields: dict[Any, Any]) -> None:
+    """What the forward wrote into the copy of a list or a config goes into the original."""
+    if isinstance(original, list):
+        if len(copy) != len(fields) or any(copy[i] is not item for i, item in fields.items()):
+            original[:] = [scrub(item, _DEPTH) for item in copy]
+        return
+    now = vars(copy)
+    for key, value in now.items():
+        if key not in fields or fields[key] is not value:
+            vars(original)[key] = scrub(value, _DEPTH)
+    for key in fields.keys() - now.keys():
+        vars(original).pop(key, None)
+
+
+def scrub(value: Any, depth: int) -> Any:
+    """`value` with plain integers for the remembering ones; lists and dicts are cleaned in place.
+
+    Args:
+        value: Anything.
+        depth: How deep to look into nested containers.
+    """
+    kind = type(value)
+    if kind is Number:
+        return plain(value)
+    if depth == 0:
+        return value
+    if isinstance(value, tuple):
+        items = [scrub(item, depth - 1) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return rebuild(value, items) if kind in (tuple, list) or hasattr(kind, "_make") else kind(items)
+    if kind is list:
+        for index, item in enumerate(value):
+            clean = scrub(item, depth - 1)
+            if clean is not item:
+                value[index] = clean
+    elif isinstance(value, dict):
+        _scrub_dict(value, depth)
+    elif is_record(value):
+        _scrub_dict(vars(value), depth)
+    return value
+
+
+def _scrub_dict(value: dict[Any, Any], depth: int) -> None:
+    clean = {scrub(key, depth - 1): scrub(item, depth - 1) for key, item in value.items()}
+    same = all(new is key and clean[new] is value[key] for new, key in zip(clean, list(value), strict=True))
+    if not same:
+        value.clear()
+        value.update(clean)

@@ -1,0 +1,69 @@
+"""How a recorder gets to see what torch is called for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import overrides
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from naivegraph.graph.record.decompositions import opened
+
+__all__ = ["DispatchMode", "FunctionMode", "unseen"]
+
+_MODES: Any = overrides  # whose functions on the stack of modes have no types
+
+
+class _Recorder(Protocol):
+    inside: bool
+
+    def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+
+class FunctionMode(overrides.TorchFunctionMode):
+    """Hands every public torch call to the recorder."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        body = None if self._recorder.inside else opened(func)
+        if body is None:
+            return self._recorder.function(func, args, kwargs or {})
+        with self:
+            return body(*args, **(kwargs or {}))
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Hands every ATen call to the recorder."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self._recorder.dispatch(func, args, kwargs or {})
+
+
+def unseen(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call what is seen as a whole: public torch functions in it need not be, if we would be the first."""
+    mode = _MODES._get_current_function_mode()
+    if type(mode) is not FunctionMode:
+        return call(*args, **kwargs)
+    _MODES._pop_mode()
+    try:
+        return call(*args, **kwargs)
+    finally:
+        _MODES._push_mode(mode)

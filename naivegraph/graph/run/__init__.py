@@ -1,0 +1,1 @@
+"""A graph as it is: interpreting, querying, checking and summarising it."""

@@ -1,0 +1,198 @@
+"""Running a graph: its vertices in recorded order, with the sizes and attributes of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.graph.torch_utils.source_lines import line_text
+from naivegraph.ir.pytree import leaves, map_leaves, pairs, rebuild, stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["COMPUTE", "Execution", "attribute_of", "expressions", "field_of", "read_attribute"]
+
+COMPUTE: dict[str, Callable[[int, int], int]] = {
+    "+": lambda left, right: left + right,
+    "-": lambda left, right: left - right,
+    "*": lambda left, right: left * right,
+    "//": lambda left, right: left // right,
+    "%": lambda left, right: left % right,
+}
+
+
+def read_attribute(module: nn.Module, attribute: Attribute) -> Any:
+    """The value which this attribute of the network has now."""
+    return attribute_of(module.get_submodule(attribute.path), attribute)
+
+
+def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
+    """The value which an attribute has now of the module it belongs to."""
+    value: Any = getattr(owner, attribute.name)
+    for key in attribute.keys:
+        value = value[key] if isinstance(key, int) else field_of(value, key)
+    return value
+
+
+def field_of(value: Any, name: str) -> Any:
+    """A field of a plain object, past any `__getattribute__`: configs refuse to read some."""
+    fields = vars(value)
+    return fields[name] if name in fields else getattr(value, name)
+
+
+def expressions(value: Any) -> Iterator[Shape | Attribute]:
+    """The sizes and attributes which the arguments (or the output) of a vertex are computed from."""
+    for leaf in leaves(value):
+        if isinstance(leaf, (Shape, Attribute)):
+            yield leaf
+        elif isinstance(leaf, Compound):
+            yield from expressions((leaf.left, leaf.right))
+
+
+class Execution:
+    """One run of a graph.
+
+    Args:
+        graph: What to run.
+        wanted: Names of vertices whose values are kept.
+        watch: Called with name and value of each vertex as it is computed.
+    """
+
+    def __init__(
+        self, graph: Recorded, wanted: Iterable[str] = (), watch: Callable[[str, Any], None] | None = None
+    ) -> None:
+        self._graph = graph
+        self._watch = watch
+        self._wanted = set(wanted)
+        self._tensors: dict[int, torch.Tensor] = {}
+        self._sizes: dict[int, torch.Size] = {}
+        self._measured: set[int] = set()
+        self._drop = self._last_uses()
+        self.values: dict[str, Any] = {}
+
+    def _last_uses(self) -> list[list[int]]:
+        """For each vertex the tensors nobody needs after it."""
+        vertices = self._graph.vertices
+        last: dict[int, int] = {}
+        for position, vertex in enumerate(vertices):
+            for stub in stubs_in((vertex.args, vertex.kwargs, vertex.output)):
+                last[stub.id] = position
+        for value in (*((v.args, v.kwargs) for v in vertices), self._graph.output):
+            for source in expressions(value):
+                if isinstance(source, Shape) and isinstance(source.tensor, int):
+                    self._measured.add(source.tensor)
+        for stub in stubs_in(self._graph.output):
+            last.pop(stub.id, None)
+        drop: list[list[int]] = [[] for _ in vertices]
+        for tensor, position in last.items():
+            drop[position].append(tensor)
+        return drop
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        """Run all vertices; gives what the network returns.
+
+        Args:
+            inputs: The value of each input vertex, by its name.
+        """
+        for vertex, drop in zip(self._graph.vertices, self._drop, strict=True):
+            result = (
+                self._enter(vertex, inputs[vertex.name]) if vertex.kind == "input" else self._call(vertex)
+            )
+            self._assign(vertex, result)
+            if self._watch is not None:
+                self._watch(vertex.name, result)
+            if vertex.name in self._wanted:
+                self.values[vertex.name] = result
+            for tensor in drop:
+                self._tensors.pop(tensor, None)
+        return map_leaves(self._graph.output, self._resolve_leaf)
+
+    def _enter(self, vertex: Vertex, value: Any) -> Any:
+        return value
+
+    def _call(self, vertex: Vertex) -> Any:
+        try:
+            target = vertex.target
+            if target is None:
+                raise NaivegraphError(f"{vertex.name!r} has nothing to call")
+            args = [self.resolve(arg) for arg in vertex.args]
+            return target(*args, **{key: self.resolve(arg) for key, arg in vertex.kwargs.items()})
+        except Exception as error:
+            place = f" ({line_text(vertex.where)})" if vertex.where else ""
+            error.add_note(f"while the graph ran {vertex.name!r}{place}")
+            raise
+
+    def _assign(self, vertex: Vertex, result: Any) -> None:
+        output = vertex.output
+        if type(output) is Stub and isinstance(result, torch.Tensor):
+            self._set(output, result)
+            return
+        if output is None:
+            return
+        try:
+            found = list(pairs(output, result))
+        except ValueError as error:
+            raise NaivegraphError(
+                f"{vertex.name!r} gave something else than when recorded: {error}"
+            ) from error
+        for stub, tensor, at in found:
+            if not isinstance(stub, Stub):
+                continue
+            if not isinstance(tensor, torch.Tensor):
+                place = f" at {at}" if at else ""
+                raise NaivegraphError(
+                    f"{vertex.name!r} gave a {type(tensor).__name__}{place}, and a tensor when recorded"
+                )
+            self._set(stub, tensor)
+
+    def _set(self, stub: Stub, tensor: torch.Tensor) -> None:
+        self._tensors[stub.id] = tensor
+        if stub.id in self._measured:
+            self._sizes[stub.id] = tensor.shape
+
+    def resolve(self, value: Any) -> Any:
+        """The present value of an argument of a vertex."""
+        kind = type(value)
+        if kind is Stub:
+            return self._tensors[value.id]
+        if value is None or kind is int or kind is bool or kind is float or kind is str:
+            return value
+        if kind is tuple:
+            return tuple([self.resolve(item) for item in value])
+        if kind is list:
+            return [self.resolve(item) for item in value]
+        if kind is slice:
+            return slice(self.resolve(value.start), self.resolve(value.stop), self.resolve(value.step))
+        if kind in _SPECIAL:
+            return self._resolve_leaf(value)
+        if isinstance(value, (tuple, list)):
+            return rebuild(value, [self.resolve(item) for item in value])
+        return map_leaves(value, self._resolve_leaf)
+
+    def _resolve_leaf(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is Stub:
+            return self._tensors[value.id]
+        if kind is State:
+            return self._graph.tensor(value.name)
+        if kind is Held:
+            return value.tensor
+        if kind is Training:
+            return value.on if self._graph.module.get_submodule(value.path).training else value.off
+        if kind is Shape:
+            if isinstance(value.tensor, str):
+                return self._graph.tensor(value.tensor).shape[value.dim]
+            return self._sizes[value.tensor][value.dim]
+        if kind is Attribute:
+            return read_attribute(self._graph.module, value)
+        if kind is Compound:
+            return COMPUTE[value.operator](self._resolve_leaf(value.left), self._resolve_leaf(value.right))
+        return value
+
+
+_SPECIAL = frozenset({State, Held, Training, Shape, Attribute, Compound})

@@ -1,0 +1,99 @@
+"""The invariants of a graph."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.graph.run.interpreter import expressions, read_attribute
+from naivegraph.ir.pytree import leaves, stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Attribute, Shape, State, Stub, Training
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["lint"]
+
+
+def lint(graph: Recorded) -> None:
+    """Check every invariant of a graph.
+
+    1. Names are unique.
+    2. Inputs have no target; layers are modules of the network at their path; functions are callable.
+    3. A tensor is used only after it was made; so are its sizes.
+    4. Parameters, buffers, attributes and training flags named in arguments exist.
+    5. The network's inputs are vertices, and its output was made.
+    6. The names of state are parameters and buffers of the network, those of every layer among them.
+    7. Every input has an example.
+
+    Raises:
+        NaivegraphError: One does not hold; the message names the vertex.
+    """
+    seen: set[str] = set()
+    made: set[int] = {stub.id for stub in graph.state.values()}
+    for vertex in graph.vertices:
+        if vertex.name in seen:
+            raise NaivegraphError(f"two vertices are named {vertex.name!r}")
+        seen.add(vertex.name)
+        _lint_target(graph, vertex)
+        _lint_values(graph, f"{vertex.name!r}", (vertex.args, vertex.kwargs), made)
+        made.update(stub.id for stub in stubs_in(vertex.output))
+    for vertex in graph.inputs:
+        if not any(vertex is other for other in graph.vertices):
+            raise NaivegraphError(f"the input {vertex.name!r} is not among the graph's vertices")
+        if vertex.name not in graph.example:
+            raise NaivegraphError(f"the graph keeps no example of its input {vertex.name!r}")
+    _lint_values(graph, "the output", graph.output, made)
+    for name in graph.state:
+        try:
+            graph.tensor(name)
+        except AttributeError as error:
+            raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more") from error
+
+
+def _lint_target(graph: Recorded, vertex: Vertex) -> None:
+    if vertex.kind == "input":
+        if vertex.target is not None:
+            raise NaivegraphError(f"the input {vertex.name!r} has something to call")
+    elif vertex.kind == "layer":
+        if not isinstance(vertex.target, nn.Module):
+            raise NaivegraphError(f"the layer {vertex.name!r} has no module")
+        if _module(graph, vertex.path, vertex.name) is not vertex.target:
+            raise NaivegraphError(f"the layer {vertex.name!r} is not the module at {vertex.path!r} any more")
+        for name, _ in vertex.target.named_parameters(prefix=vertex.path):
+            if name not in graph.state:
+                raise NaivegraphError(
+                    f"the layer {vertex.name!r} has a parameter {name!r} the graph does not know"
+                )
+    elif not callable(vertex.target):
+        raise NaivegraphError(f"the function {vertex.name!r} has nothing to call")
+
+
+def _lint_values(graph: Recorded, who: str, value: object, made: set[int]) -> None:
+    for leaf in leaves(value):
+        if isinstance(leaf, Stub) and leaf.id not in made:
+            raise NaivegraphError(f"{who} uses the tensor {leaf.id} before anything made it")
+        if isinstance(leaf, State) and leaf.name not in graph.state:
+            raise NaivegraphError(f"{who} uses {leaf.name!r}, which the network does not have")
+        if isinstance(leaf, Training):
+            _module(graph, leaf.path, who)
+    for source in expressions(value):
+        if isinstance(source, Attribute):
+            try:
+                read_attribute(graph.module, source)
+            except (AttributeError, LookupError) as error:
+                raise NaivegraphError(f"{who} uses an attribute which is gone: {error}") from error
+        elif isinstance(source, Shape):
+            known = source.tensor in graph.state if isinstance(source.tensor, str) else source.tensor in made
+            if not known:
+                raise NaivegraphError(
+                    f"{who} uses a size of the tensor {source.tensor!r} before anything made it"
+                )
+
+
+def _module(graph: Recorded, path: str, who: str) -> nn.Module:
+    try:
+        return graph.module.get_submodule(path)
+    except AttributeError as error:
+        raise NaivegraphError(
+            f"{who} refers to the module {path!r}, which the network does not have"
+        ) from error

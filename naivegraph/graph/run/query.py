@@ -1,0 +1,66 @@
+"""Finding vertices, and what they are connected to."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from naivegraph.graph.run.summary import what
+from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Stub
+from naivegraph.ir.vertex import Vertex
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = ["edges", "find", "related", "to_networkx"]
+
+
+def find(graph: Recorded, what: str | Callable[[Vertex], object]) -> list[Vertex]:
+    """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate holds."""
+    if isinstance(what, str):
+        return [vertex for vertex in graph.vertices if fnmatch.fnmatchcase(vertex.name, what)]
+    return [vertex for vertex in graph.vertices if what(vertex)]
+
+
+def edges(graph: Recorded) -> Iterator[tuple[Vertex, Vertex, Stub]]:
+    """Maker, user and tensor of every use of a tensor, in the order of the users.
+
+    A tensor which was changed in place was made by the vertex that changed it last.
+    """
+    maker: dict[int, Vertex] = {}
+    for vertex in graph.vertices:
+        for stub in stubs_in((vertex.args, vertex.kwargs)):
+            if stub.id in maker:
+                yield maker[stub.id], vertex, stub
+        maker.update((stub.id, vertex) for stub in stubs_in(vertex.output))
+
+
+def related(graph: Recorded, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
+    """Everything this vertex depends on, or (`upwards=False`) everything that depends on it, in order."""
+    next_to: dict[int, list[Vertex]] = {}
+    for maker, user, _ in edges(graph):
+        one, two = (user, maker) if upwards else (maker, user)
+        next_to.setdefault(id(one), []).append(two)
+    found: set[int] = set()
+    waiting = [vertex]
+    while waiting:
+        for other in next_to.get(id(waiting.pop()), ()):
+            if id(other) not in found:
+                found.add(id(other))
+                waiting.append(other)
+    return [other for other in graph.vertices if id(other) in found]
+
+
+def to_networkx(graph: Recorded) -> networkx.MultiDiGraph[str]:
+    """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""
+    import networkx
+
+    result: networkx.MultiDiGraph[str] = networkx.MultiDiGraph()
+    for vertex in graph.vertices:
+        result.add_node(vertex.name, kind=vertex.kind, what=what(vertex.target), path=vertex.path)
+    for maker, user, stub in edges(graph):
+        result.add_edge(maker.name, user.name, tensor=stub.id, shape=stub.shape)
+    return result

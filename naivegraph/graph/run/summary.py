@@ -1,0 +1,46 @@
+"""A graph as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from naivegraph.graph.torch_utils.torch_functions import function_name
+from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["summary", "what"]
+
+_HEADER = ("name", "what", "output", "parameters")
+
+
+def summary(graph: Recorded) -> str:
+    """A line per vertex (name, what it calls, shapes of its outputs, parameters), then the checks."""
+    rows = [_HEADER, *(_row(vertex) for vertex in graph.vertices)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    total = sum(parameter.numel() for parameter in graph.module.parameters())
+    lines.append(f"{len(graph.vertices)} vertices, {total:,} parameters")
+    lines.extend(f"{check}: {result}" for check, result in graph.checks.items())
+    return "\n".join(lines)
+
+
+def _row(vertex: Vertex) -> tuple[str, str, str, str]:
+    shapes = ["x".join(map(str, stub.shape)) or "scalar" for stub in stubs_in(vertex.output)]
+    parameters = ""
+    if isinstance(vertex.target, nn.Module):
+        count = sum(parameter.numel() for parameter in vertex.target.parameters())
+        parameters = f"{count:,}" if count else ""
+    return vertex.name, what(vertex.target), ", ".join(shapes), parameters
+
+
+def what(target: Any) -> str:
+    """What a vertex calls, in a word."""
+    if target is None:
+        return "input"
+    return type(target).__name__ if isinstance(target, nn.Module) else function_name(target)

@@ -1,0 +1,1 @@
+"""Facts about torch's modules and functions, and leaving them as they were."""

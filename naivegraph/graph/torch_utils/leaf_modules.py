@@ -1,0 +1,86 @@
+"""Which modules are recorded as one vertex, and which are looked into."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.graph.torch_utils.module_paths import modules_of
+from naivegraph.ir.custom_rule import Declared
+
+__all__ = ["Place", "converted_from", "is_layer", "memory_key", "places"]
+
+_TORCH_LAYERS = "torch.nn.modules."
+_CONTAINERS = nn.Sequential.__module__
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a module is in its network.
+
+    Attributes:
+        path: Its (first) path.
+        layer: Whether a call of it is one vertex.
+    """
+
+    path: str
+    layer: bool
+
+
+def places(root: nn.Module) -> dict[int, Place]:
+    """The place of every module of the network, by the module's `id`."""
+    return {id(module): Place(path, is_layer(module)) for path, module in modules_of(root)}
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a call of this module is recorded as one vertex.
+
+    So are torch's own layers that are no containers, functions with a declared rule, and modules without
+    children, parameters and buffers whose behaviour depends on `training`. A forward which was replaced on
+    the object is looked into.
+    """
+    kind = type(module)
+    if kind is Declared:
+        return True
+    if "forward" in vars(module):
+        return False
+    if any(child is not None for child in module._modules.values()):
+        return False
+    if kind.__module__.startswith(_TORCH_LAYERS):
+        return kind.__module__ != _CONTAINERS
+    if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
+        return False
+    return _names_training(kind.forward)
+
+
+@functools.cache
+def _names_training(forward: Callable[..., Any]) -> bool:
+    code = getattr(inspect.unwrap(forward), "__code__", None)
+    return code is not None and "training" in code.co_names
+
+
+def memory_key(tensor: torch.Tensor) -> object:
+    """Equal for tensors that are the same numbers in memory."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() == 0:
+        return id(tensor)
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+
+
+def converted_from(tensor: torch.Tensor, known: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The tensor which a function computed and made one of the user's own kind of, below any operator.
+
+    Args:
+        tensor: What it returned.
+        known: Tensors that were seen, the latest last.
+    """
+    kind = type(tensor)
+    if kind is torch.Tensor or kind.__torch_function__ is torch._C._disabled_torch_function_impl:
+        return None
+    key = memory_key(tensor)
+    return next((other for other in reversed(known) if memory_key(other) == key), None)

@@ -1,0 +1,156 @@
+"""Leaving a network, and the random numbers, as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+
+__all__ = ["preserved", "resetting", "restored", "restored_on_error", "same_seed"]
+
+_ABSENT = object()
+_CONTAINERS = (dict, list, set)
+# What every module has of its own and no forward changes. Hooks are not among it: transformers installs some
+# during the first forward.
+_STILL = frozenset(
+    name
+    for name in INTERNAL
+    if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_forward")
+)
+
+
+@contextlib.contextmanager
+def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True) -> Iterator[None]:
+    """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
+
+    Args:
+        module: The network.
+        training: The value of the flags inside the block.
+        buffers: Whether the block may write into buffers.
+    """
+    flags = [(m, m.training) for _, m in modules_of(module)]
+    values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()] if buffers else []
+    with same_seed():
+        for m, _ in flags:
+            _set_flag(m, training)
+        try:
+            yield
+        finally:
+            for m, flag in flags:
+                _set_flag(m, flag)
+            with torch.no_grad():
+                for buffer, before in values:  # batch norm updates them without a new version number
+                    if not buffer.is_meta and not torch.equal(buffer, before):
+                        buffer.copy_(before)
+
+
+def _set_flag(module: nn.Module, training: bool) -> None:
+    # not by `train()`, which users override to do more
+    if module.training is training:
+        return
+    if "training" in vars(module):
+        vars(module)["training"] = training
+    else:
+        module.training = training  # a scripted module keeps it elsewhere
+
+
+@contextlib.contextmanager
+def same_seed() -> Iterator[None]:
+    """Random numbers drawn in the block are drawn again after it: torch's, Python's and numpy's."""
+    numpy: Any = sys.modules.get("numpy")
+    saved = random.getstate(), numpy.random.get_state() if numpy is not None else None, torch.get_rng_state()
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if used else None
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        if numpy is not None:
+            numpy.random.set_state(saved[1])
+        torch.set_rng_state(saved[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+@contextlib.contextmanager
+def restored(module: nn.Module) -> Iterator[None]:
+    """Give every module back its attributes, and what was in them, whatever the block assigns or caches."""
+    before = _attributes(module)
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+@contextlib.contextmanager
+def restored_on_error(module: nn.Module) -> Iterator[None]:
+    """As `restored`, but only if the block fails."""
+    before = _attributes(module)
+    try:
+        yield
+    except BaseException:
+        _put_back(before)
+        raise
+
+
+def resetting(attributes: dict[str, Any], name: str) -> Callable[[], None]:
+    """What puts an entry back as it is now; takes it out if there is none now."""
+    before = attributes.get(name, _ABSENT)
+
+    def reset() -> None:
+        if before is _ABSENT:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = before
+
+    return reset
+
+
+_Container = dict[Any, Any] | list[Any] | set[Any]
+_Before = list[tuple[_Container, _Container]]
+
+
+def _attributes(module: nn.Module) -> _Before:
+    """The attributes of every module, and what is in the containers among them (caches)."""
+    before: _Before = []
+    for _, each in modules_of(module):
+        attributes = vars(each)
+        before.append((attributes, attributes.copy()))
+        for name, value in attributes.items():
+            if name not in _STILL and isinstance(value, _CONTAINERS):
+                before.append((value, _content(value)))
+    return before
+
+
+def _content(container: _Container) -> _Container:
+    """A plain copy: those of other classes, and most are empty, are slow to make."""
+    if isinstance(container, dict):
+        return dict(container) if container else {}
+    return container.copy()
+
+
+def _put_back(attributes: _Before) -> None:
+    for now, before in attributes:
+        if not (now or before):
+            continue
+        if isinstance(now, dict) and isinstance(before, dict):
+            if list(now) != list(before) or _ids(now.values()) != _ids(before.values()):
+                now.clear()
+                now.update(before)
+        elif isinstance(now, list) and isinstance(before, list):
+            if _ids(now) != _ids(before):
+                now[:] = before
+        elif isinstance(now, set) and now != before:
+            now.clear()
+            now.update(before)
+
+
+def _ids(values: Iterable[Any]) -> list[int]:
+    return [*map(id, values)]

@@ -1,0 +1,112 @@
+"""Whether a network and its graph call the same operators, told without computing anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from naivegraph.graph.fake.fake_tensor import Outlines, on_outlines
+from naivegraph.graph.record.record_run import state_of
+from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
+from naivegraph.ir.pytree import leaves, pairs
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.signature import bind
+
+__all__ = ["same_operators"]
+
+_FEW = 64  # a larger tensor of the code is the same if it is the same object
+
+
+def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the network's own forward returns, as outlines, if the graph calls exactly the same operators.
+
+    The same operators on the same tensors with the same other arguments, in the same order, give the same
+    numbers, so nothing needs to be computed to compare the two.
+
+    Returns:
+        The output; None if the two differ, or if it cannot be told without numbers.
+    """
+    module = graph.module
+
+    def repeat(*args: Any, **kwargs: Any) -> Any:
+        return Execution(graph).run(bind(graph, args, kwargs))
+
+    def both(outlines: Outlines) -> Any:
+        own, repeated = (_Tape(outlines, module, run, args, kwargs) for run in (module, repeat))
+        outlines.returned = own.output if own.same_as(repeated) else None
+        return outlines.returned
+
+    return on_outlines(module, both)
+
+
+class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The operators of one run; tensors made in it are numbered, all others stand for themselves."""
+
+    def __init__(
+        self, outlines: Outlines, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._outlines = outlines
+        self.calls: list[tuple[Any, ...]] = []
+        self._state = {id(tensor) for tensor in state_of(module).values()}
+        self._made: dict[int, int] = {}
+        self._alive: list[torch.Tensor] = []
+        own_args, own_kwargs = outlines.of((args, kwargs))
+        self._note((own_args, own_kwargs))
+        with _left_as_it_was(module), self:
+            self.output = run(*own_args, **own_kwargs)
+        self._outputs = [self._plain(leaf) for leaf in leaves(self.output)]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Note an operator and run it."""
+        called = func, self._plain(args), self._plain(kwargs or {})
+        result = self._outlines.call(func, args, kwargs or {})
+        self._note(result)
+        self.calls.append(called)
+        return result
+
+    def _note(self, value: Any) -> None:
+        for leaf in leaves(value):
+            if isinstance(leaf, torch.Tensor) and id(leaf) not in self._made:
+                self._made[id(leaf)] = len(self._made)
+                self._alive.append(leaf)
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            number = self._made.get(id(value))
+            return ("made", number) if number is not None else self._constant(value)
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._plain(item) for name, item in value.items()}
+        return type(value), value  # 1, 1.0 and True are equal
+
+    def _constant(self, tensor: torch.Tensor) -> Any:
+        """A tensor that no operator made: `torch.tensor(0.5)` in the code is another object in each run."""
+        if tensor.numel() <= _FEW and id(tensor) not in self._state:
+            return tensor.dtype, tensor.device, tuple(tensor.shape), repr(tensor.tolist())
+        self._alive.append(tensor)
+        return "tensor", id(tensor)
+
+    def same_as(self, other: _Tape) -> bool:
+        """Whether both made the same calls and returned the same."""
+        if len(self.calls) != len(other.calls) or self._outputs != other._outputs:
+            return False
+        try:
+            nested = all(True for _ in pairs(self.output, other.output))
+        except ValueError:
+            return False
+        return nested and self.calls == other.calls
+
+
+@contextlib.contextmanager
+def _left_as_it_was(module: torch.nn.Module) -> Iterator[None]:
+    with restored(module), preserved(module, buffers=False), torch.no_grad():
+        yield

@@ -1,0 +1,56 @@
+"""Letting a graph that was recorded in eval mode do in train mode what its network does there."""
+
+from __future__ import annotations
+
+from naivegraph.errors import CaptureError
+from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.record.record_train_mode import Arguments, doubled, record_in_train_mode
+from naivegraph.graph.verify.shape_prop import placed
+from naivegraph.graph.verify.train_eval_constants import switch_constants
+from naivegraph.graph.verify.verify import compare
+from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.signature import nested_arguments
+
+__all__ = ["follow_training"]
+
+
+def follow_training(graph: Recorded) -> None:
+    """Compare in train mode, once; where graph and network differ, record what the network does there.
+
+    If that is the same calls with other constants, these become switches between the two. If it is other
+    calls, they are kept beside those of eval mode. What was found is in `checks`. Where the network does not
+    run on the example in train mode (a batch norm wants more than one value per channel), it is run on two
+    of it. Nothing is done once the structure was edited: the network's own forward is another one then.
+
+    Args:
+        graph: Changed in place; the network is left as it was.
+    """
+    if TRAIN_MODE in graph.checks or graph.rewired:
+        return
+    example = placed(graph, copy_tensors(graph.example))
+    arguments = nested_arguments(graph.module, {**graph.constants, **example})
+    found = _follow(graph, arguments)
+    twice = doubled(arguments) if found.startswith("not run") else None
+    if twice is not None:
+        found = _follow(graph, twice)
+    graph.checks = {**graph.checks, TRAIN_MODE: found}
+
+
+def _follow(graph: Recorded, arguments: Arguments) -> str:
+    found = compare(graph, arguments, training=True)
+    if not found.startswith("differs") or graph.training is not None:
+        return found
+    try:
+        other = record_in_train_mode(graph, arguments)
+    except CaptureError as error:
+        return f"{found}; what the network does in train mode cannot be recorded: {error}"
+    if not switch_constants(graph, other):
+        graph.instead = other
+    again = compare(graph, arguments, training=True)
+    if again == "equal" or graph.instead is None:
+        return again
+    graph.instead = None
+    return (
+        f"{found}; in train mode the network calls other functions than in eval mode, and repeating those "
+        f"does not give the same either ({again})"
+    )

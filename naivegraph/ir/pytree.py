@@ -1,0 +1,210 @@
+"""Walking what networks take and return: nested containers, dataclasses and objects which hold tensors."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+
+__all__ = [
+    "Slot", "flat", "has_tensor", "holds", "is_record", "leaves", "map_leaves", "pairs",
+    "rebuild", "stubs_in", "with_tensors",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a value goes in a template."""
+
+    index: int
+
+
+_PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, nn.Module)
+_ATOMS = (*_PLAIN, torch.Tensor, Stub, State, Held, Training, Shape, Attribute, Compound, Slot)
+
+
+def is_record(value: object) -> bool:
+    """Whether `value` is a plain Python object whose fields can be copied one by one.
+
+    True for instances of ordinary classes and dataclasses, where all state lies in `__dict__`.
+    """
+    if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value):
+        return False
+    kind = type(value)
+    return hasattr(value, "__dict__") and all(
+        base is object or (base.__flags__ & (1 << 9) and not _slots(base)) for base in kind.__mro__
+    )
+
+
+def _slots(kind: type) -> bool:
+    slots = kind.__dict__.get("__slots__", ())
+    return bool(slots) and slots not in ("__dict__", "__weakref__")
+
+
+def rebuild(sequence: Any, items: list[Any]) -> Any:
+    """A list, tuple, named tuple or `torch.return_types` like `sequence` with other items."""
+    kind = type(sequence)
+    if kind is list or isinstance(sequence, list):
+        return items
+    if isinstance(sequence, torch.Size) or kind is tuple:
+        return tuple(items)
+    make = getattr(kind, "_make", None)
+    return make(items) if make is not None else kind(items)
+
+
+def map_leaves(value: Any, change: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Any:
+    """A copy of the nesting `value` with `change` applied to everything that is no container.
+
+    Dicts of any class keep their class (also dataclasses that are dicts); objects with a `__dict__` are
+    copied field by field if a tensor lies in them, and are otherwise given to `change` like any leaf.
+    """
+    if isinstance(value, _ATOMS):
+        return change(value)
+    memo = {} if memo is None else memo
+    if id(value) in memo:
+        return memo[id(value)]
+    result: Any
+    if isinstance(value, (tuple, list)):
+        result = rebuild(value, [map_leaves(item, change, memo) for item in value])
+    elif isinstance(value, dict):
+        result = _map_dict(value, change, memo)
+    elif isinstance(value, slice):
+        result = slice(change(value.start), change(value.stop), change(value.step))
+    elif is_record(value) and _holds_tensor(value):
+        result = memo[id(value)] = object.__new__(type(value))
+        for key, item in vars(value).items():
+            result.__dict__[key] = map_leaves(item, change, memo)
+    else:
+        return change(value)
+    memo[id(value)] = result
+    return result
+
+
+def _map_dict(value: dict[Any, Any], change: Callable[[Any], Any], memo: dict[int, Any]) -> dict[Any, Any]:
+    if type(value) is dict:
+        return {key: map_leaves(item, change, memo) for key, item in value.items()}
+    result: dict[Any, Any] = type(value).__new__(type(value))
+    if isinstance(value, collections.defaultdict) and isinstance(result, collections.defaultdict):
+        result.default_factory = value.default_factory
+    memo[id(value)] = result
+    base = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+    for key, item in value.items():
+        base.__setitem__(result, key, map_leaves(item, change, memo))
+    for key, item in getattr(value, "__dict__", {}).items():
+        result.__dict__[key] = map_leaves(item, change, memo)
+    return result
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(item, (torch.Tensor, Stub, State, Held, Slot)) for item in leaves(value))
+
+
+def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """Everything in the nesting `value` that is no container, in order."""
+    if isinstance(value, _ATOMS):
+        yield value
+        return
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from leaves(item, seen)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item, seen)
+    elif isinstance(value, slice):
+        yield from (value.start, value.stop, value.step)
+    elif is_record(value):
+        for item in vars(value).values():
+            yield from leaves(item, seen)
+    else:
+        yield value
+
+
+def stubs_in(value: Any) -> list[Stub]:
+    """Every tensor of a graph in the nesting `value`, in order."""
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Stub)]
+
+
+def holds(value: Any, stub: Stub) -> bool:
+    """Whether a tensor of a graph is in the nesting `value`."""
+    return any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(value))
+
+
+def has_tensor(value: Any) -> bool:
+    """Whether a tensor lies in tuples, lists and dicts."""
+    if isinstance(value, torch.Tensor):
+        return True
+    if isinstance(value, (tuple, list)):
+        return any(has_tensor(item) for item in value)
+    return isinstance(value, dict) and any(has_tensor(item) for item in value.values())
+
+
+def flat(value: Any) -> Iterator[Any]:
+    """What lies in tuples and lists, at any depth."""
+    for item in value:
+        if isinstance(item, (tuple, list)):
+            yield from flat(item)
+        else:
+            yield item
+
+
+def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:
+    """The nesting `value` with other stubs for those numbered in `stubs`, in expressions too."""
+
+    def change(leaf: Any) -> Any:
+        if isinstance(leaf, Stub):
+            return stubs.get(leaf.id, leaf)
+        if isinstance(leaf, Shape) and isinstance(leaf.tensor, int):
+            new = stubs.get(leaf.tensor)
+            return leaf if new is None or new.id == leaf.tensor else Shape(new.id, leaf.dim)
+        if isinstance(leaf, Compound):
+            return Compound(leaf.operator, change(leaf.left), change(leaf.right))
+        return leaf
+
+    return map_leaves(value, change)
+
+
+def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, str]]:
+    """Leaves of `template` beside what stands at the same place of `value`, and the place.
+
+    Raises:
+        ValueError: The two are not nested alike.
+    """
+    if isinstance(template, _ATOMS):
+        yield template, value, at
+        return
+    if isinstance(template, (tuple, list)):
+        if not isinstance(value, (tuple, list)) or len(value) != len(template):
+            raise ValueError(f"{at or 'it'} is {_describe(value)}, not {_describe(template)}")
+        for index, (one, two) in enumerate(zip(template, value, strict=True)):
+            yield from pairs(one, two, f"{at}[{index}]")
+    elif isinstance(template, dict):
+        if not isinstance(value, dict) or list(value) != list(template):
+            raise ValueError(f"{at or 'it'} is {_describe(value)}, not {_describe(template)}")
+        for key, one in template.items():
+            yield from pairs(one, value[key], f"{at}[{key!r}]")
+    elif (
+        type(template) is type(value) and is_record(template) and vars(template).keys() == vars(value).keys()
+    ):
+        for key, one in vars(template).items():
+            yield from pairs(one, vars(value)[key], f"{at}.{key}")
+    else:
+        yield template, value, at
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a {type(value).__name__} with {list(value)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,99 @@
+"""The module of a network written by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.ir.pytree import Slot, map_leaves
+
+__all__ = ["Step", "Written", "add_submodule"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One call: of the submodule at `path`, on earlier values (`Slot`) and constants."""
+
+    path: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Written(nn.Module):
+    """A network written by hand: its submodules, called one after the other.
+
+    Args:
+        inputs: Names of the inputs, in order.
+        modules: What the steps call, by path.
+        steps: The calls in order. Value number i is input i, then what the steps give.
+        output: What the network returns, with slots for values.
+    """
+
+    def __init__(
+        self, inputs: tuple[str, ...], modules: dict[str, nn.Module], steps: tuple[Step, ...], output: Any
+    ) -> None:
+        super().__init__()
+        self._inputs = inputs
+        self._steps = steps
+        self._output = output
+        for path, module in modules.items():
+            add_submodule(self, path, module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run all steps; inputs by position or by name."""
+        values = list(self.by_name(args, kwargs).values())
+
+        def fill(leaf: Any) -> Any:
+            return values[leaf.index] if isinstance(leaf, Slot) else leaf
+
+        for step in self._steps:
+            module = self.get_submodule(step.path)
+            values.append(module(*map_leaves(step.args, fill), **map_leaves(step.kwargs, fill)))
+        return map_leaves(self._output, fill)
+
+    def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs by name, in order.
+
+        Raises:
+            NaivegraphError: Too many, too few, or one that is not there.
+        """
+        if len(args) > len(self._inputs):
+            raise NaivegraphError(f"the network takes {len(self._inputs)} inputs, not {len(args)}")
+        given = {**dict(zip(self._inputs, args, strict=False)), **kwargs}
+        if sorted(given) != sorted(self._inputs) or len(given) != len(args) + len(kwargs):
+            raise NaivegraphError(f"the network takes the inputs {list(self._inputs)}, not {list(given)}")
+        return {name: given[name] for name in self._inputs}
+
+
+def add_submodule(root: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
+    """Register a module at a new path, with plain containers on the way; gives what takes it away again.
+
+    Raises:
+        NaivegraphError: The name is taken or cannot be an attribute; nothing is registered then.
+    """
+    home, names = root, path.split(".")
+    while len(names) > 1:
+        child = home._modules.get(names[0])
+        if child is None:
+            break
+        home, names = child, names[1:]
+    name, *inner = names
+    if not all(names) or hasattr(home, name):
+        raise NaivegraphError(
+            f"{path!r} cannot be the name of a layer: its parent has an attribute {name!r} already"
+        )
+    for each in reversed(inner):
+        box = nn.Module()
+        box.training = root.training
+        box.add_module(each, module)
+        module = box
+    home.add_module(name, module)
+
+    def remove() -> None:
+        home._modules.pop(name, None)
+
+    return remove

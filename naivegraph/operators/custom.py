@@ -1,0 +1,99 @@
+"""Relating a function by the rule that was declared for it, not by the operators it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from naivegraph.algebra.axis import Axis
+from naivegraph.errors import NaivegraphError
+from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.vertex import Vertex
+from naivegraph.operators.constraints import Linear, Neurons, Step
+from naivegraph.operators.relation import Relation, tensors_in
+
+__all__ = ["relate_declared"]
+
+
+def relate_declared(relation: Relation, vertex: Vertex, layer: Declared) -> None:
+    """Tie the tensors which a declared function takes and returns as its rule says; all else is fixed.
+
+    Raises:
+        NaivegraphError: The rule ties dimensions of different sizes.
+    """
+    ties = _Ties(relation, vertex)
+    try:
+        layer.rule.tie(ties)
+    except (ValueError, IndexError, KeyError) as error:
+        raise NaivegraphError(f"the rule {layer.rule} does not hold for {vertex.name!r}: {error}") from error
+    ties.close(layer.rule)
+
+
+class _Ties:
+    """Carries a rule's statements over to the relation; see `Ties`."""
+
+    def __init__(self, relation: Relation, vertex: Vertex) -> None:
+        self._relation = relation
+        self._vertex = vertex
+        taken = dict.fromkeys(tensors_in([list(vertex.args), dict(vertex.kwargs)]))
+        self.inputs: list[list[Any]] = [list(relation.of(stub)) for stub in taken]
+        returned = dict.fromkeys(tensors_in(vertex.output))
+        self.outputs: list[list[Any]] = []
+        for stub in returned:
+            if stub.id not in relation.axes:
+                relation.axes[stub.id] = relation.fresh_state(stub.shape)
+            self.outputs.append(list(relation.axes[stub.id]))
+        self._inputs = {id(axis) for axes in self.inputs for axis in axes}
+        self._said: set[int] = set()
+        self._alive: list[list[Axis]] = [*self.inputs, *self.outputs]
+
+    def _tied(self, axes: Sequence[Axis]) -> None:
+        """Outputs may change only if an input takes part in the change."""
+        if any(id(axis) in self._inputs for axis in axes):
+            self._said.update(id(axis) for axis in axes)
+
+    def equal(self, first: Axis, *others: Axis) -> None:
+        for other in others:
+            if other.length != first.length:
+                raise ValueError(f"it ties dimensions of size {first.length} and {other.length}")
+            self._relation.algebra.unify(first, other)
+        self._tied([first, *others])
+
+    def joined(self, whole: Axis, parts: Sequence[Axis]) -> None:
+        total = sum(part.length for part in parts)
+        if total != whole.length:
+            raise ValueError(f"parts of size {total} in all cannot be joined to {whole.length}")
+        self._relation.algebra.unify(whole, self._relation.algebra.concatenate(list(parts)))
+        self._tied([whole, *parts])
+
+    def free(self, dimension: Axis) -> None:
+        if id(dimension) in self._inputs:
+            self._said.add(id(dimension))
+
+    def fixed(self, dimension: Axis, reason: str) -> None:
+        self._relation.pin(dimension, reason)
+
+    def step(self, dimension: Axis, multiple: int) -> None:
+        if multiple < 1:
+            raise ValueError(f"a size cannot be a multiple of {multiple}; give a number from 1 up")
+        self._relation.constraints.append(Step(self._vertex.name, dimension, multiple))
+
+    def neurons(self, dimension: Axis, indices: Sequence[int], *, keep: bool) -> None:
+        if any(index < 0 or (keep and index >= dimension.length) for index in indices):
+            raise ValueError(f"there are {dimension.length} neurons, not {list(indices)}")
+        indices = [index for index in indices if index < dimension.length]  # the others are gone already
+        self._relation.constraints.append(Neurons(self._vertex.name, dimension, tuple(indices), keep))
+
+    def linear(
+        self, terms: Sequence[tuple[int, Axis]], *, low: int | None = None, high: int | None = None
+    ) -> None:
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"nothing is at least {low} and at most {high}")
+        self._relation.constraints.append(Linear(self._vertex.name, tuple(terms), low, high))
+
+    def close(self, rule: object) -> None:
+        """Fix every dimension of which the rule said nothing."""
+        for axes in self._alive:
+            for axis in axes:
+                if id(axis) not in self._said:
+                    self._relation.pin(axis, f"not said to change by {type(rule).__name__}")

@@ -1,0 +1,103 @@
+"""Looking up by index, and tensors made from nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from naivegraph.algebra.axis import Axis
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.registry import rule
+from naivegraph.operators.relation import Relation, tensors_in
+
+
+@rule("index _unsafe_index")
+def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Advanced indexing: indexed dimensions are fixed, the others pass through."""
+    source, indices, out = a["self"], a["indices"], op.outputs[0]
+    if out is None:
+        return
+    axes = r.of(source)
+    given = [d for d, i in enumerate(indices) if isinstance(i, Stub)]
+    for d in range(len(axes)):
+        if d < len(indices) and d in given:
+            r.pin(axes[d], "looked up by index")
+    stubs = [indices[d] for d in given]
+    rest = [axis for d, axis in enumerate(axes) if d not in given]
+    if any(str(stub.dtype) in ("torch.bool", "torch.uint8") for stub in stubs):
+        _masked(r, op, source, indices)
+        return
+    looked: list[Axis] = r.broadcast([r.of(stub) for stub in stubs])
+    adjacent = given == list(range(given[0], given[-1] + 1))
+    place = given[0] if adjacent else 0
+    r.set(out, [*rest[:place], *looked, *rest[place:]], vanishing=r.vanishes(source))
+
+
+def _masked(r: Relation, op: Operation, source: Stub, indices: list[Any]) -> None:
+    """One mask over the first dimensions leaves the others as they are; anything else fixes all."""
+    out, axes, mask = op.outputs[0], r.of(source), indices[0]
+    alone = isinstance(mask, Stub) and not any(isinstance(other, Stub) for other in indices[1:])
+    covered = len(mask.shape) if alone else len(axes)
+    for axis in axes[:covered]:
+        r.pin(axis, "chosen by a mask")
+    for stub in tensors_in(indices):
+        r.pin_tensor(stub, "it is a mask")
+    if out is not None:
+        chosen = r.fixed(out.shape[: len(out.shape) - len(axes) + covered], f"chosen by a mask at {r.where}")
+        r.set(out, [*chosen, *axes[covered:]], vanishing=r.vanishes(source))
+
+
+@rule("index_select gather take_along_dim")
+def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Indices along one dimension: that one is fixed."""
+    source, out, dim = a["self"], op.outputs[0], a["dim"]
+    if out is None:
+        return
+    axes = list(r.of(source))
+    dim %= max(len(axes), 1)
+    r.pin(axes[dim], "looked up by index")
+    index_stub = a["index"]
+    looked = r.of(index_stub)
+    if op.func.overloadpacket.__name__ == "index_select":
+        axes[dim] = looked[0]
+    else:
+        for d, axis in enumerate(looked):
+            if d != dim and axis.length == axes[d].length:
+                r.algebra.unify(axes[d], axis)
+            elif d != dim:
+                r.pin(axes[d], "looked up by index")
+        axes = list(looked)
+    r.set(out, axes, vanishing=r.vanishes(source))
+
+
+@rule(
+    "zeros ones full empty empty_strided new_zeros new_ones new_full new_empty rand randn "
+    "new_empty_strided scalar_tensor"
+)
+def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A tensor made from a size: no index of it differs from another."""
+    for out in op.outputs:
+        if out is not None:
+            name = op.func.overloadpacket.__name__
+            r.set(out, r.fresh(out.shape), vanishing=name in ("zeros", "new_zeros"))
+
+
+@rule("arange linspace eye logspace randperm tril_indices triu_indices")
+def sequence(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """A tensor whose every index differs: positions, an identity."""
+    for out in op.outputs:
+        if out is not None:
+            r.set(out, r.fixed(out.shape, f"positions counted at {r.where}"))
+
+
+@rule("bucketize searchsorted")
+def places(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Where each value would stand among sorted boundaries: element by element."""
+    boundaries, values, out = a.get("boundaries", a.get("sorted_sequence")), a["self"], op.outputs[0]
+    axes = r.of(values) if isinstance(values, Stub) else []
+    if isinstance(boundaries, Stub):
+        *rows, last = r.of(boundaries)
+        r.pin(last, "sorted boundaries")
+        for one, two in zip(rows, axes[:-1], strict=True) if rows else ():
+            r.algebra.unify(one, two)
+    if out is not None:
+        r.set(out, axes)

@@ -1,0 +1,74 @@
+"""Losses, and distances between rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.registry import rule
+from naivegraph.operators.relation import Relation, tensors_in
+
+
+@rule(
+    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits "
+    "soft_margin_loss"
+)
+def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Element by element, and then summed or averaged over all unless `reduction` says none (0)."""
+    operands = tensors_in(list(op.args)) + tensors_in(op.kwargs)
+    axes = r.broadcast([r.of(stub) for stub in operands])
+    if a["reduction"] == 0:
+        r.set(op.outputs[0], axes)
+        return
+    for axis in axes:
+        if not r.settled(axis):
+            r.couple(axis, "a loss")
+    r.set(op.outputs[0], [])
+
+
+@rule(
+    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss multilabel_margin_loss_forward"
+)
+def indexed_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """The target says which index of the classes counts, so they are fixed."""
+    source = a["self"]
+    batch, classes = (0, 1) if len(source.shape) > 1 else (None, 0)
+    axes = r.of(source)
+    for stub in (a.get("target"), a.get("weight")):
+        if isinstance(stub, Stub):
+            r.pin_tensor(stub, "classes are looked up by index")
+    for d, axis in enumerate(axes):
+        if d == classes or (d != batch and not r.settled(axis)):
+            r.pin(axis, "classes are looked up by index")
+        elif not r.settled(axis) and a["reduction"] != 0:
+            r.couple(axis, "a loss")
+    for position, out in enumerate(op.outputs):
+        if out is not None:
+            whole = position == 0 and a["reduction"] == 0 and batch is not None
+            rest = r.fixed(out.shape[1:] if whole else out.shape, f"a loss at {r.where}")
+            r.set(out, [axes[0], *rest] if whole else rest)
+
+
+@rule("_cdist_forward _euclidean_dist cdist")
+def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Between every row of one [*, p, m] and every row of the other [*, r, m]: [*, p, r]."""
+    one, two = a["x1"], a["x2"]
+    (*batch, p, m), (*other, q, n) = r.of(one), r.of(two)
+    r.algebra.unify(m, n)
+    if r.vanishes(one) and r.vanishes(two):
+        r.statistics.append((m, f"a distance at {r.where}"))
+    elif not r.settled(m):
+        r.couple(m, "a distance")
+    r.set(op.outputs[0], [*r.broadcast([batch, other]), p, q])
+
+
+@rule("_pdist_forward pdist")
+def pairwise_distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Between all pairs of rows [p, m]."""
+    rows, columns = r.of(a["self"])
+    r.pin(rows, "all pairs are counted")
+    if not r.settled(columns):
+        r.couple(columns, "a distance")
+    out = op.outputs[0]
+    if out is not None:
+        r.set(out, r.fixed(out.shape, f"all pairs are counted at {r.where}"))

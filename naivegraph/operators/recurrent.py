@@ -1,0 +1,40 @@
+"""Recurrent layers which torch runs as one operator; where it takes them apart the other rules do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from naivegraph.ir.values import Operation
+from naivegraph.operators.registry import rule
+from naivegraph.operators.relation import Relation
+
+
+@rule("mkldnn_rnn_layer")
+def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """One direction of one layer, over all steps: input [t, b, i], weights [4*h, i] and [4*h, h]."""
+    source, y = a["input"], op.outputs[0]
+    if y is None:
+        return
+    inputs, hidden = a["weight0"], a["weight1"]
+    steps, batch, features = r.of(source)
+    rows, columns = r.of(inputs)
+    r.algebra.unify(features, columns)
+    gates, h = r.algebra.split(rows, a["hidden_size"])
+    r.pin(gates, "the gates of a recurrent layer")
+    for axis in (r.of(hidden)[0], r.of(a["weight2"])[0], r.of(a["weight3"])[0]):
+        r.algebra.unify(rows, axis)
+    for axis in (r.of(hidden)[1], r.of(a["hx_"])[-1], r.of(a["cx_"])[-1]):
+        r.algebra.unify(h, axis)
+    r.pin(steps, "the steps of a recurrent layer")
+    r.contract([steps, batch, features, rows])
+    r.contract([steps, batch, h, rows])
+    r.sum_over(features, (inputs, 1), (source, 2))
+    r.sum_over(h, (hidden, 1))
+    vanishing = all(r.vanishes(a[name]) for name in ("hx_", "cx_"))
+    r.set(y, [steps, batch, h], vanishing=vanishing)
+    for out in op.outputs[1:3]:
+        if out is not None:
+            r.set(out, [batch, h], vanishing=vanishing)
+    for out in op.outputs[3:]:
+        if out is not None:
+            r.set(out, r.fixed(out.shape, "a by-product"))

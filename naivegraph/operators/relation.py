@@ -1,0 +1,237 @@
+"""The axes of every tensor of one run, what ties them and what they cost; filled in by the rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from naivegraph.algebra.algebra import Algebra
+from naivegraph.algebra.axis import Axis, Fixed, single
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.constraints import Constraint
+
+__all__ = ["Contraction", "Default", "Relation", "Rule", "Summed", "arguments", "returned", "tensors_in"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contraction:
+    """Multiply-accumulates of one operator: `coefficient` times the product of the sizes of `axes`."""
+
+    where: str
+    coefficient: int
+    axes: tuple[Axis, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Summed:
+    """One operator sums products over `axis`, which is this dimension of each of the factors."""
+
+    where: str
+    axis: Axis
+    factors: tuple[tuple[Stub, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Default:
+    """An attention whose scale is worked out from the head size, `axis`."""
+
+    where: str
+    axis: Axis
+    query: Stub
+    key: Stub
+
+
+class Relation:
+    """What the rules read and write: axes per tensor, marks and costs.
+
+    Attributes:
+        axes: by stub id, one axis per dimension.
+        operation: the operator being related.
+        coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with what it is.
+        mixed: the same axes, with the operator that works it out.
+        contractions: the multiply-accumulates of every operator that has some.
+        vanishing: stub ids of tensors which are zero on every neuron whose parameters are all zero.
+        defaults: attentions whose scale is worked out from the head size.
+        statistics: those among `coupled` which new neurons change too, whatever their weights.
+        summed: sums over an axis: a new neuron there changes nothing while one of the factors is zero.
+        counts: by stub id of a result, the number of groups its operator works in.
+        constraints: what declared rules demand of sizes beyond equality; their axes are not resolved.
+        left_out: what slices did not take; perhaps nothing else does.
+        unknown: names of operators met that have no rule, with the vertex where.
+    """
+
+    def __init__(self) -> None:
+        self.algebra = Algebra()
+        self.axes: dict[int, list[Axis]] = {}
+        self.operation: Operation | None = None
+        self.coupled: list[tuple[Axis, str]] = []
+        self.mixed: list[tuple[Axis, Operation]] = []
+        self.contractions: list[Contraction] = []
+        self.vanishing: set[int] = set()
+        self.defaults: list[Default] = []
+        self.summed: list[Summed] = []
+        self.statistics: list[tuple[Axis, str]] = []
+        self.unknown: list[tuple[str, str]] = []
+        self.counts: dict[int, Axis] = {}
+        self.left_out: list[Axis] = []
+        self.constraints: list[Constraint] = []
+
+    @property
+    def where(self) -> str:
+        """The vertex whose operators are being related."""
+        return self.algebra.where
+
+    def of(self, tensor: Stub) -> list[Axis]:
+        """The axes of a tensor, one per dimension; a tensor not met before is a constant and fixed."""
+        found = self.axes.get(tensor.id)
+        if found is None:
+            found = self.fixed(tensor.shape, "a constant of the network's code")
+            self.axes[tensor.id] = found
+        return found
+
+    def fixed(self, shape: Iterable[int], reason: str) -> list[Axis]:
+        """Axes of these lengths that are fixed for `reason`."""
+        return [single(Fixed(n, reason)) for n in shape]
+
+    def fresh(self, shape: Iterable[int]) -> list[Axis]:
+        """Axes of these lengths that nothing ties yet."""
+        return [self.algebra.new(n) if n != 1 else single(1) for n in shape]
+
+    def fresh_state(self, shape: Iterable[int]) -> list[Axis]:
+        """Axes of a parameter or buffer: even one neuron may turn out to be part of a wider run."""
+        return [self.algebra.new(n) for n in shape]
+
+    def set(self, tensor: Stub | None, axes: Sequence[Axis], *, vanishing: bool = False) -> None:
+        """Say what the axes of a result are; of a tensor changed in place, that they are equal."""
+        if tensor is None:
+            return
+        lengths = tuple([axis.length for axis in axes])
+        if lengths != tensor.shape:
+            raise ValueError(
+                f"{self.where}: the rule gave axes {lengths} for a tensor of shape {tensor.shape}"
+            )
+        known = self.axes.get(tensor.id)
+        if known is None:
+            self.axes[tensor.id] = list(axes)
+        else:
+            for old, new in zip(known, axes, strict=True):
+                self.algebra.unify(old, new)
+        if vanishing:
+            self.vanishing.add(tensor.id)
+        else:
+            self.vanishing.discard(tensor.id)
+
+    def pin(self, axis: Axis, reason: str) -> None:
+        """Fix an axis: the reason is followed by the vertex where it arose."""
+        if not self.settled(axis):
+            self.algebra.pin(axis, f"{reason}, at {self.where}")
+
+    def pin_tensor(self, tensor: Stub, reason: str) -> None:
+        """Fix every axis of a tensor."""
+        for axis in self.of(tensor):
+            self.pin(axis, reason)
+
+    def couple(self, axis: Axis, statistic: str, *, summed: bool = False) -> None:
+        """Mark an axis: its neurons enter a statistic, so removing one changes the others.
+
+        `summed` says that the statistic is a sum of products recorded by `sum_over`, which a new neuron
+        need not change.
+        """
+        self.coupled.append((axis, f"{statistic} at {self.where}"))
+        if self.operation is not None:
+            self.mixed.append((axis, self.operation))
+        if not summed:
+            self.statistics.append((axis, f"{statistic} at {self.where}"))
+
+    def contract(self, axes: Sequence[Axis], coefficient: int = 1) -> None:
+        """Count multiply-accumulates: the product of the sizes of these axes."""
+        self.contractions.append(Contraction(self.where, coefficient, tuple(axes)))
+
+    def sum_over(self, axis: Axis, *factors: tuple[Stub, int]) -> None:
+        """Say that products of these tensors are summed over `axis`, each one's dimension of this number."""
+        self.summed.append(Summed(self.where, axis, factors))
+
+    def vanishes(self, tensor: Stub) -> bool:
+        """Whether the tensor is zero on every neuron whose parameters are all zero."""
+        return tensor.id in self.vanishing
+
+    def settled(self, axis: Axis) -> bool:
+        """Whether the axis is fixed already."""
+        return self.algebra.resolve(axis).fixed
+
+    def broadcast(self, operands: Sequence[Sequence[Axis]]) -> list[Axis]:
+        """The axes of an element-wise result: aligned from the right, dimensions of size 1 repeated.
+
+        Equal sizes are unified. A dimension of one neuron that is repeated to meet a wider one is fixed:
+        removing it would leave nothing to repeat.
+        """
+        if len(operands) == 1:
+            return [self.algebra.resolve(axis) for axis in operands[0]]
+        rank = max((len(axes) for axes in operands), default=0)
+        out: list[Axis] = []
+        for position in range(-rank, 0):
+            here = [axes[position] for axes in operands if len(axes) >= -position]
+            length = max((axis.length for axis in here), default=1)
+            if any(axis.length == 0 for axis in here):
+                length = 0
+            wide = [axis for axis in here if axis.length == length]
+            for axis in here:
+                if axis.length != length:
+                    self.pin(axis, "one index broadcast against more")
+            for axis in wide[1:]:
+                self.algebra.unify(wide[0], axis)
+            out.append(self.algebra.resolve(wide[0]))
+        return out
+
+
+Rule = Callable[[Relation, Operation, dict[str, Any]], None]
+
+
+@functools.cache
+def _schema(func: torch._ops.OpOverload) -> tuple[list[str], dict[str, Any]]:
+    """The names of an operator's arguments, and the defaults of those that have one."""
+    given = func._schema.arguments
+    return [a.name for a in given], {a.name: a.default_value for a in given if a.has_default_value()}
+
+
+def arguments(operation: Operation) -> dict[str, Any]:
+    """The arguments of an operator call by the names of its schema, defaults filled in."""
+    names, defaults = _schema(operation.func)
+    return {**defaults, **dict(zip(names, operation.args, strict=False)), **operation.kwargs}
+
+
+def tensors_in(value: Any) -> list[Stub]:
+    """Every tensor in nested arguments, in order."""
+    out: list[Stub] = []
+    _gather(value, out)
+    return out
+
+
+def _gather(value: Any, out: list[Stub]) -> None:
+    if isinstance(value, Stub):
+        out.append(value)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            if isinstance(item, (Stub, list, tuple, dict)):
+                _gather(item, out)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _gather(item, out)
+
+
+def returned(value: Any) -> list[Stub]:
+    """Every tensor a network returns: in tuples, lists, dicts and dataclasses.
+
+    What other objects hold (a cache of keys and values) goes back into the network, whose sizes it follows.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, (Stub, type, dict)):
+        return [stub for field in dataclasses.fields(value) for stub in returned(getattr(value, field.name))]
+    if isinstance(value, (list, tuple)):
+        return [stub for item in value for stub in returned(item)]
+    if isinstance(value, dict):
+        return [stub for item in value.values() for stub in returned(item)]
+    return [value] if isinstance(value, Stub) else []

@@ -1,0 +1,1 @@
+"""What the network's own code demands of its sizes."""

@@ -1,0 +1,123 @@
+"""What declared rules demand of sizes beyond equality, in terms of widths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from naivegraph.algebra.axis import Atom, Axis, length_of, term_length
+from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.operators.constraints import Linear, Mark, Neurons, Row, Step
+from naivegraph.widths.widths import Widths
+
+__all__ = ["Limits", "limits_of", "neurons_at"]
+
+# Makes a polynomial linear by holding some of its atoms, for a reason.
+Linearise = Callable[[Polynomial, str], Polynomial]
+
+
+@dataclasses.dataclass
+class Limits:
+    """The demands of all declared rules.
+
+    Attributes:
+        rows: Conditions on sizes.
+        stay: Neurons that must stay if their width changes.
+        go: Neurons that must go if their width changes.
+    """
+
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    stay: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
+    go: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
+
+
+def limits_of(widths: Widths, linear: Linearise) -> Limits:
+    """Translate what declared rules state of dimensions into conditions on widths.
+
+    Args:
+        widths: The widths of a graph.
+        linear: Makes a size linear where it is a product of widths, by letting some of them keep still.
+    """
+    found = Limits()
+    resolve = widths.relation.algebra.resolve
+    for constraint in widths.relation.constraints:
+        if isinstance(constraint, Neurons):
+            _mark(found, widths, constraint, resolve(constraint.axis))
+            continue
+        size = Polynomial({})
+        for factor, axis in constraint.terms if isinstance(constraint, Linear) else [(1, constraint.axis)]:
+            size = size + Polynomial.of_axis(resolve(axis)) * Polynomial.constant(factor)
+        reason = f"the rule declared for {constraint.where} says {_sentence(constraint, _text(size, widths))}"
+        left = linear(size, reason)
+        if not left.degree:
+            continue
+        if isinstance(constraint, Step):
+            row = Row(left, reason, None, None, constraint.multiple, constraint.where)
+        else:
+            row = Row(left, reason, constraint.low, constraint.high, rule=constraint.where)
+        found.rows.append(row)
+    return found
+
+
+def _mark(found: Limits, widths: Widths, asked: Neurons, axis: Axis) -> None:
+    """Mark the neurons of widths which these indices of an axis are made of."""
+    marked: dict[Atom, dict[int, None]] = {}
+    for index in asked.indices:
+        atoms = [(atom, place) for atom, place in neurons_at(axis, index) if atom in widths.by_atom]
+        if not asked.keep and atoms:
+            # An index of a product goes with any of its neurons: that of the longest width, whose rows are
+            # the shortest, takes the fewest others along.
+            atoms = [max(atoms, key=lambda pair: pair[0].length)]
+        for atom, place in atoms:
+            marked.setdefault(atom, {})[place] = None
+    for atom, places in marked.items():
+        count = len(places)
+        which = (
+            f"neuron{'s' * (count != 1)} {', '.join(map(str, sorted(places)))} of {widths.by_atom[atom].name}"
+        )
+        reason = f"the rule declared for {asked.where} says {which} must {'stay' if asked.keep else 'go'}"
+        side = found.stay if asked.keep else found.go
+        side.setdefault(atom, []).append(Mark(tuple(sorted(places)), asked.where, reason))
+
+
+def neurons_at(axis: Axis, index: int) -> Iterator[tuple[Atom, int]]:
+    """The neuron of each width that one index of a resolved axis is made of.
+
+    Example:
+        >>> from naivegraph.algebra.axis import join, single
+        >>> h, d = Atom(3), Atom(4)
+        >>> sorted(place for _, place in neurons_at(join([single(h), single(d)]), 9))
+        [1, 2]
+    """
+    for term in axis.terms:
+        length = term_length(term)
+        if index >= length:
+            index -= length
+            continue
+        for factor in reversed(term):
+            index, place = divmod(index, length_of(factor))
+            if isinstance(factor, Axis):
+                yield from neurons_at(factor, place)
+            elif isinstance(factor, Atom):
+                yield factor, place
+        return
+
+
+def _text(size: Polynomial, widths: Widths) -> str:
+    """A size by the names of its widths: `2*a - b + 3`."""
+    out = ""
+    for atoms, factor in size.terms.items():
+        names = [widths.by_atom[atom].name if atom in widths.by_atom else str(atom.length) for atom in atoms]
+        number = [str(abs(factor))] if abs(factor) != 1 or not names else []
+        sign = ("-" if factor < 0 else "") if not out else (" - " if factor < 0 else " + ")
+        out += sign + "*".join([*number, *names])
+    return out or "0"
+
+
+def _sentence(constraint: Step | Linear, size: str) -> str:
+    if isinstance(constraint, Step):
+        return f"{size} is a multiple of {constraint.multiple}"
+    low, high = constraint.low, constraint.high
+    if low is not None and low == high:
+        return f"{size} = {low}"
+    return f"{'' if low is None else f'{low} <= '}{size}{'' if high is None else f' <= {high}'}"

@@ -1,0 +1,132 @@
+"""Which numbers of a network's code a module made of its graph keeps as attributes, so that they can change.
+
+In the user's own code a size is what it says there: a literal, an attribute that other code reads too, the
+size of another tensor. Code made of a graph need not say it that way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.graph import Graph, Vertex
+from naivegraph.graph.export.to_module import SIZES, Arguments, Sizes
+from naivegraph.ir.pytree import map_leaves
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Attribute, Compound, Expression, Shape
+from naivegraph.widths.code.demand_kinds import Size
+from naivegraph.widths.code.function_sizes import sizes_of, value_of
+from naivegraph.widths.code.size_solver import Reader
+from naivegraph.widths.widths import relate
+
+__all__ = ["rewritable"]
+
+
+class _Literal(int):
+    """A number as it stands in one place, told from an equal one in another."""
+
+
+def rewritable(graph: Recorded, other: Sizes) -> tuple[dict[str, Arguments], Sizes]:
+    """The arguments of functions with attributes where a number would hold a size that is otherwise free.
+
+    Args:
+        graph: A graph.
+        other: Such attributes of another run of the same network; of those none gets another value.
+
+    Returns:
+        By name of the vertex its arguments, in which no other attributes are left; and the attributes (of a
+        module at `SIZES`) with their values.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.graph import capture
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> graph = capture(net, torch.zeros(1, 4))
+        >>> rewritable(graph, {})
+        ({}, {})
+    """
+    rewriting = _Rewriting(graph, other)
+    for vertex in graph.vertices:
+        if vertex.kind == "function":
+            rewriting.vertex(vertex)
+    return rewriting.arguments, rewriting.numbers
+
+
+class _Rewriting:
+    def __init__(self, graph: Recorded, other: Sizes) -> None:
+        self._other = other
+        self._widths = relate(Graph.of(graph))
+        self._reader = Reader(self._widths, {})
+        self.arguments: dict[str, Arguments] = {}
+        self.numbers: Sizes = {}
+
+    def vertex(self, vertex: Vertex) -> None:
+        """Note the arguments of a function."""
+        args, kwargs = map_leaves((vertex.args, vertex.kwargs), self._placed)
+        placed = dataclasses.replace(vertex, args=args, kwargs=kwargs)
+        tied = {
+            id(part)
+            for demand in sizes_of(self._widths, placed)
+            if isinstance(demand, Size) and self._ties(demand)
+            # a bound that is counted from the end stands in an expression
+            for part in (demand.value, getattr(demand.value, "right", None))
+        }
+
+        def own(leaf: Any) -> Any:
+            if id(leaf) in tied and isinstance(leaf, (int, Shape, Compound)):
+                return self._own(leaf, vertex.name)
+            return int(leaf) if isinstance(leaf, _Literal) else leaf
+
+        self.arguments[vertex.name] = map_leaves((args, kwargs), own)
+
+    def _placed(self, leaf: Any) -> Any:
+        """A number of the code as an object of its own, as it would be written: attributes as values."""
+        if isinstance(leaf, bool) or not isinstance(leaf, (int, Shape, Attribute, Compound)):
+            return leaf
+        value = self._written(leaf)
+        return _Literal(value) if isinstance(value, int) else dataclasses.replace(value)
+
+    def _written(self, value: Expression) -> int | Shape | Compound:
+        if isinstance(value, Compound):
+            left, right = self._written(value.left), self._written(value.right)
+            if not isinstance(left, int) or not isinstance(right, int):
+                return Compound(value.operator, left, right)
+        elif isinstance(value, Shape) and not isinstance(value.tensor, str):
+            return value
+        return value_of(self._widths, value)
+
+    def _ties(self, demand: Size) -> bool:
+        """Whether a number demands more of the sizes than the operators do."""
+        size = Polynomial.of_axis(demand.axis)
+        if not size.degree or value_of(self._widths, demand.value) != demand.axis.length:
+            return False
+        value = self._reader.read(demand.value)
+        return value is None or bool((value - size).terms)
+
+    def _own(self, value: Expression, name: str) -> Expression:
+        """The expression with attributes for all parts in it that inputs have no say in."""
+        if not self._live(value):
+            base = "".join(letter if letter.isalnum() else "_" for letter in name)
+            base = f"_{base}" if base[0].isdigit() else base
+            size = value_of(self._widths, value)
+            names = (Attribute(SIZES, f"{base}_size_{number}") for number in itertools.count())
+            attribute = next(a for a in names if a not in self.numbers and self._other.get(a, size) == size)
+            self.numbers[attribute] = size
+            return attribute
+        if isinstance(value, Compound):
+            return Compound(value.operator, self._own(value.left, name), self._own(value.right, name))
+        return value
+
+    def _live(self, value: Expression) -> bool:
+        """Whether an input's size may be in it: then it must be worked out in every run.
+
+        A size that is made of widths alone, with no number among them, is the network's own.
+        """
+        if isinstance(value, Compound):
+            return self._live(value.left) or self._live(value.right)
+        if not isinstance(value, Shape):
+            return False
+        size = self._reader.read(value)
+        return size is None or any(factor != 1 or not atoms for atoms, factor in size.terms.items())

@@ -1,0 +1,1 @@
+"""Which entries of which parameters a tensor is made of."""

@@ -1,0 +1,283 @@
+"""Which parameters a tensor of the run is made of linearly: scaling their entries scales the tensor.
+
+The recorded operators are followed backwards from the tensor, through those that move elements and those that
+are homogeneous of degree one (a product with something else, a sum of homogeneous parts), to the weights and
+biases of the contraction, or the scale and shift of the norm, that produced it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+
+from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.recording import Recorded
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.relation import tensors_in
+from naivegraph.widths.provenance.linear_sources import Choice, Part, ways
+from naivegraph.widths.provenance.move_masks import MOVES, Mask, moved_back, moved_on
+
+__all__ = ["Feed", "Trace", "Tracer", "Untraceable"]
+
+
+class Untraceable(Exception):
+    """Why a tensor could not be followed to its parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """Entries of a parameter or buffer.
+
+    Attributes:
+        name: Its name.
+        dims: Its dimensions along which the dimension that was followed lies; all where the whole was.
+        rows: The entries as (dimension, indices along it); None for all.
+    """
+
+    name: str
+    dims: tuple[int, ...]
+    rows: tuple[int, tuple[int, ...]] | None
+
+
+class Trace:
+    """What was met on the way back from one tensor.
+
+    Attributes:
+        target: The tensor.
+        masks: The elements met of every tensor, by its number; None for all of them.
+        steps: The operators followed back, by their place, and the operands each was followed to.
+        found: The dimensions that carry the one followed, by number of the parameter.
+    """
+
+    def __init__(self, tracer: Tracer, target: Stub) -> None:
+        self.tracer = tracer
+        self.target = target
+        self.masks: dict[int, Mask | None] = {}
+        self.steps: dict[int, set[int]] = {}
+        self.found: dict[int, set[int]] = {}
+
+    def copy(self) -> Trace:
+        """The same, to be gone on with in one of several ways."""
+        out = Trace(self.tracer, self.target)
+        out.masks, out.found = dict(self.masks), {key: set(dims) for key, dims in self.found.items()}
+        out.steps = {key: set(operands) for key, operands in self.steps.items()}
+        return out
+
+    def met(self, stub: Stub, mask: Mask | None) -> bool:
+        """Note elements of a tensor; gives whether any of them are new."""
+        if stub.id not in self.masks:
+            self.masks[stub.id] = mask
+            return True
+        known = self.masks[stub.id]
+        if known is None or (mask is not None and not _adds(mask, known)):
+            return False
+        self.masks[stub.id] = None if mask is None else known | mask
+        return True
+
+    def feeds(self) -> Iterator[Feed]:
+        """The entries of parameters that were found."""
+        for key, dims in self.found.items():
+            stub, name = self.tracer.states[key]
+            yield Feed(name, tuple(sorted(dims)), _rows(self.masks[key], stub, name))
+
+
+def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
+    """A mask as indices along one dimension."""
+    if entries is None or entries.all():
+        return None
+    for dim in range(entries.ndim):
+        along = entries.any(tuple(d for d in range(entries.ndim) if d != dim), keepdims=True)
+        if (entries == along).all():
+            return dim, tuple(np.flatnonzero(along).tolist())
+    raise Untraceable(f"single entries of {name} are taken, not whole rows")
+
+
+class Tracer:
+    """Follows the recorded operators of one run back and forth."""
+
+    def __init__(self, graph: Recorded) -> None:
+        self.operations: list[Operation] = [op for vertex in graph.vertices for op in vertex.operations]
+        self.places = [vertex.name for vertex in graph.vertices for _ in vertex.operations]
+        self.states: dict[int, tuple[Stub, str]] = {}
+        for name, stub in graph.state.items():
+            self.states.setdefault(stub.id, (stub, name))
+        self.outputs = {stub.id for stub in stubs_in(graph.output)}
+        self._operands = [tensors_in([op.args, op.kwargs]) for op in self.operations]
+        self._producer: dict[int, int] = {}
+        self._users: dict[int, list[int]] = {}
+        self._changed: set[int] = set()
+        self.stateful: set[int] = set(self.states)
+        for place, operation in enumerate(self.operations):
+            self._enter(place, operation)
+        self._spread_changes()
+
+    def _enter(self, place: int, operation: Operation) -> None:
+        operands = [stub.id for stub in self._operands[place]]
+        for key in operands:
+            self._users.setdefault(key, []).append(place)
+        stateful = bool(operands) and self.stateful.issuperset(operands)
+        for out in operation.outputs:
+            if out is None:
+                continue
+            if out.id in self._producer or out.id in operands:
+                self._changed.add(out.id)
+            self._producer[out.id] = place
+            if stateful:
+                self.stateful.add(out.id)
+
+    def _spread_changes(self) -> None:
+        """A tensor changed in place changes all its views."""
+        if not self._changed:
+            return
+        groups: dict[int, int] = {}
+
+        def root(key: int) -> int:
+            while groups.get(key, key) != key:
+                key = groups[key]
+            return key
+
+        for operation, operands in zip(self.operations, self._operands, strict=True):
+            if operation.func.overloadpacket in MOVES and operands:
+                for out in operation.outputs:
+                    if out is not None:
+                        groups[root(out.id)] = root(operands[0].id)
+        bad = {root(key) for key in self._changed}
+        seen = {*groups, *self._producer, *self.states}
+        self._changed = {key for key in seen if root(key) in bad} | self._changed
+
+    def made(self, stub: Stub) -> bool:
+        """Whether an operator of this run made the tensor."""
+        return stub.id in self._producer
+
+    def uses(self, names: Iterable[str]) -> bool:
+        """Whether an operator of this run takes any of these parameters or buffers."""
+        wanted = set(names)
+        return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
+
+    def trace(self, target: Stub, dim: int | None = None) -> Trace:
+        """The entries that `target` is linear in.
+
+        Args:
+            target: A tensor of the run.
+            dim: Follow this dimension: only parameters count that have it too.
+
+        Raises:
+            Untraceable: It is not known to be linear in any.
+        """
+        dims = frozenset(range(len(target.shape))) if dim is None else frozenset([dim % len(target.shape)])
+        return self._follow(Trace(self, target), target, dims, None, whole=dim is None)
+
+    def _follow(
+        self, trace: Trace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
+    ) -> Trace:
+        if stub.id in self._changed:
+            raise Untraceable("it is changed in place")
+        if not whole and not dims:
+            raise Untraceable("one of its parts is the same for all neurons")
+        fresh = trace.met(stub, mask)
+        if stub.id in self.states:
+            trace.found.setdefault(stub.id, set()).update(dims)
+            return trace
+        if not fresh:
+            return trace
+        place = self._producer.get(stub.id)
+        if place is None:
+            raise Untraceable("it is made of an input or a constant")
+        operation = self.operations[place]
+        if operation.func.overloadpacket in MOVES:
+            parts = [Part(source, d, m) for source, d, m in moved_back(operation, stub, dims, mask)]
+            return self._all(trace, place, parts, whole)
+        choices = ways(operation, stub, dims, mask)
+        choices.sort(key=lambda choice: not all(part.stub.id in self.stateful for part in choice))
+        return self._any(trace, place, choices, whole)
+
+    def _all(self, trace: Trace, place: int, parts: Choice, whole: bool) -> Trace:
+        for part in parts:
+            trace.steps.setdefault(place, set()).add(part.stub.id)
+            trace = self._follow(trace, part.stub, part.dims, part.mask, whole=whole)
+        return trace
+
+    def _any(self, trace: Trace, place: int, choices: list[Choice], whole: bool) -> Trace:
+        reason = ""
+        for choice in choices:
+            try:
+                return self._all(trace.copy(), place, choice, whole)
+            except Untraceable as error:
+                reason = str(error)
+        packet = self.operations[place].func.overloadpacket
+        raise Untraceable(reason or f"{packet} at {self.places[place]} is not linear")
+
+    def check_exclusive(self, trace: Trace, others: Collection[int] = ()) -> None:
+        """Check that the entries found feed nothing but the traced tensor.
+
+        Args:
+            trace: What was found.
+            others: Numbers of tensors which they may feed too.
+
+        Raises:
+            Untraceable: They feed something else too; the message says where.
+        """
+        self._check_once(trace.target)
+        waiting: list[tuple[Stub, Mask | None]] = [
+            (self.states[key][0], trace.masks[key]) for key in trace.found
+        ]
+        done: dict[int, Mask] = {}
+        while waiting:
+            stub, mask = waiting.pop()
+            taint = _full(stub, mask)
+            if stub.id == trace.target.id or stub.id in others:
+                continue
+            if stub.id in done and not _adds(taint, done[stub.id]):
+                continue
+            done[stub.id] = done[stub.id] | taint if stub.id in done else taint
+            if stub.id in self.outputs:
+                raise Untraceable("its weights reach the network's output otherwise too")
+            for place in self._users.get(stub.id, ()):
+                waiting.extend(self._reached(trace, place, stub, taint))
+
+    def _check_once(self, target: Stub) -> None:
+        uses = [(place, s) for place in set(self._users.get(target.id, ())) for s in self._operands[place]]
+        places = [self.places[place] for place, stub in uses if stub.id == target.id]
+        if len(places) > 1:
+            raise Untraceable(f"its weights are used at {places[-1]} too")
+
+    def _reached(
+        self, trace: Trace, place: int, stub: Stub, taint: Mask
+    ) -> Iterator[tuple[Stub, Mask | None]]:
+        """The elements that one operator makes of tainted ones."""
+        operation = self.operations[place]
+        if operation.func.overloadpacket in MOVES:
+            for out, reached in moved_on(operation, stub, taint):
+                if reached.any():
+                    yield out, reached
+            return
+        known = _full(stub, trace.masks[stub.id]) if stub.id in trace.masks else np.zeros_like(taint)
+        on_path = stub.id in trace.steps.get(place, ()) and not _adds(taint, known)
+        once = sum(operand.id == stub.id for operand in self._operands[place]) == 1
+        if not (on_path and once):
+            raise Untraceable(f"its weights are used at {self.places[place]} too")
+        for result in operation.outputs:
+            if result is not None and result.id in trace.masks:
+                self._check_rest(trace, place, result, stub, taint)
+                yield result, trace.masks[result.id]
+
+    def _check_rest(self, trace: Trace, place: int, result: Stub, stub: Stub, taint: Mask) -> None:
+        """The elements of a result which are not followed must be made of others than the tainted ones."""
+        rest = ~_full(result, trace.masks[result.id])
+        if not rest.any():
+            return
+        for choice in ways(self.operations[place], result, frozenset(range(rest.ndim)), rest):
+            for part in choice:
+                if part.stub.id == stub.id and bool((_full(stub, part.mask) & taint).any()):
+                    raise Untraceable(f"its weights make other tensors at {self.places[place]} too")
+
+
+def _adds(mask: Mask, known: Mask) -> bool:
+    """Whether a mask has elements that are not known."""
+    return bool(np.greater(mask, known).any())
+
+
+def _full(stub: Stub, mask: Mask | None) -> Mask:
+    return np.ones((1,) * len(stub.shape), np.bool_) if mask is None else mask

@@ -1,0 +1,127 @@
+"""Every solver PuLP can reach: CBC, which it brings along, SCIP, Gurobi, CPLEX and others."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from naivegraph.solvers.arrays import Arrays, FloatArray
+from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register
+from naivegraph.solvers.solution import Outcome
+
+# CBC's own defaults overlook answers which are better by less than 1e-5.
+_CBC_OPTIONS = ["increment 1e-9", "integerTolerance 1e-9", "primalTolerance 1e-9", "dualTolerance 1e-9"]
+
+
+@register
+class PulpBackend(Backend):
+    """A solver reached through PuLP, which reports no bound."""
+
+    name: ClassVar[str] = "pulp"
+
+    def __init__(self, solver: str = "PULP_CBC_CMD") -> None:
+        """Use the solver which `pulp.getSolver` knows by this name."""
+        self.solver = solver
+
+    @classmethod
+    def available(cls) -> bool:
+        """Whether `pulp` is installed and finds a solver."""
+        return bool(cls.variants())
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Backend]:
+        """`pulp:CBC` and so on, PuLP's names without `PULP_` and `_CMD`; `pulp` is the first of them."""
+        if importlib.util.find_spec("pulp") is None:
+            return {}
+        import pulp
+
+        with _quiet():
+            solvers: list[str] = pulp.listSolvers(onlyAvailable=True)
+        # The bundled CBC first, so that `pulp` means the same wherever it is installed.
+        solvers.sort(key=lambda name: name != "PULP_CBC_CMD")
+        found: dict[str, Backend] = {}
+        for solver in solvers:
+            found.setdefault("pulp", cls(solver))
+            short = solver.removeprefix("PULP_").removesuffix("_CMD").removesuffix("_PY")
+            found.setdefault(f"pulp:{short}", cls(solver))
+        return found
+
+    def solve_arrays(self, arrays: Arrays, limits: Limits, start: FloatArray | None = None) -> Answer:
+        """Maximise once; PuLP's solvers differ too much in how they take a start, so it is not used."""
+        import pulp
+
+        with _quiet():
+            problem, variables = _problem(pulp, arrays)
+            options: dict[str, Any] = {"msg": False, "gapRel": limits.gap, "threads": limits.threads}
+            if limits.time is not None:
+                options["timeLimit"] = limits.time
+            if self.solver in ("PULP_CBC_CMD", "COIN_CMD"):
+                options["options"] = _CBC_OPTIONS
+            try:
+                problem.solve(pulp.getSolver(self.solver, **options))
+            except pulp.PulpSolverError as error:
+                return Answer(Outcome.ERROR, None, math.inf, str(error))
+        detail = f"{self.solver}: {pulp.LpSolution[problem.sol_status]}"
+        if problem.status == pulp.LpStatusUnbounded:
+            return Answer(Outcome.UNBOUNDED, None, math.inf, detail)
+        if problem.status == pulp.LpStatusInfeasible:
+            # Some solvers call unbounded programs infeasible; of UNBOUNDED `solve` finds out which it is.
+            known = not arrays.cost.any()
+            if known:
+                return Answer(Outcome.INFEASIBLE, None, -math.inf, detail)
+            return Answer(Outcome.UNBOUNDED, None, math.inf, detail)
+        values = np.array([np.nan if v.varValue is None else v.varValue for v in variables], dtype=np.float64)
+        if problem.sol_status == pulp.LpSolutionNoSolutionFound or np.isnan(values).any():
+            return Answer(Outcome.NO_ANSWER, None, math.inf, detail)
+        if problem.sol_status != pulp.LpSolutionOptimal:
+            return Answer(Outcome.FEASIBLE, values, math.inf, detail)
+        return Answer(Outcome.OPTIMAL, values, _bound(float(arrays.cost @ values), limits.gap), detail)
+
+
+def _problem(pulp: Any, arrays: Arrays) -> tuple[Any, list[Any]]:
+    """The arrays as PuLP's objects."""
+    problem = pulp.LpProblem("program", pulp.LpMaximize)
+    variables = [
+        pulp.LpVariable(f"x{i}", _finite(low), _finite(high), "Integer" if whole else "Continuous")
+        for i, (low, high, whole) in enumerate(zip(arrays.lower, arrays.upper, arrays.integer, strict=True))
+    ]
+    problem += pulp.LpAffineExpression(zip(variables, arrays.cost.tolist(), strict=True))
+    rows = arrays.rows
+    for i in range(rows.count):
+        entries = slice(rows.starts[i], rows.starts[i + 1])
+        members = [variables[j] for j in rows.indices[entries]]
+        terms = list(zip(members, rows.values[entries].tolist(), strict=True))
+        low, high = float(rows.lower[i]), float(rows.upper[i])
+        if low == high:
+            problem += pulp.LpConstraint(pulp.LpAffineExpression(terms), 0, f"r{i}", low)
+            continue
+        if math.isfinite(low):
+            problem += pulp.LpConstraint(pulp.LpAffineExpression(terms), 1, f"l{i}", low)
+        if math.isfinite(high):
+            problem += pulp.LpConstraint(pulp.LpAffineExpression(terms), -1, f"u{i}", high)
+    return problem, variables
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _bound(objective: float, gap: float) -> float:
+    """What "optimal within this gap" proves at least, whether the gap is relative to bound or objective."""
+    if objective >= 0:
+        return objective / (1 - gap) if gap < 1 else math.inf
+    return objective * (1 - gap) if gap < 1 else math.inf
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PuLP 3.3 announces changes of version 4 on every call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

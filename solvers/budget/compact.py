@@ -1,0 +1,245 @@
+"""A budget problem made small and laid out as arrays: equal sizes merged, only values that are allowed."""
+
+import math
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+
+from naivegraph.solvers.budget.problem import BudgetError, BudgetProblem, Floats, Ints, Linear, Row
+
+_EXACT = 2.0**53  # whole numbers up to here are exact in a float
+
+
+@dataclass(eq=False)
+class Compact:
+    """A problem over positions `0 <= x[v] < count[v]`; the value of v is `start[v] + step[v] * x[v]`.
+
+    Args:
+        member: Per size of the original problem, the variable it became.
+        start: Smallest value per variable.
+        step: Distance of neighbouring values.
+        count: How many values.
+        base: Where each variable's run begins in `gain` and `density`.
+        gain: Utility at every value of every variable, one run after the other.
+        density: Utility per unit from each value to the next, made non-increasing within a run (0 at its
+            end).
+        constants: Constant of each linear form; form 0 is the number 1.
+        matrix: Coefficients of the forms, forms by variables.
+        weights: Coefficients of the terms, budgets by terms.
+        factors: The forms each term multiplies, terms by largest degree, filled up with form 0.
+        limits: Limit per budget.
+        rows: Conditions that are left, on the values.
+        rounding: By how much each cost may be off for want of digits; 0 where it is exact.
+    """
+
+    member: Ints
+    start: Ints
+    step: Ints
+    count: Ints
+    base: Ints
+    gain: Floats
+    density: Floats
+    constants: Floats
+    matrix: Floats
+    weights: Floats
+    factors: Ints
+    limits: Floats
+    rows: list[Row]
+    rounding: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self._slopes = [self.matrix[self.factors[:, j]] for j in range(self.factors.shape[1])]
+
+    def size(self, x: Ints) -> Floats:
+        """Return the values at the positions `x`."""
+        return (self.start + self.step * x).astype(np.float64)
+
+    def lift(self, x: Ints) -> Ints:
+        """Return the sizes of the original problem at the positions `x`."""
+        return (self.start + self.step * x)[self.member]
+
+    def value(self, x: Ints) -> float:
+        """Return the utility at the positions `x`."""
+        return math.fsum(self.gain[self.base + x].tolist())
+
+    def costs(self, k: Floats) -> Floats:
+        """Return every budget's cost at the values `k`."""
+        forms = self.constants + self.matrix @ k
+        out: Floats = self.weights @ forms[self.factors].prod(axis=1)
+        return out
+
+    def slopes(self, k: Floats) -> tuple[Floats, Floats]:
+        """Return every budget's cost at `k`, and its derivative by each variable (budgets by variables)."""
+        parts = (self.constants + self.matrix @ k)[self.factors]
+        slope = np.zeros((len(self.weights), len(k)))
+        for j, matrix in enumerate(self._slopes):
+            others = np.delete(parts, j, axis=1).prod(axis=1)
+            slope += (self.weights * others) @ matrix
+        return self.weights @ parts.prod(axis=1), slope
+
+    def fits(self, k: Floats) -> bool:
+        """Tell whether every budget and every row holds at the values `k`."""
+        return bool(np.all(self.costs(k) <= self.limits)) and self.in_rows(k)
+
+    def in_rows(self, k: Floats) -> bool:
+        """Tell whether every row holds at the values `k`."""
+        for row in self.rows:
+            s = float(row.coefficients @ k[row.indices])
+            slack = 1e-9 * max(1.0, abs(s))
+            if not row.lower - slack <= s <= row.upper + slack:
+                return False
+        return True
+
+
+def compact(problem: BudgetProblem) -> Compact:
+    """Merge sizes that rows say are equal, turn rows on one size into bounds, and lay out the rest.
+
+    Raises:
+        BudgetError: A size has no value left, or a row without sizes does not hold.
+    """
+    member, groups = _merge(problem)
+    spans = [_span(problem, group) for group in groups]
+    rows = []
+    for row in problem.rows:
+        kept = _remap(row, member, len(groups))
+        if len(kept.indices) > 1:
+            rows.append(kept)
+        elif len(kept.indices) == 1:
+            v = int(kept.indices[0])
+            spans[v] = _narrow(problem, groups[v], spans[v], kept)
+        elif not row.lower <= 0 <= row.upper:
+            raise BudgetError(f"the row {row.name} cannot hold: it says {row.lower} <= 0 <= {row.upper}", {})
+    in_rows = {int(v) for row in rows for v in row.indices}
+    gains = []
+    for v, (group, span) in enumerate(zip(groups, spans, strict=True)):
+        total = np.sum([problem.values[w][span] for w in group], axis=0)
+        if v not in in_rows:  # past its peak a size costs more and is worth less
+            peak = len(total) - 1 - int(np.argmax(total[::-1]))
+            total, spans[v] = total[: peak + 1], span[: peak + 1]
+        gains.append(total)
+    counts = np.array([len(s) for s in spans], dtype=np.int64)
+    steps = np.array([s[1] - s[0] if len(s) > 1 else 1 for s in spans], dtype=np.int64)
+    density = [
+        np.append(np.minimum.accumulate(np.diff(g) / s) if len(g) > 1 else [], 0.0)
+        for g, s in zip(gains, steps, strict=True)
+    ]
+    constants, matrix, weights, factors = _layout(problem, member, len(groups))
+    out = Compact(
+        member=member,
+        start=np.array([s[0] for s in spans], dtype=np.int64),
+        step=steps,
+        count=counts,
+        base=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
+        gain=np.concatenate([*gains, np.zeros(0)]),
+        density=np.concatenate([*density, np.zeros(0)]),
+        constants=constants,
+        matrix=matrix,
+        weights=weights,
+        factors=factors,
+        limits=np.array([limit for _, limit in problem.costs], dtype=np.float64),
+        rows=rows,
+    )
+    out.rounding = _rounding(out)
+    return out
+
+
+def _merge(problem: BudgetProblem) -> tuple[Ints, list[list[int]]]:
+    """Group the sizes that rows `k_i - k_j = 0` make equal; groups are in order of their first size."""
+    parent = list(range(len(problem.names)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for row in problem.rows:
+        if len(row.indices) == 2 and row.lower == row.upper == 0 and row.coefficients.sum() == 0:
+            i, j = sorted(find(int(w)) for w in row.indices)
+            parent[j] = i
+    groups: dict[int, list[int]] = {}
+    for w in range(len(parent)):
+        groups.setdefault(find(w), []).append(w)
+    member = np.zeros(len(parent), dtype=np.int64)
+    for v, group in enumerate(groups.values()):
+        member[group] = v
+    return member, list(groups.values())
+
+
+def _span(problem: BudgetProblem, group: list[int]) -> Ints:
+    """Return the values that every size of a group may take: an arithmetic progression."""
+    allowed = []
+    for w in group:
+        low, high, step = int(problem.lower[w]), int(problem.upper[w]), int(problem.steps[w])
+        allowed.append(np.array([high]) if high < step else np.arange(-(-low // step) * step, high + 1, step))
+    span: Ints = reduce(np.intersect1d, allowed).astype(np.int64)
+    if not len(span):
+        raise BudgetError(
+            f"no value is allowed for {_title(problem, group)}: bounds and steps exclude each other", {}
+        )
+    return span
+
+
+def _narrow(problem: BudgetProblem, group: list[int], span: Ints, row: Row) -> Ints:
+    """Keep the values at which a row on one variable holds."""
+    scaled = row.coefficients[0] * span
+    kept: Ints = span[(scaled >= row.lower - 1e-9) & (scaled <= row.upper + 1e-9)]
+    if not len(kept):
+        raise BudgetError(f"the row {row.name} leaves no value for {_title(problem, group)}", {})
+    return kept
+
+
+def _title(problem: BudgetProblem, group: list[int]) -> str:
+    names = [problem.names[w] for w in group]
+    return names[0] if len(names) == 1 else f"{names[0]} (equal to {', '.join(names[1:4])})"
+
+
+def _remap(row: Row, member: Ints, n: int) -> Row:
+    """Write a row over the merged variables."""
+    dense = np.zeros(n)
+    np.add.at(dense, member[row.indices], row.coefficients)
+    kept = np.flatnonzero(dense)
+    return Row(row.name, kept.astype(np.int64), dense[kept], row.lower, row.upper)
+
+
+def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Floats, Floats, Ints]:
+    """Collect the different forms and terms of all budgets into arrays."""
+    forms: dict[bytes, int] = {}
+    arrays: list[Floats] = []
+
+    def form_of(form: Linear | None) -> int:
+        dense = np.zeros(n + 1)
+        dense[n] = 1.0 if form is None else form.constant
+        if form is not None:
+            np.add.at(dense, member[form.indices], form.coefficients)
+        key = dense.tobytes()
+        if key not in forms:
+            forms[key] = len(arrays)
+            arrays.append(dense)
+        return forms[key]
+
+    form_of(None)
+    terms: dict[tuple[int, ...], dict[int, float]] = {}
+    for b, (cost, _) in enumerate(problem.costs):
+        for term in cost.terms:
+            key = tuple(sorted(i for i in map(form_of, term.factors) if i))
+            shares = terms.setdefault(key, {})
+            shares[b] = shares.get(b, 0.0) + term.coefficient
+    degree = max((len(key) for key in terms), default=1) or 1
+    weights = np.zeros((len(problem.costs), len(terms)))
+    factors = np.zeros((len(terms), degree), dtype=np.int64)
+    for t, (key, shares) in enumerate(terms.items()):
+        factors[t, : len(key)] = key
+        for b, coefficient in shares.items():
+            weights[b, t] = coefficient
+    stacked = np.array(arrays)
+    return stacked[:, n].copy(), np.ascontiguousarray(stacked[:, :n]), weights, factors
+
+
+def _rounding(c: Compact) -> Floats:
+    """Return how far off the costs may be as floats: nothing where all numbers are whole and small enough."""
+    top = c.costs(c.size(c.count - 1))
+    parts = (c.constants, c.matrix, c.weights)
+    whole = all(bool(np.all(part == np.floor(part))) for part in parts)
+    return np.where(whole & (top < _EXACT), 0.0, 1e-12 * np.maximum(np.abs(c.limits), np.abs(top) * 1e-3))
