@@ -29,7 +29,7 @@ from benchmarks.coverage_peer import peer_run
 from benchmarks.function_kept import chosen, compared, difference, gone, outputs, stir, tensors_in
 from benchmarks.time_to_edit import Seconds, edit_as_called, edit_by_phases
 from benchmarks.zoo import seeded
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 
 Found = dict[str, Any]
 YES = "yes"
@@ -172,9 +172,9 @@ class Trial:
     def free(self) -> Found:
         """The share of the parameters' elements that live on neurons which may go."""
         widths = relate(self.graph or ng.capture(self.fresh(), *self.examples[0], verify=False))
-        demands = demands_of(widths)
+        constraints = constraints_of(widths)
         related = {w.atom: np.ones(w.size, np.bool_) for w in widths.widths}
-        in_place = {atom: mask for atom, mask in related.items() if atom not in demands.holds}
+        in_place = {atom: mask for atom, mask in related.items() if atom not in constraints.holds}
         shares = []
         for removed in (related, in_place):
             on = 0
@@ -182,7 +182,7 @@ class Trial:
                 still = [int(np.count_nonzero(~gone(axis, removed))) for axis in axes]
                 on += int(np.prod([axis.length for axis in axes]) - np.prod(still))
             shares.append(on / max(widths.params(), 1))
-        held = list(dict.fromkeys(demands.holds.values()))
+        held = list(dict.fromkeys(constraints.holds.values()))
         return {
             "outcome": unless({"no width may change": not in_place}),
             "related": shares[0],
@@ -294,12 +294,12 @@ class Trial:
         stir(model, torch.Generator().manual_seed(0))
         dtype = next(model.parameters()).dtype
         widths = relate(ng.capture(model, *examples[0], verify=False))
-        demands = demands_of(widths)
-        if all(w.coupled or w.atom in demands.holds for w in widths.widths):
+        constraints = constraints_of(widths)
+        if all(w.coupled or w.atom in constraints.holds for w in widths.widths):
             return {"outcome": "none: no width may change without changing a statistic"}
-        kept, tested = chosen(widths, demands, FRACTION, 0)
+        kept, tested = chosen(widths, constraints, FRACTION, 0)
         removed = sum(w.size - len(indices) for w, indices in kept.items())
-        same, changed = compared(model, widths, demands, kept, examples)
+        same, changed = compared(model, widths, constraints, kept, examples)
         wrong = {
             f"removed differs from zeroed by {same:.1e}": not same < TOLERANCES[dtype],
             f"zeroing does not show ({changed:.1e})": not changed > TOLERANCES[dtype],

@@ -25,9 +25,9 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.prune.problem import pose
+from naivegraph.prune.budget_program import pose
 from naivegraph.solvers.budget import optimise
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
 Mask = npt.NDArray[np.bool_]
 Kept = Mapping[Width, npt.NDArray[np.int64]]
@@ -121,22 +121,22 @@ def zeroed(model: nn.Module, widths: Widths, removed: Mapping[Atom, Mask]) -> nn
     return out
 
 
-def chosen(widths: Widths, demands: Demands, fraction: float, seed: int) -> tuple[Kept, str]:
+def chosen(widths: Widths, constraints: SizeConstraints, fraction: float, seed: int) -> tuple[Kept, str]:
     """Random neurons to keep of every width that may be compared exactly, in counts that the code allows."""
     coupled = {w.atom: "enters a statistic" for w in widths.widths if w.coupled}
-    posed = pose(widths, demands, coupled)
+    posed = pose(widths, constraints, coupled)
     sizes = optimise(posed.ratio(1 - fraction, posed.steps(1)), gap=1e-3, time_limit=60.0).k
     generator = np.random.default_rng(seed)
     kept = {
         width: np.sort(generator.permutation(width.size)[: max(int(size), 1)])
         for width, size in zip(posed.free, sizes, strict=True)
     }
-    held = sum(w.atom in demands.holds and not w.coupled for w in widths.widths)
+    held = sum(w.atom in constraints.holds and not w.coupled for w in widths.widths)
     return kept, f"{len(posed.free)} of {len(widths)} ({len(coupled)} coupled, {held} held)"
 
 
 def compared(
-    model: nn.Module, widths: Widths, demands: Demands, kept: Kept, examples: list[Example]
+    model: nn.Module, widths: Widths, constraints: SizeConstraints, kept: Kept, examples: list[Example]
 ) -> tuple[float, float]:
     """How far removing is from zeroing, and zeroing from doing nothing; the network is left as it was."""
     removed = {width.atom: ~np.isin(np.arange(width.size), indices) for width, indices in kept.items()}
@@ -144,16 +144,16 @@ def compared(
     still = zeroed(model, widths, removed)
     silent = [outputs(still, *example) for example in examples]
     del still
-    undo = apply(plan(widths, demands, kept), model)
+    undo = apply(plan(widths, constraints, kept), model)
     after = [_tried(model, example) for example in examples]
     undo()
     return max(map(difference, silent, after)), difference(before, silent[0])
 
 
-def tied(demands: Demands, kept: Kept) -> list[dict[Width, npt.NDArray[np.int64]]]:
+def tied(constraints: SizeConstraints, kept: Kept) -> list[dict[Width, npt.NDArray[np.int64]]]:
     """The widths in groups which no row of the demands ties to one another."""
     group = {width.atom: {width.atom} for width in kept}
-    for row in demands.rows:
+    for row in constraints.rows:
         atoms = [atom for atom in row.polynomial.atoms() if atom in group]
         together = set().union(*(group[atom] for atom in atoms))
         group.update(dict.fromkeys(together, together))
@@ -179,13 +179,13 @@ def exact(network: Network, fraction: float, seed: int, model: nn.Module) -> tup
     examples = [network.example(0), network.example(1)]
     examples = [(tuple(value.double() for value in args), kwargs) for args, kwargs in examples]
     widths = relate(capture(model, *examples[0], verify=False))
-    demands = demands_of(widths)
-    kept, free = chosen(widths, demands, fraction, seed)
-    same, changed = compared(model, widths, demands, kept, examples)
+    constraints = constraints_of(widths)
+    kept, free = chosen(widths, constraints, fraction, seed)
+    same, changed = compared(model, widths, constraints, kept, examples)
     right = same < 1e-5 < changed
     if same >= 1e-5:
-        groups = tied(demands, kept)
-        for width in guilty(lambda part: compared(model, widths, demands, part, examples)[0], groups):
+        groups = tied(constraints, kept)
+        for width in guilty(lambda part: compared(model, widths, constraints, part, examples)[0], groups):
             say(f"{network.name}: wrong by itself: {width.name}, {width.size} neurons, in {width.lives}")
     count = sum(w.size for w in kept)
     row = {

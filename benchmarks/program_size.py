@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, parser, say, write
-from naivegraph.edits.program.resize_program import Asking, Posed
+from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.edits.correspond import Floats, Net, Node, Structure
 from tests.edits.dense import Asked, Dense
 
@@ -81,7 +81,7 @@ def requests(nodes: Sequence[Node], task: str) -> list[Asked]:
     """A fifth of the widest stream less or more; nothing for pruning by utility."""
     stream = len(nodes) - 2
     step = nodes[stream].size // 5
-    asked = {"shrink exactly": ask.Change(-step), "grow": ask.Change(step)}
+    asked = {"shrink exactly": ask.Delta(-step), "grow": ask.Delta(step)}
     return [Asked(stream, asked[task])] if task in asked else []
 
 
@@ -105,7 +105,7 @@ class Related:
 
     net: Net
     widths: Widths
-    demands: Demands
+    constraints: SizeConstraints
     seconds: float
 
     @staticmethod
@@ -115,13 +115,13 @@ class Related:
             graph = capture(net, net.example(), verify=False)
         began = time.process_time()
         widths = relate(graph, free_outputs=True)
-        return Related(net, widths, demands_of(widths), time.process_time() - began)
+        return Related(net, widths, constraints_of(widths), time.process_time() - began)
 
-    def askings(self, asked: Sequence[Asked]) -> list[Asking]:
+    def askings(self, asked: Sequence[Asked]) -> list[AxisRequest]:
         """The requests as the library takes them."""
         vertices = [self.widths.graph[self.net.vertex_name(one.node)] for one in asked]
         return [
-            Asking(vertex, self.widths.output_axis(vertex), one.request)
+            AxisRequest(vertex, self.widths.output_axis(vertex), one.request)
             for vertex, one in zip(vertices, asked, strict=True)
         ]
 
@@ -137,11 +137,11 @@ class Related:
         return {width: sums[width.atom] for width in self.widths}
 
 
-def ours(related: Related, askings: list[Asking], values: dict[Width, Floats]) -> Measured:
+def ours(related: Related, askings: list[AxisRequest], values: dict[Width, Floats]) -> Measured:
     """Our program: from requests and values to which neurons stay."""
     gc.collect()
     began = time.process_time()
-    posed = Posed(related.widths, related.demands, askings, values, None)
+    posed = ResizeProgram(related.widths, related.constraints, askings, values, None)
     built = time.process_time()
     found = solve(posed.program)
     if found.values is not None:

@@ -31,10 +31,10 @@ from benchmarks.common import DEFAULT_DATA, Network, Row, networks, parser, peer
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import Graph, capture
-from naivegraph.prune.problem import pose
+from naivegraph.prune.budget_program import pose
 from naivegraph.solvers.budget import optimise
 from naivegraph.utility import utilities
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 
 NETWORKS = ("resnet50", "densenet121", "mobilenet_v3_large", "vit_base_patch16_224")
 PHASES = ("capture", "relate", "demands", "pose", "utilities", "solve", "plan", "apply")
@@ -60,13 +60,13 @@ def edit_by_phases(
 ) -> Seconds:
     """What `ng.prune` does at 50 %, without the runs that verify, phase by phase."""
     clock = Clock()
-    graph = capture(model, args, kwargs, verify=False, outlines=True)
+    graph = capture(model, args, kwargs, verify=False, fake=True)
     clock.lap("capture")
     widths = relate(graph)
     clock.lap("relate")
-    demands = demands_of(widths)
+    constraints = constraints_of(widths)
     clock.lap("demands")
-    posed = pose(widths, demands, {})
+    posed = pose(widths, constraints, {})
     steps = posed.steps(1)
     clock.lap("pose")
     values = utilities(widths)
@@ -82,7 +82,7 @@ def edit_by_phases(
         width: posed.worth(width, values[width]).best(int(size))
         for width, size in zip(posed.free, sizes, strict=True)
     }
-    change = plan(widths, demands, kept)
+    change = plan(widths, constraints, kept)
     clock.lap("plan")
     undo = apply(change, model)
     clock.lap("apply")

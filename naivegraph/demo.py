@@ -96,7 +96,7 @@ class Digits:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """What one state of the network measures."""
 
     name: str
@@ -110,7 +110,7 @@ class Row:
 class Outcome:
     """What the demo measured: before, after pruning, after fine-tuning; and whether loading gave the same."""
 
-    rows: tuple[Row, Row, Row]
+    rows: tuple[Measurement, Measurement, Measurement]
     equal: bool
 
 
@@ -231,9 +231,9 @@ def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning
         train(model, digits, tuning_epochs, 3e-3, say)
     tuned = _measure(model, digits)
     rows = (
-        Row("before", before[0], edit.before.macs, edit.before.params, before[1]),
-        Row("pruned", after[0], edit.after.macs, edit.after.params, after[1]),
-        Row("fine-tuned", tuned[0], edit.after.macs, edit.after.params, tuned[1]),
+        Measurement("before", before[0], edit.before.macs, edit.before.params, before[1]),
+        Measurement("pruned", after[0], edit.after.macs, edit.after.params, after[1]),
+        Measurement("fine-tuned", tuned[0], edit.after.macs, edit.after.params, tuned[1]),
     )
     console.print(_table(rows), in_words(edit), highlight=False)
     return Outcome(rows, _save_and_load(console, model, digits, output))
@@ -258,7 +258,7 @@ def _measure(model: nn.Module, digits: Digits) -> tuple[int, float]:
     return count_correct(model, digits), measure_latency(model, digits.test_images)
 
 
-def _table(rows: tuple[Row, ...]) -> Table:
+def _table(rows: tuple[Measurement, ...]) -> Table:
     """Lay out what was measured."""
     table = Table(caption=f"accuracy on {TEST_IMAGES} images never trained on; latency for all on one core")
     table.add_column("network")

@@ -6,7 +6,7 @@ if __name__ != "naivegraph.solvers":
 from naivegraph.solvers.backend import Answer, Backend, Limits, Session, backends, register
 from naivegraph.solvers.backend.highs import HighsBackend
 from naivegraph.solvers.backend.pulp import PulpBackend
-from naivegraph.solvers.conflict import conflict
+from naivegraph.solvers.infeasible import irreducible_infeasible_set
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.solve import solve
@@ -22,7 +22,7 @@ __all__ = [
     "Session",
     "Solution",
     "backends",
-    "conflict",
+    "irreducible_infeasible_set",
     "register",
     "solve",
 ]

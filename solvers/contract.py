@@ -12,7 +12,7 @@ import numpy as np
 
 from naivegraph.solvers.arrays import FloatArray, IntArray
 from naivegraph.solvers.backend.interface import Backend, backends
-from naivegraph.solvers.conflict import conflict
+from naivegraph.solvers.infeasible import irreducible_infeasible_set
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.solve import solve
@@ -196,7 +196,7 @@ class BackendContract:
         program.row("a", [x], [1.0], lower=5, request="a")
         program.row("b", [x], [1.0], lower=2, request="b")
         program.row("c", [y], [1.0], upper=3, request="c")
-        found = conflict(program, backend=self.backend)
+        found = irreducible_infeasible_set(program, backend=self.backend)
         _expect(found == ("a", "c"), f"{found} are not the requests in conflict")
 
 

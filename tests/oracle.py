@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from naivegraph.algebra.axis import Atom, Axis
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["choose", "counted_macs", "counted_params", "mask_of", "snapshot", "unchanged", "zeroed"]
 
@@ -45,7 +45,7 @@ def mask_of(axis: Axis, kept: dict[Atom, Mask]) -> Mask:
     return np.concatenate(parts) if parts else np.zeros(0, bool)
 
 
-def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[Width, Indices]:
+def choose(widths: Widths, constraints: SizeConstraints, seed: int, least: int = 1) -> dict[Width, Indices]:
     """Random neurons to keep, `least` or more, in every width that may change and enters no statistic.
 
     Widths that rows tie together keep the same share of their neurons, if that meets the rows, else all.
@@ -53,20 +53,20 @@ def choose(widths: Widths, demands: Demands, seed: int, least: int = 1) -> dict[
     """
     rng = np.random.default_rng(seed)
     counts = {w.atom: w.size for w in widths.widths}
-    tied = {atom for row in demands.rows for atom in row.polynomial.atoms()}
+    tied = {atom for row in constraints.rows for atom in row.polynomial.atoms()}
     for width in widths.widths:
-        if width.atom in demands.holds or width.coupled or width.atom in tied:
+        if width.atom in constraints.holds or width.coupled or width.atom in tied:
             continue
         if width.size > least:
             counts[width.atom] = int(rng.integers(least, width.size))
-    stuck = {a for a in tied if a in demands.holds or widths.by_atom[a].coupled}
+    stuck = {a for a in tied if a in constraints.holds or widths.by_atom[a].coupled}
     for _ in tied:
-        for row in demands.rows:
+        for row in constraints.rows:
             if stuck & set(row.polynomial.atoms()):
                 stuck |= set(row.polynomial.atoms())
     for atom in tied - stuck:
         counts[atom] = max(atom.length // 2, least)
-    for row in demands.rows:
+    for row in constraints.rows:
         if row.polynomial.value(lambda atom: counts[atom]):
             counts.update({atom: atom.length for atom in tied})
 

@@ -16,7 +16,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.oracle import choose, zeroed
 
 pytestmark = pytest.mark.usefixtures("torchvision_operators")
@@ -76,12 +76,12 @@ def test_a_pruned_network_generates_the_tokens_of_the_zeroed_one(name: str) -> N
     model = build(*GENERATING[name])
     original = copy.deepcopy(model)
     widths = relate(capture(model, (), TEXT, verify="recorded"))
-    demands = demands_of(widths)
-    kept = choose(widths, demands, seed=1)
+    constraints = constraints_of(widths)
+    kept = choose(widths, constraints, seed=1)
     assert any(".mlp." in w.name for w in kept)
     assert any(".self_attn." in w.name or ".attn." in w.name for w in kept)
     zero: Any = zeroed(model, widths, kept)
-    apply(plan(widths, demands, kept), model)
+    apply(plan(widths, constraints, kept), model)
     asked = {"max_new_tokens": 12, "do_sample": False, "attention_mask": torch.ones(2, 8, dtype=torch.long)}
     tokens = model.generate(**TEXT, **asked)
     assert torch.equal(tokens, zero.generate(**TEXT, **asked))

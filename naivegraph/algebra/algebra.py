@@ -14,7 +14,7 @@ from naivegraph.algebra.axis import (
     Atom,
     Axis,
     Factor,
-    Fixed,
+    FixedLength,
     Term,
     join,
     length_of,
@@ -115,7 +115,7 @@ class Algebra:
             self.pinned.setdefault(reason, self.where)
         for atom in free:
             if atom.bound is None:
-                atom.bound, atom.where = single(Fixed(atom.length, reason)), self.where
+                atom.bound, atom.where = single(FixedLength(atom.length, reason)), self.where
                 self.binds += 1
 
     # Equality
@@ -237,8 +237,10 @@ class Algebra:
         """Write a factor as a product of `outer` and the rest."""
         inner = length_of(factor) // outer
         if isinstance(factor, int):
-            reason = factor.reason if isinstance(factor, Fixed) else None
-            return (outer, inner) if reason is None else (Fixed(outer, reason), Fixed(inner, reason))
+            reason = factor.reason if isinstance(factor, FixedLength) else None
+            return (
+                (outer, inner) if reason is None else (FixedLength(outer, reason), FixedLength(inner, reason))
+            )
         if isinstance(factor, Axis):
             raise TypeError("a nested sum cannot be halved")
         first, second = Atom(outer, self.where), Atom(inner, self.where)
@@ -289,8 +291,8 @@ class Algebra:
     def _pieces(self, factor: Factor, lengths: Sequence[int]) -> list[Factor]:
         """Write a factor as a sum of runs; a run of length 0 is the int 0."""
         if isinstance(factor, int):
-            reason = factor.reason if isinstance(factor, Fixed) else None
-            return [n if reason is None else Fixed(n, reason) for n in lengths]
+            reason = factor.reason if isinstance(factor, FixedLength) else None
+            return [n if reason is None else FixedLength(n, reason) for n in lengths]
         if not isinstance(factor, Atom):
             raise TypeError("a nested sum is cut as an axis")
         if sum(n > 0 for n in lengths) == 1:
@@ -376,8 +378,8 @@ class Algebra:
                 reason = f"its neurons are regrouped in rows of {inner}, at {self.where}"
                 self.pin(total([(*outer, factor)]), reason)
                 self.pinned.setdefault(reason, self.where)
-                outer = [Fixed(term_length((*outer, factor)) // want, reason)]
-                inside.insert(0, Fixed(want, reason))
+                outer = [FixedLength(term_length((*outer, factor)) // want, reason)]
+                inside.insert(0, FixedLength(want, reason))
                 want = 1
         return self._product(outer), self._product(inside)
 

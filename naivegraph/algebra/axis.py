@@ -17,7 +17,7 @@ __all__ = [
     "Atom",
     "Axis",
     "Factor",
-    "Fixed",
+    "FixedLength",
     "Term",
     "join",
     "length_of",
@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 
-class Fixed(int):
+class FixedLength(int):
     """A fixed number of indices which knows why it is fixed."""
 
     reason: str
 
-    def __new__(cls, value: int, reason: str) -> Fixed:
+    def __new__(cls, value: int, reason: str) -> FixedLength:
         """Make the number `value`, fixed for `reason`."""
         self = super().__new__(cls, value)
         self.reason = reason
@@ -192,15 +192,15 @@ def total(terms: Iterable[Term]) -> Axis:
 
 def _add(a: int, b: int) -> int:
     for side in (a, b):
-        if isinstance(side, Fixed):
-            return Fixed(int(a) + int(b), side.reason)
+        if isinstance(side, FixedLength):
+            return FixedLength(int(a) + int(b), side.reason)
     return a + b
 
 
 def _multiply(a: int, b: int) -> int:
     for side in (a, b):
-        if isinstance(side, Fixed):
-            return Fixed(int(a) * int(b), side.reason)
+        if isinstance(side, FixedLength):
+            return FixedLength(int(a) * int(b), side.reason)
     return a * b
 
 
@@ -281,7 +281,7 @@ def reasons(axis: Axis) -> dict[str, None]:
 def _reasons(axis: Axis) -> Iterator[str]:
     for term in axis.terms:
         for factor in term:
-            if isinstance(factor, Fixed):
+            if isinstance(factor, FixedLength):
                 yield factor.reason
             elif isinstance(factor, Axis):
                 yield from _reasons(factor)

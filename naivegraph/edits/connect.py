@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.program.strategy import Answer, Strategy
-from naivegraph.edits.structure.align_sizes import Sizes
+from naivegraph.edits.program.strategy import Decision, Strategy
+from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
-from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
     new_name,
@@ -73,13 +73,13 @@ def connect(
         names = " -> ".join(vertex.name for vertex in [*way, end])
         raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
     work = _Connection(graph, start, end)
-    steps: list[Callable[[Journal], None]]
+    steps: list[Callable[[UndoLog], None]]
     if is_sum(end):
         sizes, answer = work.to_sum(strategy)
         steps = [work.earlier, work.add]
     elif is_concatenation(end):
         sizes, answer = work.to_concatenation()
-        steps = [work.earlier, lambda journal: journal.add_part(end, output_of(start))]
+        steps = [work.earlier, lambda undo_log: undo_log.add_part(end, output_of(start))]
     else:
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation (torch.cat), so it cannot take another input"
@@ -102,19 +102,19 @@ class _Connection:
                 f"and {end.name!r} one of {len(self.out.shape)}"
             )
 
-    def to_sum(self, strategy: Strategy | None) -> tuple[Sizes, Answer]:
+    def to_sum(self, strategy: Strategy | None) -> tuple[AlignmentProgram, Decision]:
         """Equal sizes of the sum and what comes to it."""
         dim = neuron_dimension(self.graph, self.end)
-        sizes = Sizes(self.graph, [], [])
+        sizes = AlignmentProgram(self.graph, [], [])
         sides = (sizes.axis(self.given, dim), sizes.axis(self.out, dim))
         sizes.equal(*sides, self.end, (f"what {self.start.name!r} gives", f"the sum {self.end.name!r}"))
         return sizes, sizes.decide(f"{self.start.name!r} cannot be connected to {self.end.name!r}", strategy)
 
-    def to_concatenation(self) -> tuple[Sizes, Answer]:
+    def to_concatenation(self) -> tuple[AlignmentProgram, Decision]:
         """As many neurons more for all that use the concatenation; nothing else changes."""
         dim, parts = concatenation_dim(self.end), parts_of(self.end)
         more = self.given.shape[dim]
-        sizes = Sizes(self.graph, [self.end], [(self.out, dim, [self.out.shape[dim]])])
+        sizes = AlignmentProgram(self.graph, [self.end], [(self.out, dim, [self.out.shape[dim]])])
         run, what = sizes.run(self.out, 0), f"{self.start.name!r} cannot be connected to {self.end.name!r}"
         for number, part in enumerate([*parts, self.given]):
             sizes.freeze(sizes.axis(part, dim), self.end, f"part {number}")
@@ -127,7 +127,7 @@ class _Connection:
             )
         return sizes, answer
 
-    def earlier(self, journal: Journal) -> None:
+    def earlier(self, undo_log: UndoLog) -> None:
         """Record the source, and what it needs, before what uses the target."""
         vertices, graph = self.graph.vertices, self.graph
         place = {id(vertex): number for number, vertex in enumerate(vertices)}
@@ -141,7 +141,7 @@ class _Connection:
         needed = [v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= limit]
         if needed:
             self._check_order(vertices[limit : place[id(self.start)] + 1])
-            journal.move(needed, limit)
+            undo_log.move(needed, limit)
 
     def _check_order(self, passed: list[Vertex]) -> None:
         for vertex in passed:
@@ -151,14 +151,14 @@ class _Connection:
                     "which works in place, stands between: their order cannot be changed"
                 )
 
-    def add(self, journal: Journal) -> None:
+    def add(self, undo_log: UndoLog) -> None:
         """A sum of the old one and the new summand, which the users of the old one take."""
         graph, vertices = self.graph, self.graph.vertices
         at = max(vertices.index(self.end), vertices.index(self.start)) + 1
         returned = returns(graph, self.end, self.out)
         name = new_name(graph, self.end.name)
-        new = output_of(journal.add_function(name, "add", (self.out, self.given), at, self.end.path))
+        new = output_of(undo_log.add_function(name, "add", (self.out, self.given), at, self.end.path))
         for user in self.users:
-            journal.replace(user, self.out, new)
+            undo_log.replace(user, self.out, new)
         if returned:
-            journal.give_back(self.out, new)
+            undo_log.give_back(self.out, new)

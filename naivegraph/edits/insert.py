@@ -16,7 +16,7 @@ from naivegraph.edits.request import validate as given
 from naivegraph.edits.save.layer_spec import recipe_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.transaction import RUN_ERRORS, rewire
-from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.edits.structure.vertices import new_name, output_of, returns, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
@@ -162,13 +162,13 @@ class _Insertion:
         self.graph, self.layer, self.name, self.place, self.size = graph, layer, name, place, size
         self.identity, self.start = identity, start
 
-    def add(self, journal: Journal) -> None:
+    def add(self, undo_log: UndoLog) -> None:
         """Call the layer; nothing uses it yet."""
         at = max(self.graph.vertices.index(self.place.maker) + 1, self._inputs)
         if self.identity:
-            journal.also(start_as_identity(self.layer, self.name))
+            undo_log.also(start_as_identity(self.layer, self.name))
         recipe = recipe_of(self.graph.module, self.layer, self.start, self.identity)
-        self._check(journal.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
+        self._check(undo_log.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
 
     @property
     def _inputs(self) -> int:
@@ -196,14 +196,14 @@ class _Insertion:
                 "use a layer which does not"
             )
 
-    def use(self, journal: Journal) -> None:
+    def use(self, undo_log: UndoLog) -> None:
         """Let the users take the layer's output."""
         old, new = self.place.stub, output_of(self.graph[self.name])
         if old.id != new.id:
             for user in self.place.users:
-                journal.replace(user, old, new)
+                undo_log.replace(user, old, new)
             if self.place.returned:
-                journal.give_back(old, new)
+                undo_log.give_back(old, new)
 
 
 def _made(make: Callable[[int], nn.Module], size: int, start: int) -> nn.Module:

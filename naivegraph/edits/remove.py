@@ -8,7 +8,7 @@ from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Strategy
-from naivegraph.edits.structure.align_sizes import Sizes
+from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import (
     concatenation_dim,
     is_concatenation,
@@ -16,7 +16,7 @@ from naivegraph.edits.structure.merges import (
     other_summand,
     tensors_of,
 )
-from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
     new_name,
@@ -34,7 +34,7 @@ from naivegraph.ir.values import Stub
 
 __all__ = ["disconnect", "remove"]
 
-Step = Callable[[Journal], None]
+Step = Callable[[UndoLog], None]
 
 
 def remove(
@@ -94,7 +94,7 @@ class _Removal:
         self.out = output_of(gone)
         self.users = users_of(graph, gone)
 
-    def reconnected(self) -> tuple[Sizes, list[Step]]:
+    def reconnected(self) -> tuple[AlignmentProgram, list[Step]]:
         """Its inputs go to its users."""
         sources = list(dict.fromkeys(tensors_of(self.gone)))
         if not sources:
@@ -109,7 +109,7 @@ class _Removal:
             self._check_joints(f"takes {len(sources)} tensors", "take several")
             return self._several(sources)
         if sources[0].id == self.out.id:  # it works in place
-            return Sizes(self.graph, [], []), [lambda journal: journal.remove(self.gone)]
+            return AlignmentProgram(self.graph, [], []), [lambda undo_log: undo_log.remove(self.gone)]
         sizes = self._cut()
         self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
         return sizes, [functools.partial(_bypass, gone=self.gone, other=sources[0])]
@@ -119,10 +119,10 @@ class _Removal:
         """The dimension of its neurons."""
         return neuron_dimension(self.graph, self.gone)
 
-    def _cut(self) -> Sizes:
-        return Sizes(self.graph, [self.gone], [(self.out, self.dim, [self.out.shape[self.dim]])])
+    def _cut(self) -> AlignmentProgram:
+        return AlignmentProgram(self.graph, [self.gone], [(self.out, self.dim, [self.out.shape[self.dim]])])
 
-    def _align(self, sizes: Sizes, source: Stub, axis: Any) -> None:
+    def _align(self, sizes: AlignmentProgram, source: Stub, axis: Any) -> None:
         maker = _maker(self.graph, source, self.gone)
         names = (f"what {self.gone.name!r} takes from {maker}", "what it gives")
         sizes.equal(axis, sizes.axis(self.out, self.dim), self.gone, names)
@@ -137,7 +137,7 @@ class _Removal:
                     f"concatenation, which could {what}"
                 )
 
-    def _several(self, sources: list[Stub]) -> tuple[Sizes, list[Step]]:
+    def _several(self, sources: list[Stub]) -> tuple[AlignmentProgram, list[Step]]:
         if self.out.id in [stub.id for stub in sources]:
             raise EditError(
                 f"{self.gone.name!r} takes {len(sources)} tensors and changes one of them in place"
@@ -158,25 +158,25 @@ class _Removal:
                     for stub, axis in zip(sources, axes, strict=True):
                         self._align(sizes, stub, axis)
                 steps.append(functools.partial(self._listed, user=user, sources=sources))
-        return sizes, [*steps, lambda journal: journal.remove(self.gone)]
+        return sizes, [*steps, lambda undo_log: undo_log.remove(self.gone)]
 
-    def _summed(self, journal: Journal, user: Vertex, sources: list[Stub]) -> None:
+    def _summed(self, undo_log: UndoLog, user: Vertex, sources: list[Stub]) -> None:
         """Let a user add all the sources up."""
         total = sources[0]
         for stub in sources[1:]:
             name, at = new_name(self.graph, user.name), self.graph.vertices.index(user)
-            total = output_of(journal.add_function(name, "add", (total, stub), at, user.path))
-        journal.replace(user, self.out, total)
+            total = output_of(undo_log.add_function(name, "add", (total, stub), at, user.path))
+        undo_log.replace(user, self.out, total)
 
-    def _listed(self, journal: Journal, user: Vertex, sources: list[Stub]) -> None:
+    def _listed(self, undo_log: UndoLog, user: Vertex, sources: list[Stub]) -> None:
         """Let a concatenation take all the sources in the place of the vertex's output."""
         places = [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
         for place in reversed(places):
             for stub in reversed(sources):
-                journal.add_part(user, stub, place + 1)
-            journal.remove_part(user, place)
+                undo_log.add_part(user, stub, place + 1)
+            undo_log.remove_part(user, place)
 
-    def dropped(self) -> tuple[Sizes, list[Step]]:
+    def dropped(self) -> tuple[AlignmentProgram, list[Step]]:
         """Nothing takes its place."""
         self._check_joints("is to be dropped", "do without it")
         for user in self.users:
@@ -188,7 +188,7 @@ class _Removal:
             if is_concatenation(user)
         }
         sizes, steps = _parted(self.graph, self.users, self.out, places)
-        return sizes, [*steps, lambda journal: journal.remove(self.gone)]
+        return sizes, [*steps, lambda undo_log: undo_log.remove(self.gone)]
 
 
 def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, optimizer: Any = ()) -> Edit:
@@ -231,7 +231,7 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
 
 def _parted(
     graph: Graph, users: list[Vertex], stub: Stub, places: dict[int, list[int]]
-) -> tuple[Sizes, list[Step]]:
+) -> tuple[AlignmentProgram, list[Step]]:
     """Let sums and concatenations do without a tensor."""
     steps: list[Step] = []
     opened = []
@@ -246,13 +246,13 @@ def _parted(
         opened.append((output_of(user), dim, [part.shape[dim] for part in parts]))
         steps.extend(functools.partial(_part_gone, user=user, place=p) for p in reversed(places[id(user)]))
     joined = [user for user in users if id(user) in places]
-    sizes = Sizes(graph, joined, opened)
+    sizes = AlignmentProgram(graph, joined, opened)
     for user in joined:
         _end_runs(sizes, user, places[id(user)])
     return sizes, steps
 
 
-def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
+def _end_runs(sizes: AlignmentProgram, user: Vertex, gone: list[int]) -> None:
     """End some runs of what a concatenation gives; the others and what they are made of stay."""
     out, dim = output_of(user), concatenation_dim(user)
     for index, part in enumerate(parts_of(user)):
@@ -264,25 +264,25 @@ def _end_runs(sizes: Sizes, user: Vertex, gone: list[int]) -> None:
         sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
 
 
-def _part_gone(journal: Journal, user: Vertex, place: int) -> None:
-    journal.remove_part(user, place)
+def _part_gone(undo_log: UndoLog, user: Vertex, place: int) -> None:
+    undo_log.remove_part(user, place)
 
 
-def _summand_gone(journal: Journal, user: Vertex, stub: Stub) -> None:
+def _summand_gone(undo_log: UndoLog, user: Vertex, stub: Stub) -> None:
     # Only now is it known what is left: the other summand may be a sum that did without the tensor before.
-    _bypass(journal, user, other_summand(user, stub))
+    _bypass(undo_log, user, other_summand(user, stub))
 
 
-def _bypass(journal: Journal, gone: Vertex, other: Stub) -> None:
+def _bypass(undo_log: UndoLog, gone: Vertex, other: Stub) -> None:
     """Let the users of a vertex take a tensor it took; a copy, if they would change it for others."""
-    graph, out = journal.graph, output_of(gone)
+    graph, out = undo_log.graph, output_of(gone)
     if other.id == out.id:
-        journal.remove(gone)
+        undo_log.remove(gone)
         return
     if _changed_for_others(graph, gone, out, other):
         name, at = new_name(graph, f"{gone.name}_clone"), graph.vertices.index(gone)
-        other = output_of(journal.add_function(name, "clone", (other,), at, gone.path))
-    journal.remove(gone, out, other)
+        other = output_of(undo_log.add_function(name, "clone", (other,), at, gone.path))
+    undo_log.remove(gone, out, other)
 
 
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:

@@ -9,20 +9,20 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.edits.apply.apply import Change
 from naivegraph.edits.apply.edit import Costs, Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers
-from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.program.resize_program import Asking
-from naivegraph.edits.program.strategy import Answer, Attempt, Strategy, default_strategy
+from naivegraph.edits.program.resize_program import AxisRequest
+from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, default_strategy
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
-from naivegraph.utility.vertices import neuron_values
-from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 
 __all__ = ["resize"]
 
@@ -77,13 +77,13 @@ def resize(
         )
     given.whole(seed, "seed", 0)
     widths = relate(graph, free_outputs=True)
-    demands = demands_of(widths)
+    constraints = constraints_of(widths)
     askings = tuple(_askings(graph, widths, requests))
 
     def values(chosen: Any) -> Any:
         return None if chosen is None else neuron_values(widths, chosen)
 
-    attempt = Attempt(widths, demands, askings, values(utility), values)
+    attempt = Attempt(widths, constraints, askings, values(utility), values)
     answer = (strategy or default_strategy())(attempt)
     asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
@@ -99,7 +99,7 @@ def resize(
     return carry_out(
         graph,
         widths,
-        demands,
+        constraints,
         answer,
         asked,
         askings=askings,
@@ -112,11 +112,11 @@ def resize(
 def carry_out(
     graph: Graph,
     widths: Widths,
-    demands: Demands,
-    answer: Answer,
+    constraints: SizeConstraints,
+    answer: Decision,
     asked: dict[str, Any],
     *,
-    askings: Sequence[Asking] = (),
+    askings: Sequence[AxisRequest] = (),
     optimizer: Any = (),
     initialise: Any = "layer",
     seed: int = 0,
@@ -127,8 +127,8 @@ def carry_out(
     def count(atom: Atom) -> int:
         return sizes.get(atom, atom.length)
 
-    change = plan(widths, demands, answer.kept, answer.new, initialise=initialise, seed=seed)
-    change, notes = with_config(change, demands)
+    change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)
+    change, notes = with_config(change, constraints)
     grown = {width.atom for width, come in answer.new.items() if come}
     edit = Edit(
         graph.module,
@@ -139,7 +139,7 @@ def carry_out(
         after=Costs(widths.macs(count), widths.params(count)),
         notes=(*growth_notes(widths, grown), *notes),
         optimizers=as_optimizers(optimizer),
-        sizing=Sizing(widths, change, askings),
+        sizing=SizeReport(widths, change, askings),
     )
     try:
         edit.then_refresh(graph)
@@ -151,12 +151,12 @@ def carry_out(
     return edit
 
 
-def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | None) -> Iterator[Asking]:
+def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | None) -> Iterator[AxisRequest]:
     for key, found in ask.as_mapping(requests).items():
         vertex = key if isinstance(key, Vertex) else graph[key]
         for request in found:
             if not isinstance(request, ask.Inputs):
-                yield Asking(vertex, widths.output_axis(vertex), request)
+                yield AxisRequest(vertex, widths.output_axis(vertex), request)
                 continue
             sources = tensors_in([vertex.args, vertex.kwargs])
             if len(request.entries) != len(sources):
@@ -166,7 +166,7 @@ def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | N
                 )
             for number, (source, entry) in enumerate(zip(sources, request.entries, strict=True), 1):
                 if entry is not None:
-                    yield Asking(vertex, widths.neuron_axis(source), entry, f"input {number}")
+                    yield AxisRequest(vertex, widths.neuron_axis(source), entry, f"input {number}")
 
 
 def _name(key: Any) -> str:

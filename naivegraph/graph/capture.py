@@ -12,7 +12,7 @@ from naivegraph.graph.graph import Graph
 from naivegraph.graph.record.record_train_mode import record_training
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.train_mode import follow_training
-from naivegraph.graph.verify.verify import record_outlines, record_verified
+from naivegraph.graph.verify.verify import record_fake, record_verified
 from naivegraph.ir.signature import keyword_inputs
 
 __all__ = ["capture"]
@@ -24,7 +24,7 @@ def capture(
     kwargs: dict[str, Any] | None = None,
     *,
     verify: bool | Literal["recorded"] = True,
-    outlines: bool = False,
+    fake: bool = False,
 ) -> Graph:
     """The graph of a network, from one run in eval mode on an example.
 
@@ -37,7 +37,7 @@ def capture(
             another batch size and in train mode (differences go into `graph.checks`). "recorded" makes the
             first comparison alone, False none; that in train mode is then made when the graph is first used
             in train mode, exported, or changed in structure.
-        outlines: Run the network on tensors without numbers where that is possible. This takes no time, and
+        fake: Run the network on fake tensors where that is possible. This takes no time, and
             nothing is compared; where it is not possible, the network runs as without this.
 
     Raises:
@@ -56,10 +56,10 @@ def capture(
     _check_network(module)
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
     kwargs = keyword_inputs(kwargs)
-    outlined = record_outlines(module, args, kwargs) if outlines else None
-    recorded = outlined or record_verified(module, args, kwargs, verify)
-    recorded.training = record_training(recorded, args, kwargs, outlines=outlines)
-    if verify is True and outlined is None:
+    faked = record_fake(module, args, kwargs) if fake else None
+    recorded = faked or record_verified(module, args, kwargs, verify)
+    recorded.training = record_training(recorded, args, kwargs, fake=fake)
+    if verify is True and faked is None:
         follow_training(recorded)
     return Graph.of(recorded)
 

@@ -15,7 +15,7 @@ from naivegraph.graph.build.nodes import Node
 from naivegraph.graph.export.to_module import to_module
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run import query
-from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.snapshot import snapshot
@@ -23,9 +23,9 @@ from naivegraph.graph.run.summary import summary
 from naivegraph.graph.verify.shape_prop import refresh
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import map_leaves
-from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.signature import bind
-from naivegraph.ir.step_module import Written
+from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.values import Held, Operation
 from naivegraph.ir.vertex import Vertex
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Graph"]
 
 
-class Graph(Recorded):
+class Graph(Recording):
     """A network as vertices in order, bound to a module.
 
     `capture` makes one of any module; `Graph(inputs, outputs)` makes one, and its module, of nodes written by
@@ -64,14 +64,16 @@ class Graph(Recorded):
         vars(self).update(vars(build(inputs, outputs)))
 
     @classmethod
-    def of(cls, recorded: Recorded) -> Graph:
+    def of(cls, recorded: Recording) -> Graph:
         """A graph of what was recorded."""
         graph = cls.__new__(cls)
         vars(graph).update(vars(recorded))
         return graph
 
     def __repr__(self) -> str:
-        what = "written by hand" if isinstance(self.module, Written) else f"of {type(self.module).__name__}"
+        what = (
+            "written by hand" if isinstance(self.module, BuiltModule) else f"of {type(self.module).__name__}"
+        )
         return f"Graph {what}: {len(self.vertices)} vertices"
 
     def summary(self) -> str:
@@ -93,9 +95,9 @@ class Graph(Recorded):
 
         While the network trains it is what that returns in train mode, if `checks["train mode"]` says so.
         """
-        return Execution(self._now()).run(bind(self, args, kwargs))
+        return Interpreter(self._now()).run(bind(self, args, kwargs))
 
-    def _now(self) -> Recorded:
+    def _now(self) -> Recording:
         """The run which fits the network's flags."""
         if TRAIN_MODE not in self.checks and any(module.training for module in self.module.modules()):
             follow_training(self)
@@ -116,7 +118,7 @@ class Graph(Recorded):
         now = self._now()
         wanted = [now[name].name for name in outputs]
         args, kwargs = _arguments(inputs)
-        execution = Execution(now, wanted)
+        execution = Interpreter(now, wanted)
         execution.run(bind(self, args, kwargs))
         return {name: execution.values[name] for name in wanted}
 
@@ -188,13 +190,13 @@ class Graph(Recorded):
         return Graph.of(_copy(self, copy.deepcopy(self.module, memo), memo))
 
 
-def _copy(recorded: Recorded, module: nn.Module, memo: dict[int, Any]) -> Recorded:
+def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:
     def own(value: Any) -> Any:
         return Held(copy.deepcopy(value.tensor, memo)) if isinstance(value, Held) else value
 
     copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
     memo.update(copies)
-    return Recorded(
+    return Recording(
         module,
         [copies[id(vertex)] for vertex in recorded.vertices],
         dict(recorded.state),

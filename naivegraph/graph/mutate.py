@@ -23,7 +23,7 @@ from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.verify.shape_prop import largest_number
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import holds, leaves, stubs_in, with_tensors
-from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.step_module import add_submodule
 from naivegraph.ir.values import Attribute, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
@@ -45,7 +45,7 @@ Undo = Callable[[], None]
 class _Change:
     """A block which changes a graph; leaving it checks the graph, and failing undoes everything."""
 
-    def __init__(self, graph: Recorded) -> None:
+    def __init__(self, graph: Recording) -> None:
         follow_training(graph)  # while the network's own forward still tells
         self._graph = graph
         self._steps: list[Undo] = [snapshot(graph)]
@@ -74,14 +74,14 @@ class _Change:
             self.undo()
 
 
-def _leave_training(graph: Recorded) -> None:
+def _leave_training(graph: Recording) -> None:
     """An edited graph does one thing: that of eval mode, with what follows the flags in it."""
     if graph.in_train_mode is not graph:
         graph.checks = {**graph.checks, TRAIN_MODE: _left_behind(graph, graph.in_train_mode)}
     graph.rewired, graph.training, graph.instead = True, None, None
 
 
-def _left_behind(graph: Recorded, training: Recorded) -> str:
+def _left_behind(graph: Recording, training: Recording) -> str:
     only = sorted((unused_parameters(graph) & training.state.keys()) - unused_parameters(training))
     without = (
         f", without the {len(only)} parameters ({only[0]}, ...) that train mode alone used" if only else ""
@@ -92,7 +92,7 @@ def _left_behind(graph: Recorded, training: Recorded) -> str:
     )
 
 
-def new_stub(graph: Recorded, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:
+def new_stub(graph: Recording, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:
     """What stands for a tensor which is not in the graph yet."""
     number = max(largest_number(graph) + 1, graph.reserved)
     graph.reserved = number + 1
@@ -100,7 +100,7 @@ def new_stub(graph: Recorded, shape: Iterable[int], dtype: torch.dtype = torch.f
 
 
 def add_vertex(
-    graph: Recorded,
+    graph: Recording,
     name: str,
     target: nn.Module | Callable[..., Any],
     args: tuple[Any, ...],
@@ -146,7 +146,7 @@ def add_vertex(
     return vertex, change.undo
 
 
-def _place(graph: Recorded, name: str, layer: nn.Module, change: _Change) -> str:
+def _place(graph: Recording, name: str, layer: nn.Module, change: _Change) -> str:
     """The path of a layer in the network; a new one is registered."""
     for path, module in graph.module.named_modules():
         if module is layer:
@@ -156,7 +156,7 @@ def _place(graph: Recorded, name: str, layer: nn.Module, change: _Change) -> str
     return name
 
 
-def _update_state(graph: Recorded) -> None:
+def _update_state(graph: Recording) -> None:
     """Names of state as the module has them; those known keep their stub."""
     stubs: dict[int, Stub] = {}
     state: dict[str, Stub] = {}
@@ -171,7 +171,7 @@ def _update_state(graph: Recorded) -> None:
     graph.state = state
 
 
-def _maker(graph: Recorded, stub: Stub) -> int:
+def _maker(graph: Recording, stub: Stub) -> int:
     """Position of the first vertex which makes a tensor; -1 for state."""
     for position, vertex in enumerate(graph.vertices):
         if holds(vertex.output, stub):
@@ -181,7 +181,7 @@ def _maker(graph: Recorded, stub: Stub) -> int:
     raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
 
 
-def remove_vertex(graph: Recorded, vertex: Vertex, replacements: Mapping[int, Stub] | None = None) -> Undo:
+def remove_vertex(graph: Recording, vertex: Vertex, replacements: Mapping[int, Stub] | None = None) -> Undo:
     """Take a vertex out; whatever used its tensors uses others.
 
     A layer which nothing uses any more is taken out of the network, too.
@@ -216,7 +216,7 @@ def remove_vertex(graph: Recorded, vertex: Vertex, replacements: Mapping[int, St
     return change.undo
 
 
-def _drop_layer(graph: Recorded, layer: nn.Module, change: _Change) -> None:
+def _drop_layer(graph: Recording, layer: nn.Module, change: _Change) -> None:
     """Take a layer out of the network, wherever it is registered, if no vertex needs it."""
     inside = {id(module) for module in layer.modules()}
     paths = [path for path, m in graph.module.named_modules(remove_duplicate=False) if m is layer and path]
@@ -241,7 +241,7 @@ def _putting_back(home: nn.Module, modules: dict[str, nn.Module | None]) -> Undo
     return put_back
 
 
-def _named(graph: Recorded) -> Iterable[str]:
+def _named(graph: Recording) -> Iterable[str]:
     """Paths and names of state which vertices and output name in their arguments."""
     values: list[Any] = [graph.output]
     for vertex in graph.vertices:
@@ -261,7 +261,7 @@ def _named(graph: Recorded) -> Iterable[str]:
 
 
 def replace_argument(
-    graph: Recorded, vertex: Vertex, old: Stub, new: Stub, *, occurrence: int | None = None
+    graph: Recording, vertex: Vertex, old: Stub, new: Stub, *, occurrence: int | None = None
 ) -> Undo:
     """Let a vertex use another tensor.
 
@@ -327,7 +327,7 @@ def _parts(vertex: Vertex) -> tuple[int | str, Any]:
     return found[0]
 
 
-def add_part(graph: Recorded, vertex: Vertex, part: Stub, index: int | None = None) -> Undo:
+def add_part(graph: Recording, vertex: Vertex, part: Stub, index: int | None = None) -> Undo:
     """Add a tensor to the list a vertex takes, at `index` (the end by default).
 
     Raises:
@@ -340,7 +340,7 @@ def add_part(graph: Recorded, vertex: Vertex, part: Stub, index: int | None = No
     return _set_parts(graph, vertex, parts)
 
 
-def remove_part(graph: Recorded, vertex: Vertex, index: int) -> Undo:
+def remove_part(graph: Recording, vertex: Vertex, index: int) -> Undo:
     """Take the tensor at `index` from the list a vertex takes.
 
     Raises:
@@ -353,7 +353,7 @@ def remove_part(graph: Recorded, vertex: Vertex, index: int) -> Undo:
     return _set_parts(graph, vertex, parts)
 
 
-def _set_parts(graph: Recorded, vertex: Vertex, parts: list[Any]) -> Undo:
+def _set_parts(graph: Recording, vertex: Vertex, parts: list[Any]) -> Undo:
     key, before = _parts(vertex)
     new = tuple(parts) if isinstance(before, tuple) else parts
     with _Change(graph) as change:
@@ -364,7 +364,7 @@ def _set_parts(graph: Recorded, vertex: Vertex, parts: list[Any]) -> Undo:
     return change.undo
 
 
-def set_output(graph: Recorded, output: Any) -> Undo:
+def set_output(graph: Recording, output: Any) -> Undo:
     """Let the network return something else.
 
     Raises:

@@ -14,7 +14,7 @@ from naivegraph.errors import NaivegraphError
 __all__ = [
     "Absorb",
     "Call",
-    "Declared",
+    "CustomFunction",
     "Fixed",
     "Rule",
     "RuleName",
@@ -218,7 +218,7 @@ class Call(nn.Module):
         return self._function(*args, **kwargs)
 
 
-class Declared(Call):
+class CustomFunction(Call):
     """A function as a layer of its own, with a rule for its sizes.
 
     Args:

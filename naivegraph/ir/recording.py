@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.ir.values import Compared, Leaving, Stub
+from naivegraph.ir.values import Comparison, Escape, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["TRAIN_MODE", "Recorded"]
+__all__ = ["TRAIN_MODE", "Recording"]
 
 TRAIN_MODE = "train mode"  # the check that tells whether the graph follows its network there
 
 
-class Recorded:
+class Recording:
     """The vertices of a network in order, the module they are bound to, and how to look things up in both.
 
     Args:
@@ -49,13 +49,13 @@ class Recorded:
         output: Any,
         *,
         constants: dict[str, Any] | None = None,
-        held: list[Leaving] | None = None,
-        compared: list[Compared] | None = None,
+        held: list[Escape] | None = None,
+        compared: list[Comparison] | None = None,
         checks: dict[str, str] | None = None,
         example: dict[str, Any] | None = None,
         rewired: bool = False,
-        training: Recorded | None = None,
-        instead: Recorded | None = None,
+        training: Recording | None = None,
+        instead: Recording | None = None,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -73,17 +73,17 @@ class Recorded:
         self.reserved = 0  # numbers of tensors below this one may be given away already
 
     @property
-    def runs(self) -> list[Recorded]:
+    def runs(self) -> list[Recording]:
         """The runs that count for how sizes hang together."""
         return [self] if self.training is None else [self, self.training]
 
     @property
-    def in_train_mode(self) -> Recorded:
+    def in_train_mode(self) -> Recording:
         """The run which is repeated while the network trains."""
         return self.training or self.instead or self
 
     @property
-    def present(self) -> Recorded:
+    def present(self) -> Recording:
         """The run which is repeated with the network's flag as it is now."""
         return self.in_train_mode if self.module.training else self
 

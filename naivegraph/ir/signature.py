@@ -12,8 +12,8 @@ from torch import nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.ir.pytree import pairs
-from naivegraph.ir.recording import Recorded
-from naivegraph.ir.step_module import Written
+from naivegraph.ir.recording import Recording
+from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 
@@ -36,7 +36,7 @@ def keyword_inputs(kwargs: Any) -> dict[str, Any]:
     return dict(kwargs)
 
 
-def bind(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def bind(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The value of each input vertex, by its name.
 
     Raises:
@@ -90,7 +90,7 @@ def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     Raises:
         NaivegraphError: The forward does not take these arguments.
     """
-    if isinstance(module, Written):
+    if isinstance(module, BuiltModule):
         return module.by_name(args, kwargs)
     signature = inspect.signature(module.forward)
     try:
@@ -113,7 +113,7 @@ def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
 
 def nested_arguments(module: nn.Module, flat: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a forward as it is called with, from those `flat_arguments` gave."""
-    if isinstance(module, Written):
+    if isinstance(module, BuiltModule):
         return (), dict(flat)
     args: list[Any] = []
     kwargs: dict[str, Any] = {}

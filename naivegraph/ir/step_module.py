@@ -11,7 +11,7 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.ir.pytree import Slot, map_leaves
 
-__all__ = ["Step", "Written", "add_submodule"]
+__all__ = ["BuiltModule", "Step", "add_submodule"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Step:
     kwargs: dict[str, Any]
 
 
-class Written(nn.Module):
+class BuiltModule(nn.Module):
     """A network written by hand: its submodules, called one after the other.
 
     Args:

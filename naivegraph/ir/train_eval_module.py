@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["TwoModes"]
+__all__ = ["TrainEvalModule"]
 
 _Forward = Callable[..., Any]
 
 
-class TwoModes(fx.GraphModule):
+class TrainEvalModule(fx.GraphModule):
     """Runs `graph`, or `training_graph` while it trains; both use the same layers and parameters.
 
     Args:
@@ -27,7 +27,7 @@ class TwoModes(fx.GraphModule):
     training_graph: fx.Graph
 
     def __init__(
-        self, root: nn.Module, graph: fx.Graph, training_graph: fx.Graph, class_name: str = "TwoModes"
+        self, root: nn.Module, graph: fx.Graph, training_graph: fx.Graph, class_name: str = "TrainEvalModule"
     ) -> None:
         super().__init__(root, _naming_all_of(graph, training_graph), class_name)
         self.training_graph = training_graph
@@ -45,8 +45,8 @@ class TwoModes(fx.GraphModule):
     def _deepcopy_init(self) -> Callable[..., None]:
         return _init_copy
 
-    def __copy__(self) -> TwoModes:
-        made = TwoModes(self, self.graph, self.training_graph)
+    def __copy__(self) -> TrainEvalModule:
+        made = TrainEvalModule(self, self.graph, self.training_graph)
         made.meta = self.meta
         return made
 
@@ -77,13 +77,13 @@ def _either(evaluating: _Forward, training: _Forward) -> _Forward:
     return forward
 
 
-def _init_copy(made: TwoModes, copied: nn.Module, graph: fx.Graph) -> None:
-    TwoModes.__init__(made, copied, graph, vars(copied)["training_graph"])
+def _init_copy(made: TrainEvalModule, copied: nn.Module, graph: fx.Graph) -> None:
+    TrainEvalModule.__init__(made, copied, graph, vars(copied)["training_graph"])
 
 
 def _joined(
     holder: nn.Module, one: fx.GraphModule, two: fx.GraphModule, name: str, meta: dict[str, Any]
-) -> TwoModes:
-    made = TwoModes(holder, one.graph, two.graph, name)
+) -> TrainEvalModule:
+    made = TrainEvalModule(holder, one.graph, two.graph, name)
     made.meta = meta
     return made

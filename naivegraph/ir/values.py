@@ -92,11 +92,11 @@ class Operation:
 
 Where = tuple[str, int]
 
-Leaving = tuple[Expression, Where | None, str]
+Escape = tuple[Expression, Where | None, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """Two numbers that differed where the code compared them, or were put in order by it.
 
     Attributes:

@@ -7,11 +7,18 @@ import dataclasses
 from naivegraph.algebra.axis import Axis
 from naivegraph.algebra.polynomial import Polynomial
 
-__all__ = ["Constraint", "Linear", "Mark", "Neurons", "Row", "Step"]
+__all__ = [
+    "AxisConstraint",
+    "LinearConstraint",
+    "MultipleConstraint",
+    "NeuronConstraint",
+    "NeuronMark",
+    "WidthConstraint",
+]
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class MultipleConstraint:
     """The size of `axis` stays a multiple of `multiple`."""
 
     where: str
@@ -20,7 +27,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Neurons:
+class NeuronConstraint:
     """These neurons of `axis` must stay (`keep`), or must go at the next change."""
 
     where: str
@@ -30,7 +37,7 @@ class Neurons:
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class LinearConstraint:
     """`low <= sum(coefficient * size of axis) <= high`; None is no bound."""
 
     where: str
@@ -39,11 +46,11 @@ class Linear:
     high: int | None
 
 
-Constraint = Step | Neurons | Linear
+AxisConstraint = MultipleConstraint | NeuronConstraint | LinearConstraint
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class WidthConstraint:
     """Bounds on a linear polynomial in the widths' sizes, and what demands them.
 
     Attributes:
@@ -65,7 +72,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mark:
+class NeuronMark:
     """Neurons of one width which a declared rule keeps, or sends away with the next change.
 
     Attributes:

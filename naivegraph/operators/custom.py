@@ -7,15 +7,15 @@ from typing import Any
 
 from naivegraph.algebra.axis import Axis
 from naivegraph.errors import NaivegraphError
-from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.vertex import Vertex
-from naivegraph.operators.constraints import Linear, Neurons, Step
+from naivegraph.operators.constraints import LinearConstraint, MultipleConstraint, NeuronConstraint
 from naivegraph.operators.relation import Relation, tensors_in
 
-__all__ = ["relate_declared"]
+__all__ = ["relate_custom"]
 
 
-def relate_declared(relation: Relation, vertex: Vertex, layer: Declared) -> None:
+def relate_custom(relation: Relation, vertex: Vertex, layer: CustomFunction) -> None:
     """Tie the tensors which a declared function takes and returns as its rule says; all else is fixed.
 
     Raises:
@@ -76,20 +76,22 @@ class _Ties:
     def step(self, dimension: Axis, multiple: int) -> None:
         if multiple < 1:
             raise ValueError(f"a size cannot be a multiple of {multiple}; give a number from 1 up")
-        self._relation.constraints.append(Step(self._vertex.name, dimension, multiple))
+        self._relation.constraints.append(MultipleConstraint(self._vertex.name, dimension, multiple))
 
     def neurons(self, dimension: Axis, indices: Sequence[int], *, keep: bool) -> None:
         if any(index < 0 or (keep and index >= dimension.length) for index in indices):
             raise ValueError(f"there are {dimension.length} neurons, not {list(indices)}")
         indices = [index for index in indices if index < dimension.length]  # the others are gone already
-        self._relation.constraints.append(Neurons(self._vertex.name, dimension, tuple(indices), keep))
+        self._relation.constraints.append(
+            NeuronConstraint(self._vertex.name, dimension, tuple(indices), keep)
+        )
 
     def linear(
         self, terms: Sequence[tuple[int, Axis]], *, low: int | None = None, high: int | None = None
     ) -> None:
         if low is not None and high is not None and low > high:
             raise ValueError(f"nothing is at least {low} and at most {high}")
-        self._relation.constraints.append(Linear(self._vertex.name, tuple(terms), low, high))
+        self._relation.constraints.append(LinearConstraint(self._vertex.name, tuple(terms), low, high))
 
     def close(self, rule: object) -> None:
         """Fix every dimension of which the rule said nothing."""

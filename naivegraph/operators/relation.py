@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from naivegraph.algebra.algebra import Algebra
-from naivegraph.algebra.axis import Axis, Fixed, single
+from naivegraph.algebra.axis import Axis, FixedLength, single
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.constraints import Constraint
+from naivegraph.operators.constraints import AxisConstraint
 
 __all__ = ["Contraction", "Default", "Relation", "Rule", "Summed", "arguments", "returned", "tensors_in"]
 
@@ -78,7 +78,7 @@ class Relation:
         self.unknown: list[tuple[str, str]] = []
         self.counts: dict[int, Axis] = {}
         self.left_out: list[Axis] = []
-        self.constraints: list[Constraint] = []
+        self.constraints: list[AxisConstraint] = []
 
     @property
     def where(self) -> str:
@@ -95,7 +95,7 @@ class Relation:
 
     def fixed(self, shape: Iterable[int], reason: str) -> list[Axis]:
         """Axes of these lengths that are fixed for `reason`."""
-        return [single(Fixed(n, reason)) for n in shape]
+        return [single(FixedLength(n, reason)) for n in shape]
 
     def fresh(self, shape: Iterable[int]) -> list[Axis]:
         """Axes of these lengths that nothing ties yet."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from naivegraph.ir.pytree import pairs
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.relation import returned, tensors_in
 from naivegraph.widths import Widths
@@ -17,7 +17,7 @@ __all__ = ["check_shapes"]
 _MASKS = (torch.bool, torch.uint8)
 
 
-def check_shapes(widths: Widths, run: Recorded, output: Any, mode: str = "") -> None:
+def check_shapes(widths: Widths, run: Recording, output: Any, mode: str = "") -> None:
     """Check that what the network returns has the shapes it had in a recorded run.
 
     How much of something a network finds, as boxes in an image, depends on its values and may differ.
@@ -44,7 +44,7 @@ def _same_but_counts(widths: Widths, stub: Stub, tensor: torch.Tensor) -> bool:
     )
 
 
-def _found(run: Recorded) -> set[int]:
+def _found(run: Recording) -> set[int]:
     """Every tensor computed from one whose shape depends on values."""
     found: set[int] = set()
     for vertex in run.vertices:

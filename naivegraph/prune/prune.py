@@ -13,7 +13,7 @@ from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers
-from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request import validate as given
@@ -24,14 +24,14 @@ from naivegraph.graph.torch_utils.preserve_state import restored
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.verify import disagreement
 from naivegraph.ir.signature import keyword_inputs
+from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
-from naivegraph.prune.problem import Posed, pose
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.solvers.budget import Cost as CostFunction
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Width, Widths, demands_of, relate
+from naivegraph.widths import Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import UNUSED
 
 __all__ = ["prune"]
@@ -111,11 +111,11 @@ def prune(
     with (
         restored(model) if isinstance(model, nn.Module) else nullcontext()
     ):  # caches would keep the old sizes
-        graph = capture(model, args, named, verify="recorded", outlines=True)
+        graph = capture(model, args, named, verify="recorded", fake=True)
     say("relating its axes")
     widths = relate(graph)
-    demands = demands_of(widths)
-    posed = pose(widths, demands, kept_atoms(widths, keep))
+    constraints = constraints_of(widths)
+    posed = pose(widths, constraints, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
     solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
@@ -125,7 +125,7 @@ def prune(
     }
     say("changing the network")
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
-    change, said = with_config(plan(widths, demands, kept), demands)
+    change, said = with_config(plan(widths, constraints, kept), constraints)
     edit = _edit(posed, change, asked, solution, optimizers, said)
     _check_runs(edit, widths, args, named)
     return edit
@@ -187,7 +187,7 @@ def _limit(budget: float, now: int) -> int:
 
 
 def _solve(
-    posed: Posed,
+    posed: BudgetProgram,
     values: Mapping[Width, Floats],
     macs: float | None,
     params: float | None,
@@ -213,7 +213,7 @@ def _solve(
         raise InfeasibleError(_infeasible(posed, error)) from error
 
 
-def _infeasible(posed: Posed, error: BudgetError) -> str:
+def _infeasible(posed: BudgetProgram, error: BudgetError) -> str:
     parts = [
         f"at least {int(least):,} {name} remain ({least / now:.2%} of {now:,})"
         for name, least in error.smallest.items()
@@ -230,7 +230,7 @@ def _infeasible(posed: Posed, error: BudgetError) -> str:
 
 
 def _edit(
-    posed: Posed,
+    posed: BudgetProgram,
     change: Change,
     asked: dict[str, Any],
     solution: BudgetSolution,
@@ -259,7 +259,7 @@ def _edit(
         ),
         notes=tuple(notes),
         optimizers=optimizers,
-        sizing=Sizing(widths, change),
+        sizing=SizeReport(widths, change),
     )
 
 

@@ -16,7 +16,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits import Costs
 from naivegraph.graph import capture
 from naivegraph.ir.signature import keyword_inputs
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
 __all__ = ["Report", "inspect"]
 
@@ -25,7 +25,7 @@ _SHOWN = 30
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
+class FixedSize:
     """Why some axes of parameters cannot change.
 
     Attributes:
@@ -60,7 +60,7 @@ class Report:
     widths: tuple[Width, ...]
     held: Mapping[str, str]
     parts: Mapping[str, str]
-    fixed: tuple[Fixed, ...]
+    fixed: tuple[FixedSize, ...]
     free_share: float
     unknown: tuple[tuple[str, str], ...]
     checks: Mapping[str, str]
@@ -147,12 +147,16 @@ def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None =
     """
     graph = capture(model, args, keyword_inputs(kwargs))
     widths = relate(graph)
-    return report_of(widths, demands_of(widths))
+    return report_of(widths, constraints_of(widths))
 
 
-def report_of(widths: Widths, demands: Demands) -> Report:
+def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
     """The report on a graph whose widths are known."""
-    held = {width.name: demands.holds[width.atom] for width in widths.widths if width.atom in demands.holds}
+    held = {
+        width.name: constraints.holds[width.atom]
+        for width in widths.widths
+        if width.atom in constraints.holds
+    }
     sizes = {name: tensor.numel() for name, tensor in widths.graph.module.named_parameters()}
     movable = {width.atom for width in widths.widths if width.name not in held}
     free = sum(
@@ -207,7 +211,7 @@ def _elsewhere(reason: str) -> str:
     return re.sub(r"\S+ \(([^()]*:\d+)\)", r"\1", reason).partition(", at ")[0]
 
 
-def _fixed(reason: str, at: Sequence[tuple[str, int]], sizes: Mapping[str, int]) -> Fixed:
+def _fixed(reason: str, at: Sequence[tuple[str, int]], sizes: Mapping[str, int]) -> FixedSize:
     tensors = dict.fromkeys(name for name, _ in at if name in sizes)
     name, dim = next(((name, dim) for name, dim in at if name in sizes), at[0])
-    return Fixed(reason, len(at), sum(sizes[name] for name in tensors), f"{name} (dimension {dim})")
+    return FixedSize(reason, len(at), sum(sizes[name] for name in tensors), f"{name} (dimension {dim})")

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from naivegraph.operators.constraints import Mark
+from naivegraph.operators.constraints import NeuronMark
 
-__all__ = ["TINY", "Worth", "marked"]
+__all__ = ["TINY", "NeuronRanking", "marked"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -18,7 +18,7 @@ Indices = npt.NDArray[np.int64]
 TINY = 1e-3
 
 
-class Worth:
+class NeuronRanking:
     """What the neurons of one width are worth; sorted once, since they may be very many.
 
     Args:
@@ -35,10 +35,10 @@ class Worth:
             must stay to as many as may.
 
     Example:
-        >>> worth = Worth(np.array([3.0, 1.0, 2.0]), stay=[1])
+        >>> worth = NeuronRanking(np.array([3.0, 1.0, 2.0]), stay=[1])
         >>> worth.best(2).tolist(), worth.sums[1:].tolist()
         ([0, 1], [1.0, 4.0, 6.0])
-        >>> worth = Worth(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]]))
+        >>> worth = NeuronRanking(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]]))
         >>> worth.best(2).tolist(), worth.sums[1:].tolist()
         ([[0, 2], [1, 2]], [8.0, 14.0, 15.0])
     """
@@ -92,6 +92,6 @@ def _best(keys: Floats, count: int) -> Indices:
     return np.flatnonzero(chosen)
 
 
-def marked(marks: Iterable[Mark] | None) -> list[int]:
+def marked(marks: Iterable[NeuronMark] | None) -> list[int]:
     """All neurons that some marks are about, in order."""
     return sorted({index for mark in marks or () for index in mark.indices})

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from naivegraph.algebra.axis import Atom, Axis, Factor
 from naivegraph.graph import Graph
-from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.operators.relation import Relation, tensors_in
 
 __all__ = ["bare", "outer_widths"]
@@ -84,7 +84,7 @@ class _Rows:
                 if not self._told(number, atom):
                     self._found.pop(atom)
         for vertex in (vertex for run in graph.runs for vertex in run.vertices):
-            if isinstance(vertex.target, Declared):
+            if isinstance(vertex.target, CustomFunction):
                 self._drop([vertex.args, vertex.kwargs, vertex.output])
             for operation in vertex.operations:
                 for atom in self._among([operation.args, operation.kwargs]):

@@ -13,19 +13,19 @@ from typing import Literal
 
 from naivegraph.algebra.axis import Atom, Axis, reasons
 from naivegraph.graph import Vertex
-from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.values import Stub
 from naivegraph.operators import rule_for
-from naivegraph.operators.custom import relate_declared
+from naivegraph.operators.custom import relate_custom
 from naivegraph.operators.relation import Relation, arguments, returned, tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["OUTPUT", "Place", "Role", "Ties"]
+__all__ = ["OUTPUT", "DimPlace", "Role", "TieGraph"]
 
 OUTPUT = "the network's output"
 
 # A dimension of a tensor: the number of its stub, which dimension, and how often the tensor was written to.
-Place = tuple[int, int, int]
+DimPlace = tuple[int, int, int]
 Role = Literal["input", "output", "both", "own"]
 
 
@@ -34,10 +34,10 @@ class _Group:
     """Places that one vertex ties together."""
 
     vertex: str
-    places: tuple[Place, ...]
+    places: tuple[DimPlace, ...]
 
 
-class Ties:
+class TieGraph:
     """What each vertex of a graph ties together, apart from all others.
 
     Example:
@@ -46,7 +46,7 @@ class Ties:
         >>> from naivegraph.widths import relate
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> widths = relate(capture(net, torch.zeros(1, 4)))
-        >>> ties = Ties(widths)
+        >>> ties = TieGraph(widths)
         >>> ways = ties.ways(ties.output(widths.graph["0"]), widths.widths[0].atom)
         >>> ways[ties.state("2.weight", 1)]
         ('1', '2')
@@ -56,10 +56,10 @@ class Ties:
         self.widths = widths
         self._groups: list[_Group] = []
         self._by_vertex: dict[str, list[_Group]] = {}
-        self._sources: dict[str, list[tuple[Place, str]]] = {}
+        self._sources: dict[str, list[tuple[DimPlace, str]]] = {}
         self._written: dict[int, int] = {}
-        self._made: dict[str, list[Place]] = {}
-        self._given: dict[str, list[Place]] = {}
+        self._made: dict[str, list[DimPlace]] = {}
+        self._given: dict[str, list[DimPlace]] = {}
         graph = widths.graph
         states = {stub.id for stub in graph.state.values()}
         known = set(states)
@@ -81,7 +81,7 @@ class Ties:
                 for reason in reasons(axis):
                     self._sources.setdefault(reason, []).append(((stub.id, dim, 0), name))
 
-    def _places(self, value: object) -> list[Place]:
+    def _places(self, value: object) -> list[DimPlace]:
         """The dimensions of all tensors in nested arguments, as last written to."""
         return [
             (stub.id, dim, self._written.get(stub.id, 0))
@@ -94,11 +94,11 @@ class Ties:
         local = Relation()
         local.algebra.where = vertex.name
         made: set[int] = set()
-        if isinstance(vertex.target, Declared):
+        if isinstance(vertex.target, CustomFunction):
             self._bring(local, [vertex.args, vertex.kwargs], known, states)
-            relate_declared(local, vertex, vertex.target)
+            relate_custom(local, vertex, vertex.target)
             made.update(stub.id for stub in tensors_in(vertex.output))
-        for operation in [] if isinstance(vertex.target, Declared) else vertex.operations:
+        for operation in [] if isinstance(vertex.target, CustomFunction) else vertex.operations:
             self._bring(local, [operation.args, operation.kwargs], known, states)
             rule_for(operation.func)(local, operation, arguments(operation))
             made.update(stub.id for stub in operation.outputs if stub is not None)
@@ -106,7 +106,7 @@ class Ties:
         again = made & known - states
         before = {number: self._written.get(number, 0) for number in local.axes}
         self._written.update((number, before[number] + 1) for number in again & before.keys())
-        shared: dict[Atom, dict[Place, None]] = {}
+        shared: dict[Atom, dict[DimPlace, None]] = {}
         for number, axes in local.axes.items():
             versions = {before[number], self._written.get(number, 0)}
             for dim, axis in enumerate(axes):
@@ -130,19 +130,19 @@ class Ties:
 
     # Places
 
-    def output(self, vertex: Vertex) -> list[Place]:
+    def output(self, vertex: Vertex) -> list[DimPlace]:
         """The dimensions of a vertex's outputs."""
         return list(self._made[vertex.name])
 
-    def outputs(self) -> list[Place]:
+    def outputs(self) -> list[DimPlace]:
         """The dimensions of what the network returns."""
         return self._places(returned(self.widths.graph.output))
 
-    def given(self, vertex: Vertex) -> list[Place]:
+    def given(self, vertex: Vertex) -> list[DimPlace]:
         """The dimensions of the tensors that a vertex is given."""
         return list(self._given[vertex.name])
 
-    def state(self, name: str, dim: int) -> Place:
+    def state(self, name: str, dim: int) -> DimPlace:
         """A dimension of a parameter or buffer."""
         return self.widths.graph.state[name].id, dim, 0
 
@@ -169,7 +169,7 @@ class Ties:
             return "both" if touched & given else "output"
         return "input" if touched & given else "own"
 
-    def axis(self, place: Place) -> Axis | None:
+    def axis(self, place: DimPlace) -> Axis | None:
         """The resolved axis at a place, in the whole network; None where the network has no such tensor."""
         axes = self.widths.relation.axes.get(place[0])
         if axis := None if axes is None or place[1] >= len(axes) else axes[place[1]]:
@@ -178,13 +178,13 @@ class Ties:
 
     # Ways
 
-    def _holds(self, place: Place, sought: Atom | str) -> bool:
+    def _holds(self, place: DimPlace, sought: Atom | str) -> bool:
         axis = self.axis(place)
         if axis is None:
             return False
         return sought in reasons(axis) if isinstance(sought, str) else any(a is sought for a in axis.atoms())
 
-    def ways(self, start: Iterable[Place], sought: Atom | str) -> dict[Place, tuple[str, ...]]:
+    def ways(self, start: Iterable[DimPlace], sought: Atom | str) -> dict[DimPlace, tuple[str, ...]]:
         """The shortest chain of vertices from some places to every place with the same neurons.
 
         Args:
@@ -211,7 +211,7 @@ class Ties:
             if isinstance(place, tuple)
         }
 
-    def cause(self, start: Iterable[Place], reason: str) -> tuple[str, ...]:
+    def cause(self, start: Iterable[DimPlace], reason: str) -> tuple[str, ...]:
         """The shortest chain of vertices from some places to what fixes them for `reason`.
 
         It ends with the input, the network's output or the vertex at which the reason arose; it is empty

@@ -11,17 +11,17 @@ import torch
 from naivegraph.algebra.axis import Atom, Axis, reasons, single
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.record.record_run import unsaved_buffers
-from naivegraph.graph.run.neuron_dims import Place, neuron_dimensions
+from naivegraph.graph.run.neuron_dims import TensorPlace, neuron_dimensions
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
 from naivegraph.graph.torch_utils.module_paths import parameters_of
-from naivegraph.ir.custom_rule import Declared
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.custom_rule import CustomFunction
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.operators import rule_for
-from naivegraph.operators.custom import relate_declared
+from naivegraph.operators.custom import relate_custom
 from naivegraph.operators.relation import Contraction, Relation, arguments, returned, tensors_in
-from naivegraph.widths.provenance.provenance import Tracer
+from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
@@ -87,9 +87,9 @@ class Widths:
         ]
 
     @functools.cached_property
-    def tracers(self) -> list[Tracer]:
+    def tracers(self) -> list[Provenance]:
         """What follows the operators of each recorded run back to parameters."""
-        return [Tracer(run) for run in self.graph.runs]
+        return [Provenance(run) for run in self.graph.runs]
 
     @functools.cached_property
     def outer(self) -> dict[Atom, Atom]:
@@ -122,7 +122,7 @@ class Widths:
         return axes[self._neuron_dimensions.get((stub.id, len(axes)), -1)] if axes else single(1)
 
     @functools.cached_property
-    def _neuron_dimensions(self) -> dict[Place, int]:
+    def _neuron_dimensions(self) -> dict[TensorPlace, int]:
         return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:
@@ -236,15 +236,15 @@ def relate(
     return Widths(graph, relation)
 
 
-def _relate_run(relation: Relation, run: Recorded, free_outputs: bool) -> None:
+def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
     for vertex in run.inputs:
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
     for vertex in run.vertices:
         relation.algebra.where = vertex.name
-        if isinstance(vertex.target, Declared):
+        if isinstance(vertex.target, CustomFunction):
             _fix_state(relation, run, vertex)
-            relate_declared(relation, vertex, vertex.target)
+            relate_custom(relation, vertex, vertex.target)
             continue
         for operation in vertex.operations:
             relation.operation = operation
@@ -304,7 +304,7 @@ def _only_views(func: torch._ops.OpOverload) -> bool:
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
-def _fix_state(relation: Relation, run: Recorded, vertex: Vertex) -> None:
+def _fix_state(relation: Relation, run: Recording, vertex: Vertex) -> None:
     """Parameters of a function with a declared rule keep their size: nothing says how they hang together."""
     for name, stub in run.state.items():
         if name.startswith(f"{vertex.path}."):

@@ -7,7 +7,7 @@ from naivegraph.solvers.budget.problem import (
     BudgetSolution,
     Certificate,
     Cost,
-    Linear,
+    LinearSum,
     Row,
     Term,
 )
@@ -18,7 +18,7 @@ __all__ = [
     "BudgetSolution",
     "Certificate",
     "Cost",
-    "Linear",
+    "LinearSum",
     "Row",
     "Term",
     "optimise",

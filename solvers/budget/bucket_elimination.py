@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from naivegraph.solvers.budget.elimination_tables import Step, Tables
+from naivegraph.solvers.budget.elimination_tables import Elimination, Tables
 from naivegraph.solvers.budget.factor_graph import Bins, Factors, bins_of, graded
 from naivegraph.solvers.budget.problem import Floats, Ints
 
 CELLS = 400_000  # cells of the largest table
 
 
-def plan(factors: Factors, sizes: dict[int, int], fixed: frozenset[int]) -> list[Step]:
+def plan(factors: Factors, sizes: dict[int, int], fixed: frozenset[int]) -> list[Elimination]:
     """Choose the order in which to remove the variables in `sizes`: smallest table first."""
     links: list[tuple[str, int, frozenset[int]]] = []
     for t, scope in enumerate(factors.scopes):
@@ -31,7 +31,7 @@ def plan(factors: Factors, sizes: dict[int, int], fixed: frozenset[int]) -> list
         for v in scope:
             touching[v].add(i)
     offers = {v: _offer(factors, v, sizes, [links[i] for i in touching[v]]) for v in sizes}
-    steps: list[Step] = []
+    steps: list[Elimination] = []
     while offers:
         v = min(offers, key=lambda u: (offers[u].size, u))
         step = offers.pop(v)
@@ -47,7 +47,7 @@ def plan(factors: Factors, sizes: dict[int, int], fixed: frozenset[int]) -> list
 
 def _offer(
     factors: Factors, v: int, sizes: dict[int, int], links: list[tuple[str, int, frozenset[int]]]
-) -> Step:
+) -> Elimination:
     """Return how the variable would be removed now."""
     scope = sorted(set().union(*(s for _, _, s in links)) - {v})
     terms = [i for kind, i, _ in links if kind == "term"]
@@ -62,7 +62,9 @@ def _offer(
     size = math.prod(sizes[u] for u in scope)
     if not linear:
         size *= 2 if exact else sizes[v]
-    return Step(v, tuple(scope), sorted(terms), relations, tables, linear, exact[0] if exact else None, size)
+    return Elimination(
+        v, tuple(scope), sorted(terms), relations, tables, linear, exact[0] if exact else None, size
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Grid:
         self.possible = all(self._holds(r) for r in range(len(factors.relations)))
         self._ready = [self._prepare(step) for step in self.steps]
 
-    def _fit(self, free: list[int], counts: list[int]) -> tuple[list[Step], dict[int, int]]:
+    def _fit(self, free: list[int], counts: list[int]) -> tuple[list[Elimination], dict[int, int]]:
         """Choose the number of runs per variable so that no table is too large, and the order of removal."""
         sizes = {v: min(counts[v], 1024 if v < self.factors.n else 4096) for v in free}
         while True:
@@ -155,7 +157,7 @@ class Grid:
             low, high = low + min(ends), high + max(ends)
         return low <= relation.high and high >= relation.low
 
-    def _prepare(self, step: Step) -> Tables:
+    def _prepare(self, step: Elimination) -> Tables:
         """Compute whatever of a step does not depend on the prices."""
         axes = step.scope if step.linear or step.by is not None else (*step.scope, step.v)
         place = {v: i for i, v in enumerate(axes)}
@@ -178,7 +180,7 @@ class Grid:
         ready.stack()
         return ready
 
-    def _prepare_by(self, step: Step, ready: Tables, values: dict[int, Floats]) -> None:
+    def _prepare_by(self, step: Elimination, ready: Tables, values: dict[int, Floats]) -> None:
         """Work out which runs of the variable an equation leaves open for each choice of its neighbours."""
         relation = self.factors.relations[step.by or 0]
         a = relation.parts[step.v]

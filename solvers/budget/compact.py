@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from naivegraph.solvers.budget.problem import BudgetError, BudgetProblem, Floats, Ints, Linear, Row
+from naivegraph.solvers.budget.problem import BudgetError, BudgetProblem, Floats, Ints, LinearSum, Row
 
 _EXACT = 2.0**53  # whole numbers up to here are exact in a float
 
@@ -208,7 +208,7 @@ def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Float
     forms: dict[bytes, int] = {}
     arrays: list[Floats] = []
 
-    def form_of(form: Linear | None) -> int:
+    def form_of(form: LinearSum | None) -> int:
         dense = np.zeros(n + 1)
         dense[n] = 1.0 if form is None else form.constant
         if form is not None:

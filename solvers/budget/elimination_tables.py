@@ -8,7 +8,7 @@ from naivegraph.solvers.budget.problem import Floats, Ints
 
 
 @dataclass(eq=False)
-class Step:
+class Elimination:
     """The removal of one variable: its functions, and the neighbours for whom the maximum is kept."""
 
     v: int
@@ -24,7 +24,7 @@ class Step:
 class Tables:
     """One step with everything computed that does not depend on prices."""
 
-    def __init__(self, step: Step, axes: tuple[int, ...], place: dict[int, int]) -> None:
+    def __init__(self, step: Elimination, axes: tuple[int, ...], place: dict[int, int]) -> None:
         self.step = step
         self.axes = axes
         self.place = place

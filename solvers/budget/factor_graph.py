@@ -17,7 +17,7 @@ Parts = dict[int, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Relation:
+class Condition:
     """The condition `low <= sum_v parts[v] * value_v <= high` on at most three variables."""
 
     parts: Parts
@@ -51,7 +51,7 @@ class Factors:
         self.c = c
         self.n = len(c.count)
         self.totals: list[Total] = []
-        self.relations: list[Relation] = []
+        self.relations: list[Condition] = []
         self._known: dict[tuple[tuple[int, float], ...], int] = {}
         dense = [{int(v): float(row[v]) for v in np.flatnonzero(row)} for row in c.matrix]
         for parts in sorted((p for p in dense if len(p) > 2), key=len):
@@ -63,7 +63,7 @@ class Factors:
         for row in c.rows:
             parts = {int(v): float(a) for v, a in zip(row.indices, row.coefficients, strict=True)}
             slack = 1e-9 * max(1.0, *(abs(b) for b in (row.lower, row.upper) if math.isfinite(b)))
-            self.relations.append(Relation(self._chain(parts, 3), row.lower - slack, row.upper + slack))
+            self.relations.append(Condition(self._chain(parts, 3), row.lower - slack, row.upper + slack))
         self.terms = [tuple(int(f) for f in row if f) for row in c.factors]
         self.scopes = [frozenset(v for f in term for v in self.forms[f][1]) for term in self.terms]
         self.size = self.n + len(self.totals)
@@ -141,7 +141,7 @@ class Factors:
             u < self.n or self.totals[u - self.n].whole for u in parts
         )
         self.totals.append(Total(parts, whole))
-        self.relations.append(Relation({v: -1.0, **parts}, 0.0, 0.0))
+        self.relations.append(Condition({v: -1.0, **parts}, 0.0, 0.0))
         return v
 
 

@@ -31,7 +31,7 @@ from naivegraph.solvers.budget.problem import (
     Cost,
     Floats,
     Ints,
-    Linear,
+    LinearSum,
     Row,
     Term,
 )
@@ -44,7 +44,7 @@ __all__ = [
     "BudgetSolution",
     "Certificate",
     "Cost",
-    "Linear",
+    "LinearSum",
     "Row",
     "Term",
     "optimise",

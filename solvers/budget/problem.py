@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
+class LinearSum:
     """A linear form `constant + sum_i coefficients[i] * k[indices[i]]`, nowhere negative.
 
     Args:
@@ -23,7 +23,7 @@ class Linear:
         coefficients: One factor per index; at least 0.
 
     Examples:
-        >>> Linear.of(1, {0: 2})(np.array([10, 7]))
+        >>> LinearSum.of(1, {0: 2})(np.array([10, 7]))
         21
     """
 
@@ -32,7 +32,7 @@ class Linear:
     coefficients: Floats
 
     @classmethod
-    def of(cls, constant: float = 0.0, parts: Mapping[int, float] | None = None) -> "Linear":
+    def of(cls, constant: float = 0.0, parts: Mapping[int, float] | None = None) -> "LinearSum":
         """Make a linear form from a mapping of index to coefficient."""
         parts = dict(sorted((parts or {}).items()))
         return cls(
@@ -53,12 +53,12 @@ class Term:
     """A positive number times a product of linear forms; the same form may appear more than once."""
 
     coefficient: float
-    factors: tuple[Linear, ...]
+    factors: tuple[LinearSum, ...]
 
     @classmethod
-    def of(cls, coefficient: float, *factors: int | Linear) -> "Term":
+    def of(cls, coefficient: float, *factors: int | LinearSum) -> "Term":
         """Make a term; a factor given as an int is the size with that index."""
-        forms = (Linear.of(0.0, {f: 1.0}) if isinstance(f, int) else f for f in factors)
+        forms = (LinearSum.of(0.0, {f: 1.0}) if isinstance(f, int) else f for f in factors)
         return cls(float(coefficient), tuple(forms))
 
     def __call__(self, k: Ints) -> int | float:
@@ -104,7 +104,7 @@ class Row:
         cls, name: str, parts: Mapping[int, float], lower: float = -math.inf, upper: float = math.inf
     ) -> "Row":
         """Make a row from a mapping of index to coefficient."""
-        form = Linear.of(0.0, parts)
+        form = LinearSum.of(0.0, parts)
         return cls(name, form.indices, form.coefficients, float(lower), float(upper))
 
 
@@ -195,7 +195,7 @@ class BudgetProblem:
             _check_indices(row.name, row.indices, n)
 
 
-def _check_form(name: str, form: Linear, n: int) -> None:
+def _check_form(name: str, form: LinearSum, n: int) -> None:
     """Refuse a form that could be negative, for costs would no longer grow with the sizes."""
     _check_indices(name, form.indices, n)
     if not form.constant >= 0 or not bool(np.all(form.coefficients >= 0)):

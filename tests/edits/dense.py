@@ -31,13 +31,13 @@ class Asked:
 
     def target(self, now: int) -> int | None:
         """The size it aims at."""
-        if isinstance(self.request, ask.Change):
+        if isinstance(self.request, ask.Delta):
             return now + self.request.delta
         return self.request.size if isinstance(self.request, ask.Size) else None
 
     @property
     def relaxed(self) -> bool:
-        return isinstance(self.request, (ask.Change, ask.Size)) and self.request.relaxed
+        return isinstance(self.request, (ask.Delta, ask.Size)) and self.request.relaxed
 
 
 @dataclasses.dataclass(frozen=True)

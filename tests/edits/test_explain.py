@@ -12,7 +12,7 @@ from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, capture
 from naivegraph.solvers import Program
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 
 
 class Block(nn.Module):
@@ -197,7 +197,7 @@ def test_chunk_makes_steps_of_two_and_says_where() -> None:
     nearest = found.nearest[0]
     assert (nearest.smaller, nearest.larger, nearest.least) == (6, 10, 2)
     (reason,) = nearest.because
-    assert reason == found.demands[0]
+    assert reason == found.constraints[0]
     assert "chunk" in reason
     assert "test_explain.py:" in reason
     assert set(found.ripples) == {Ripple("b", "input", 4, 5), Ripple("c", "input", 4, 5)}
@@ -263,7 +263,7 @@ def posed(graph: Graph, sizes: dict[str, int]) -> tuple[Program, list[Wanted]]:
     widths = relate(graph)
     program = Program()
     columns = {width.atom: program.column(width.name, 1, 100) for width in widths}
-    for index, row in enumerate(demands_of(widths).rows):
+    for index, row in enumerate(constraints_of(widths).rows):
         parts = {columns[m[0]]: float(c) for m, c in row.polynomial.terms.items() if m}
         side = -float(row.polynomial.terms.get((), 0))
         program.row(f"row {index}", list(parts), list(parts.values()), lower=side, upper=side)
@@ -285,7 +285,7 @@ def text(graph: Graph, sizes: dict[str, int]) -> str:
     wanted = [
         Wanted(w.name, w.vertex, widths.output_axis(w.vertex), w.constant, w.parts, w.target) for w in wanted
     ]
-    return conflict_text(widths, demands_of(widths), program, wanted)
+    return conflict_text(widths, constraints_of(widths), program, wanted)
 
 
 def test_conflict_names_the_requests_their_chain_and_the_nearest_way_out() -> None:

@@ -22,7 +22,7 @@ from naivegraph.edits.plan.outgoing_weights import unkept
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import capture
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.networks import ALL, Network, by_name, image
 from tests.oracle import counted_macs, counted_params, snapshot, unchanged
 
@@ -131,11 +131,11 @@ NETWORKS = [*ALL, *MORE]
 NO_COPIES = {"TiedEmbeddings"}
 
 
-def growth(widths: Widths, demands: Demands, number: int = 3) -> dict[Width, int]:
+def growth(widths: Widths, constraints: SizeConstraints, number: int = 3) -> dict[Width, int]:
     """New neurons for every width whose size is free and whose growth is known to keep the function."""
     changing = unkept(widths, {width.atom for width in widths})
-    tied = {atom for row in demands.rows for atom in row.polynomial.atoms()}
-    held = {*demands.holds, *changing, *tied}
+    tied = {atom for row in constraints.rows for atom in row.polynomial.atoms()}
+    held = {*constraints.holds, *changing, *tied}
     return {width: number for width in widths if width.atom not in held}
 
 
@@ -146,9 +146,9 @@ def grown(
     original, inputs = network.make(torch.float64)
     model = copy.deepcopy(original)
     widths = relate(capture(model, inputs))
-    demands = demands_of(widths)
-    new = growth(widths, demands)
-    change = plan(widths, demands, {}, new, **options)
+    constraints = constraints_of(widths)
+    new = growth(widths, constraints)
+    change = plan(widths, constraints, {}, new, **options)
     apply(change, model)
     return original, model, change, new, inputs
 
@@ -200,10 +200,10 @@ def test_shrinking_and_growing_at_once_replays_and_is_undone(name: str, tmp_path
     model(*inputs).sum().backward()
     before = snapshot(model)
     widths = relate(capture(model, inputs))
-    demands = demands_of(widths)
-    new = growth(widths, demands, 2)
+    constraints = constraints_of(widths)
+    new = growth(widths, constraints, 2)
     kept = {width: np.arange(width.size)[1:] for width in new if width.size > 1}
-    change = plan(widths, demands, kept, new, seed=5)
+    change = plan(widths, constraints, kept, new, seed=5)
     undo = apply(change, model)
     for width in change.widths.values():
         assert width.after == width.before + 2 - (width.before > 1)
@@ -222,19 +222,19 @@ def test_shrinking_and_growing_at_once_replays_and_is_undone(name: str, tmp_path
 def test_costs_of_the_grown_network_are_counted(network: Network) -> None:
     model, inputs = network.make()
     widths = relate(capture(model, inputs))
-    demands = demands_of(widths)
-    new = growth(widths, demands)
+    constraints = constraints_of(widths)
+    new = growth(widths, constraints)
     sizes = {width.atom: width.size + number for width, number in new.items()}
-    apply(plan(widths, demands, {}, new), model)
+    apply(plan(widths, constraints, {}, new), model)
     assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
     # In double precision, for torch's counter does not look into the operators of oneDNN.
     expected = counted_macs(model.double(), tuple(x.double() for x in inputs))
     assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == expected
 
 
-def hidden(model: nn.Module) -> tuple[Widths, Demands, Width]:
+def hidden(model: nn.Module) -> tuple[Widths, SizeConstraints, Width]:
     widths = relate(capture(model, torch.randn(2, 6)))
-    return widths, demands_of(widths), widths.widths[0]
+    return widths, constraints_of(widths), widths.widths[0]
 
 
 def mlp() -> Any:
@@ -247,9 +247,9 @@ def test_new_weights_are_those_of_a_fresh_layer() -> None:
     with torch.no_grad():
         model[0].weight.mul_(50)  # so that the present values say nothing of how the layer initialises itself
         model[1].running_var.fill_(7)
-    widths, demands, width = hidden(model)
+    widths, constraints, width = hidden(model)
     state = torch.random.get_rng_state()
-    apply(plan(widths, demands, {}, {width: 400}, seed=3), model)
+    apply(plan(widths, constraints, {}, {width: 400}, seed=3), model)
     assert torch.equal(torch.random.get_rng_state(), state)
     rows = model[0].weight[400:].detach()
     assert 0.8 * 6**-0.5 < float(rows.abs().max()) <= 6**-0.5  # uniform, bounded by 1 / sqrt(inputs)
@@ -273,7 +273,7 @@ def test_bare_parameters_start_as_their_present_values_are_spread() -> None:
     x = torch.randn(2, 5, 6)
     widths = relate(capture(model, x))
     width = next(w for w in widths if w.size == 8)
-    apply(plan(widths, demands_of(widths), {}, {width: 2000}), model)
+    apply(plan(widths, constraints_of(widths), {}, {width: 2000}), model)
     deviation, mean = torch.std_mean(model.weight[8:].detach())
     assert abs(float(mean) - 5) < 0.1
     assert 0.05 < float(deviation) < 0.2
@@ -287,9 +287,9 @@ def test_a_function_of_the_users_initialises() -> None:
         seen.append(name)
         tensor.fill_(7)
 
-    widths, demands, width = hidden(model)
+    widths, constraints, width = hidden(model)
     old = model[0].weight.detach().clone()
-    change = plan(widths, demands, {}, {width: 2}, initialise=sevens)
+    change = plan(widths, constraints, {}, {width: 2}, initialise=sevens)
     apply(change, model)
     assert bool((model[0].weight[400:] == 7).all())
     assert torch.equal(model[0].weight[:400], old)
@@ -302,9 +302,9 @@ def test_a_function_of_the_users_initialises() -> None:
 def test_copies_differ_once_they_are_trained() -> None:
     model = mlp().double()
     x = torch.randn(8, 6).double()
-    widths, demands, width = hidden(model.float())
+    widths, constraints, width = hidden(model.float())
     model.double()
-    apply(plan(widths, demands, {width: np.arange(5)}, {width: 5}, initialise="duplicate"), model)
+    apply(plan(widths, constraints, {width: np.arange(5)}, {width: 5}, initialise="duplicate"), model)
     assert torch.equal(model[0].weight[5:], model[0].weight[:5])
     model(x).square().sum().backward()
     grad = model[0].weight.grad
@@ -334,7 +334,7 @@ def test_memory_format_and_frozen_parameters_stay() -> None:
     parameters = list(model.parameters())
     widths = relate(capture(copy.deepcopy(model).float(), torch.randn(1, 3, 8, 8)))
     (width,) = widths.widths
-    apply(plan(widths, demands_of(widths), {width: np.array([1, 2])}, {width: 3}), model)
+    apply(plan(widths, constraints_of(widths), {width: np.array([1, 2])}, {width: 3}), model)
     assert all(one is two for one, two in zip(model.parameters(), parameters, strict=True))
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert model[0].weight.dtype == torch.float16
@@ -344,11 +344,11 @@ def test_memory_format_and_frozen_parameters_stay() -> None:
 
 
 def test_arguments_that_make_no_sense_are_refused() -> None:
-    widths, demands, width = hidden(mlp())
+    widths, constraints, width = hidden(mlp())
     with pytest.raises(EditError, match="-2 new neurons"):
-        plan(widths, demands, {}, {width: -2})
+        plan(widths, constraints, {}, {width: -2})
     with pytest.raises(EditError, match="give 'layer' or 'duplicate' or a function"):
-        plan(widths, demands, {}, {width: 2}, initialise="orthogonal")
+        plan(widths, constraints, {}, {width: 2}, initialise="orthogonal")
 
 
 def test_growth_that_changes_the_function_is_known() -> None:

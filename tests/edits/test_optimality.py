@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from naivegraph.edits.plan.index_formula import formula_of, indices
-from naivegraph.edits.program.resize_program import Asking
-from naivegraph.edits.program.strategy import Answer, Attempt
+from naivegraph.edits.program.resize_program import AxisRequest
+from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertices import neuron_values
-from naivegraph.widths import Widths, demands_of, relate
+from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.widths import Widths, constraints_of, relate
 from tests.edits.correspond import Floats, Integers, Net, Node, Structure, random_nodes
 from tests.edits.dense import Asked, Dense, Found
 from tests.edits.exhaustive import exhaustive
@@ -48,7 +48,7 @@ def _random_request(rng: np.random.Generator, now: int) -> ask.Request:
     delta, relaxed = int(rng.integers(-4, 6)), bool(rng.random() < 0.7)
     kind = rng.choice(["change"] * 5 + ["size"] * 2 + ["between", "multiple", "frozen"])
     if kind == "change":
-        return ask.Change(max(delta, 1 - now), relaxed)
+        return ask.Delta(max(delta, 1 - now), relaxed)
     if kind == "size":
         return ask.Size(max(now + delta, 1), relaxed)
     if kind == "between":
@@ -75,7 +75,7 @@ class Ours:
 
     net: Net
     widths: Widths
-    answer: Answer | None
+    answer: Decision | None
     outcome: Outcome
 
     @staticmethod
@@ -86,12 +86,12 @@ class Ours:
         askings = []
         for one in instance.asked:
             vertex = graph[net.vertex_name(one.node)]
-            askings.append(Asking(vertex, widths.output_axis(vertex), one.request))
+            askings.append(AxisRequest(vertex, widths.output_axis(vertex), one.request))
         values = None
         if instance.told is not None:
             values = neuron_values(widths, {net.vertex_name(i): v for i, v in instance.told.items()})
         attempt = Attempt(
-            widths, demands_of(widths), tuple(askings), values, lambda utility: None, new=instance.new
+            widths, constraints_of(widths), tuple(askings), values, lambda utility: None, new=instance.new
         )
         return Ours(net, widths, *attempt.solve())
 
@@ -159,9 +159,9 @@ def _small(seed: int) -> Instance:
 
 def _little(one: Asked) -> Asked:
     """Changes of at most 2, so that few new neurons have to be tried."""
-    if isinstance(one.request, ask.Change):
-        return Asked(one.node, ask.Change(int(np.clip(one.request.delta, -2, 2)), one.request.relaxed))
-    return Asked(one.node, ask.Change(1, True))
+    if isinstance(one.request, ask.Delta):
+        return Asked(one.node, ask.Delta(int(np.clip(one.request.delta, -2, 2)), one.request.relaxed))
+    return Asked(one.node, ask.Delta(1, True))
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -193,7 +193,7 @@ def test_new_neurons_replace_negative_ones_alone(
 ) -> None:
     """A new neuron costs a tenth of the least utility, so that it is dearer than any but a negative one."""
     nodes = [Node("input", (), 3), Node("linear", (0,), 6), Node("linear", (1,), 2)]
-    instance = Instance(nodes, [Asked(1, ask.Change(delta))], {1: np.array(values)}, None)
+    instance = Instance(nodes, [Asked(1, ask.Delta(delta))], {1: np.array(values)}, None)
     dense = Dense(Structure(nodes), instance.asked, instance.told)
     ours = Ours.of(instance)
     assert ours.answer is not None

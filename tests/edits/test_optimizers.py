@@ -17,7 +17,7 @@ from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.oracle import snapshot, unchanged
 
 Make = Callable[[Any], optim.Optimizer]
@@ -58,7 +58,7 @@ def train(model: nn.Module, optimizer: optim.Optimizer, steps: range) -> None:
 def change_of(model: nn.Module, kept: list[int], new: int = 0) -> Change:
     widths = relate(capture(model, data(0)))
     (width,) = widths.widths
-    return plan(widths, demands_of(widths), {width: np.array(kept)}, {width: new})
+    return plan(widths, constraints_of(widths), {width: np.array(kept)}, {width: new})
 
 
 def states(optimizer: optim.Optimizer) -> list[dict[str, Any]]:

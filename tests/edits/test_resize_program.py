@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits.program.resize_program import Asking, Posed
-from naivegraph.edits.program.strategy import Answer, Attempt
+from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
+from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertices import neuron_values
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
+from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.edits.correspond import Floats, Net, Node
 from tests.edits.exhaustive import away, choices
 
@@ -56,23 +56,23 @@ class Attempts:
     def __init__(self, net: nn.Module, example: Tensor) -> None:
         self.graph = capture(net.eval(), example, verify=False)
         self.widths: Widths = relate(self.graph, free_outputs=True)
-        self.demands: Demands = demands_of(self.widths)
+        self.constraints: SizeConstraints = constraints_of(self.widths)
 
-    def asking(self, name: str, request: ask.Request) -> Asking:
+    def asking(self, name: str, request: ask.Request) -> AxisRequest:
         vertex = self.graph[name]
-        return Asking(vertex, self.widths.output_axis(vertex), request)
+        return AxisRequest(vertex, self.widths.output_axis(vertex), request)
 
     def attempt(self, asked: Asked = None, values: Values = None, new: int | None = None) -> Attempt:
         askings = tuple(self.asking(name, request) for name, request in (asked or {}).items())
-        return Attempt(self.widths, self.demands, askings, values, lambda utility: None, new)
+        return Attempt(self.widths, self.constraints, askings, values, lambda utility: None, new)
 
-    def posed(self, asked: Asked = None, values: Values = None) -> Posed:
+    def posed(self, asked: Asked = None, values: Values = None) -> ResizeProgram:
         return self.attempt(asked, values).posed()
 
-    def solve(self, asked: Asked = None, values: Values = None) -> tuple[Answer | None, Outcome]:
+    def solve(self, asked: Asked = None, values: Values = None) -> tuple[Decision | None, Outcome]:
         return self.attempt(asked, values).solve()
 
-    def sizes(self, answer: Answer | None) -> dict[str, int]:
+    def sizes(self, answer: Decision | None) -> dict[str, int]:
         assert answer is not None
         return {w.name: len(kept) + answer.new[w] for w, kept in answer.kept.items()}
 
@@ -97,11 +97,11 @@ def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: 
     now = len(heads) * len(places)
     weight = [1.0, 1.0] if plain else largest
     terms = [(size_h, good[0], weight[0] / good[0]), (size_d, good[1], weight[1] / good[1])]
-    target = now + request.delta if isinstance(request, ask.Change) else 0
+    target = now + request.delta if isinstance(request, ask.Delta) else 0
     step = int(np.sign(target - now))
     fine = (size_h >= 1) & (size_d >= 1)
     missed = np.abs(both - target).astype(float)
-    if isinstance(request, ask.Change) and request.relaxed:
+    if isinstance(request, ask.Delta) and request.relaxed:
         fine &= (both - now) * step >= 1
     else:
         fine &= both == target
@@ -120,7 +120,7 @@ def test_a_product_of_widths_is_as_good_as_exhaustive_search(delta: int, relaxed
     rng = np.random.default_rng([delta + 10, relaxed])
     values = {w: np.zeros(w.size) if plain else rng.normal(0.5, 1, w.size) for w in attempts.widths}
     by_name = {w.name: v for w, v in values.items()}
-    request = ask.Change(delta, relaxed)
+    request = ask.Delta(delta, relaxed)
     answer, _ = attempts.solve({"first": request}, None if plain else values)
     expected = _best_of_all(by_name["head"], by_name["place"], request, plain=plain)
     assert (answer is None) == (expected is None)
@@ -153,7 +153,7 @@ def test_a_product_of_three_widths() -> None:
 
 
 def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
-    posed = Attempts(Heads(), torch.randn(2, 3)).posed({"first": ask.Change(2)})
+    posed = Attempts(Heads(), torch.randn(2, 3)).posed({"first": ask.Delta(2)})
     products = {name.split(" digit")[0] for name in posed.program.column_names if "digit" in name}
     assert products == {"product 0"}
 
@@ -163,11 +163,11 @@ def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
 
 def test_what_the_code_makes_equal_stays_equal() -> None:
     attempts = Attempts(Halves(), torch.randn(2, 3))
-    assert attempts.demands.rows
-    answer, _ = attempts.solve({"both": ask.Change(2)})
+    assert attempts.constraints.rows
+    answer, _ = attempts.solve({"both": ask.Delta(2)})
     assert set(attempts.sizes(answer).values()) == {4}
-    assert attempts.solve({"both": ask.Change(1)})[1] is Outcome.INFEASIBLE
-    nearest = attempts.sizes(attempts.solve({"both": ask.Change(-1, relaxed=True)})[0])
+    assert attempts.solve({"both": ask.Delta(1)})[1] is Outcome.INFEASIBLE
+    nearest = attempts.sizes(attempts.solve({"both": ask.Delta(-1, relaxed=True)})[0])
     assert set(nearest.values()) == {2}
 
 
@@ -184,10 +184,10 @@ def test_what_is_tied_may_grow_by_the_same_factor() -> None:
 def test_depthwise_convolutions_stay_depthwise() -> None:
     net = nn.Sequential(nn.Conv1d(3, 4, 1), nn.Conv1d(4, 4, 1, groups=4), nn.Flatten(), nn.Linear(8, 2))
     attempts = Attempts(net, torch.randn(2, 3, 2))
-    posed = attempts.posed({"0": ask.Change(4)})
+    posed = attempts.posed({"0": ask.Delta(4)})
     assert [width.size for width in posed.taking_part] == [4]
     assert not any("product" in name for name in posed.program.column_names)
-    assert attempts.sizes(attempts.solve({"0": ask.Change(4)})[0]) == {"0": 8}
+    assert attempts.sizes(attempts.solve({"0": ask.Delta(4)})[0]) == {"0": 8}
 
 
 def test_outputs_take_part_as_any_other_size() -> None:
@@ -195,7 +195,7 @@ def test_outputs_take_part_as_any_other_size() -> None:
     attempts = Attempts(net, torch.randn(2, 3))
     values = {w: -np.ones(w.size) for w in attempts.widths}
     assert attempts.sizes(attempts.solve(None, values)[0]) == {"0": 1, "1": 1}
-    assert attempts.sizes(attempts.solve({"1": ask.Change(1)}, values)[0]) == {"1": 6}
+    assert attempts.sizes(attempts.solve({"1": ask.Delta(1)}, values)[0]) == {"1": 6}
 
 
 def test_a_layer_keeps_a_neuron_though_all_its_widths_are_shared() -> None:
@@ -253,8 +253,8 @@ def test_bounds_and_multiples(request_: ask.Request, size: int) -> None:
 
 def test_the_same_may_be_asked_of_one_vertex_twice() -> None:
     attempts = Attempts(nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 2)), torch.randn(2, 3))
-    twice = attempts.asking("0", ask.Change(1, relaxed=True))
-    posed = Posed(attempts.widths, attempts.demands, [twice, twice], None, None)
+    twice = attempts.asking("0", ask.Delta(1, relaxed=True))
+    posed = ResizeProgram(attempts.widths, attempts.constraints, [twice, twice], None, None)
     assert posed.nearness is not None
 
 
@@ -267,7 +267,7 @@ def test_the_program_is_as_large_for_wide_networks_as_for_narrow_ones() -> None:
         net = nn.Sequential(nn.Linear(3, n), nn.BatchNorm1d(n), nn.Linear(n, 2 * n), nn.Linear(2 * n, 2))
         attempts = Attempts(net, torch.randn(2, 3))
         values = {w: np.random.default_rng(0).normal(1, 1, w.size) for w in attempts.widths}
-        arrays = attempts.posed({"0": ask.Change(-2)}, values).program.arrays()
+        arrays = attempts.posed({"0": ask.Delta(-2)}, values).program.arrays()
         shapes.append((len(arrays.cost), int(arrays.integer.sum()), arrays.rows.count))
     assert shapes[0] == shapes[1]
     assert shapes[0][1] == 2

@@ -19,7 +19,7 @@ from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.utility import utilities
-from naivegraph.widths import Width, Widths, demands_of, relate
+from naivegraph.widths import Width, Widths, constraints_of, relate
 from tests.edits.random_graphs import Attention
 from tests.oracle import snapshot, unchanged
 
@@ -163,7 +163,7 @@ def test_new_heads_and_new_indices_come_behind_what_every_head_kept(initialise: 
         heads = widths.by_atom[widths.outer[own.atom]]
         new = {own: 2, heads: 1} if number else None
         kept = {own: expected(), heads: np.array([0, 2])}
-        apply(plan(widths, demands_of(widths), kept, new, initialise=initialise), net)
+        apply(plan(widths, constraints_of(widths), kept, new, initialise=initialise), net)
     few, more = (
         net.get_parameter("1.out.weight").view(8, -1, size) for net, size in zip(nets, (2, 4), strict=True)
     )
@@ -180,7 +180,7 @@ def test_heads_that_go_take_their_choice_along() -> None:
     widths = relate(ng.capture(net, example()))
     own = inner(widths)
     heads = widths.by_atom[widths.outer[own.atom]]
-    apply(plan(widths, demands_of(widths), {own: expected(), heads: np.array([2])}), net)
+    apply(plan(widths, constraints_of(widths), {own: expected(), heads: np.array([2])}), net)
     rows = torch.from_numpy(2 * SIZE + expected()[2])
     assert torch.equal(net.get_parameter("1.out.weight"), full.get_parameter("1.out.weight")[:, rows])
 

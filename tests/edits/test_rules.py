@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.program.resize_program import Asking
+from naivegraph.edits.program.resize_program import AxisRequest
 from naivegraph.edits.program.strategy import Attempt, Raise, Solve
-from naivegraph.edits.request.requests import Change, Request, Size
-from naivegraph.ir.custom_rule import Declared, Rule, Ties
-from naivegraph.utility.vertices import neuron_values
-from naivegraph.widths import demands_of, relate
+from naivegraph.edits.request.requests import Delta, Request, Size
+from naivegraph.ir.custom_rule import CustomFunction, Rule, Ties
+from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.widths import constraints_of, relate
 from tests.edits.correspond import Floats
 from tests.edits.exhaustive import away
 
@@ -149,7 +149,7 @@ def _best(
     both = [pair for pair in itertools.product(*each) if limits.met(pair, moving)]
     missed, still = [], []
     for index, request in asked.items():
-        assert isinstance(request, (Change, Size))
+        assert isinstance(request, (Delta, Size))
         target = request.size if isinstance(request, Size) else sizes[index] + request.delta
         way = int(np.sign(target - sizes[index]))
         if request.relaxed:
@@ -175,9 +175,9 @@ def _best(
 
 def _attempt(graph: ng.Graph, asked: dict[str, Request], told: Any = "magnitude") -> Attempt:
     widths = relate(graph, free_outputs=True)
-    askings = tuple(Asking(graph[n], widths.output_axis(graph[n]), r) for n, r in asked.items())
+    askings = tuple(AxisRequest(graph[n], widths.output_axis(graph[n]), r) for n, r in asked.items())
     values = neuron_values(widths, told)
-    return Attempt(widths, demands_of(widths), askings, values, lambda utility: None)
+    return Attempt(widths, constraints_of(widths), askings, values, lambda utility: None)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -189,10 +189,10 @@ def test_limited_sizes_are_as_good_as_exhaustive_search(seed: int) -> None:
     asked: dict[int, Request] = {}
     for index in range(2):
         if index == 0 or rng.random() < 0.3:
-            asked[index] = Change(max(int(rng.integers(-2, 3)), 1 - sizes[index]), bool(rng.random() < 0.6))
+            asked[index] = Delta(max(int(rng.integers(-2, 3)), 1 - sizes[index]), bool(rng.random() < 0.6))
     graph = two_layers(*limits.said, a=sizes[0], b=sizes[1])
     linked = any(
-        row.rule and len(list(row.polynomial.atoms())) == 2 for row in demands_of(relate(graph)).rows
+        row.rule and len(list(row.polynomial.atoms())) == 2 for row in constraints_of(relate(graph)).rows
     )
     expected = _best(limits, values, asked, {0, 1} if linked else set(asked))
     requests = {"ab"[i]: request for i, request in asked.items()}
@@ -211,17 +211,17 @@ def test_limited_sizes_are_as_good_as_exhaustive_search(seed: int) -> None:
     [
         (
             lambda: one_layer(step(0, 4)),
-            {"a": Change(-1)},
+            {"a": Delta(-1)},
             ["a: exactly -1 (its size is 8)", "twice says a is a multiple of 4", "a -> twice", "a can be 4"],
         ),
         (
             lambda: two_layers(linear(1, -2, 0, 0), a=4, b=2),
-            {"a": Change(+1)},
+            {"a": Delta(+1)},
             ["both says a - 2*b = 0 (now a is 4, b is 2)", "a can be 6 instead of 5"],
         ),
         (
             lambda: two_layers(linear(1, -1, 1, 1), a=4, b=3),
-            {"a": Change(+1), "b": Change(-1)},
+            {"a": Delta(+1), "b": Delta(-1)},
             ["a: exactly +1", "b: exactly -1", "both says a - b = 1", "b can be 4 instead of 2"],
         ),
         (
@@ -231,7 +231,7 @@ def test_limited_sizes_are_as_good_as_exhaustive_search(seed: int) -> None:
         ),
         (
             lambda: one_layer(neurons(0, [6], keep=False), neurons(0, [6, 7], keep=True)),
-            {"a": Change(-2, relaxed=True)},
+            {"a": Delta(-2, relaxed=True)},
             ["twice says neuron 6 of a must go", "twice says neurons 6, 7 of a must stay"],
         ),
     ],
@@ -255,9 +255,9 @@ def test_a_rule_that_is_not_to_blame_is_not_named() -> None:
 
 def test_explain_tells_the_sizes_a_rule_leaves() -> None:
     found = ng.explain(one_layer(step(0, 4)), "a")
-    assert found.demands == ("the rule declared for twice says a is a multiple of 4",)
+    assert found.constraints == ("the rule declared for twice says a is a multiple of 4",)
     assert (found.nearest[0].smaller, found.nearest[0].larger, found.nearest[0].least) == (4, 12, 4)
-    assert found.nearest[0].because == found.demands
+    assert found.nearest[0].because == found.constraints
     coupled = ng.explain(two_layers(linear(1, -2, 0, 0), a=4, b=2), "a")
     assert (coupled.nearest[0].smaller, coupled.nearest[0].larger) == (2, 6)
     assert [(r.layer, r.before, r.after) for r in coupled.ripples] == [("b", 2, 3)]
@@ -308,7 +308,7 @@ def test_a_product_of_widths_keeps_its_steps() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.first, self.last = nn.Linear(3, 12), nn.Linear(12, 2)
-            self.each = Declared(lambda x: x * 2, Same(step(0, 4)))
+            self.each = CustomFunction(lambda x: x * 2, Same(step(0, 4)))
             self.head, self.place = nn.Parameter(torch.ones(3, 1)), nn.Parameter(torch.ones(4))
 
         def forward(self, x: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def test_saved_equals_loaded(name: str, tmp_path: Path) -> None:
         path = tmp_path / str(number)
         ng.save(saved, path)
         fresh = build()
-        written = type(fresh.module).__name__ == "Written"
+        written = type(fresh.module).__name__ == "BuiltModule"
         target: Any = fresh if written else fresh.module
         before = everything(fresh)
         loaded = ng.load(target, path)

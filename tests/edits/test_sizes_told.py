@@ -81,7 +81,7 @@ def test_inputs_asked_for_are_followed() -> None:
     assert edit.sizes["conv1"].why == "follows conv2, input 1 through relu_1"
     assert list(edit.asked) == ["conv2"]
     inputs, frozen = edit.asked["conv2"]
-    assert inputs.entries == (ask.Change(-2),)
+    assert inputs.entries == (ask.Delta(-2),)
     assert frozen == ng.frozen()
 
 

@@ -15,8 +15,8 @@ from torch import nn
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import (
     After,
-    Answer,
     Attempt,
+    Decision,
     Log,
     MostNew,
     Nothing,
@@ -30,10 +30,10 @@ from naivegraph.edits.program.strategy import (
     WithUtility,
     default_strategy,
 )
-from naivegraph.edits.request.requests import Change, Request, Size
+from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertices import neuron_values
+from naivegraph.utility.vertex_utility import neuron_values
 from tests.edits.test_resize_program import Attempts, Halves
 
 
@@ -43,7 +43,7 @@ class Seen(Strategy):
 
     attempts: list[Attempt] = dataclasses.field(default_factory=list)
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         self.attempts.append(attempt)
         return None
 
@@ -64,15 +64,15 @@ def _plain(asked: Request, values: list[float] | None = None) -> Attempt:
     )
 
 
-def _size(attempt: Attempt, answer: Answer | None) -> int:
+def _size(attempt: Attempt, answer: Decision | None) -> int:
     """The size of what was asked for."""
     assert answer is not None
     sizes = {w.atom: len(kept) + answer.new[w] for w, kept in answer.kept.items()}
     return attempt.askings[0].axis.size(lambda atom: sizes.get(atom, atom.length))
 
 
-IMPOSSIBLE = {"both": Change(1)}
-POSSIBLE = {"both": Change(2)}
+IMPOSSIBLE = {"both": Delta(1)}
+POSSIBLE = {"both": Delta(2)}
 
 
 def test_raise_names_what_was_asked() -> None:
@@ -103,7 +103,7 @@ def test_the_default_warns_and_comes_as_near_as_can_be() -> None:
 
 
 def test_the_default_warns_twice_and_changes_nothing_if_nothing_is_near() -> None:
-    attempt = dataclasses.replace(_plain(Change(1)), new=0)
+    attempt = dataclasses.replace(_plain(Delta(1)), new=0)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         assert default_strategy()(attempt) is None
@@ -143,14 +143,14 @@ def test_warn_says_nothing_of_what_it_does_not_know() -> None:
 
 def test_relax_lets_sizes_give_way_and_nothing_else() -> None:
     seen = Seen()
-    Relax(seen)(_attempt(both=Size(7), other=Change(0)))
-    assert [a.request for a in seen.attempts[0].askings] == [Size(7, relaxed=True), Change(0, relaxed=True)]
+    Relax(seen)(_attempt(both=Size(7), other=Delta(0)))
+    assert [a.request for a in seen.attempts[0].askings] == [Size(7, relaxed=True), Delta(0, relaxed=True)]
     attempt = _attempt(both=Size(7))
     assert _size(attempt, Relax()(attempt)) == 8
 
 
 def test_a_relaxed_request_moves_by_one_at_least() -> None:
-    attempt = _attempt(other=Change(1, relaxed=True), both=Change(0, relaxed=True))
+    attempt = _attempt(other=Delta(1, relaxed=True), both=Delta(0, relaxed=True))
     answer, _ = attempt.solve()
     assert _size(attempt, answer) == 4
 
@@ -193,7 +193,7 @@ def test_time_that_is_up_in_the_middle_of_a_chain_is_told_from_what_cannot_be() 
 
 @pytest.mark.parametrize(("most", "size"), [(0, None), (1, None), (2, None), (3, 9), (4, 9)])
 def test_most_new_bounds_all_new_neurons(most: int, size: int | None) -> None:
-    attempt = _plain(Change(3))
+    attempt = _plain(Delta(3))
     answer = MostNew(most, Solve(Nothing()))(attempt)
     assert (answer is None) == (size is None)
     if answer is not None:
@@ -203,12 +203,12 @@ def test_most_new_bounds_all_new_neurons(most: int, size: int | None) -> None:
 @pytest.mark.parametrize(("most", "found"), [(3, False), (4, True)])
 def test_most_new_counts_the_new_neurons_of_all_layers(most: int, found: bool) -> None:
     net = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 5), nn.Linear(5, 2))
-    attempt = Attempts(net, torch.randn(2, 3)).attempt({"0": Change(2), "1": Change(2)})
+    attempt = Attempts(net, torch.randn(2, 3)).attempt({"0": Delta(2), "1": Delta(2)})
     assert (MostNew(most, Solve(Nothing()))(attempt) is not None) == found
 
 
 def test_forbidden_insertion_still_lets_neurons_go() -> None:
-    attempt = _plain(Change(-2), [1, 5, 2, 4, 3, 6])
+    attempt = _plain(Delta(-2), [1, 5, 2, 4, 3, 6])
     answer = MostNew(0)(attempt)
     assert answer is not None
     assert [kept.tolist() for kept in answer.kept.values()] == [[1, 3, 4, 5]]
@@ -230,7 +230,7 @@ def test_with_utility_judges_by_other_values() -> None:
 
 
 def test_a_new_neuron_never_takes_the_place_of_an_old_one() -> None:
-    attempt = _plain(Change(1), [0.0, 5, 2, 4, 3, 6])
+    attempt = _plain(Delta(1), [0.0, 5, 2, 4, 3, 6])
     answer = Solve()(attempt)
     assert answer is not None
     assert [len(kept) for kept in answer.kept.values()] == [6]
@@ -271,7 +271,7 @@ def test_strategies_compose() -> None:
     strategy = Log(
         After(calls.append, MostNew(1, WithUtility({"0": np.arange(6.0)}, Solve(Warn(Relax(Solve())))))),
     )
-    attempt = _plain(Change(3))
+    attempt = _plain(Delta(3))
     with pytest.warns(UserWarning, match=r"exactly \+3; trying the nearest"):
         answer = strategy(attempt)
     assert answer is not None

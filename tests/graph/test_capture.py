@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training, capture
-from naivegraph.graph.record.symbolic_int import Number
+from naivegraph.graph.record.symbolic_int import SymbolicInt
 from naivegraph.ir.pytree import leaves
 from tests.graph import networks
 from tests.graph.networks import NETWORKS
@@ -398,7 +398,7 @@ def test_module_is_as_before_after_a_failure(error: type[BaseException]) -> None
 
 
 def _find_numbers(value: Any, depth: int = 6) -> bool:
-    if isinstance(value, Number):
+    if isinstance(value, SymbolicInt):
         return True
     if depth == 0 or isinstance(value, (Tensor, str)):
         return False

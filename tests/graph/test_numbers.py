@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from naivegraph.graph.record.symbolic_int import Number, counting, ledger, plain
+from naivegraph.graph.record.symbolic_int import SymbolicInt, counting, ledger, plain
 from naivegraph.graph.run.interpreter import COMPUTE
-from naivegraph.ir.values import Attribute, Compound, Expression, Leaving
+from naivegraph.ir.values import Attribute, Compound, Escape, Expression
 
 VALUES = {"a": 7, "b": -3, "c": 2}
 KEPT: list[Callable[[Any, Any], Any]] = [
@@ -40,13 +40,13 @@ LEAVING: list[tuple[Callable[[Any], Any], str]] = [
 
 
 @pytest.fixture
-def held() -> Iterator[list[Leaving]]:
+def held() -> Iterator[list[Escape]]:
     with counting() as ledger:
         yield ledger
 
 
-def _number(name: str) -> Number:
-    return Number(VALUES[name], Attribute("", name))
+def _number(name: str) -> SymbolicInt:
+    return SymbolicInt(VALUES[name], Attribute("", name))
 
 
 def _evaluate(expression: Expression, a: int = VALUES["a"]) -> int:
@@ -59,21 +59,21 @@ def _evaluate(expression: Expression, a: int = VALUES["a"]) -> int:
 
 
 @pytest.mark.parametrize("compute", KEPT)
-def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], held: list[Leaving]) -> None:
+def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], held: list[Escape]) -> None:
     for one, two in itertools.permutations(VALUES, 2):
         for left, right in ((_number(one), _number(two)), (_number(one), 5), (5, _number(two))):
             result = compute(left, right)
             assert plain(result) == compute(int.__int__(left), int.__int__(right))
-            assert isinstance(result, Number)
+            assert isinstance(result, SymbolicInt)
             assert _evaluate(result.expression) == plain(result)
     assert held == []
 
 
 @pytest.mark.parametrize(("leave", "how"), LEAVING)
-def test_leaving_is_noted(leave: Callable[[Any], Any], how: str, held: list[Leaving]) -> None:
+def test_leaving_is_noted(leave: Callable[[Any], Any], how: str, held: list[Escape]) -> None:
     result = leave(_number("a"))
     assert result == leave(7)
-    assert not isinstance(result, Number)
+    assert not isinstance(result, SymbolicInt)
     assert [(expression, reason) for expression, _, reason in held] == [(Attribute("", "a"), how)]
     where = held[0][1]
     assert where is not None
@@ -87,7 +87,7 @@ def test_plain_outside_a_capture() -> None:
     assert list(range(number)) == list(builtins.range(7))
 
 
-def test_what_is_found_equal_must_stay_so(held: list[Leaving]) -> None:
+def test_what_is_found_equal_must_stay_so(held: list[Escape]) -> None:
     a, b = _number("a"), _number("b")
     assert {7: "seven"}[a] == "seven"
     same = (a == b + 10, a != 7, (a, b) == (7, -3))
@@ -105,7 +105,7 @@ def test_what_is_found_equal_must_stay_so(held: list[Leaving]) -> None:
 @pytest.mark.parametrize("other", [5, 6, 7, 8, 9, 6.5, 7.0, 7.5])
 @pytest.mark.parametrize("order", [operator.lt, operator.le, operator.gt, operator.ge])
 def test_an_order_must_come_out_the_same(
-    order: Callable[[Any, Any], bool], other: float, held: list[Leaving]
+    order: Callable[[Any, Any], bool], other: float, held: list[Escape]
 ) -> None:
     assert order(_number("a"), other) is order(7, other)
     (found,) = ledger.compared
@@ -115,7 +115,7 @@ def test_an_order_must_come_out_the_same(
         assert (_evaluate(found.difference, value) >= found.least) is same
 
 
-def test_looks_like_an_int(held: list[Leaving]) -> None:
+def test_looks_like_an_int(held: list[Escape]) -> None:
     number = _number("a")
     assert f"{number:03d} {number}" == "007 7"
     assert "abcdefgh"[number] == "h"

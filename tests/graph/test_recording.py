@@ -14,7 +14,7 @@ from torch.overrides import _get_current_function_mode
 
 import naivegraph as ng
 from naivegraph.graph import capture
-from naivegraph.graph.verify.verify import record_outlines
+from naivegraph.graph.verify.verify import record_fake
 
 
 class Dropped(nn.Module):
@@ -41,15 +41,15 @@ def test_modules_compiled_in_place_are_seen_as_any(path: str) -> None:
     assert all(m is compiled or "_compiled_call_impl" not in vars(m) for m in model.modules())
 
 
-@pytest.mark.parametrize("outlines", [True, False])
-def test_a_layer_that_is_interrupted_leaves_torch_and_the_classes_as_they_were(outlines: bool) -> None:
+@pytest.mark.parametrize("fake", [True, False])
+def test_a_layer_that_is_interrupted_leaves_torch_and_the_classes_as_they_were(fake: bool) -> None:
     class Interrupted(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             raise KeyboardInterrupt
 
     call, model, x = nn.Module._call_impl, nn.Sequential(Interrupted(4, 3)), torch.randn(2, 4)
     with pytest.raises(KeyboardInterrupt):
-        record_outlines(model, (x,), {}) if outlines else capture(model, x)
+        record_fake(model, (x,), {}) if fake else capture(model, x)
     assert nn.Module._call_impl is call
     assert _get_current_function_mode() is None  # type: ignore[no-untyped-call]
 
@@ -84,7 +84,7 @@ def test_a_number_that_is_no_size_may_be_read() -> None:
     assert torch.equal(capture(model, x)(x), model(x))
 
 
-def test_what_a_forward_stores_of_outlines_does_not_stay() -> None:
+def test_what_a_forward_stores_of_fake_tensors_does_not_stay() -> None:
     class Storing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -95,7 +95,7 @@ def test_what_a_forward_stores_of_outlines_does_not_stay() -> None:
             return self.layer(x)  # type: ignore[no-any-return]
 
     model = Storing()
-    assert record_outlines(model, (torch.randn(2, 4),), {}) is not None
+    assert record_fake(model, (torch.randn(2, 4),), {}) is not None
     assert ("last" in vars(model), model.cache) == (False, {})
 
 
@@ -130,7 +130,7 @@ class Keeping(nn.Module):
 
 
 @pytest.mark.parametrize("where", ["object", "dict", "queue"])
-def test_what_a_forward_keeps_elsewhere_is_no_outline(where: str) -> None:
+def test_what_a_forward_keeps_elsewhere_is_no_fake_tensor(where: str) -> None:
     model, x = Keeping(where).eval(), torch.randn(2, 4)
     ng.prune(model, x, ratio=0.5)
     kept = model.kept()
@@ -138,7 +138,7 @@ def test_what_a_forward_keeps_elsewhere_is_no_outline(where: str) -> None:
     assert torch.equal(kept, model.first(x))
 
 
-def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
+def test_statistics_of_weights_are_not_updated_on_fake_tensors() -> None:
     class Standardised(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -151,7 +151,7 @@ def test_statistics_of_weights_are_not_updated_on_outlines() -> None:
             return x @ nn.functional.batch_norm(self.weight, mean, var, training=True).T
 
     model, x = Standardised().eval(), torch.randn(2, 4)
-    assert record_outlines(model, (x,), {}) is None
+    assert record_fake(model, (x,), {}) is None
     assert torch.equal(model.get_buffer("mean"), torch.zeros(4))
     assert torch.equal(model.get_buffer("var"), torch.ones(4))
     assert [v.name for v in capture(model, x)][1:] == ["batch_norm", "T", "matmul"]
@@ -172,11 +172,11 @@ class Auxiliary(nn.Module):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_train_mode_is_recorded_on_outlines_and_leaves_the_statistics(batch: int) -> None:
+def test_train_mode_is_recorded_on_fake_tensors_and_leaves_the_statistics(batch: int) -> None:
     seen = set()
     model, x = Auxiliary(lambda training, kind: seen.add((training, kind))).eval(), torch.randn(batch, 4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    graph = capture(model, x, outlines=True)
+    graph = capture(model, x, fake=True)
     assert graph.training is not None
-    assert seen == {(False, "Outline"), (True, "Outline")}
+    assert seen == {(False, "FakeTensor"), (True, "FakeTensor")}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

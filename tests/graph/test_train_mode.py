@@ -180,7 +180,7 @@ def test_a_graph_does_what_its_network_does_in_either_mode(kind: type[nn.Module]
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_not_compared_is_exported_right(kind: type[nn.Module]) -> None:
     net = kind()
-    graph = ng.capture(net, torch.randn(2, 5, 8), verify="recorded", outlines=True)
+    graph = ng.capture(net, torch.randn(2, 5, 8), verify="recorded", fake=True)
     assert "train mode" not in graph.checks
     check_same(net.train(), graph.to_module())
 
@@ -251,7 +251,7 @@ def test_a_pruned_network_captured_again() -> None:
     for kind in (Constants, Operators, Auxiliary):
         net = kind()
         ng.prune(net, torch.randn(2, 5, 8), ratio=0.5)
-        check_same(net.train(), ng.capture(net, torch.randn(2, 5, 8), outlines=True).to_module())
+        check_same(net.train(), ng.capture(net, torch.randn(2, 5, 8), fake=True).to_module())
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -355,7 +355,7 @@ def test_nothing_is_recorded_where_the_graph_is_right_already(monkeypatch: pytes
     net = Layers()
     assert ng.capture(net, torch.randn(2, 5, 8)).checks["train mode"] == "equal"
     monkeypatch.setattr(modes, "compare", fail)
-    graph = ng.capture(Constants().train(), torch.randn(2, 5, 8), verify="recorded", outlines=True)
+    graph = ng.capture(Constants().train(), torch.randn(2, 5, 8), verify="recorded", fake=True)
     graph.refresh()
     ng.prune(Constants().train(), torch.randn(2, 5, 8), ratio=0.5)
 

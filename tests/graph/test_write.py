@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Fixed, Graph, Rule, Same, Stack, Ties, call, concat, input_node, layer
-from naivegraph.operators.constraints import Linear, Step
+from naivegraph.operators.constraints import LinearConstraint, MultipleConstraint
 from naivegraph.widths import relate
 
 
@@ -252,9 +252,9 @@ def test_a_rule_of_ones_own() -> None:
     related = relate(between(doubled, Paired()))
     assert [w.size for w in related.widths] == [8]
     step, linear = related.relation.constraints
-    assert isinstance(step, Step)
+    assert isinstance(step, MultipleConstraint)
     assert (step.where, step.multiple) == ("middle", 4)
-    assert isinstance(linear, Linear)
+    assert isinstance(linear, LinearConstraint)
     assert (linear.low, linear.high) == (0, 0)
 
 

@@ -12,7 +12,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from tests.networks import randomised
 from tests.operators import images, tokens, vectors
 from tests.operators.table import Entry, between
@@ -25,10 +25,10 @@ TINY = 1e-120
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:LSTM with proj")
 
 
-def reasons(widths: Widths, demands: Demands) -> list[str]:
+def reasons(widths: Widths, constraints: SizeConstraints) -> list[str]:
     """Why neurons of the first layer stay."""
     axis = widths.axes["0.weight"][0]
-    held = [demands.holds[atom] for atom in axis.atoms() if atom in demands.holds]
+    held = [constraints.holds[atom] for atom in axis.atoms() if atom in constraints.holds]
     return held + [fixed.reason for fixed in widths.fixed() if (fixed.name, fixed.dim) == ("0.weight", 0)]
 
 
@@ -50,9 +50,9 @@ def sizes_agree(net: nn.Module) -> bool:
     return True
 
 
-def check_expected(entry: Entry, widths: Widths, demands: Demands) -> None:
+def check_expected(entry: Entry, widths: Widths, constraints: SizeConstraints) -> None:
     """The neurons of the first layer may go, or stay for the reason in the table."""
-    found = reasons(widths, demands)
+    found = reasons(widths, constraints)
     if entry.expected not in ("free", "norm"):
         assert any(entry.expected in reason for reason in found), found
         return
@@ -67,11 +67,11 @@ def test_what_goes_is_what_was_zero(entry: Entry) -> None:
     randomised(net)
     graph = capture(net, x, verify="recorded")
     widths = relate(graph)
-    demands = demands_of(widths)
-    check_expected(entry, widths, demands)
-    kept = choose(widths, demands, seed=1)
+    constraints = constraints_of(widths)
+    check_expected(entry, widths, constraints)
+    kept = choose(widths, constraints, seed=1)
     expected = zeroed(net, widths, kept, TINY if "weight_norm" in entry.name else 0.0)
-    apply(plan(widths, demands, kept), net)
+    apply(plan(widths, constraints, kept), net)
     with torch.no_grad():
         torch.manual_seed(1)
         wanted = expected(x)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 
 
 class Stages(nn.Module):
@@ -53,14 +53,14 @@ def test_what_differs_keeps_its_order_and_what_is_equal_stays_so(sizes: tuple[in
 
 def test_the_reason_names_the_line_and_the_way_out() -> None:
     model, x = Stages(12, 13).eval(), torch.randn(2, 6)
-    demands = demands_of(relate(capture(model, x)))
-    (row,) = demands.rows
+    constraints = constraints_of(relate(capture(model, x)))
+    (row,) = constraints.rows
     line = Stages.forward.__code__.co_firstlineno + 4
     assert f"the code compares sizes at tests/prune/test_comparisons.py:{line} " in row.reason
     assert row.reason.endswith("in ng.capture(...).to_module() nothing is compared")
     assert row.reason in str(ng.explain(capture(model, x), "embed")).replace("\n", " ")
     module = capture(model, x).to_module()
-    assert demands_of(relate(capture(module, x))).rows == []
+    assert constraints_of(relate(capture(module, x))).rows == []
 
 
 class Wide(nn.Module):
@@ -97,5 +97,5 @@ def test_a_comparison_that_comes_out_the_same_for_every_size_demands_nothing() -
                 raise ValueError("empty")
             return self.last(x)  # type: ignore[no-any-return]
 
-    demands = demands_of(relate(capture(Checked(), torch.randn(2, 6))))
-    assert (demands.rows, demands.holds) == ([], {})
+    constraints = constraints_of(relate(capture(Checked(), torch.randn(2, 6))))
+    assert (constraints.rows, constraints.holds) == ([], {})

@@ -18,7 +18,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.networks import randomised
 from tests.oracle import choose, counted_macs, counted_params, snapshot, unchanged, zeroed
 
@@ -146,11 +146,11 @@ def test_function_is_kept(built: Random, seed: int) -> None:
     model, x = randomised(built).double(), inputs()
     graph = capture(model, x, verify="recorded")
     widths = relate(graph)
-    demands = demands_of(widths)
-    kept = choose(widths, demands, seed)
+    constraints = constraints_of(widths)
+    kept = choose(widths, constraints, seed)
     zero = zeroed(model, widths, kept)
     original = copy.deepcopy(model)
-    undo = apply(plan(widths, demands, kept), model)
+    undo = apply(plan(widths, constraints, kept), model)
     with torch.no_grad():
         torch.testing.assert_close(model(*x), zero(*x), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(graph(*x), zero(*x), rtol=1e-9, atol=1e-9)

@@ -14,7 +14,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.oracle import choose, counted_macs, snapshot, unchanged, zeroed
 
 
@@ -91,10 +91,10 @@ def test_the_function_of_train_mode_is_kept(
     net, x = kind().double(), torch.randn(shape).double()
     graph = capture(net, x)
     widths = relate(graph)
-    demands = demands_of(widths)
-    kept = choose(widths, demands, seed)
+    constraints = constraints_of(widths)
+    kept = choose(widths, constraints, seed)
     without = zeroed(net, widths, kept)
-    apply(plan(widths, demands, kept), net)
+    apply(plan(widths, constraints, kept), net)
     x = torch.randn(4, *shape[1:]).double()
     for mode in (True, False):
         net.train(mode), without.train(mode)

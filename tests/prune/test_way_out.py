@@ -14,7 +14,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.networks import randomised
 from tests.operators import tokens
 from tests.operators.table import Entry, between
@@ -130,11 +130,11 @@ def test_what_goes_is_what_was_zero(entry: Entry) -> None:
     module = capture(randomised(net), x, verify=False).to_module()
     graph = capture(module, x, verify="recorded")
     widths = relate(graph)
-    demands = demands_of(widths)
-    assert not any("written as" in reason for reason in demands.holds.values())
-    kept = choose(widths, demands, seed=1)
+    constraints = constraints_of(widths)
+    assert not any("written as" in reason for reason in constraints.holds.values())
+    kept = choose(widths, constraints, seed=1)
     expected = zeroed(module, widths, kept, TINY if "weight_norm" in entry.name else 0.0)
-    apply(plan(widths, demands, kept), module)
+    apply(plan(widths, constraints, kept), module)
     with torch.no_grad():
         torch.manual_seed(1)
         wanted = expected(x)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from naivegraph.solvers.budget import BudgetProblem, Cost, Linear, Term
+from naivegraph.solvers.budget import BudgetProblem, Cost, LinearSum, Term
 from naivegraph.solvers.budget.problem import Floats
 
-Part = int | float | Linear
+Part = int | float | LinearSum
 
 
 class Layers:
@@ -34,7 +34,7 @@ class Layers:
 
     def layer(self, places: float, kernel: float, *parts: Part) -> None:
         """Add a contraction of sizes over a kernel at a number of places."""
-        forms = tuple(Linear.of(p) if isinstance(p, float) else p for p in parts)
+        forms = tuple(LinearSum.of(p) if isinstance(p, float) else p for p in parts)
         self.macs.append(Term.of(places * kernel, *forms))
         self.params.append(Term.of(kernel, *forms))
 
@@ -48,9 +48,9 @@ class Layers:
         return BudgetProblem.of(self.values, costs, steps=step)
 
 
-def sum_of(parts: Sequence[int]) -> Linear:
+def sum_of(parts: Sequence[int]) -> LinearSum:
     """Return the size of a concatenation."""
-    return Linear.of(0.0, dict.fromkeys(parts, 1.0))
+    return LinearSum.of(0.0, dict.fromkeys(parts, 1.0))
 
 
 def resnet56(layers: Layers) -> None:

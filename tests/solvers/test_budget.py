@@ -13,7 +13,7 @@ from naivegraph.solvers.budget import (
     BudgetSolution,
     Certificate,
     Cost,
-    Linear,
+    LinearSum,
     Row,
     Term,
     optimise,
@@ -59,10 +59,10 @@ def random_values(rng: np.random.Generator, n: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum(np.sort(worth[int(rng.integers(4))])[::-1])])
 
 
-def random_form(rng: np.random.Generator, n: int) -> Linear:
+def random_form(rng: np.random.Generator, n: int) -> LinearSum:
     parts = rng.choice(n, min(n, int(rng.choice([1, 1, 1, 2, 3, 4]))), replace=False)
     constant = float(rng.integers(0, 3)) if rng.random() < 0.4 else 0.0
-    return Linear.of(constant, {int(i): float(rng.choice([1, 1, 1, 2, 0.5])) for i in parts})
+    return LinearSum.of(constant, {int(i): float(rng.choice([1, 1, 1, 2, 0.5])) for i in parts})
 
 
 def random_rows(rng: np.random.Generator, n: int) -> list[Row]:
@@ -297,7 +297,7 @@ def test_steps_and_bounds_that_exclude_each_other() -> None:
         ({"names": ["conv1"]}, "values has 2 entries for 1 names"),
         ({"rows": [Row.of("r", {7: 1})]}, "r: indices"),
         ({"costs": [(Cost("c", (Term.of(-1, 0),)), 3)]}, "c: coefficient -1.0 is negative"),
-        ({"costs": [(Cost("c", (Term.of(1, Linear.of(-1)),)), 3)]}, "c: a factor has a negative number"),
+        ({"costs": [(Cost("c", (Term.of(1, LinearSum.of(-1)),)), 3)]}, "c: a factor has a negative number"),
         ({"costs": [(Cost("c", ()), math.inf)]}, "c: the limit inf is not finite"),
     ],
 )

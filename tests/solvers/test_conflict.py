@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from naivegraph.solvers import Answer, Backend, Limits, Outcome, Program, conflict
+from naivegraph.solvers import Answer, Backend, Limits, Outcome, Program, irreducible_infeasible_set
 from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.solvers.contract import Case, hard_program
 
@@ -36,7 +36,7 @@ def test_conflicts_are_infeasible_and_no_request_of_them_can_be_spared() -> None
     for seed in range(60):
         case = contradictory(seed)
         program = case.program()
-        names = conflict(program)
+        names = irreducible_infeasible_set(program)
         rows = {int(name[1:]) for name in names}
         if feasible(case, set(range(6))):
             assert names == ()
@@ -55,7 +55,7 @@ def test_rows_that_share_a_request_are_blamed_together() -> None:
     program.row("low x", [x], [1.0], lower=6, request="large")
     program.row("low y", [y], [1.0], lower=6, request="large")
     program.row("room", [x, y], [1.0, 1.0], upper=11, request="small")
-    assert conflict(program) == ("large", "small")
+    assert irreducible_infeasible_set(program) == ("large", "small")
 
 
 def test_a_conflict_only_whole_numbers_have_is_found() -> None:
@@ -64,7 +64,7 @@ def test_a_conflict_only_whole_numbers_have_is_found() -> None:
     program.row("even", [x, y], [1.0, -2.0], lower=0, upper=0)
     program.row("odd", [x], [1.0], lower=5, upper=5, request="exactly 5")
     program.row("spare", [y], [1.0], lower=1, request="at least 1")
-    assert conflict(program) == ("exactly 5",)
+    assert irreducible_infeasible_set(program) == ("exactly 5",)
 
 
 def test_structure_alone_is_never_blamed() -> None:
@@ -74,13 +74,13 @@ def test_structure_alone_is_never_blamed() -> None:
     program.row("high", [x], [1.0], upper=5)
     program.row("r", [x], [1.0], upper=9, request="r")
     with pytest.raises(ValueError, match="the program is infeasible without any request"):
-        conflict(program)
+        irreducible_infeasible_set(program)
 
 
 def test_a_feasible_program_has_no_conflict_even_if_unbounded() -> None:
     program = Program()
     program.column("x", 0, np.inf, objective=1.0)
-    assert conflict(program) == ()
+    assert irreducible_infeasible_set(program) == ()
 
 
 def test_a_concave_term_asked_to_be_large_takes_part() -> None:
@@ -90,15 +90,15 @@ def test_a_concave_term_asked_to_be_large_takes_part() -> None:
     program.row("worth", [f], [1.0], lower=5, request="worth at least 5")
     program.row("size", [x], [1.0], upper=1, request="at most 1")
     program.row("any", [x], [1.0], upper=2, request="at most 2")
-    assert conflict(program) == ("worth at least 5", "at most 1")
-    assert conflict(program.without(["at most 1"])) == ()
+    assert irreducible_infeasible_set(program) == ("worth at least 5", "at most 1")
+    assert irreducible_infeasible_set(program.without(["at most 1"])) == ()
 
 
 def test_running_out_of_time_before_anything_is_known_is_an_error() -> None:
     program, _ = hard_program()
     program.row("all met", [program.index(f"off{i}") for i in range(5)], 1.0, upper=0, request="met")
     with pytest.raises(TimeoutError, match="before it was known whether the program is feasible"):
-        conflict(program, time_limit=0.05)
+        irreducible_infeasible_set(program, time_limit=0.05)
 
 
 class _Failing(Backend):
@@ -116,4 +116,4 @@ def test_a_failing_solver_is_not_mistaken_for_a_conflict() -> None:
     program = Program()
     program.column("x", 0, 1)
     with pytest.raises(RuntimeError, match="out of order"):
-        conflict(program, backend=_Failing())
+        irreducible_infeasible_set(program, backend=_Failing())

@@ -14,56 +14,56 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from tests.networks import Network, by_name
 from tests.networks_attention import HeadsOfWidth, Multihead
 from tests.oracle import zeroed
 
 
-def related(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Widths, Demands]:
+def related(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Widths, SizeConstraints]:
     widths = relate(capture(model, inputs))
-    return widths, demands_of(widths)
+    return widths, constraints_of(widths)
 
 
-def sizes(demands: Demands) -> dict[str, int]:
+def sizes(constraints: SizeConstraints) -> dict[str, int]:
     """The free widths: name and size."""
-    return {w.name: w.size for w in demands.widths if w.atom not in demands.holds}
+    return {w.name: w.size for w in constraints.widths if w.atom not in constraints.holds}
 
 
-def pruned_by_half(network: Network) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...], Demands]:
+def pruned_by_half(network: Network) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...], SizeConstraints]:
     """The network with half of every free width gone, and with the same neurons zeroed."""
     model, inputs = network.make(torch.float64)
-    widths, demands = related(model, inputs)
-    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in demands.holds}
+    widths, constraints = related(model, inputs)
+    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.holds}
     zero = zeroed(model, widths, kept)
-    apply(plan(widths, demands, kept), model)
-    return model, zero, inputs, demands
+    apply(plan(widths, constraints, kept), model)
+    return model, zero, inputs, constraints
 
 
 # Trap 1: the scale
 
 
 def test_the_scale_of_heads_stays_when_their_size_changes() -> None:
-    model, zero, inputs, demands = pruned_by_half(by_name("Multihead"))
-    assert len(demands.rescales) == 1
+    model, zero, inputs, constraints = pruned_by_half(by_name("Multihead"))
+    assert len(constraints.rescales) == 1
     torch.testing.assert_close(model(*inputs), zero(*inputs), rtol=1e-10, atol=1e-10)
 
 
 def test_without_its_cure_the_scale_of_heads_would_change() -> None:
     model, inputs = by_name("Multihead").make(torch.float64)
-    widths, demands = related(model, inputs)
-    demands = dataclasses.replace(demands, rescales=[])
-    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in demands.holds}
+    widths, constraints = related(model, inputs)
+    constraints = dataclasses.replace(constraints, rescales=[])
+    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.holds}
     zero = zeroed(model, widths, kept)
-    apply(plan(widths, demands, kept), model)
+    apply(plan(widths, constraints, kept), model)
     assert not torch.allclose(model(*inputs), zero(*inputs), rtol=1e-3)
 
 
 def test_a_scale_that_left_the_integers_holds_the_size_of_heads() -> None:
     """With weights asked for, torch works out `math.sqrt(1 / head_dim)`: heads may go, their insides not."""
-    model, zero, inputs, demands = pruned_by_half(by_name("Multihead with weights"))
-    assert sizes(demands) == {"embed": 16, "attention.in_proj_weight": 4, "up": 20}
-    assert any("its size is used in float at" in reason for reason in demands.holds.values())
+    model, zero, inputs, constraints = pruned_by_half(by_name("Multihead with weights"))
+    assert sizes(constraints) == {"embed": 16, "attention.in_proj_weight": 4, "up": 20}
+    assert any("its size is used in float at" in reason for reason in constraints.holds.values())
     attention = model.get_submodule("attention")
     assert isinstance(attention, nn.MultiheadAttention)
     assert (attention.embed_dim, attention.num_heads, attention.head_dim) == (8, 2, 4)
@@ -135,8 +135,8 @@ def test_halves_of_a_chunk_keep_equal_sizes() -> None:
             return self.a(first) + self.b(second)  # type: ignore[no-any-return]
 
     model, x = Halves(), torch.randn(2, 4)
-    _, demands = related(model, (x,))
-    (row,) = demands.rows
+    _, constraints = related(model, (x,))
+    (row,) = constraints.rows
     assert sorted(row.polynomial.terms.values()) == [-1, 1]
     ng.prune(model, x, params=0.6)
     assert model.a.in_features == model.b.in_features == model.up.out_features // 2 < 10
@@ -158,11 +158,11 @@ def test_width_and_size_of_heads_change_together(name: str) -> None:
 
 def test_a_quotient_of_sizes_stays_one() -> None:
     model, inputs = by_name("HeadsOfWidth").make()
-    _, demands = related(model, inputs)
-    (row,) = demands.rows
+    _, constraints = related(model, inputs)
+    (row,) = constraints.rows
     assert {len(monomial) for monomial in row.polynomial.terms} == {1}
     assert sorted(row.polynomial.terms.values()) == [-4, 1]
-    (reason,) = demands.holds.values()
+    (reason,) = constraints.holds.values()
     assert "networks_attention.py" in reason
     assert reason.endswith("of the sizes multiplied there, the smallest stays")
 
@@ -175,8 +175,8 @@ def test_a_literal_that_a_size_was_compared_with_holds_it() -> None:
                 raise ValueError("sixteen or nothing")
             return self.head(x)  # type: ignore[no-any-return]
 
-    _, demands = related(Checked(), (torch.randn(2, 5, 6),))
-    (reason,) = demands.holds.values()
+    _, constraints = related(Checked(), (torch.randn(2, 5, 6),))
+    (reason,) = constraints.holds.values()
     assert reason.startswith("its size is used in a comparison at")
     assert "test_attention.py:" in reason
 
@@ -194,8 +194,8 @@ def test_an_attribute_known_by_its_quotient_alone_follows() -> None:
             return self.head(self.up(x) * self.bands)  # type: ignore[no-any-return]
 
     model = Bands()
-    _, demands = related(model, (torch.randn(2, 6),))
-    assert [*sizes(demands).values()] == [8]
+    _, constraints = related(model, (torch.randn(2, 6),))
+    assert [*sizes(constraints).values()] == [8]
     ng.prune(model, torch.randn(2, 6), ratio=0.5)
     assert (model.size, len(model.bands)) == (8, 4)
 

@@ -12,7 +12,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.networks import ALL, TRAPS, Network
 from tests.oracle import choose, counted_macs, counted_params, zeroed
 
@@ -26,13 +26,13 @@ def visible_removal(network: Network, seed: int) -> bool:
     original = copy.deepcopy(model)
     graph = capture(model, inputs, verify="recorded")
     widths = relate(graph)
-    demands = demands_of(widths)
-    kept = choose(widths, demands, seed)
+    constraints = constraints_of(widths)
+    kept = choose(widths, constraints, seed)
     assert bool(kept) != (network.name in NOTHING_FREE), (
         "the expectation which networks are tied is out of date"
     )
     zero = zeroed(model, widths, kept)
-    apply(plan(widths, demands, kept), model)
+    apply(plan(widths, constraints, kept), model)
     with torch.no_grad():
         expected = zero(*inputs)
         torch.testing.assert_close(model(*inputs), expected, rtol=1e-9, atol=1e-9)
@@ -61,11 +61,11 @@ def test_costs_are_those_that_torch_counts(network: Network) -> None:
     widths = relate(capture(model, inputs, verify="recorded"))
     assert widths.params() == counted_params(model)
     assert widths.macs() == counted_macs(model, inputs)
-    demands = demands_of(widths)
+    constraints = constraints_of(widths)
     # Two at least: einsum multiplies element by element over an index of one, which torch does not count.
-    kept = choose(widths, demands, 3, least=2)
+    kept = choose(widths, constraints, 3, least=2)
     sizes = {width.atom: indices.shape[-1] for width, indices in kept.items()}
-    apply(plan(widths, demands, kept), model)
+    apply(plan(widths, constraints, kept), model)
     assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
     assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == counted_macs(model, inputs)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
-from naivegraph.widths import demands_of, relate
+from naivegraph.widths import constraints_of, relate
 from tests.oracle import zeroed
 
 
@@ -41,7 +41,7 @@ def test_hidden_neurons_of_experts_go_in_all_of_them_and_in_whole_blocks() -> No
     assert widths.macs() == 7 * (5 * 16 + 16 * 24 + 24 * 8)
     kept = {w: np.array([0, w.size - 1]) for w in widths}
     zero = zeroed(model, widths, kept)
-    apply(plan(widths, demands_of(widths), kept), model)
+    apply(plan(widths, constraints_of(widths), kept), model)
     assert (model.up.shape, model.down.shape) == ((3, 8, 8), (3, 8, 8))
     torch.testing.assert_close(model(x), zero(x))
     assert not torch.allclose(original(x), zero(x))

@@ -17,7 +17,7 @@ from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph import call, capture, input_node
 from naivegraph.graph.graph import Graph
-from naivegraph.widths import Width, Widths, demands_of, relate
+from naivegraph.widths import Width, Widths, constraints_of, relate
 from tests.edits.random_graphs import Attention, random_case
 from tests.networks_attention import Multihead
 from tests.oracle import Indices, choose, zeroed
@@ -130,7 +130,7 @@ def test_function_is_kept_when_every_head_keeps_its_own(name: str) -> None:
                 zero.first.bias[head * SIZE + index] = 0
                 zero.last.weight[:, head * SIZE + index] = 0
     before = net.first.weight.detach().clone()
-    apply(plan(widths, demands_of(widths), {inner: kept}), net)
+    apply(plan(widths, constraints_of(widths), {inner: kept}), net)
     assert torch.equal(net.first.weight, before[[0, 2, 5, 7, 8, 9]])
     torch.testing.assert_close(net(x), zero(x), rtol=1e-9, atol=1e-9)
 
@@ -202,7 +202,7 @@ def test_removing_pairs_is_zeroing_pairs(form: str) -> None:
         for head in range(3):
             gone = sorted(set(range(4)) - set(found[head].tolist()))
             heads[:, head, gone] = 0
-    apply(plan(widths, demands_of(widths), kept), net)
+    apply(plan(widths, constraints_of(widths), kept), net)
     assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in zero.parameters())
     torch.testing.assert_close(net(x), zero(x), rtol=1e-9, atol=1e-9)
     assert not torch.allclose(zero(x), full)
@@ -224,7 +224,7 @@ def test_heads_of_torchs_attention_keep_their_own() -> None:
         attention.out_proj.weight[:, gone] = 0
         for layer in (zero.embed, attention.out_proj):
             layer.weight[odd], layer.bias[odd] = 0, 0
-    apply(plan(widths, demands_of(widths), kept), net)
+    apply(plan(widths, constraints_of(widths), kept), net)
     assert (net.attention.head_dim, net.attention.embed_dim) == (2, 8)
     torch.testing.assert_close(net(x), zero(x), rtol=1e-9, atol=1e-9)
 
@@ -245,18 +245,18 @@ def test_a_function_with_a_rule_of_its_own_keeps_the_rows_alike() -> None:
 def test_function_is_kept_in_random_graphs(seed: int) -> None:
     case, other = random_case(random.Random(seed)), random_case(random.Random(seed))
     widths = relate(case.graph)
-    demands = demands_of(widths)
-    kept = choose(widths, demands, seed)
+    constraints = constraints_of(widths)
+    kept = choose(widths, constraints, seed)
     zero = zeroed(case.graph.module, widths, kept)
     other.graph.module.load_state_dict(zero.state_dict())
     expected: Tensor = other.graph(case.x)
-    apply(plan(widths, demands, kept), case.graph.module)
+    apply(plan(widths, constraints, kept), case.graph.module)
     torch.testing.assert_close(case.graph(case.x), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_choices_that_make_no_sense_are_refused() -> None:
     widths = relate(capture(_fused(), torch.randn(_WORDS)))
-    inner, demands = _own(widths), demands_of(widths)
+    inner, constraints = _own(widths), constraints_of(widths)
     heads = widths.by_atom[widths.outer[inner.atom]]
     bad: list[tuple[Width, Indices]] = [
         (inner, np.zeros((2, 1), np.int64)),
@@ -264,6 +264,6 @@ def test_choices_that_make_no_sense_are_refused() -> None:
     ]
     for width, choice in bad:
         with pytest.raises(EditError, match="give one list, or 3 as long as each other"):
-            plan(widths, demands, {width: choice})
+            plan(widths, constraints, {width: choice})
     with pytest.raises(EditError, match=r"give one list$"):
-        plan(widths, demands, {heads: np.zeros((4, 1), np.int64)})
+        plan(widths, constraints, {heads: np.zeros((4, 1), np.int64)})

@@ -17,8 +17,8 @@ from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import Graph, capture
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.values import Stub
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.provenance.provenance import Feed, Tracer, Untraceable
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
+from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, Untraceable
 from tests.networks import randomised
 
 HEADS, SIZE = 3, 4
@@ -71,10 +71,10 @@ def attention(kind: str) -> tuple[Attention, Tensor]:
     return randomised(Attention(kind)).double(), torch.randn(2, 6, 5).double()  # type: ignore[return-value]
 
 
-def head_sizes(widths: Widths, demands: Demands) -> list[Width]:
+def head_sizes(widths: Widths, constraints: SizeConstraints) -> list[Width]:
     """The widths that the scale of the attention depends on, and those which must be of equal size."""
-    atoms = {atom for rescaled in demands.rescales for atom in rescaled.axis.atoms()}
-    for row in demands.rows:
+    atoms = {atom for rescaled in constraints.rescales for atom in rescaled.axis.atoms()}
+    for row in constraints.rows:
         atoms |= set(row.polynomial.atoms())
     return [width for width in widths if width.atom in atoms]
 
@@ -90,27 +90,27 @@ def test_scale_of_attention_is_kept(kind: str, grow: bool) -> None:
     outputs = []
     for network in (model, scaled):
         widths = relate(capture(network, x))
-        demands = demands_of(widths)
-        names |= {width.name for width in head_sizes(widths, demands)}
+        constraints = constraints_of(widths)
+        names |= {width.name for width in head_sizes(widths, constraints)}
         chosen = [width for width in widths if width.name in names]
         assert chosen
-        assert not any(width.atom in demands.holds for width in chosen)
+        assert not any(width.atom in constraints.holds for width in chosen)
         kept = {} if grow else {width: np.arange(width.size // 2) for width in chosen}
         new = {width: width.size for width in chosen} if grow else {}
-        change = plan(widths, demands, kept, new)
+        change = plan(widths, constraints, kept, new)
         assert bool(change.scalings) == (network is model)
         apply(change, network)
         outputs.append(network(x))
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-9, atol=1e-9)
-    (rescaled,) = demands_of(relate(capture(model, x))).rescales
+    (rescaled,) = constraints_of(relate(capture(model, x))).rescales
     assert rescaled.axis.length == SIZE * (2 if grow else 1) // (1 if grow else 2)
     expected = "q_norm." if kind in ("norm", "rms") else "fused." if kind in ("fused", "chunked") else "q."
     assert all(feed.name.startswith(expected) for feed in rescaled.feeds)
 
 
-def traced(model: nn.Module, x: Tensor) -> tuple[Graph, Tracer]:
+def traced(model: nn.Module, x: Tensor) -> tuple[Graph, Provenance]:
     graph = capture(model, x)
-    return graph, Tracer(graph)
+    return graph, Provenance(graph)
 
 
 def query(graph: Graph) -> Stub:
@@ -123,9 +123,9 @@ def query(graph: Graph) -> Stub:
 @torch.no_grad()
 def test_scaling_what_is_found_scales_the_tensor_and_nothing_else(kind: str) -> None:
     model, x = attention(kind)
-    graph, tracer = traced(model, x)
-    trace = tracer.trace(query(graph))
-    tracer.check_exclusive(trace)
+    graph, provenance = traced(model, x)
+    trace = provenance.trace(query(graph))
+    provenance.check_exclusive(trace)
 
     def operands() -> list[Tensor]:
         seen: list[Tensor] = []
@@ -153,11 +153,11 @@ def test_scaling_what_is_found_scales_the_tensor_and_nothing_else(kind: str) -> 
 
 
 def test_rows_of_a_fused_projection() -> None:
-    graph, tracer = traced(*attention("fused"))
+    graph, provenance = traced(*attention("fused"))
     rows = tuple(range(HEADS * SIZE))
-    assert list(tracer.trace(query(graph), -1).feeds()) == [
-        Feed("fused.weight", (0,), (0, rows)),
-        Feed("fused.bias", (0,), (0, rows)),
+    assert list(provenance.trace(query(graph), -1).feeds()) == [
+        ParameterEntries("fused.weight", (0,), (0, rows)),
+        ParameterEntries("fused.bias", (0,), (0, rows)),
     ]
 
 
@@ -207,9 +207,9 @@ class Used(nn.Module):
     ],
 )
 def test_what_cannot_be_followed_says_why(how: str, message: str) -> None:
-    graph, tracer = traced(Used(how).eval(), torch.randn(2, 3, 4))
+    graph, provenance = traced(Used(how).eval(), torch.randn(2, 3, 4))
     with pytest.raises(Untraceable, match=message):
-        tracer.check_exclusive(tracer.trace(query(graph)))
+        provenance.check_exclusive(provenance.trace(query(graph)))
 
 
 class Shared(nn.Module):
@@ -225,9 +225,9 @@ class Shared(nn.Module):
 
 
 def test_head_size_is_held_where_the_query_cannot_be_scaled() -> None:
-    demands = demands_of(relate(capture(Shared().eval(), torch.randn(2, 3, 4))))
-    assert not demands.rescales
-    (reason,) = demands.holds.values()
+    constraints = constraints_of(relate(capture(Shared().eval(), torch.randn(2, 3, 4))))
+    assert not constraints.rescales
+    (reason,) = constraints.holds.values()
     assert "works out its scale from the head size" in reason
     assert "used at scaled_dot_product_attention too" in reason
 
@@ -246,10 +246,10 @@ class Stacked(nn.Module):
 
 def test_head_size_is_held_where_the_querys_weights_make_key_and_value_too() -> None:
     widths = relate(capture(Stacked().eval(), torch.randn(2, 3, 4)))
-    demands = demands_of(widths)
-    assert not demands.rescales
+    constraints = constraints_of(widths)
+    assert not constraints.rescales
     (size,) = widths.axes["each.weight"][0].atoms()
-    assert "make other tensors at each too" in demands.holds[size]
+    assert "make other tensors at each too" in constraints.holds[size]
 
 
 @torch.no_grad()
@@ -258,9 +258,9 @@ def test_scaling_is_undone_and_replayed() -> None:
     fresh = copy.deepcopy(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     widths = relate(capture(model, x))
-    demands = demands_of(widths)
-    (width,) = head_sizes(widths, demands)
-    change = plan(widths, demands, {width: np.array([0, 3])})
+    constraints = constraints_of(widths)
+    (width,) = head_sizes(widths, constraints)
+    change = plan(widths, constraints, {width: np.array([0, 3])})
     assert {s.factor for s in change.scalings} == {math.sqrt(0.5)}
     undo = apply(change, model)
     edited = model(x)

@@ -9,22 +9,22 @@ import torch
 from torch import nn
 
 from naivegraph.graph import capture
-from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from tests.networks import ALL, TRAPS, Network, by_name
 from tests.networks_between import Body
 
 
 @functools.cache
-def related(network: Network) -> tuple[Widths, Demands]:
+def related(network: Network) -> tuple[Widths, SizeConstraints]:
     model, inputs = network.make()
     widths = relate(capture(model, inputs, verify="recorded"))
-    return widths, demands_of(widths)
+    return widths, constraints_of(widths)
 
 
 def free(network: str) -> dict[str, int]:
     """The sizes of the widths that the network's own code does not hold, by name; single neurons left out."""
-    widths, demands = related(by_name(network))
-    return {w.name: w.size for w in widths.widths if w.atom not in demands.holds and w.size > 1}
+    widths, constraints = related(by_name(network))
+    return {w.name: w.size for w in widths.widths if w.atom not in constraints.holds and w.size > 1}
 
 
 @pytest.mark.parametrize(
@@ -142,23 +142,23 @@ def test_widths_without_statistics_are_not_marked(network: str) -> None:
 
 @pytest.mark.parametrize("network", [*ALL, *TRAPS], ids=str)
 def test_everything_fixed_or_held_has_a_reason_with_a_place(network: Network) -> None:
-    widths, demands = related(network)
+    widths, constraints = related(network)
     names = [vertex.name for vertex in widths.graph.vertices]
     for axis in widths.fixed():
         assert len(axis.reason.split()) >= 3, axis
         assert "the network" in axis.reason or any(name in axis.reason for name in names), axis
-    for atom, reason in demands.holds.items():
+    for atom, reason in constraints.holds.items():
         assert any(name in reason for name in names) or ".py:" in reason, reason
         assert atom in widths.by_atom
 
 
 @pytest.mark.parametrize("network", [*ALL, *TRAPS], ids=str)
 def test_demands_hold_now(network: Network) -> None:
-    widths, demands = related(network)
-    for row in demands.rows:
+    widths, constraints = related(network)
+    for row in constraints.rows:
         assert row.polynomial.degree == 1
         assert row.polynomial.value(lambda atom: atom.length) == 0
-    for attribute, size in demands.attributes.items():
+    for attribute, size in constraints.attributes.items():
         value: object = widths.graph.module.get_submodule(attribute.path)
         for key in (attribute.name, *attribute.keys):
             value = value[key] if isinstance(key, int) else getattr(value, key)  # type: ignore[index]
@@ -166,28 +166,28 @@ def test_demands_hold_now(network: Network) -> None:
 
 
 def test_default_scale_of_attention_is_made_up_for_by_the_query() -> None:
-    widths, demands = related(by_name("SeparateAttention"))
-    (rescaled,) = demands.rescales
+    widths, constraints = related(by_name("SeparateAttention"))
+    (rescaled,) = constraints.rescales
     assert [widths.by_atom[atom].name for atom in rescaled.axis.atoms()] == ["query:2"]
     assert [(feed.name, feed.rows) for feed in rescaled.feeds] == [
         ("query.weight", None),
         ("query.bias", None),
     ]
-    held = {widths.by_atom[atom].name for atom in demands.holds}
+    held = {widths.by_atom[atom].name for atom in constraints.holds}
     assert "query" not in held
 
 
 def test_equal_parts_are_equal_in_number_not_in_place() -> None:
-    widths, demands = related(by_name("third chunk"))
+    widths, constraints = related(by_name("third chunk"))
     assert [w.name for w in widths.widths if w.name.startswith("first")] == ["first", "first:2", "first:3"]
-    assert {row.reason for row in demands.rows} == {demands.rows[0].reason}
-    assert "makes equal parts" in demands.rows[0].reason
+    assert {row.reason for row in constraints.rows} == {constraints.rows[0].reason}
+    assert "makes equal parts" in constraints.rows[0].reason
 
 
 def test_a_literal_size_names_its_line() -> None:
     network = Network("literal", lambda: Body(lambda x: x.view(-1, 12)), lambda: (torch.randn(3, 6),))
-    _, demands = related(network)
-    (reason,) = demands.holds.values()
+    _, constraints = related(network)
+    (reason,) = constraints.holds.values()
     line = test_a_literal_size_names_its_line.__code__.co_firstlineno + 1
     assert reason.startswith("its size is written as 12 at")
     assert f"test_widths.py:{line})" in reason
@@ -201,8 +201,8 @@ def test_an_operator_without_a_rule_is_named() -> None:
 
 
 def test_numbers_written_into_an_attention_hold_its_heads() -> None:
-    widths, demands = related(by_name("HeadsInFunction"))
-    held = {widths.by_atom[atom].name: reason for atom, reason in demands.holds.items()}
+    widths, constraints = related(by_name("HeadsInFunction"))
+    held = {widths.by_atom[atom].name: reason for atom, reason in constraints.holds.items()}
     assert set(held) == {"weight", "weight:2", "embed"}
     assert all("networks_traps.py" in reason for reason in held.values())
     assert held["embed"].startswith("its size is used in a comparison at")

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import nn
 
 from naivegraph.edits.apply.apply import Change, apply
-from naivegraph.edits.apply.size_report import SizeChange, Sizing, sizes_table
+from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
 from naivegraph.graph.export.history import is_last_edit
@@ -68,7 +68,7 @@ class Edit:
         after: Costs,
         notes: tuple[str, ...] = (),
         optimizers: Iterable[Any] = (),
-        sizing: Sizing | None = None,
+        sizing: SizeReport | None = None,
     ) -> None:
         """Apply `change` to `module`; all of it or nothing.
 

@@ -14,15 +14,15 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.apply.resize_tensors import Axes
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import along, formula_length, formula_of, indices, to_runs
-from naivegraph.edits.request.scope import Asking
+from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.graph import Graph, Vertex
-from naivegraph.ir.custom_rule import Declared
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.custom_rule import CustomFunction
+from naivegraph.ir.recording import Recording
 from naivegraph.widths import Widths
 from naivegraph.widths.row_choices import bare
-from naivegraph.widths.ties import Place, Ties
+from naivegraph.widths.ties import DimPlace, TieGraph
 
-__all__ = ["SizeChange", "Sizing", "sizes_table"]
+__all__ = ["SizeChange", "SizeReport", "sizes_table"]
 
 _SHOWN = 12
 _RUNS = 3  # of kept neurons shown in a row of the table
@@ -61,7 +61,7 @@ class _Root:
     given: bool = False
 
 
-class Sizing:
+class SizeReport:
     """Tells the sizes of vertices before and after a change; works nothing out before it is asked.
 
     Args:
@@ -79,7 +79,11 @@ class Sizing:
     """
 
     def __init__(
-        self, widths: Widths, change: Change, askings: Sequence[Asking] = (), otherwise: str | None = None
+        self,
+        widths: Widths,
+        change: Change,
+        askings: Sequence[AxisRequest] = (),
+        otherwise: str | None = None,
     ) -> None:
         self._widths = _without_modules(widths)
         self._change = change
@@ -110,7 +114,7 @@ class Sizing:
         axes = {vertex: axis for vertex, axis in axes.items() if not keys.keys().isdisjoint(axis.atoms())}
         kept = {key: width.kept for key, width in self._change.widths.items()}
         own = [atom for atom, key in keys.items() if kept[key].ndim == 2]
-        known, why = Axes(self._change), _Why(Ties(self._widths), keys, self)
+        known, why = Axes(self._change), _Why(TieGraph(self._widths), keys, self)
         out, tensors = {}, self._change.tensors
         for vertex, axis in axes.items():
             formula = formula_of(axis, keys)
@@ -134,10 +138,10 @@ class Sizing:
 class _Why:
     """Finds what the size of a vertex follows."""
 
-    def __init__(self, ties: Ties, keys: Mapping[Atom, str], sizing: Sizing) -> None:
+    def __init__(self, ties: TieGraph, keys: Mapping[Atom, str], sizing: SizeReport) -> None:
         self._ties, self._keys = ties, keys
         self._texts, self._roots, self._otherwise = sizing.texts, list(sizing.roots), sizing.otherwise
-        self._ways: dict[tuple[_Root, Atom], dict[Place, tuple[str, ...]]] = {}
+        self._ways: dict[tuple[_Root, Atom], dict[DimPlace, tuple[str, ...]]] = {}
 
     def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
         """In words, and the vertices by which it follows another."""
@@ -158,7 +162,7 @@ class _Why:
         through = f" through {between[-1]}" if between else ""
         return f"follows {root.name}{through}", between
 
-    def _ways_from(self, root: _Root, atom: Atom) -> dict[Place, tuple[str, ...]]:
+    def _ways_from(self, root: _Root, atom: Atom) -> dict[DimPlace, tuple[str, ...]]:
         if (root, atom) not in self._ways:
             vertex = self._ties.widths.graph[root.vertex]
             start = self._ties.given(vertex) if root.given else self._ties.output(vertex)
@@ -170,19 +174,19 @@ def _without_modules(widths: Widths) -> Widths:
     """The same, which stays as it is when the graph changes, and lets go of the network."""
     graph = widths.graph
     copies = {
-        v: dataclasses.replace(v, target=v.target if isinstance(v.target, Declared) else None)
+        v: dataclasses.replace(v, target=v.target if isinstance(v.target, CustomFunction) else None)
         for v in graph.vertices
     }
     inputs = [copies[v] for v in graph.inputs]
     out = copy.copy(widths)
     out.graph = Graph.of(
-        Recorded(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
+        Recording(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
     )
     vars(out).pop("tracers", None)
     return out
 
 
-def sizes_table(sizing: Sizing) -> Table:
+def sizes_table(sizing: SizeReport) -> Table:
     """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
     sizes = sizing.sizes()
     table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")

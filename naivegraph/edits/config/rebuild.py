@@ -19,12 +19,12 @@ from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.ir.pytree import is_record
 
-__all__ = ["Field", "Numbers", "Place", "Rebuilt", "numbers_of", "quiet"]
+__all__ = ["ConfigPlace", "Field", "Numbers", "Rebuilt", "numbers_of", "quiet"]
 
 # Where a number lies in the config; where a size or a number of the network lies in it.
 Field = tuple[int | str, ...]
-Place = tuple[Any, ...]
-Numbers = dict[Place, float]
+ConfigPlace = tuple[Any, ...]
+Numbers = dict[ConfigPlace, float]
 
 _DEPTH = 3
 

@@ -16,18 +16,18 @@ from fractions import Fraction
 
 from torch import nn
 
-from naivegraph.edits.config.rebuild import Field, Numbers, Place, Rebuilt, numbers_of, quiet
+from naivegraph.edits.config.rebuild import ConfigPlace, Field, Numbers, Rebuilt, numbers_of, quiet
 from naivegraph.edits.plan.change import AttributeChange, Change
 from naivegraph.edits.plan.index_formula import formula_length
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.ir.pytree import is_record
-from naivegraph.widths.code.demands import Demands
+from naivegraph.widths.code.size_constraints import SizeConstraints
 
 __all__ = ["with_config"]
 
 
-def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ...]]:
+def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, tuple[str, ...]]:
     """The change with that of the config the network was built from, or a sentence why that cannot follow.
 
     The config is what the class takes as its first argument and keeps under the same name. It follows if
@@ -36,22 +36,22 @@ def with_config(change: Change, demands: Demands) -> tuple[Change, tuple[str, ..
 
     Args:
         change: A change of a network's sizes.
-        demands: What the network's code demands, with the attributes it reads.
+        constraints: What the network's code demands, with the attributes it reads.
     """
-    module = demands.widths.graph.module
+    module = constraints.widths.graph.module
     name = _config_name(module)
     if name is None or not change.widths:
         return change, ()
     with quiet():
-        return _followed(change, demands, module, name)
+        return _followed(change, constraints, module, name)
 
 
 def _followed(
-    change: Change, demands: Demands, module: nn.Module, name: str
+    change: Change, constraints: SizeConstraints, module: nn.Module, name: str
 ) -> tuple[Change, tuple[str, ...]]:
     built = Rebuilt(module, name)
     before, after = numbers_of(module, name), _after(change)
-    read = {("number", a.path, a.name, a.keys) for a in demands.read}
+    read = {("number", a.path, a.name, a.keys) for a in constraints.read}
     target = {
         place: after.get(place, value)
         for place, value in before.items()
@@ -182,7 +182,7 @@ class _Conflict:
     """A number of the config which, as far as is known, would have to be two things."""
 
     field: Field
-    wanted: dict[int, Place]
+    wanted: dict[int, ConfigPlace]
     found: dict[Field, int]
     now: Numbers
     others: dict[Field, int]
@@ -191,7 +191,7 @@ class _Conflict:
         return _contradiction(self.field, self.wanted)
 
 
-def _contradiction(field: Field, wanted: Mapping[int, Place]) -> str:
+def _contradiction(field: Field, wanted: Mapping[int, ConfigPlace]) -> str:
     (one, here), (two, there) = list(wanted.items())[:2]
     return f"{_text(field)} would have to be {one} for {_where(here)} and {two} for {_where(there)}"
 
@@ -228,13 +228,13 @@ def _votes_at_once(
     numbers: Numbers,
     values: Mapping[Field, int],
     factors: Mapping[Field, int],
-) -> dict[Field, dict[int, Place]]:
+) -> dict[Field, dict[int, ConfigPlace]]:
     """What each number would have to be for the sizes that changed as it did, or inversely.
 
     The code's own numbers are often quotients of two of the config's, of which one need not be among these.
     """
     fields = {factor: field for field, factor in factors.items()}
-    votes: dict[Field, dict[int, Place]] = {}
+    votes: dict[Field, dict[int, ConfigPlace]] = {}
     for place, wanted in target.items():
         here, there = now.get(place), numbers.get(place)
         if place[0] == "number" or not here or not there or here == there:
@@ -265,7 +265,7 @@ def _confirmed(conflict: _Conflict, built: Rebuilt, target: Numbers) -> bool:
 
 def _votes(
     built: Rebuilt, target: Numbers, now: Numbers, found: dict[Field, int], unknown: dict[Field, int]
-) -> tuple[dict[Field, dict[int, Place]], set[Field]]:
+) -> tuple[dict[Field, dict[int, ConfigPlace]], set[Field]]:
     """What every number would have to be for the places that depend on it alone of all unknown ones.
 
     Also the numbers on which any place depends, or may: with which no network could be built.
@@ -278,7 +278,7 @@ def _votes(
                 if numbers is not None:
                     tried[field] = (factor, numbers)
                     break
-    votes: dict[Field, dict[int, Place]] = {}
+    votes: dict[Field, dict[int, ConfigPlace]] = {}
     moving = unknown.keys() - tried.keys()
     for place, wanted in target.items():
         movers = [f for f, (_, numbers) in tried.items() if numbers.get(place) != now.get(place)]
@@ -309,7 +309,7 @@ def _value(value: int, factor: Fraction, now: float, then: float, wanted: float)
     return int(out) if out.denominator == 1 and out > 0 else None
 
 
-def _where(place: Place) -> str:
+def _where(place: ConfigPlace) -> str:
     return str(place[1]) if place[0] == "size" else ".".join(filter(None, place[1:3]))
 
 

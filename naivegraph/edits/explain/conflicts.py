@@ -12,9 +12,9 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.explain.explain import Explainer, Subject
 from naivegraph.edits.explain.explanation import chain_text
 from naivegraph.graph import Vertex
-from naivegraph.solvers import Program, conflict, solve
-from naivegraph.widths import Demands, Widths
-from naivegraph.widths.ties import Place, once
+from naivegraph.solvers import Program, irreducible_infeasible_set, solve
+from naivegraph.widths import SizeConstraints, Widths
+from naivegraph.widths.ties import DimPlace, once
 
 __all__ = ["Relaxation", "Wanted", "conflict_text", "relaxations"]
 
@@ -62,7 +62,7 @@ class Relaxation:
 
 def conflict_text(
     widths: Widths,
-    demands: Demands,
+    constraints: SizeConstraints,
     program: Program,
     wanted: Sequence[Wanted],
     *,
@@ -73,7 +73,7 @@ def conflict_text(
 
     Args:
         widths: The widths of the network.
-        demands: What its own code demands.
+        constraints: What its own code demands.
         program: An infeasible program, with the names of requests on their rows and without concave terms.
         wanted: The requests.
         offers: Whether to look for what could be done instead.
@@ -86,12 +86,12 @@ def conflict_text(
     if program.terms:
         raise ValueError("a conflict is looked for in a program without concave terms")
     try:
-        names = conflict(program, time_limit=time_limit)
+        names = irreducible_infeasible_set(program, time_limit=time_limit)
     except ValueError:
         return "No sizes meet what the network's own code demands, whatever is asked for."
     if not names:
         return "They can be met together, but no answer was found in the time given."
-    explainer = Explainer(widths, demands)
+    explainer = Explainer(widths, constraints)
     about = [one for one in wanted if one.name in names]
     parties = [_request(explainer, one) for one in about] + list(_rules(explainer, names))
     others = set(names) - {one.name for one in parties}
@@ -154,7 +154,7 @@ class _Party:
     text: str
     vertex: str
     atoms: tuple[Atom, ...]
-    places: tuple[Place, ...]
+    places: tuple[DimPlace, ...]
     limit: bool = False
 
 
@@ -166,11 +166,11 @@ def _request(explainer: Explainer, wanted: Wanted) -> _Party:
 
 def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
     """What declared rules demand, of those demands that are in conflict."""
-    demands, ties = explainer.demands, explainer.ties
+    constraints, ties = explainer.constraints, explainer.ties
     found: dict[tuple[str, str], dict[Atom, None]] = {}
-    for row in demands.rows:
+    for row in constraints.rows:
         found.setdefault((row.reason, row.rule), {}).update(dict.fromkeys(row.polynomial.atoms()))
-    for marks in (demands.stay, demands.go):
+    for marks in (constraints.stay, constraints.go):
         for atom, some in marks.items():
             for mark in some:
                 found.setdefault((mark.reason, mark.rule), {})[atom] = None
@@ -225,19 +225,19 @@ def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
         if len(shortest) > 1:
             yield f"They share neurons: {chain_text(shortest)}."
         return
-    for reason in _linking(explainer.demands, set(one.atoms), set(two.atoms)):
+    for reason in _linking(explainer.constraints, set(one.atoms), set(two.atoms)):
         yield f"{one.vertex} and {two.vertex} are linked: {reason}."
 
 
-def _linking(demands: Demands, start: set[Atom], goal: set[Atom]) -> list[str]:
+def _linking(constraints: SizeConstraints, start: set[Atom], goal: set[Atom]) -> list[str]:
     """The fewest demands which link some widths to others, in order."""
     reached: dict[Atom, list[str]] = {atom: [] for atom in start}
-    for _ in range(len(demands.rows)):
-        for row, atom in itertools.product(demands.rows, list(reached)):
+    for _ in range(len(constraints.rows)):
+        for row, atom in itertools.product(constraints.rows, list(reached)):
             atoms = list(row.polynomial.atoms())
             if atom in atoms:
                 for other in atoms:
-                    if len(reached.get(other, demands.rows)) > len(reached[atom]) + 1:
+                    if len(reached.get(other, constraints.rows)) > len(reached[atom]) + 1:
                         reached[other] = [*reached[atom], row.reason]
         found = [reached[atom] for atom in goal if atom in reached]
         if found:

@@ -7,13 +7,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from naivegraph.algebra.axis import Atom, Axis, made_of, reasons
-from naivegraph.edits.explain.explanation import Cause, Explanation, Part, Ripple, Tie
+from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple, SizePart, Tie
 from naivegraph.edits.explain.nearest_sizes import nearest_sizes
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.widths import Demands, Width, Widths, demands_of, relate
-from naivegraph.widths.ties import OUTPUT, Place, Role, Ties, once
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
+from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, once
 
 __all__ = ["explain"]
 
@@ -43,7 +43,7 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
         (7, 9)
     """
     widths = relate(given.graph(graph), free_outputs=True)
-    return Explainer(widths, demands_of(widths)).explain(what)
+    return Explainer(widths, constraints_of(widths)).explain(what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,21 +52,21 @@ class Subject:
 
     name: str
     axis: Axis
-    places: tuple[Place, ...]
+    places: tuple[DimPlace, ...]
 
 
 class Explainer:
     """Explains sizes of one network; keeps what it worked out for the next question."""
 
-    def __init__(self, widths: Widths, demands: Demands) -> None:
-        self.widths, self.demands = widths, demands
-        self.ties = Ties(widths)
+    def __init__(self, widths: Widths, constraints: SizeConstraints) -> None:
+        self.widths, self.constraints = widths, constraints
+        self.ties = TieGraph(widths)
 
     def explain(self, what: str | Vertex) -> Explanation:
         """Everything about the size of a vertex; see the function of this name."""
         subject = self.subject(what)
         atoms = list(dict.fromkeys(subject.axis.atoms()))
-        nearest = nearest_sizes(subject.axis, self.demands)
+        nearest = nearest_sizes(subject.axis, self.constraints)
         return Explanation(
             subject.name,
             subject.axis.length,
@@ -111,7 +111,7 @@ class Explainer:
 
     # Ties and causes
 
-    def _part(self, subject: Subject, width: Width) -> Part:
+    def _part(self, subject: Subject, width: Width) -> SizePart:
         ways = self.ties.ways(subject.places, width.atom)
         found: dict[tuple[str, Role], tuple[str, ...]] = {}
         for name, dim in width.lives:
@@ -122,10 +122,10 @@ class Explainer:
                 found[layer, role] = chain
         ties = [Tie(layer, chain, role) for (layer, role), chain in found.items()]
         ties.sort(key=lambda tie: len(tie.chain))
-        held = self.demands.holds.get(width.atom)
+        held = self.constraints.holds.get(width.atom)
         ends = [ways[place] for place in self.ties.outputs() if place in ways]
         output = once((subject.name, *min(ends, key=len), OUTPUT)) if ends else ()
-        return Part(width.name, width.size, tuple(ties), held, width.coupled, output)
+        return SizePart(width.name, width.size, tuple(ties), held, width.coupled, output)
 
     def causes(self, subject: Subject) -> Iterable[Cause]:
         """Why parts of an axis are fixed, each with the way to what fixes them."""
@@ -135,9 +135,9 @@ class Explainer:
     def demanded(self, atoms: list[Atom]) -> Iterable[str]:
         """What the network's own code and declared rules demand of some widths, in words."""
         for atom in atoms:
-            if atom in self.demands.holds:
-                yield self.demands.holds[atom]
-        for row in self.demands.rows:
+            if atom in self.constraints.holds:
+                yield self.constraints.holds[atom]
+        for row in self.constraints.rows:
             if any(atom in atoms for atom in row.polynomial.atoms()):
                 yield row.reason
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from naivegraph.edits.explain.nearest_sizes import Nearest
 from naivegraph.widths.ties import Role
 
-__all__ = ["Cause", "Explanation", "Part", "Ripple", "Tie", "chain_text"]
+__all__ = ["Cause", "Explanation", "Ripple", "SizePart", "Tie", "chain_text"]
 
 _MOST = 8  # lines of one list before the rest is only counted
 _ENDS = 3  # vertices told at either end of a long chain
@@ -50,7 +50,7 @@ class Ripple(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class SizePart:
     """One width that a size is made of.
 
     Attributes:
@@ -81,7 +81,7 @@ class Explanation:
         made_of: The size as a sum of products, such as `"3 x 12 x 64"`.
         parts: The widths in it.
         fixed: Why (some of) its neurons are fixed, each with what fixes them.
-        demands: What the network's own code and declared rules demand of its sizes, in words.
+        constraints: What the network's own code and declared rules demand of its sizes, in words.
         nearest: The nearest sizes it can take, one entry for each way in which it can change.
         ripples: What else changes when it takes the first of them, one size up (or down).
     """
@@ -89,9 +89,9 @@ class Explanation:
     name: str
     size: int
     made_of: str
-    parts: tuple[Part, ...]
+    parts: tuple[SizePart, ...]
     fixed: tuple[Cause, ...]
-    demands: tuple[str, ...]
+    constraints: tuple[str, ...]
     nearest: tuple[Nearest, ...]
     ripples: tuple[Ripple, ...]
 
@@ -114,7 +114,7 @@ class Explanation:
         if self.nearest:
             return None
         held = [part.held for part in self.parts if part.held is not None]
-        return next(iter([*held, *(cause.reason for cause in self.fixed), *self.demands]), None)
+        return next(iter([*held, *(cause.reason for cause in self.fixed), *self.constraints]), None)
 
 
 def chain_text(chain: Sequence[str]) -> str:
@@ -139,7 +139,7 @@ def _lines(found: Explanation) -> Iterator[str]:
     for part in found.parts:
         yield from _part(found, part)
     yield from _causes(found)
-    yield from _demands(found)
+    yield from _constraints(found)
     if not found.nearest:
         yield "Its size cannot change."
     for way in found.nearest:
@@ -147,7 +147,7 @@ def _lines(found: Explanation) -> Iterator[str]:
     yield from _ripples(found)
 
 
-def _part(found: Explanation, part: Part) -> Iterator[str]:
+def _part(found: Explanation, part: SizePart) -> Iterator[str]:
     alone = len(found.parts) == 1 and part.size == found.size
     who = "These neurons" if alone else f"The {part.size} of {part.name!r}"
     if not part.tied_with:
@@ -178,10 +178,10 @@ def _causes(found: Explanation) -> Iterator[str]:
         yield f"{what} ({cause.reason}): {chain_text(cause.chain)}."
 
 
-def _demands(found: Explanation) -> Iterator[str]:
-    if found.demands:
+def _constraints(found: Explanation) -> Iterator[str]:
+    if found.constraints:
         yield "The network's own code, or a rule declared for it, has a say in its size:"
-        yield from _listed(found.demands)
+        yield from _listed(found.constraints)
 
 
 def _nearest(found: Explanation, way: Nearest) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
-from naivegraph.operators.constraints import Row
+from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program, solve
 from naivegraph.utility.ranking import marked
-from naivegraph.widths import Demands
+from naivegraph.widths import SizeConstraints
 
 __all__ = ["Nearest", "nearest_sizes"]
 
@@ -42,15 +42,15 @@ class Nearest:
     changed: Mapping[Atom, int]
 
 
-def nearest_sizes(axis: Axis, demands: Demands) -> list[Nearest]:
+def nearest_sizes(axis: Axis, constraints: SizeConstraints) -> list[Nearest]:
     """The nearest sizes of an axis; one entry for each way in which it can change.
 
     A sum of widths changes in one way: by any of them. In a product (heads times head size) each factor is a
     way of its own, and the others stay; the factors that cannot change at all are left out.
     """
     out = []
-    for varying, held in _ways(axis, demands):
-        found = _Sizes(Polynomial.of_axis(axis).holding(held), demands, held).nearest(varying)
+    for varying, held in _ways(axis, constraints):
+        found = _Sizes(Polynomial.of_axis(axis).holding(held), constraints, held).nearest(varying)
         if found.smaller is not None or found.larger is not None:
             out.append(found)
     return out
@@ -60,21 +60,25 @@ def nearest_sizes(axis: Axis, demands: Demands) -> list[Nearest]:
 class _Held:
     """Which atoms keep their size."""
 
-    demands: Demands
+    constraints: SizeConstraints
     others: frozenset[Atom] = frozenset()
 
     def __call__(self, atom: Atom) -> bool:
-        return atom in self.others or atom in self.demands.holds or atom not in self.demands.widths.by_atom
+        return (
+            atom in self.others
+            or atom in self.constraints.holds
+            or atom not in self.constraints.widths.by_atom
+        )
 
 
-def _ways(axis: Axis, demands: Demands) -> Iterator[tuple[list[Atom], _Held]]:
+def _ways(axis: Axis, constraints: SizeConstraints) -> Iterator[tuple[list[Atom], _Held]]:
     """The widths that vary together, and which others stay so that the size is linear in them."""
-    size = Polynomial.of_axis(axis).holding(_Held(demands))
+    size = Polynomial.of_axis(axis).holding(_Held(constraints))
     if size.degree == 1:
-        yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Held(demands)
+        yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Held(constraints)
     factors = {atom for monomial in size.terms if len(monomial) > 1 for atom in monomial}
     for factor in dict.fromkeys(atom for atom in axis.atoms() if atom in factors):
-        held = _Held(demands, frozenset(factors - {factor}))
+        held = _Held(constraints, frozenset(factors - {factor}))
         if size.holding(held).degree == 1:
             yield [factor], held
 
@@ -82,21 +86,21 @@ def _ways(axis: Axis, demands: Demands) -> Iterator[tuple[list[Atom], _Held]]:
 class _Sizes:
     """The sizes of the widths that an axis is made of, and of all that the code's demands link to them."""
 
-    def __init__(self, size: Polynomial, demands: Demands, held: _Held) -> None:
-        self._size, self._demands, self._held = size, demands, held
+    def __init__(self, size: Polynomial, constraints: SizeConstraints, held: _Held) -> None:
+        self._size, self._constraints, self._held = size, constraints, held
         self._now = size.value(_length)
-        self._rows, self._atoms = _linked(size.atoms(), demands, held)
-        least = _smallest(self._atoms, demands)
+        self._rows, self._atoms = _linked(size.atoms(), constraints, held)
+        least = _smallest(self._atoms, constraints)
         self._room = [
-            atom.length - max(least[atom], len(marked(demands.stay.get(atom)))) for atom in self._atoms
+            atom.length - max(least[atom], len(marked(constraints.stay.get(atom)))) for atom in self._atoms
         ]
-        self._sums = _sums(self._atoms, demands)
+        self._sums = _sums(self._atoms, constraints)
 
     def nearest(self, varying: list[Atom]) -> Nearest:
         """Solve for the sizes next to the present one."""
         up, down = self._beyond(self._rows, +1), self._beyond(self._rows, -1)
         larger, smaller = self._value(up), self._value(down)
-        names = self._demands.widths.by_atom
+        names = self._constraints.widths.by_atom
         least = self._value(self._solve(self._rows, -np.inf, np.inf, -1))
         return Nearest(
             tuple(names[atom].name for atom in varying),
@@ -111,11 +115,13 @@ class _Sizes:
     def _value(self, sizes: Mapping[Atom, int] | None) -> int | None:
         return None if sizes is None else self._size.value(lambda atom: sizes.get(atom, atom.length))
 
-    def _beyond(self, rows: list[Row], way: int) -> dict[Atom, int] | None:
+    def _beyond(self, rows: list[WidthConstraint], way: int) -> dict[Atom, int] | None:
         """The sizes at which the axis is next to its present size, above or below."""
         return self._solve(rows, 1, np.inf, -1) if way > 0 else self._solve(rows, -np.inf, -1, +1)
 
-    def _solve(self, rows: list[Row], lower: float, upper: float, toward: int) -> dict[Atom, int] | None:
+    def _solve(
+        self, rows: list[WidthConstraint], lower: float, upper: float, toward: int
+    ) -> dict[Atom, int] | None:
         """The sizes that change the axis by least (or most) within bounds, all widths moved least then.
 
         Columns are how many neurons more and how many fewer than now each width has.
@@ -175,11 +181,13 @@ def _length(atom: Atom) -> int:
     return atom.length
 
 
-def _linked(atoms: Iterable[Atom], demands: Demands, held: _Held) -> tuple[list[Row], list[Atom]]:
+def _linked(
+    atoms: Iterable[Atom], constraints: SizeConstraints, held: _Held
+) -> tuple[list[WidthConstraint], list[Atom]]:
     """The rows that reach some atoms, directly or through others, and all atoms in them."""
     found = dict.fromkeys(atom for atom in atoms if not held(atom))
-    left = [(row, [atom for atom in row.polynomial.atoms() if not held(atom)]) for row in demands.rows]
-    rows: list[Row] = []
+    left = [(row, [atom for atom in row.polynomial.atoms() if not held(atom)]) for row in constraints.rows]
+    rows: list[WidthConstraint] = []
     grew = True
     while grew:
         reached = [pair for pair in left if any(atom in found for atom in pair[1])]
@@ -190,10 +198,10 @@ def _linked(atoms: Iterable[Atom], demands: Demands, held: _Held) -> tuple[list[
     return rows, list(found)
 
 
-def _smallest(atoms: list[Atom], demands: Demands) -> dict[Atom, int]:
+def _smallest(atoms: list[Atom], constraints: SizeConstraints) -> dict[Atom, int]:
     """The least size of each atom: one where it stands alone or in a product, else none at all."""
     out = dict.fromkeys(atoms, 0)
-    for axes in demands.widths.axes.values():
+    for axes in constraints.widths.axes.values():
         for axis in axes:
             for term in axis.terms:
                 if len(axis.terms) == 1 or len(term) > 1:
@@ -201,10 +209,10 @@ def _smallest(atoms: list[Atom], demands: Demands) -> dict[Atom, int]:
     return out
 
 
-def _sums(atoms: list[Atom], demands: Demands) -> list[Polynomial]:
+def _sums(atoms: list[Atom], constraints: SizeConstraints) -> list[Polynomial]:
     """The sizes, where linear, of all axes of parameters that add up widths, one of these at least."""
     wanted = set(atoms)
-    axes = dict.fromkeys(axis for axes in demands.widths.axes.values() for axis in axes)
+    axes = dict.fromkeys(axis for axes in constraints.widths.axes.values() for axis in axes)
     found = [Polynomial.of_axis(axis) for axis in axes if len(axis.terms) > 1]
     left = [size.holding(lambda atom: atom not in wanted) for size in found]
     return [size for size in left if size.degree == 1]

@@ -10,7 +10,7 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.edits.plan.change import Outgoing, Rows
 from naivegraph.errors import EditError
 from naivegraph.operators.relation import Summed
-from naivegraph.widths.provenance.provenance import Feed, Trace, Tracer, Untraceable
+from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, ProvenanceTrace, Untraceable
 from naivegraph.widths.widths import Widths
 
 __all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
@@ -38,7 +38,9 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
                 raise EditError(f"new neurons cannot be copies: {trace}, at {summed.where}")
             continue
         if copies:
-            _check_use(widths, trace, {t.target.id for _, t in chosen if isinstance(t, Trace)}, summed)
+            _check_use(
+                widths, trace, {t.target.id for _, t in chosen if isinstance(t, ProvenanceTrace)}, summed
+            )
         atoms = widths.relation.algebra.resolve(summed.axis).atoms()
         named = {keys[atom]: None for atom in atoms if atom in keys}
         for feed in trace.feeds():
@@ -72,7 +74,7 @@ def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
     )
 
 
-def rows_of(feed: Feed) -> Rows:
+def rows_of(feed: ParameterEntries) -> Rows:
     """The entries of a feed as a change keeps them."""
     return _rows(feed.rows)
 
@@ -87,38 +89,38 @@ def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
             yield summed
 
 
-def _tracer(widths: Widths, summed: Summed) -> Tracer:
+def _provenance(widths: Widths, summed: Summed) -> Provenance:
     """That of the run in which it is summed."""
     made = (t for t in widths.tracers if any(t.made(stub) for stub, _ in summed.factors))
     return next(made, widths.tracers[0])
 
 
-def _chosen(widths: Widths, summed: Summed) -> Trace | str:
+def _chosen(widths: Widths, summed: Summed) -> ProvenanceTrace | str:
     """The factor that can be zero for new neurons: weights before others; or why there is none."""
-    tracer = _tracer(widths, summed)
-    factors = sorted(summed.factors, key=lambda factor: factor[0].id not in tracer.stateful)
-    usable: list[Trace] = []
+    provenance = _provenance(widths, summed)
+    factors = sorted(summed.factors, key=lambda factor: factor[0].id not in provenance.stateful)
+    usable: list[ProvenanceTrace] = []
     reason = "nothing is summed"
     for stub, dim in factors:
         try:
-            trace = tracer.trace(stub, dim)
+            trace = provenance.trace(stub, dim)
             list(trace.feeds())
         except Untraceable as error:
             reason = str(error)
             continue
-        if stub.id in tracer.stateful:
+        if stub.id in provenance.stateful:
             return trace
         usable.append(trace)
         try:
-            tracer.check_exclusive(trace)
+            provenance.check_exclusive(trace)
         except Untraceable:
             continue
         return trace
     return usable[0] if usable else reason
 
 
-def _check_use(widths: Widths, trace: Trace, others: set[int], summed: Summed) -> None:
+def _check_use(widths: Widths, trace: ProvenanceTrace, others: set[int], summed: Summed) -> None:
     try:
-        _tracer(widths, summed).check_exclusive(trace, others)
+        _provenance(widths, summed).check_exclusive(trace, others)
     except Untraceable as error:
         raise EditError(f"new neurons cannot be copies: {error} (summed over at {summed.where})") from error

@@ -16,7 +16,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import attribute_of
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import Modules
-from naivegraph.widths.code.demands import Demands
+from naivegraph.widths.code.size_constraints import SizeConstraints
 from naivegraph.widths.widths import Width, Widths
 
 __all__ = ["Initialise", "plan"]
@@ -28,7 +28,7 @@ _NAMES = ("layer", "duplicate")
 @uncollected()
 def plan(
     widths: Widths,
-    demands: Demands,
+    constraints: SizeConstraints,
     kept: Mapping[Width, Indices],
     new: Mapping[Width, int] | None = None,
     *,
@@ -39,7 +39,7 @@ def plan(
 
     Args:
         widths: The widths of a graph.
-        demands: What its code demands.
+        constraints: What its code demands.
         kept: The neurons that stay, in any order; of a width in `widths.outer` perhaps an array [rows, k].
         new: The number of new neurons of each width; they come after the kept ones, in every run.
         initialise: How new neurons start. "layer": weights into them as torch's layer initialises them (other
@@ -66,7 +66,7 @@ def plan(
 
     grown = {width.atom: keys[width.atom] for width in added}
     out = outgoing(widths, grown, copies=initialise == "duplicate") if grown else ()
-    scalings = _scalings(demands, count)
+    scalings = _scalings(constraints, count)
     named = {item.tensor for item in out} | {item.tensor for item in scalings}
     tensors = {
         name: [formula_of(axis, keys) for axis in axes]
@@ -76,7 +76,7 @@ def plan(
     return Change(
         {keys[width.atom]: change for width, change in changes.items()},
         tensors,
-        _attributes(widths, demands, after),
+        _attributes(widths, constraints, after),
         out,
         scalings,
         int(seed),
@@ -112,10 +112,10 @@ def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
     return rows[0] if bool((stacked == rows[0]).all()) else stacked
 
 
-def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
+def _scalings(constraints: SizeConstraints, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
     """What makes up for a scale that an attention works out from the size of its heads."""
     out = []
-    for rescaled in demands.rescales:
+    for rescaled in constraints.rescales:
         size = rescaled.axis.size(count)
         if size != rescaled.axis.length:
             factor = math.sqrt(size / rescaled.axis.length)
@@ -123,9 +123,11 @@ def _scalings(demands: Demands, count: Callable[[Atom], int]) -> tuple[Scaling, 
     return tuple(out)
 
 
-def _attributes(widths: Widths, demands: Demands, sizes: Mapping[Atom, int]) -> list[AttributeChange]:
+def _attributes(
+    widths: Widths, constraints: SizeConstraints, sizes: Mapping[Atom, int]
+) -> list[AttributeChange]:
     modules, out = Modules(widths.graph.module), []
-    for attribute, polynomial in demands.attributes.items():
+    for attribute, polynomial in constraints.attributes.items():
         if not any(atom in sizes for monomial in polynomial.terms for atom in monomial):
             continue
         after = polynomial.value(lambda atom: sizes.get(atom, atom.length))

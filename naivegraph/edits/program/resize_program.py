@@ -13,13 +13,13 @@ from naivegraph.algebra.axis import Atom, Axis, single
 from naivegraph.algebra.polynomial import Monomial, Polynomial
 from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.request import requests as ask
-from naivegraph.edits.request.scope import Asking, Partaking
-from naivegraph.operators.constraints import Row
+from naivegraph.edits.request.scope import AxisRequest, Scope
+from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program
-from naivegraph.utility.ranking import TINY, Worth, marked
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.utility.ranking import TINY, NeuronRanking, marked
+from naivegraph.widths import SizeConstraints, Width, Widths
 
-__all__ = ["Asking", "Goal", "Posed"]
+__all__ = ["AxisRequest", "Goal", "ResizeProgram"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Goal:
 
 
 # A constant, and the coefficient of each column.
-Form = tuple[float, dict[int, float]]
+LinearForm = tuple[float, dict[int, float]]
 
 
 class _Block:
@@ -76,12 +76,12 @@ class _Block:
         )
 
 
-class Posed:
+class ResizeProgram:
     """The program of a resize and what its columns mean.
 
     Args:
         widths: The widths of the graph.
-        demands: What the network's own code and declared rules demand.
+        constraints: What the network's own code and declared rules demand.
         askings: The requests.
         values: One number per neuron of every width; None where only sizes count.
         new: The most neurons that may come in all; None for no bound.
@@ -98,15 +98,15 @@ class Posed:
     def __init__(
         self,
         widths: Widths,
-        demands: Demands,
-        askings: list[Asking],
+        constraints: SizeConstraints,
+        askings: list[AxisRequest],
         values: Mapping[Width, Floats] | None,
         new: int | None,
     ) -> None:
-        self.widths, self.demands, self.askings, self.values = widths, demands, askings, values
+        self.widths, self.constraints, self.askings, self.values = widths, constraints, askings, values
         self.program = Program()
         self._block = _Block()
-        self._part = Partaking(widths, demands, askings)
+        self._part = Scope(widths, constraints, askings)
         self.taking_part, self.holds = self._part.widths, self._part.holds
         self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.taking_part}
         self.new = 0 if not askings else new
@@ -120,9 +120,9 @@ class Posed:
         self.first = self.program.copy() if self.nearness is not None else None
         self._worths()
 
-    def _judged(self, width: Width, values: Floats) -> Worth:
-        stay, go = self.demands.stay.get(width.atom), self.demands.go.get(width.atom)
-        return Worth(values, marked(stay), marked(go))
+    def _judged(self, width: Width, values: Floats) -> NeuronRanking:
+        stay, go = self.constraints.stay.get(width.atom), self.constraints.go.get(width.atom)
+        return NeuronRanking(values, marked(stay), marked(go))
 
     # Columns
 
@@ -138,7 +138,7 @@ class Posed:
             elif isinstance(asking.request, ask.Multiple):
                 wanted = asking.request.of
             most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
-        for row in self.demands.rows:
+        for row in self.constraints.rows:
             if row.rule:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
@@ -158,14 +158,14 @@ class Posed:
 
     # Sizes
 
-    def form(self, axis: Axis) -> Form:
+    def form(self, axis: Axis) -> LinearForm:
         """The size of an axis as a linear function of the columns (products of widths get columns)."""
         return self._linear(Polynomial.of_axis(axis))
 
     def _still(self, atom: Atom) -> bool:
         return atom in self.holds or atom not in self._kept
 
-    def _linear(self, polynomial: Polynomial) -> Form:
+    def _linear(self, polynomial: Polynomial) -> LinearForm:
         constant, parts = 0.0, dict[int, float]()
         if any(self._still(atom) for atom in polynomial.atoms()):
             polynomial = polynomial.holding(self._still)
@@ -211,8 +211,8 @@ class Posed:
         """Sizes are at least 1, what the code and rules demand holds, and new neurons are bounded."""
         for index, axis in enumerate(self._part.axes):
             self._at_least_one(f"axis {index} at least 1", axis)
-        for index, demand in enumerate(self.demands.rows):
-            self._demand(f"demand {index}", demand)
+        for index, constraint in enumerate(self.constraints.rows):
+            self._demand(f"demand {index}", constraint)
         for width in self.taking_part:
             if width.atom not in self.holds:
                 self._marked(width)
@@ -222,22 +222,22 @@ class Posed:
             come = dict.fromkeys(self._come.values(), 1.0)
             self._block.row("new neurons", come, upper=self.new, request=limit)
 
-    def _demand(self, name: str, demand: Row) -> None:
-        constant, parts = self._linear(demand.polynomial)
+    def _demand(self, name: str, constraint: WidthConstraint) -> None:
+        constant, parts = self._linear(constraint.polynomial)
         if not parts:
             return
-        if demand.multiple > 1:
-            parts[self.program.column(f"{name} times", -np.inf, np.inf)] = -float(demand.multiple)
+        if constraint.multiple > 1:
+            parts[self.program.column(f"{name} times", -np.inf, np.inf)] = -float(constraint.multiple)
             lower = upper = 0.0
         else:
-            lower = -np.inf if demand.low is None else demand.low
-            upper = np.inf if demand.high is None else demand.high
-        request = demand.reason if demand.rule else None
+            lower = -np.inf if constraint.low is None else constraint.low
+            upper = np.inf if constraint.high is None else constraint.high
+        request = constraint.reason if constraint.rule else None
         self._block.row(name, parts, lower=lower - constant, upper=upper - constant, request=request)
 
     def _marked(self, width: Width) -> None:
         """At least those neurons that must stay are kept, and as many go as must."""
-        stay, go = (marks.get(width.atom, []) for marks in (self.demands.stay, self.demands.go))
+        stay, go = (marks.get(width.atom, []) for marks in (self.constraints.stay, self.constraints.go))
         kept = {self._kept[width.atom]: 1.0}
         for mark in stay:
             name = f"{width.name} stays: {mark.reason}"
@@ -284,14 +284,14 @@ class Posed:
                     self._ask(asking, form, -np.inf, now - 1)
         return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
 
-    def _ask(self, asking: Asking, form: Form, lower: float, upper: float) -> None:
+    def _ask(self, asking: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
         """The row of a request: `lower <= form <= upper`."""
         constant, parts = form
         self._block.row(
             asking.name, parts, lower=lower - constant, upper=upper - constant, request=asking.name
         )
 
-    def _bound(self, asking: Asking, form: Form) -> None:
+    def _bound(self, asking: AxisRequest, form: LinearForm) -> None:
         request = asking.request
         if isinstance(request, ask.Between):
             self._ask(asking, form, request.lower, np.inf if request.upper is None else request.upper)
@@ -305,7 +305,7 @@ class Posed:
                     self._ask(asking, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
                     self._ask(asking, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
 
-    def _distance(self, name: str, form: Form, target: float) -> int:
+    def _distance(self, name: str, form: LinearForm, target: float) -> int:
         """A column at least as large as |size - target|."""
         constant, parts = form
         column = self.program.column(f"{name} {len(self.program.column_names)}", 0, np.inf, integer=False)

@@ -19,20 +19,20 @@ import numpy as np
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
-from naivegraph.edits.program.resize_program import Asking, Floats, Posed
-from naivegraph.edits.request.requests import Change, Size, relaxed
+from naivegraph.edits.program.resize_program import AxisRequest, Floats, ResizeProgram
+from naivegraph.edits.request.requests import Delta, Size, relaxed
 from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome, Solution, solve
 from naivegraph.solvers.budget import Certificate
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths import SizeConstraints, Width, Widths
 
 if TYPE_CHECKING:
     from naivegraph.edits.apply.edit import Edit
 
 __all__ = [
     "After",
-    "Answer",
     "Attempt",
+    "Decision",
     "Log",
     "MostNew",
     "Nothing",
@@ -55,7 +55,7 @@ _log = logging.getLogger("naivegraph")
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Decision:
     """Which neurons stay and come, how good that is, and what is to be called once it is applied.
 
     Those that stay are an array [rows, k] where each row of a product keeps its own.
@@ -77,7 +77,7 @@ class Attempt:
 
     Attributes:
         widths: The widths of the graph.
-        demands: What the network's own code and declared rules demand.
+        constraints: What the network's own code and declared rules demand.
         askings: The requests.
         values: One number per neuron of every width; None where only sizes count.
         new: The most neurons that may come; None for no bound.
@@ -87,19 +87,19 @@ class Attempt:
     """
 
     widths: Widths
-    demands: Demands
-    askings: tuple[Asking, ...]
+    constraints: SizeConstraints
+    askings: tuple[AxisRequest, ...]
     values: Mapping[Width, Floats] | None
     utilities: Callable[[Any], Mapping[Width, Floats] | None]
     new: int | None = None
     time_limit: float | None = None
     late: Strategy | None = None
 
-    def posed(self) -> Posed:
+    def posed(self) -> ResizeProgram:
         """The program of this attempt."""
-        return Posed(self.widths, self.demands, list(self.askings), self.values, self.new)
+        return ResizeProgram(self.widths, self.constraints, list(self.askings), self.values, self.new)
 
-    def solve(self) -> tuple[Answer | None, Outcome]:
+    def solve(self) -> tuple[Decision | None, Outcome]:
         """Solve it: first the requests that may give way as near as can be, then the rest."""
         posed = self.posed()
         if posed.nearness is not None and posed.first is not None:
@@ -125,16 +125,16 @@ class Attempt:
         limit = _PATIENCE if self.time_limit is None else self.time_limit
         try:
             return conflict_text(
-                self.widths, self.demands, posed.program, wanted, offers=offers, time_limit=limit
+                self.widths, self.constraints, posed.program, wanted, offers=offers, time_limit=limit
             )
         except TimeoutError:
             return f"No sizes that meet all of it ({self}) were found, and the time was too short to say why."
 
-    def _answer(self, posed: Posed, found: Solution) -> Answer | None:
+    def _answer(self, posed: ResizeProgram, found: Solution) -> Decision | None:
         if found.values is None:
             return None
         kept, new = posed.decided(np.asarray(found.values))
-        return Answer(kept, new, Certificate(found.objective, max(found.bound, found.objective)))
+        return Decision(kept, new, Certificate(found.objective, max(found.bound, found.objective)))
 
     def __str__(self) -> str:
         return "; ".join(asking.name for asking in self.askings) or "the utilities alone"
@@ -149,7 +149,7 @@ class Strategy:
 
     says: ClassVar[str] = ""
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Try; None changes nothing."""
         raise TypeError(f"{type(self).__name__} does not say what to do")
 
@@ -160,7 +160,7 @@ class Nothing(Strategy):
 
     says: ClassVar[str] = "nothing is changed"
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Give no answer."""
         return None
 
@@ -169,7 +169,7 @@ class Nothing(Strategy):
 class Raise(Strategy):
     """Raise an InfeasibleError which names the requests in conflict."""
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Raise."""
         raise InfeasibleError(attempt.conflict())
 
@@ -180,7 +180,7 @@ class Solve(Strategy):
 
     otherwise: Strategy = Raise()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Solve, or go on."""
         answer, outcome = attempt.solve()
         if answer is not None:
@@ -198,11 +198,11 @@ class Relax(Strategy):
 
     then: Strategy = Solve()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with relaxed requests."""
         askings = tuple(
             dataclasses.replace(asking, request=relaxed(asking.request))
-            if isinstance(asking.request, (Change, Size))
+            if isinstance(asking.request, (Delta, Size))
             else asking
             for asking in attempt.askings
         )
@@ -215,7 +215,7 @@ class Warn(Strategy):
 
     then: Strategy = Nothing()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Warn, then go on."""
         then = f"; {self.then.says}" if self.then.says else ""
         # Where something else is tried next, that will show what can be done.
@@ -232,7 +232,7 @@ class Log(Strategy):
     message: str = "resizing"
     level: int = logging.INFO
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Log, then go on."""
         _log.log(self.level, "%s: %s", self.message, attempt)
         return self.then(attempt)
@@ -246,7 +246,7 @@ class TimeLimit(Strategy):
     then: Strategy = Solve()
     otherwise: Strategy = Nothing()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a time limit."""
         return self.then(dataclasses.replace(attempt, time_limit=self.seconds, late=self.otherwise))
 
@@ -258,7 +258,7 @@ class MostNew(Strategy):
     most: int
     then: Strategy = Solve()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a bound on new neurons."""
         return self.then(dataclasses.replace(attempt, new=self.most))
 
@@ -270,7 +270,7 @@ class WithUtility(Strategy):
     utility: Any
     then: Strategy = Solve()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with other values."""
         return self.then(dataclasses.replace(attempt, values=attempt.utilities(self.utility)))
 
@@ -282,7 +282,7 @@ class After(Strategy):
     callback: Callable[[Edit], Any]
     then: Strategy = Solve()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the callback."""
         answer = self.then(attempt)
         if answer is None:
@@ -297,7 +297,7 @@ class Validate(Strategy):
     check: Callable[[Edit], bool]
     then: Strategy = Solve()
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the check."""
 
         def validated(edit: Edit) -> None:

@@ -13,7 +13,7 @@ from naivegraph.errors import EditError
 __all__ = [
     "Asked",
     "Between",
-    "Change",
+    "Delta",
     "Frozen",
     "Inputs",
     "Multiple",
@@ -25,7 +25,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class Delta:
     """Change a size by `delta`; if `relaxed`, by about that much, but by at least one unless it is 0."""
 
     delta: int
@@ -75,7 +75,7 @@ class Frozen:
         return "as it is"
 
 
-Request = Change | Size | Between | Multiple | Frozen
+Request = Delta | Size | Between | Multiple | Frozen
 
 
 class Inputs:
@@ -96,7 +96,7 @@ class Inputs:
 Asked = int | Request | Inputs | tuple["int | Request | Inputs", ...]
 
 
-def relaxed(request: int | Change | Size) -> Request:
+def relaxed(request: int | Delta | Size) -> Request:
     """The same request, to be met as nearly as can be.
 
     Example:
@@ -104,18 +104,18 @@ def relaxed(request: int | Change | Size) -> Request:
         about +8; about 48 wide
     """
     made = _request(request)
-    if isinstance(made, (Change, Size)):
+    if isinstance(made, (Delta, Size)):
         return dataclasses.replace(made, relaxed=True)
     raise EditError(f"only changes and sizes can be relaxed, not {made}")
 
 
 def _request(value: Any) -> Request:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        value = Change(int(value))
-    if not isinstance(value, (Change, Size, Between, Multiple, Frozen)):
+        value = Delta(int(value))
+    if not isinstance(value, (Delta, Size, Between, Multiple, Frozen)):
         raise EditError(f"{value!r} is no request: give a number such as -8, ng.relaxed(+8) or ng.size(48)")
     match value:
-        case Change():
+        case Delta():
             given.whole(value.delta, "a change of a size", -given.LARGEST)
         case Size():
             given.whole(value.size, "a size", 1)

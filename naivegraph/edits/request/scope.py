@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from naivegraph.algebra.axis import Atom, Axis, Factor, length_of, product, total
 from naivegraph.edits.request import requests as ask
 from naivegraph.graph import Vertex
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths import SizeConstraints, Width, Widths
 
-__all__ = ["Asking", "Partaking"]
+__all__ = ["AxisRequest", "Scope"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
+class AxisRequest:
     """One request about one axis: the vertex and what is asked, for messages and as the name of its rows."""
 
     vertex: Vertex
@@ -31,17 +31,17 @@ class Asking:
     @property
     def target(self) -> int | None:
         """The size it aims at, if it is about one."""
-        if isinstance(self.request, ask.Change):
+        if isinstance(self.request, ask.Delta):
             return self.axis.length + self.request.delta
         return self.request.size if isinstance(self.request, ask.Size) else None
 
     @property
     def gives_way(self) -> bool:
         """Whether it is to be met only as nearly as can be."""
-        return isinstance(self.request, (ask.Change, ask.Size)) and self.request.relaxed
+        return isinstance(self.request, (ask.Delta, ask.Size)) and self.request.relaxed
 
 
-class Partaking:
+class Scope:
     """What may change if these requests are made.
 
     Attributes:
@@ -52,15 +52,15 @@ class Partaking:
         holds: Widths that keep all their neurons, with the reason.
     """
 
-    def __init__(self, widths: Widths, demands: Demands, askings: Sequence[Asking]) -> None:
+    def __init__(self, widths: Widths, constraints: SizeConstraints, askings: Sequence[AxisRequest]) -> None:
         resolve = widths.relation.algebra.resolve
         every = dict.fromkeys(resolve(axis) for axes in widths.relation.axes.values() for axis in axes)
-        self.widths = _linked(widths, demands, askings, every)
+        self.widths = _linked(widths, constraints, askings, every)
         self._moving = {width.atom for width in self.widths} - _units(every, askings)
         self.widths = [width for width in self.widths if width.atom in self._moving]
         self.axes = self._having(every)
         self.parameters = self._having(axis for axes in widths.axes.values() for axis in axes)
-        self.holds = demands.holds
+        self.holds = constraints.holds
 
     def settled(self, axis: Axis) -> Axis:
         """An axis with all that takes no part as numbers, in normal form."""
@@ -83,7 +83,7 @@ class Partaking:
         return list(dict.fromkeys(self.settled(axis) for axis in some))
 
 
-def _units(axes: Iterable[Axis], askings: Sequence[Asking]) -> set[Atom]:
+def _units(axes: Iterable[Axis], askings: Sequence[AxisRequest]) -> set[Atom]:
     """Widths of one neuron that only ever multiply others, as the inputs of a depthwise convolution's groups.
 
     There is nothing to choose in them, and more of them would multiply all the others: they keep still,
@@ -105,7 +105,7 @@ def _units(axes: Iterable[Axis], askings: Sequence[Asking]) -> set[Atom]:
 
 
 def _linked(
-    widths: Widths, demands: Demands, askings: Sequence[Asking], axes: Collection[Axis]
+    widths: Widths, constraints: SizeConstraints, askings: Sequence[AxisRequest], axes: Collection[Axis]
 ) -> list[Width]:
     """The widths asked for and all that share an axis or a demand with them; all if nothing is asked."""
     if not askings:
@@ -118,7 +118,7 @@ def _linked(
         return atom
 
     groups = [list(axis.atoms()) for axis in axes]
-    groups += [list(row.polynomial.atoms()) for row in demands.rows]
+    groups += [list(row.polynomial.atoms()) for row in constraints.rows]
     groups += [list(asking.axis.atoms()) for asking in askings]
     for group in groups:
         for atom in group[1:]:

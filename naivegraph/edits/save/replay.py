@@ -17,7 +17,7 @@ from naivegraph.edits.request import validate as given
 from naivegraph.edits.save.layer_spec import layer_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.transaction import rewire
-from naivegraph.edits.structure.undo_log import Journal, carry_out
+from naivegraph.edits.structure.undo_log import UndoLog, carry_out
 from naivegraph.errors import EditError
 from naivegraph.graph import Graph
 from naivegraph.solvers.budget import Certificate
@@ -171,18 +171,18 @@ def _module(target: nn.Module | Graph) -> nn.Module:
     return target.module if isinstance(target, Graph) else target
 
 
-def _done_again(journal: Journal, step: Mapping[str, Any], make: Any) -> None:
+def _done_again(undo_log: UndoLog, step: Mapping[str, Any], make: Any) -> None:
     try:
-        carry_out(step, journal, make)
+        carry_out(step, undo_log, make)
     except _WRONG as error:
         raise EditError(
             f"the step {step['do']!r} of the edit does not fit this network ({type(error).__name__}: {error})"
         ) from error
 
 
-def _layer(journal: Journal, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
+def _layer(undo_log: UndoLog, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
     """The layer of an insertion: one the network has, one that was given, or one made of its description."""
-    recipe, name, graph = step["layer"], step["name"], journal.graph
+    recipe, name, graph = step["layer"], step["name"], undo_log.graph
     if "path" in recipe:
         return graph.module.get_submodule(recipe["path"])
     if name not in layers:
@@ -194,5 +194,5 @@ def _layer(journal: Journal, step: Mapping[str, Any], layers: Layers, exact: boo
     if not isinstance(layer, nn.Module):
         raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
     if recipe["identity"]:
-        journal.also(start_as_identity(layer, name))
+        undo_log.also(start_as_identity(layer, name))
     return layer

@@ -8,28 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from naivegraph.algebra.axis import Atom, Axis, Fixed, length_of, single, total
+from naivegraph.algebra.axis import Atom, Axis, FixedLength, length_of, single, total
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.program.strategy import Answer, Attempt, Nothing, Solve, Strategy
+from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy
 from naivegraph.edits.request import requests as ask
-from naivegraph.edits.request.scope import Asking
+from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.edits.structure.transaction import rewire
-from naivegraph.edits.structure.undo_log import Journal
+from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Graph, Vertex
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
-from naivegraph.operators.constraints import Row
+from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
-from naivegraph.utility.vertices import neuron_values
-from naivegraph.widths import Demands, Widths, demands_of, relate
+from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
-__all__ = ["Align", "Pair", "Sizes"]
+__all__ = ["Align", "AlignmentProgram", "Pair"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Pair:
         """Whether their sizes differ now."""
         return self.left.length != self.right.length
 
-    def asking(self, request: ask.Request) -> list[Asking]:
+    def asking(self, request: ask.Request) -> list[AxisRequest]:
         """The same request of both."""
         sides = zip((self.left, self.right), self.names, strict=True)
-        return [Asking(self.vertex, axis, request, name) for axis, name in sides]
+        return [AxisRequest(self.vertex, axis, request, name) for axis, name in sides]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Align(Strategy):
 
     pairs: tuple[Pair, ...]
 
-    def __call__(self, attempt: Attempt) -> Answer | None:
+    def __call__(self, attempt: Attempt) -> Decision | None:
         """Try one after the other."""
         others = tuple(asking for asking in attempt.askings if not isinstance(asking.request, ask.Between))
         for choose in (max, min):
@@ -73,7 +73,7 @@ class Align(Strategy):
         return attempt.solve()[0]
 
 
-class Sizes:
+class AlignmentProgram:
     """The sizes of a graph in which the calls of some vertices are cut out, and what is asked of them.
 
     Args:
@@ -87,7 +87,7 @@ class Sizes:
     ) -> None:
         self._graph = graph
         gone = {id(vertex) for vertex in cut}
-        rest = Recorded(
+        rest = Recording(
             graph.module,
             [vertex for vertex in graph.vertices if id(vertex) not in gone],
             graph.state,
@@ -102,17 +102,17 @@ class Sizes:
         given: dict[int, list[Axis]] = {}
         for stub, dim, lengths in opened:
             self._runs[stub.id] = [single(Atom(n, "what is cut")) for n in lengths]
-            axes = [single(Fixed(n, "a size of the example")) for n in stub.shape]
+            axes = [single(FixedLength(n, "a size of the example")) for n in stub.shape]
             axes[dim] = total([term for run in self._runs[stub.id] for term in run.terms])
             given[stub.id] = axes
         self._given = given
         self.widths: Widths = relate(Graph.of(rest), free_outputs=True, given=given)
-        self.demands: Demands = demands_of(self.widths)
+        self.constraints: SizeConstraints = constraints_of(self.widths)
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
         ]
         self._pairs: list[Pair] = []
-        self._askings: list[Asking] = []
+        self._askings: list[AxisRequest] = []
         self._ended: dict[Axis, int] = {}
 
     def axis(self, stub: Stub, dim: int) -> Axis:
@@ -142,7 +142,9 @@ class Sizes:
             raise InfeasibleError(self._told(pair, _why_not(pair)))
         self._pairs.append(pair)
         if pair.apart or not (left.fixed and right.fixed):
-            self.demands.rows.append(Row(difference, f"{names[0]} and {names[1]} are to be equal"))
+            self.constraints.rows.append(
+                WidthConstraint(difference, f"{names[0]} and {names[1]} are to be equal")
+            )
 
     def _follows(self, axis: Axis) -> bool:
         """Whether nothing has this size but what is computed, so that it may be any."""
@@ -151,14 +153,14 @@ class Sizes:
 
     def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
         """Demand that an axis stay as it is."""
-        self._askings.append(Asking(vertex, axis, ask.Frozen(), where))
+        self._askings.append(AxisRequest(vertex, axis, ask.Frozen(), where))
 
     def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
         """Demand a size, which may be 0."""
-        self._askings.append(Asking(vertex, axis, ask.Size(size), where))
+        self._askings.append(AxisRequest(vertex, axis, ask.Size(size), where))
         self._ended[axis] = size
 
-    def decide(self, what: str, strategy: Strategy | None = None) -> Answer:
+    def decide(self, what: str, strategy: Strategy | None = None) -> Decision:
         """What becomes of the widths.
 
         Args:
@@ -170,7 +172,7 @@ class Sizes:
         """
         apart = any(pair.apart for pair in self._pairs)
         if not apart and not self._ended:
-            return Answer({}, {}, Certificate(0, 0))
+            return Decision({}, {}, Certificate(0, 0))
         self._hold_outputs()
         askings = [*self._askings, *(a for pair in self._pairs for a in pair.asking(ask.Between(1)))]
         askings = [asking for asking in askings if not asking.axis.fixed or asking.target is not None]
@@ -178,14 +180,14 @@ class Sizes:
         def values(utility: Any) -> Any:
             return None if utility is None else neuron_values(self.widths, utility)
 
-        attempt = Attempt(self.widths, self.demands, tuple(askings), values("magnitude"), values)
+        attempt = Attempt(self.widths, self.constraints, tuple(askings), values("magnitude"), values)
         align = (strategy or Align(tuple(self._pairs))) if self._pairs else Solve(Nothing())
         answer = align(attempt)
         if answer is None or not self._met(answer):
             raise InfeasibleError(f"{what}: {self._reason()}")
         return answer
 
-    def _met(self, answer: Answer) -> bool:
+    def _met(self, answer: Decision) -> bool:
         """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""
         sizes = answer.sizes()
 
@@ -197,8 +199,8 @@ class Sizes:
 
     def rewire(
         self,
-        steps: list[Callable[[Journal], None]],
-        answer: Answer,
+        steps: list[Callable[[UndoLog], None]],
+        answer: Decision,
         structure: dict[str, Any],
         *,
         asked: dict[str, Any],
@@ -216,7 +218,7 @@ class Sizes:
         Raises:
             EditError: The network would not run; everything is as it was.
         """
-        made = plan(self.widths, self.demands, answer.kept, answer.new)
+        made = plan(self.widths, self.constraints, answer.kept, answer.new)
         change = dataclasses.replace(made, structure=structure)
         return rewire(
             self._graph,
@@ -225,10 +227,10 @@ class Sizes:
             asked=asked,
             certificate=answer.certificate,
             optimizer=optimizer,
-            sizing=Sizing(self.widths, change, otherwise="so that sizes fit"),
+            sizing=SizeReport(self.widths, change, otherwise="so that sizes fit"),
         )
 
-    def in_order(self, axis: Axis, answer: Answer) -> bool:
+    def in_order(self, axis: Axis, answer: Decision) -> bool:
         """Whether all that is on an axis stays, and what comes follows it."""
         widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
         stay = all(answer.kept.get(width, np.arange(width.size)).shape[-1] == width.size for width in widths)
@@ -246,7 +248,7 @@ class Sizes:
         for axis in self._outputs:
             for atom in axis.atoms():
                 if atom not in ended:
-                    self.demands.holds.setdefault(atom, "an output of the network")
+                    self.constraints.holds.setdefault(atom, "an output of the network")
 
     def _told(self, pair: Pair, reason: str) -> str:
         return (
@@ -264,11 +266,13 @@ class Sizes:
 
     def _held_by(self, *axes: Axis) -> str:
         """Why nothing can be done, as far as that can be told."""
-        atoms, demands = {atom for axis in axes for atom in axis.atoms()}, self.demands
+        atoms, constraints = {atom for axis in axes for atom in axis.atoms()}, self.constraints
         found = [reason_of(axis) for axis in axes if axis.fixed]
-        found += [demands.holds[atom] for axis in axes for atom in axis.atoms() if atom in demands.holds]
-        found += [row.reason for row in demands.rows if row.rule and atoms & set(row.polynomial.atoms())]
-        for marks in (demands.stay, demands.go):
+        found += [
+            constraints.holds[atom] for axis in axes for atom in axis.atoms() if atom in constraints.holds
+        ]
+        found += [row.reason for row in constraints.rows if row.rule and atoms & set(row.polynomial.atoms())]
+        for marks in (constraints.stay, constraints.go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
 

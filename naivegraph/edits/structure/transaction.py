@@ -12,15 +12,15 @@ from torch import nn
 
 from naivegraph.edits.apply.edit import Costs, Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
-from naivegraph.edits.apply.size_report import Sizing
+from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.structure.merges import is_sum, tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
-from naivegraph.edits.structure.undo_log import Journal, Undo
+from naivegraph.edits.structure.undo_log import Undo, UndoLog
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.torch_utils.module_paths import modules_of
-from naivegraph.ir.step_module import Written
+from naivegraph.ir.step_module import BuiltModule
 from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import relate
 
@@ -41,13 +41,13 @@ RUN_ERRORS = (
 def rewire(
     graph: Graph,
     change: Change,
-    steps: list[Callable[[Journal], None]],
+    steps: list[Callable[[UndoLog], None]],
     *,
     asked: dict[str, Any],
     certificate: Certificate,
     optimizer: Any = (),
     counted: bool = True,
-    sizing: Sizing | None = None,
+    sizing: SizeReport | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then see that the network runs.
 
@@ -68,16 +68,16 @@ def rewire(
     count = costs_of if counted else _uncounted
     before, follow = count(graph), _Following(graph.module, following)
     repeating = [vertex for vertex in graph if _repeats(vertex)]
-    journal = Journal(graph)
+    undo_log = UndoLog(graph)
     with contextlib.ExitStack() as undone:
         undone.callback(graph.snapshot())
-        undone.callback(journal.undo)
+        undone.callback(undo_log.undo)
         for step in steps:
-            step(journal)
+            step(undo_log)
         for each in follow.steps():
             undone.callback(each())
         edit = Edit(
-            graph.module, _written(change, journal), asked=asked, certificate=certificate,
+            graph.module, _written(change, undo_log), asked=asked, certificate=certificate,
             before=before, after=before, optimizers=following, notes=_notes(graph), sizing=sizing,
         )  # fmt: skip
         edit.after_undo(undone.pop_all().close)
@@ -127,7 +127,7 @@ class _Following:
 
 
 def _notes(graph: Graph) -> tuple[str, ...]:
-    if isinstance(graph.module, Written):
+    if isinstance(graph.module, BuiltModule):
         what = "the module that the graph was made with"
     else:
         what = f"the forward of {type(graph.module).__name__}"
@@ -137,11 +137,11 @@ def _notes(graph: Graph) -> tuple[str, ...]:
     )
 
 
-def _written(change: Change, journal: Journal) -> Change:
+def _written(change: Change, undo_log: UndoLog) -> Change:
     """The change with the steps that were carried out, unless it has them already."""
     if change.structure is None:
         return change
-    return dataclasses.replace(change, structure={"steps": journal.steps, **change.structure})
+    return dataclasses.replace(change, structure={"steps": undo_log.steps, **change.structure})
 
 
 def _repeats(vertex: Vertex) -> bool:

@@ -22,16 +22,16 @@ from naivegraph.graph.mutate import (
 from naivegraph.ir.pytree import leaves, with_tensors
 from naivegraph.ir.values import Stub
 
-__all__ = ["Journal", "Undo", "carry_out"]
+__all__ = ["Undo", "UndoLog", "carry_out"]
 
 Undo = Callable[[], None]
 # Makes the layer of an insertion: from its step, as data.
-MakeLayer = Callable[["Journal", Mapping[str, Any]], nn.Module]
+MakeLayer = Callable[["UndoLog", Mapping[str, Any]], nn.Module]
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "clone": torch.clone}
 
 
-class Journal:
+class UndoLog:
     """Changes a graph, remembers how to undo that, and writes each step down.
 
     In what is written a vertex stands by its name and a tensor by the name of the first vertex that gives it
@@ -157,42 +157,42 @@ class Journal:
         raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
 
 
-def carry_out(step: Mapping[str, Any], journal: Journal, make: MakeLayer) -> None:
+def carry_out(step: Mapping[str, Any], undo_log: UndoLog, make: MakeLayer) -> None:
     """Do what a step of another journal says.
 
     Args:
         step: The step as data.
-        journal: Of the graph it is done to.
+        undo_log: Of the graph it is done to.
         make: Makes the layers that are put in.
 
     Raises:
         EditError: The step is none, or the graph is not like the one it was written for.
     """
-    graph = journal.graph
+    graph = undo_log.graph
     tensor = functools.partial(_tensor_at, graph)
     match step["do"]:
         case "layer":
-            layer = make(journal, step)
-            journal.add_layer(
+            layer = make(undo_log, step)
+            undo_log.add_layer(
                 step["name"], layer, tensor(step["of"]), _position(graph, step), dict(step["layer"]),
                 graph[step["behind"]],
             )  # fmt: skip
         case "function":
             stubs = [tensor(each) for each in step["of"]]
             at = _position(graph, step)
-            journal.add_function(step["name"], step["function"], stubs, at, step["path"])
+            undo_log.add_function(step["name"], step["function"], stubs, at, step["path"])
         case "remove":
-            journal.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
+            undo_log.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
         case "replace":
-            journal.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
+            undo_log.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
         case "return":
-            journal.give_back(tensor(step["old"]), tensor(step["new"]))
+            undo_log.give_back(tensor(step["old"]), tensor(step["new"]))
         case "add part":
-            journal.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
+            undo_log.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
         case "remove part":
-            journal.remove_part(graph[step["user"]], step["index"])
+            undo_log.remove_part(graph[step["user"]], step["index"])
         case "move":
-            journal.move([graph[name] for name in step["vertices"]], _position(graph, step))
+            undo_log.move([graph[name] for name in step["vertices"]], _position(graph, step))
         case other:
             raise EditError(f"no step of an edit is called {other!r}")
 

@@ -15,10 +15,10 @@ from naivegraph.graph.run.interpreter import expressions
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_verified
-from naivegraph.ir.custom_rule import Call, Declared
+from naivegraph.ir.custom_rule import Call, CustomFunction
 from naivegraph.ir.pytree import Slot, leaves, map_leaves, stubs_in
-from naivegraph.ir.recording import Recorded
-from naivegraph.ir.step_module import Step, Written
+from naivegraph.ir.recording import Recording
+from naivegraph.ir.step_module import BuiltModule, Step
 from naivegraph.ir.values import Shape
 from naivegraph.ir.vertex import Vertex
 
@@ -29,7 +29,7 @@ def _are_nodes(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(each, Node) for each in value)
 
 
-def build(inputs: Node | Sequence[Node], outputs: Any) -> Recorded:
+def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
     """The module which these nodes describe, recorded on an example.
 
     Args:
@@ -54,7 +54,9 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recorded:
         return slots[id(leaf)] if isinstance(leaf, Node) else leaf
 
     steps = [Step(paths[id(n)], map_leaves(n.args, slot), map_leaves(n.kwargs, slot)) for n in nodes]
-    module = Written(tuple(names[id(n)] for n in sources), modules, tuple(steps), map_leaves(outputs, slot))
+    module = BuiltModule(
+        tuple(names[id(n)] for n in sources), modules, tuple(steps), map_leaves(outputs, slot)
+    )
     examples = find_examples(module, sources)
     recorded = record_verified(module, examples, {}, True)
     follow_training(recorded)
@@ -123,12 +125,12 @@ def _modules(nodes: list[Node], names: dict[int, str]) -> tuple[dict[str, nn.Mod
             modules.setdefault(paths[id(node)], target)
         else:
             paths[id(node)] = name
-            modules[name] = Call(target) if node.rule is None else Declared(target, node.rule)
+            modules[name] = Call(target) if node.rule is None else CustomFunction(target, node.rule)
     return modules, paths
 
 
 def _name_vertices(
-    recorded: Recorded, nodes: list[Node], names: dict[int, str], paths: dict[int, str]
+    recorded: Recording, nodes: list[Node], names: dict[int, str], paths: dict[int, str]
 ) -> None:
     """Vertices get the names and lines of their nodes; of a function made of several, lines alone."""
     for node in nodes:
@@ -145,7 +147,7 @@ def _name_vertices(
             vertex.where = node.where
         if count == 1:
             mine[0].name = names[id(node)]
-        if type(module) is Declared:
+        if type(module) is CustomFunction:
             _check_rule(module, mine[0])
 
 
@@ -153,7 +155,9 @@ def _within(path: str, root: str) -> bool:
     return path == root or path.startswith(f"{root}.")
 
 
-def _check_torch(recorded: Recorded, nodes: list[Node], names: dict[int, str], paths: dict[int, str]) -> None:
+def _check_torch(
+    recorded: Recording, nodes: list[Node], names: dict[int, str], paths: dict[int, str]
+) -> None:
     """A function without a rule whose result does not hang together with what it was called on is refused."""
     reached = _reached(recorded)
     for node in nodes:
@@ -170,7 +174,7 @@ def _check_torch(recorded: Recorded, nodes: list[Node], names: dict[int, str], p
             )
 
 
-def _reached(recorded: Recorded) -> set[int]:
+def _reached(recorded: Recording) -> set[int]:
     """By `id`: the vertices which the output needs."""
     needed = _numbers(recorded.output)
     reached: set[int] = set()
@@ -196,7 +200,7 @@ def _numbers(value: Any) -> set[int]:
     return found | {tensor for tensor in sizes if isinstance(tensor, int)}
 
 
-def _check_rule(module: Declared, vertex: Vertex) -> None:
+def _check_rule(module: CustomFunction, vertex: Vertex) -> None:
     inputs, outputs = (
         [stub.shape for stub in stubs_in(value)] for value in ((vertex.args, vertex.kwargs), vertex.output)
     )

@@ -20,10 +20,10 @@ from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.custom_rule import Call
 from naivegraph.ir.pytree import Slot, is_record, map_leaves, rebuild, stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import check_constant
-from naivegraph.ir.step_module import Written
-from naivegraph.ir.train_eval_module import TwoModes
+from naivegraph.ir.step_module import BuiltModule
+from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
@@ -31,7 +31,7 @@ __all__ = ["SIZES", "Arguments", "Flag", "Sizes", "tell_sizes", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Sizes = dict[Attribute, int]
-Teller = Callable[[Recorded, Sizes], tuple[dict[str, Arguments], Sizes]]
+Teller = Callable[[Recording, Sizes], tuple[dict[str, Arguments], Sizes]]
 
 SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
 _tellers: list[Teller] = []
@@ -102,7 +102,7 @@ def tell_sizes(teller: Teller) -> None:
     _tellers.append(teller)
 
 
-def to_module(graph: Recorded) -> fx.GraphModule:
+def to_module(graph: Recording) -> fx.GraphModule:
     """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
 
     Sizes of inputs stay live, so it takes other batch sizes. Integer attributes become the numbers they are
@@ -121,25 +121,25 @@ def to_module(graph: Recorded) -> fx.GraphModule:
     return module
 
 
-def _exported(graph: Recorded) -> fx.GraphModule:
+def _exported(graph: Recording) -> fx.GraphModule:
     parts, name = _Parts(), type(graph.module).__name__
     made = _Export(graph, parts).build()
     if graph.in_train_mode is graph:
         return fx.GraphModule(parts.root, made, name)
-    return TwoModes(parts.root, made, _Export(graph.in_train_mode, parts).build(), name)
+    return TrainEvalModule(parts.root, made, _Export(graph.in_train_mode, parts).build(), name)
 
 
-def _origin(graph: Recorded) -> Origin:
+def _origin(graph: Recording) -> Origin:
     return Origin(
         tuple(history_of(graph.module)),
         type(graph.module).__name__,
-        isinstance(graph.module, Written),
+        isinstance(graph.module, BuiltModule),
         copy_tensors(graph.example),
         dict(graph.constants),
     )
 
 
-def _flags(graph: Recorded, module: nn.Module) -> dict[str, bool]:
+def _flags(graph: Recording, module: nn.Module) -> dict[str, bool]:
     paths = {path for path, _ in module.named_modules()}
     return {path: m.training for path, m in graph.module.named_modules() if path in paths and path}
 
@@ -165,7 +165,7 @@ class _Parts:
 class _Export:
     """Builds the module; nodes of vertices are made in order, so that in-place calls stay where they were."""
 
-    def __init__(self, graph: Recorded, parts: _Parts) -> None:
+    def __init__(self, graph: Recording, parts: _Parts) -> None:
         self._graph = graph
         self._parts = parts
         self._memo, self._root, self._placed = parts.memo, parts.root, parts.placed

@@ -16,20 +16,27 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from naivegraph.graph.fake.shape_inference import NOTHING, Made, Several, known, pointwise, signature
+from naivegraph.graph.fake.shape_inference import (
+    NOTHING,
+    FakeResult,
+    FakeResults,
+    known,
+    pointwise,
+    signature,
+)
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.graph.torch_utils.torch_functions import mutated_arguments
 from naivegraph.ir.pytree import leaves, map_leaves
 
-__all__ = ["NoNumbersError", "Outline", "Outlines", "on_outlines"]
+__all__ = ["FakeMode", "FakeTensor", "NoValuesError", "on_fake_tensors"]
 
 _T = TypeVar("_T")
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
-def on_outlines(module: nn.Module, run: Callable[[Outlines], _T], *, buffers: bool = False) -> _T | None:
-    """What a run of the network on outlines gives; None where that is not possible.
+def on_fake_tensors(module: nn.Module, run: Callable[[FakeMode], _T], *, buffers: bool = False) -> _T | None:
+    """What a run of the network on fake tensors gives; None where that is not possible.
 
     It is not where hooks of the user see what passes through the network, nor where the network keeps a
     tensor of the run somewhere: the run on real tensors then leaves a real one there.
@@ -41,14 +48,14 @@ def on_outlines(module: nn.Module, run: Callable[[Outlines], _T], *, buffers: bo
     """
     if _watched(module):
         return None
-    outlines = Outlines(module, buffers=buffers)
+    fake = FakeMode(module, buffers=buffers)
     try:
         with uncollected():
-            found = run(outlines)
+            found = run(fake)
     except Exception:
-        # whatever the network does on a tensor without numbers: it has to be run
+        # whatever the network does on a fake tensor: it has to be run
         return None
-    return None if outlines.failed or outlines.kept() else found
+    return None if fake.failed or fake.kept() else found
 
 
 def _watched(module: nn.Module) -> bool:
@@ -58,14 +65,14 @@ def _watched(module: nn.Module) -> bool:
     )
 
 
-class NoNumbersError(RuntimeError):
+class NoValuesError(RuntimeError):
     """What only a real run can tell."""
 
 
-class Outline(torch.Tensor):
-    """A tensor without numbers; `Outlines` makes them."""
+class FakeTensor(torch.Tensor):
+    """A fake tensor; `FakeMode` makes them."""
 
-    _outlines: Outlines
+    _fake: FakeMode
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -73,31 +80,31 @@ class Outline(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """The outlines of the results."""
+        """The fake tensors of the results."""
         return _owner(args, kwargs or {}).call(func, args, kwargs or {})
 
 
-def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outlines:
+def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> FakeMode:
     waiting = [*args, *kwargs.values()]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Outline):
-            return value._outlines
+        if isinstance(value, FakeTensor):
+            return value._fake
         if isinstance(value, (tuple, list)):
             waiting.extend(value)
-    raise NoNumbersError("an operator was called on no outline")
+    raise NoValuesError("an operator was called on no fake tensor")
 
 
-class Outlines:
-    """Makes outlines for a few runs, and works out the shapes of results, each once.
+class FakeMode:
+    """Makes fake tensors for a few runs, and works out the shapes of results, each once.
 
     Args:
         module: The network that runs; no operator may write into what is its own.
         buffers: But into its buffers.
 
     Attributes:
-        failed: Whether an operator could not be run on outlines, also if the network went on after that.
-        returned: What the caller keeps, in which outlines may be.
+        failed: Whether an operator could not be run on fake tensors, also if the network went on after that.
+        returned: What the caller keeps, in which fake tensors may be.
     """
 
     def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
@@ -105,50 +112,50 @@ class Outlines:
         self._module, self._buffers = module, buffers
         self.returned: Any = None
         self._known: dict[Any, Any] = {}
-        self._made: list[weakref.ref[Outline]] = []
+        self._made: list[weakref.ref[FakeTensor]] = []
 
     def of(self, value: Any) -> Any:
-        """The nesting `value` with an outline for every tensor in it.
+        """The nesting `value` with a fake tensor for every tensor in it.
 
         Raises:
             NoNumbersError: One of them is no plain tensor.
         """
         return map_leaves(value, lambda leaf: self._of(leaf) if isinstance(leaf, torch.Tensor) else leaf)
 
-    def _of(self, tensor: torch.Tensor) -> Outline:
+    def _of(self, tensor: torch.Tensor) -> FakeTensor:
         _check_plain(tensor)
         return self._make(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
 
     def _make(
         self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
-    ) -> Outline:
-        out: Outline = torch.Tensor._make_wrapper_subclass(
-            Outline, shape, strides=stride, dtype=dtype, device=device
+    ) -> FakeTensor:
+        out: FakeTensor = torch.Tensor._make_wrapper_subclass(
+            FakeTensor, shape, strides=stride, dtype=dtype, device=device
         )
-        out._outlines = self
+        out._fake = self
         self._made.append(weakref.ref(out))
         return out
 
     def kept(self) -> bool:
-        """Whether any outline is left, once the run is over, but those that are returned."""
+        """Whether any fake tensor is left, once the run is over, but those that are returned."""
         returned = {id(leaf) for leaf in leaves(self.returned)}
-        left = [outline for made in self._made if (outline := made()) is not None]
-        return any(id(outline) not in returned for outline in left)
+        left = [fake_tensor for made in self._made if (fake_tensor := made()) is not None]
+        return any(id(fake_tensor) not in returned for fake_tensor in left)
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator: on outlines, on real tensors among them, or on real tensors alone."""
+        """Run an operator: on fake tensors, on real tensors among them, or on real tensors alone."""
         try:
             tensors: list[torch.Tensor] = []
             _gather(args, tensors)
             if kwargs:
                 _gather(tuple(kwargs.values()), tensors)
-            real = Outline not in [type(tensor) for tensor in tensors]
+            real = FakeTensor not in [type(tensor) for tensor in tensors]
             for written in [
                 *mutated_arguments(func, args, kwargs),
                 *(_statistics(func, args) if real else ()),
             ]:
-                if type(written) is not Outline and not (real and self._is_new(written)):
-                    raise NoNumbersError(f"{func} writes into a tensor with numbers")
+                if type(written) is not FakeTensor and not (real and self._is_new(written)):
+                    raise NoValuesError(f"{func} writes into a tensor with numbers")
             if real:
                 return func(*args, **kwargs)
             found = known(func, args, kwargs, tensors)
@@ -181,11 +188,11 @@ class Outlines:
 
     def _build(self, found: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
         kind = type(found)
-        if kind is Made:
+        if kind is FakeResult:
             return self._make(found.shape, found.stride, found.dtype, device)
         if kind is int:
             return tensors[found]
-        if kind is Several:
+        if kind is FakeResults:
             return found.kind([self._build(item, tensors, device) for item in found.items])
         return found
 
@@ -198,7 +205,7 @@ def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
                 if known is value:
                     break
             else:
-                if type(value) is not Outline:
+                if type(value) is not FakeTensor:
                     _check_plain(value)
                 tensors.append(value)
         elif isinstance(value, (tuple, list)):
@@ -228,16 +235,18 @@ def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:
     """The device of a result; numbers on the processor go with tensors anywhere."""
     if len(tensors) == 1:
         return tensors[0].device
-    devices = {t.device for t in tensors if t.dim()} or {t.device for t in tensors if isinstance(t, Outline)}
+    devices = {t.device for t in tensors if t.dim()} or {
+        t.device for t in tensors if isinstance(t, FakeTensor)
+    }
     if len(devices) > 1:
-        raise NoNumbersError(f"{func} takes tensors on {' and '.join(map(str, devices))}")
+        raise NoValuesError(f"{func} takes tensors on {' and '.join(map(str, devices))}")
     return next(iter(devices))
 
 
 def _check_plain(tensor: torch.Tensor) -> None:
     strange = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
     if strange or type(tensor) not in _PLAIN:
-        raise NoNumbersError(f"a {type(tensor).__name__} of layout {tensor.layout} has no outline")
+        raise NoValuesError(f"a {type(tensor).__name__} of layout {tensor.layout} has no fake tensor")
 
 
 def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
@@ -250,17 +259,19 @@ def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> 
     def result(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return (
-                places[id(value)] if id(value) in places else Made(value.shape, value.stride(), value.dtype)
+                places[id(value)]
+                if id(value) in places
+                else FakeResult(value.shape, value.stride(), value.dtype)
             )
         if isinstance(value, (tuple, list)):
-            return Several(type(value), [result(item) for item in value])
+            return FakeResults(type(value), [result(item) for item in value])
         if value is None:
             return NOTHING
-        raise NoNumbersError(f"{func} gives a {type(value).__name__}")
+        raise NoValuesError(f"{func} gives a {type(value).__name__}")
 
     given = func(*map_leaves(args, meta), **map_leaves(kwargs, meta))
     for tensor in tensors:
         now = metas[id(tensor)]
         if now.shape != tensor.shape or now.dtype != tensor.dtype:
-            raise NoNumbersError(f"{func} changes the shape of a tensor in place")
+            raise NoValuesError(f"{func} changes the shape of a tensor in place")
     return result(given)

@@ -11,28 +11,28 @@ import torch
 
 from naivegraph.ir.pytree import map_leaves
 
-__all__ = ["NOTHING", "Made", "Several", "known", "pointwise", "signature"]
+__all__ = ["NOTHING", "FakeResult", "FakeResults", "known", "pointwise", "signature"]
 
 
-class Made:
+class FakeResult:
     """What is known of one result that is a new tensor."""
 
     def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
         self.shape, self.stride, self.dtype = shape, stride, dtype
 
 
-class Several:
+class FakeResults:
     """What is known of several results."""
 
     def __init__(self, kind: type, items: list[Any]) -> None:
         self.kind, self.items = kind, items
 
 
-NOTHING = Several(lambda items: None, [])  # type: ignore[arg-type]
+NOTHING = FakeResults(lambda items: None, [])  # type: ignore[arg-type]
 
 
 def known(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-    """What an operator gives: a `Made`, a `Several`, the place in `tensors` of what it returns.
+    """What an operator gives: a `FakeResult`, a `FakeResults`, the place in `tensors` of what it returns.
 
     None where only trying can tell.
     """
@@ -69,7 +69,7 @@ def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], tr
     if key not in tried:
         tried[key] = _on_few(func, args, kwargs, tensors, tuple([min(size, 2) for size in shape]))
     found = tried[key]
-    return Made(shape, _row_major(shape), found) if type(found) is torch.dtype else found
+    return FakeResult(shape, _row_major(shape), found) if type(found) is torch.dtype else found
 
 
 @functools.cache
@@ -122,8 +122,8 @@ def _batch_norm(x: torch.Tensor, *others: Any) -> Any:
         return None
     if others[4] and x.dtype not in (torch.float32, torch.float64):
         return None
-    saved = Made((x.shape[1],) if others[4] else (0,), (1,), x.dtype)
-    return Several(tuple, [Made(x.shape, x.stride(), x.dtype), saved, saved])
+    saved = FakeResult((x.shape[1],) if others[4] else (0,), (1,), x.dtype)
+    return FakeResults(tuple, [FakeResult(x.shape, x.stride(), x.dtype), saved, saved])
 
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
@@ -135,7 +135,7 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
         if t.dim() < 2 or t.dim() != first.dim() or t.dtype != first.dtype or not (others and _dense(t)):
             return None
     shape = (*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :])
-    return Made(shape, _row_major(shape), first.dtype)
+    return FakeResult(shape, _row_major(shape), first.dtype)
 
 
 def _convolution(
@@ -161,7 +161,7 @@ def _convolution(
         for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
     ]
     shape = (x.shape[0], weight.shape[0], *sizes)
-    return Made(shape, _row_major(shape), x.dtype) if min(sizes) > 0 else None
+    return FakeResult(shape, _row_major(shape), x.dtype) if min(sizes) > 0 else None
 
 
 def _layer_norm(
@@ -175,8 +175,8 @@ def _layer_norm(
     if x.dtype not in (torch.float32, torch.float64) or x.shape[at:] != tuple(sizes) or not _dense(x):
         return None
     means = (*x.shape[:at], *[1] * len(sizes))
-    saved = Made(means, _row_major(means), x.dtype)
-    return Several(tuple, [Made(tuple(x.shape), x.stride(), x.dtype), saved, saved])
+    saved = FakeResult(means, _row_major(means), x.dtype)
+    return FakeResults(tuple, [FakeResult(tuple(x.shape), x.stride(), x.dtype), saved, saved])
 
 
 def _addmm(bias: torch.Tensor, one: torch.Tensor, two: torch.Tensor, **scales: Any) -> Any:
@@ -185,7 +185,7 @@ def _addmm(bias: torch.Tensor, one: torch.Tensor, two: torch.Tensor, **scales: A
     matrices = one.dim() == two.dim() == 2 and one.shape[1] == two.shape[0]
     if not matrices or bias.shape != shape[1:] or len({bias.dtype, one.dtype, two.dtype}) > 1:
         return None
-    return Made(shape, _row_major(shape), one.dtype)
+    return FakeResult(shape, _row_major(shape), one.dtype)
 
 
 def _dimensions(x: torch.Tensor, dims: Sequence[int]) -> set[int]:
@@ -203,7 +203,7 @@ def _mean(
     if len(over) < len(dims):
         return None
     shape = tuple([1 if d in over else n for d, n in enumerate(x.shape) if keepdim or d not in over])
-    return Made(shape, _row_major(shape), x.dtype)
+    return FakeResult(shape, _row_major(shape), x.dtype)
 
 
 def _view(x: torch.Tensor, sizes: list[int]) -> Any:
@@ -213,14 +213,14 @@ def _view(x: torch.Tensor, sizes: list[int]) -> Any:
     if not _dense(x) or not known or not count or sizes.count(-1) > 1 or count % known:
         return None
     shape = tuple([count // known if size == -1 else size for size in sizes])
-    return Made(shape, _row_major(shape), x.dtype) if math.prod(shape) == count else None
+    return FakeResult(shape, _row_major(shape), x.dtype) if math.prod(shape) == count else None
 
 
 def _permute(x: torch.Tensor, dims: Sequence[int]) -> Any:
     """The dimensions in another order; None where they are not all of them."""
     if len(dims) != x.dim() or len(_dimensions(x, dims)) < x.dim():
         return None
-    return Made(tuple([x.shape[dim] for dim in dims]), tuple([x.stride(dim) for dim in dims]), x.dtype)
+    return FakeResult(tuple([x.shape[dim] for dim in dims]), tuple([x.stride(dim) for dim in dims]), x.dtype)
 
 
 def _transpose(x: torch.Tensor, one: int, two: int) -> Any:
@@ -235,7 +235,7 @@ def _transpose(x: torch.Tensor, one: int, two: int) -> Any:
 def _embedding(table: torch.Tensor, indices: torch.Tensor, *options: Any) -> Any:
     """Rows of a contiguous table; None where it is less simple."""
     shape = (*indices.shape, *table.shape[1:])
-    return Made(shape, _row_major(shape), table.dtype) if table.dim() == 2 and _dense(table) else None
+    return FakeResult(shape, _row_major(shape), table.dtype) if table.dim() == 2 and _dense(table) else None
 
 
 _RULES: dict[Any, Any] = {

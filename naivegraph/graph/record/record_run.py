@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
-from naivegraph.graph.fake.fake_tensor import NoNumbersError, Outline, Outlines
+from naivegraph.graph.fake.fake_tensor import FakeMode, FakeTensor, NoValuesError
 from naivegraph.graph.record.recorder import Recorder, Watch
-from naivegraph.graph.record.symbolic_attributes import RememberingAttributes
+from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
 from naivegraph.graph.record.symbolic_int import counting, ledger
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
 from naivegraph.graph.torch_utils.leaf_modules import places
 from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
 from naivegraph.graph.torch_utils.source_lines import runs_network
 from naivegraph.ir.pytree import leaves, map_leaves
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import flat_arguments
 from naivegraph.ir.vertex import Vertex
 
@@ -37,9 +37,9 @@ def record(
     kwargs: dict[str, Any],
     *,
     watch: Watch | None = None,
-    outlines: Outlines | None = None,
-    first: Recorded | None = None,
-) -> tuple[Recorded, Any]:
+    fake: FakeMode | None = None,
+    first: Recording | None = None,
+) -> tuple[Recording, Any]:
     """Run the network once and note its graph; the caller restores flags, buffers and seeds.
 
     Args:
@@ -47,7 +47,7 @@ def record(
         args: Its inputs.
         kwargs: Its keyword inputs.
         watch: Called with name and value of each vertex as it is recorded.
-        outlines: Runs the network on outlines of its inputs.
+        fake: Runs the network on fake tensors of its inputs.
         first: A run recorded before, in another mode. Parameters and buffers keep the numbers they have in
             it, and all other tensors get numbers that it will never give.
 
@@ -57,22 +57,22 @@ def record(
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
     example = copy_tensors(inputs)
-    if outlines is not None:
-        args, kwargs = outlines.of((args, kwargs))
+    if fake is not None:
+        args, kwargs = fake.of((args, kwargs))
         inputs, constants = _split_arguments(module, args, kwargs)
-    recorder = _recorder(module, watch, first, outlines)
+    recorder = _recorder(module, watch, first, fake)
     with (
         _ONE_AT_A_TIME,
         torch.no_grad(),
         counting() as held,
         _uncompiled(module),
-        RememberingAttributes(module),
+        SymbolicAttributes(module),
         _layers_seen(recorder),
     ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
         compared = ledger.compared
-    graph = Recorded(
+    graph = Recording(
         module,
         recorder.vertices,
         recorder.state,
@@ -83,16 +83,16 @@ def record(
         compared=compared,
         example=example,
     )
-    if any(isinstance(constant.tensor, Outline) for constant in recorder.held.values()):
-        raise NoNumbersError("the network used a result that no torch function returned")
+    if any(isinstance(constant.tensor, FakeTensor) for constant in recorder.held.values()):
+        raise NoValuesError("the network used a result that no torch function returned")
     return graph, copy_tensors(output)
 
 
 def _recorder(
-    module: nn.Module, watch: Watch | None, first: Recorded | None, outlines: Outlines | None
+    module: nn.Module, watch: Watch | None, first: Recording | None, fake: FakeMode | None
 ) -> Recorder:
     state = state_of(module)
-    call = outlines.call if outlines is not None else None
+    call = fake.call if fake is not None else None
     if first is None:
         return Recorder(places(module), state, watch, training=module.training, call=call)
     known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from naivegraph.errors import CaptureError
-from naivegraph.graph.fake.fake_tensor import Outlines, on_outlines
+from naivegraph.graph.fake.fake_tensor import FakeMode, on_fake_tensors
 from naivegraph.graph.record.record_run import copy_tensors, record
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import leaves, map_leaves
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import nested_arguments
-from naivegraph.ir.train_eval_module import TwoModes
+from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Stub
 
 __all__ = [
@@ -33,8 +33,8 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def record_training(
-    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], *, outlines: bool
-) -> Recorded | None:
+    graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool
+) -> Recording | None:
     """A run in train mode, if that uses parameters which the recorded run in eval mode does not.
 
     Also if the network is known to call others in train mode, for it was made of such a graph.
@@ -46,21 +46,21 @@ def record_training(
         graph: What was recorded in eval mode.
         args: The example it was recorded on.
         kwargs: Its keyword inputs.
-        outlines: Run on tensors without numbers where that is possible.
+        fake: Run on fake tensors where that is possible.
 
     Returns:
         What was recorded; None if there is nothing more to see, or the network does not run in train mode.
     """
     unused = _unused(graph)
-    other = isinstance(graph.module, TwoModes)
+    other = isinstance(graph.module, TrainEvalModule)
     if not (unused or other):
         return None
     examples = [each for each in ((args, kwargs), doubled((args, kwargs))) if each is not None]
-    found: Recorded | None = None
+    found: Recording | None = None
     for arguments in examples:
-        if found is None and outlines:
+        if found is None and fake:
             again = functools.partial(record_in_train_mode, graph, arguments)
-            found = on_outlines(graph.module, again, buffers=True)
+            found = on_fake_tensors(graph.module, again, buffers=True)
     for arguments in examples:
         if found is None:
             with contextlib.suppress(CaptureError):
@@ -68,7 +68,7 @@ def record_training(
     return found if found is not None and (other or not unused <= _unused(found)) else None
 
 
-def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -> Recorded:
+def record_again(graph: Recording, training: Recording, example: dict[str, Any]) -> Recording:
     """The run in train mode as the network does it now.
 
     Args:
@@ -82,7 +82,7 @@ def record_again(graph: Recorded, training: Recorded, example: dict[str, Any]) -
     return record_in_train_mode(graph, nested_arguments(graph.module, {**training.constants, **example}))
 
 
-def run_training(training: Recorded) -> Any:
+def run_training(training: Recording) -> Any:
     """What the network's own forward gives in train mode, on the inputs of a recorded run.
 
     Raises:
@@ -114,7 +114,7 @@ def doubled(arguments: Arguments) -> Arguments | None:
     return twice
 
 
-def record_in_train_mode(graph: Recorded, arguments: Arguments, outlines: Outlines | None = None) -> Recorded:
+def record_in_train_mode(graph: Recording, arguments: Arguments, fake: FakeMode | None = None) -> Recording:
     """A run in train mode, which shares the numbers of parameters and buffers with the graph's own run.
 
     Raises:
@@ -122,16 +122,16 @@ def record_in_train_mode(graph: Recorded, arguments: Arguments, outlines: Outlin
     """
     module = graph.module
     with restored(module), preserved(module, training=True):
-        return record(module, *arguments, outlines=outlines, first=graph)[0]
+        return record(module, *arguments, fake=fake, first=graph)[0]
 
 
-def unused_parameters(run: Recorded) -> set[str]:
+def unused_parameters(run: Recording) -> set[str]:
     """Names of the parameters that no operator of a run takes, of those there were when it was recorded."""
     unused = _unused(run)
     return {n for n, _ in run.module.named_parameters() if n in run.state and run.state[n].id in unused}
 
 
-def _unused(run: Recorded) -> set[int]:
+def _unused(run: Recording) -> set[int]:
     """Numbers of the parameters no operator of a run takes."""
     unused = {run.state[name].id for name in parameters_of(run.module) if name in run.state}
     waiting: list[Any] = []

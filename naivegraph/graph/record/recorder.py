@@ -12,9 +12,9 @@ from torch import nn
 from naivegraph.errors import CaptureError
 from naivegraph.graph.record.data_dependent import READS, counts_in, may_be_sizes, remembered
 from naivegraph.graph.record.decompositions import Chance
-from naivegraph.graph.record.symbolic_int import Number, ledger
+from naivegraph.graph.record.symbolic_int import SymbolicInt, ledger
 from naivegraph.graph.record.torch_modes import unseen
-from naivegraph.graph.torch_utils.leaf_modules import Place, converted_from, memory_key
+from naivegraph.graph.torch_utils.leaf_modules import ModulePlace, converted_from, memory_key
 from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.graph.torch_utils.torch_functions import (
     any_batched,
@@ -56,7 +56,7 @@ class Recorder:
 
     def __init__(
         self,
-        places: dict[int, Place],
+        places: dict[int, ModulePlace],
         state: dict[str, torch.Tensor],
         watch: Watch | None = None,
         *,
@@ -143,7 +143,7 @@ class Recorder:
     def encode(self, value: Any) -> Any:
         """Arguments or results as a vertex keeps them."""
         kind = type(value)
-        if kind is Number:
+        if kind is SymbolicInt:
             return value.expression
         if value is None or kind is int or kind is bool or kind is float or kind is str:
             return value
@@ -162,7 +162,7 @@ class Recorder:
         return map_leaves(value, self._encode_leaf)
 
     def _encode_leaf(self, value: Any) -> Any:
-        return self.encode(value) if isinstance(value, (torch.Tensor, Number)) else value
+        return self.encode(value) if isinstance(value, (torch.Tensor, SymbolicInt)) else value
 
     # Vertices
 
@@ -293,16 +293,16 @@ class Recorder:
         else:
             return result
         if isinstance(result, torch.Size):
-            return torch.Size([Number(size, Shape(source, dim)) for dim, size in enumerate(result)])
+            return torch.Size([SymbolicInt(size, Shape(source, dim)) for dim, size in enumerate(result)])
         with _DISABLED():
             rank = tensor.dim()
         if what == "numel":
             expression: Expression = Shape(source, 0) if rank else 1
             for dim in range(1, rank):
                 expression = Compound("*", expression, Shape(source, dim))
-            return Number(result, expression)
+            return SymbolicInt(result, expression)
         dim = 0 if what == "length" else int(args[1] if len(args) > 1 else kwargs["dim"])
-        return Number(result, Shape(source, dim % rank))
+        return SymbolicInt(result, Shape(source, dim % rank))
 
     def _read(self, func: _Function, args: tuple[Any, ...]) -> Any:
         result = func(*args)

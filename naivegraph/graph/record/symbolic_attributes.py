@@ -7,19 +7,19 @@ from typing import Any
 
 from torch import nn
 
-from naivegraph.graph.record.symbolic_int import Number, plain
+from naivegraph.graph.record.symbolic_int import SymbolicInt, plain
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.ir.pytree import is_record, rebuild
 from naivegraph.ir.values import Attribute
 
-__all__ = ["RememberingAttributes", "scrub"]
+__all__ = ["SymbolicAttributes", "scrub"]
 
 _DEPTH = 4
 _PLAIN = frozenset({float, bool, str, type(None)})  # where no integer lies in; most attributes are such
 _Key = str | int
 
 
-class RememberingAttributes:
+class SymbolicAttributes:
     """Replaces the integers in the attributes of all modules of a network; a context manager.
 
     On leaving, the very objects that were there are there again. What the forward itself assigned stays, with
@@ -34,7 +34,7 @@ class RememberingAttributes:
         self._replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
         self._copies: list[tuple[Any, Any, dict[str, Any]]] = []
 
-    def __enter__(self) -> RememberingAttributes:
+    def __enter__(self) -> SymbolicAttributes:
         for path, attributes, before in self._before:
             memo: dict[int, Any] = {}
             for name, value in before.items():
@@ -51,7 +51,7 @@ class RememberingAttributes:
     ) -> Any:
         kind = type(value)
         if kind is int:
-            return Number(value, Attribute(path, name, keys))
+            return SymbolicInt(value, Attribute(path, name, keys))
         if kind in _PLAIN:
             return value
         if isinstance(value, (tuple, list)):
@@ -130,7 +130,7 @@ def scrub(value: Any, depth: int) -> Any:
         depth: How deep to look into nested containers.
     """
     kind = type(value)
-    if kind is Number:
+    if kind is SymbolicInt:
         return plain(value)
     if depth == 0:
         return value

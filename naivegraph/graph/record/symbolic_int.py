@@ -12,9 +12,9 @@ from typing import Any, SupportsIndex
 import torch
 
 from naivegraph.graph.torch_utils.source_lines import user_line
-from naivegraph.ir.values import Compared, Compound, Expression, Leaving
+from naivegraph.ir.values import Comparison, Compound, Escape, Expression
 
-__all__ = ["Ledger", "Number", "counting", "ledger", "plain"]
+__all__ = ["Ledger", "SymbolicInt", "counting", "ledger", "plain"]
 
 
 class Ledger:
@@ -29,32 +29,32 @@ class Ledger:
     __slots__ = ("compared", "held")
 
     def __init__(self) -> None:
-        self.held: list[Leaving] | None = None
-        self.compared: list[Compared] = []
+        self.held: list[Escape] | None = None
+        self.compared: list[Comparison] = []
 
     def hold(self, value: object, how: str) -> None:
         """Note that `value` must keep its value, if it is a number and a capture is on."""
-        if self.held is not None and type(value) is Number:
+        if self.held is not None and type(value) is SymbolicInt:
             self.held.append((value.expression, user_line(), how))
 
     def order(self, larger: int, smaller: int, least: int) -> None:
         """Note that one number must stay larger than another, by `least`, if a capture is on."""
         if self.held is not None:
             difference = Compound("-", _expression(larger), _expression(smaller))
-            self.compared.append(Compared(difference, least, user_line()))
+            self.compared.append(Comparison(difference, least, user_line()))
 
 
 ledger = Ledger()
 
 
 def _expression(value: int) -> Expression:
-    return value.expression if type(value) is Number else int(value)
+    return value.expression if type(value) is SymbolicInt else int(value)
 
 
-def _kept(symbol: str, name: str, swapped: bool) -> Callable[[Number, Any], Any]:
+def _kept(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt, Any], Any]:
     compute = getattr(int, name)
 
-    def method(self: Number, other: Any) -> Any:
+    def method(self: SymbolicInt, other: Any) -> Any:
         if not isinstance(other, int):
             if isinstance(other, (float, complex, str, list, tuple)):
                 ledger.hold(self, f"{symbol} with {type(other).__name__}")
@@ -63,7 +63,7 @@ def _kept(symbol: str, name: str, swapped: bool) -> Callable[[Number, Any], Any]
         if ledger.held is None:
             return value
         left, right = _expression(self), _expression(other)
-        return Number(value, Compound(symbol, right, left) if swapped else Compound(symbol, left, right))
+        return SymbolicInt(value, Compound(symbol, right, left) if swapped else Compound(symbol, left, right))
 
     return method
 
@@ -71,7 +71,7 @@ def _kept(symbol: str, name: str, swapped: bool) -> Callable[[Number, Any], Any]
 def _left(name: str, how: str) -> Callable[..., Any]:
     compute = getattr(int, name)
 
-    def method(self: Number, *others: Any) -> Any:
+    def method(self: SymbolicInt, *others: Any) -> Any:
         ledger.hold(self, how)
         for other in others:
             ledger.hold(other, how)
@@ -80,11 +80,11 @@ def _left(name: str, how: str) -> Callable[..., Any]:
     return method
 
 
-def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[Number, Any], Any]:
+def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[SymbolicInt, Any], Any]:
     compute = getattr(int, name)
     whole = math.ceil if lesser is strict else math.floor
 
-    def method(self: Number, other: Any) -> Any:
+    def method(self: SymbolicInt, other: Any) -> Any:
         if isinstance(other, float) and math.isfinite(other):
             other = whole(other)  # an integer is below 2.5 if it is below 3, and above it if above 2
         found = compute(self, other)
@@ -96,21 +96,21 @@ def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[Number, Any], 
     return method
 
 
-class Number(int):
+class SymbolicInt(int):
     """An int with the expression it came from; sums, products and quotients of it remember, too.
 
     Comparisons, hashing and printing see a plain int; what was compared is noted.
 
     >>> from naivegraph.ir.values import Attribute
     >>> ledger.held = []
-    >>> (Number(12, Attribute("attention", "heads")) * 64).expression
+    >>> (SymbolicInt(12, Attribute("attention", "heads")) * 64).expression
     Compound(operator='*', left=Attribute(path='attention', name='heads', keys=()), right=64)
     >>> ledger.held = None
     """
 
     expression: Expression
 
-    def __new__(cls, value: int, expression: Expression) -> Number:
+    def __new__(cls, value: int, expression: Expression) -> SymbolicInt:
         """An int of this value which came from `expression`."""
         self = int.__new__(cls, value)
         self.expression = expression
@@ -159,7 +159,7 @@ class Number(int):
     __xor__, __rxor__ = _left("__xor__", "bits"), _left("__rxor__", "bits")
 
     def __neg__(self) -> int:
-        return Number.__rsub__(self, 0)  # type: ignore[no-any-return]
+        return SymbolicInt.__rsub__(self, 0)  # type: ignore[no-any-return]
 
     def __pos__(self) -> int:
         return self
@@ -217,14 +217,14 @@ def _remembering_len(value: Any, /) -> int:
 
 
 @contextlib.contextmanager
-def counting() -> Iterator[list[Leaving]]:
+def counting() -> Iterator[list[Escape]]:
     """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers.
 
     What was compared is in `ledger.compared`.
     """
     # dynamo notes the builtins when it is imported, which a first call under a torch mode does
     importlib.import_module("torch._dynamo")
-    held: list[Leaving] = []
+    held: list[Escape] = []
     ledger.held, ledger.compared = held, []
     builtins.range = _CountedRange  # type: ignore[misc]
     builtins.len = _remembering_len

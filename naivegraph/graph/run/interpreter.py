@@ -11,11 +11,11 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.ir.pytree import leaves, map_leaves, pairs, rebuild, stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["COMPUTE", "Execution", "attribute_of", "expressions", "field_of", "read_attribute"]
+__all__ = ["COMPUTE", "Interpreter", "attribute_of", "expressions", "field_of", "read_attribute"]
 
 COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": lambda left, right: left + right,
@@ -54,7 +54,7 @@ def expressions(value: Any) -> Iterator[Shape | Attribute]:
             yield from expressions((leaf.left, leaf.right))
 
 
-class Execution:
+class Interpreter:
     """One run of a graph.
 
     Args:
@@ -64,7 +64,7 @@ class Execution:
     """
 
     def __init__(
-        self, graph: Recorded, wanted: Iterable[str] = (), watch: Callable[[str, Any], None] | None = None
+        self, graph: Recording, wanted: Iterable[str] = (), watch: Callable[[str, Any], None] | None = None
     ) -> None:
         self._graph = graph
         self._watch = watch

@@ -7,14 +7,14 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.run.interpreter import expressions, read_attribute
 from naivegraph.ir.pytree import leaves, stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Shape, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["lint"]
 
 
-def lint(graph: Recorded) -> None:
+def lint(graph: Recording) -> None:
     """Check every invariant of a graph.
 
     1. Names are unique.
@@ -50,7 +50,7 @@ def lint(graph: Recorded) -> None:
             raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more") from error
 
 
-def _lint_target(graph: Recorded, vertex: Vertex) -> None:
+def _lint_target(graph: Recording, vertex: Vertex) -> None:
     if vertex.kind == "input":
         if vertex.target is not None:
             raise NaivegraphError(f"the input {vertex.name!r} has something to call")
@@ -68,7 +68,7 @@ def _lint_target(graph: Recorded, vertex: Vertex) -> None:
         raise NaivegraphError(f"the function {vertex.name!r} has nothing to call")
 
 
-def _lint_values(graph: Recorded, who: str, value: object, made: set[int]) -> None:
+def _lint_values(graph: Recording, who: str, value: object, made: set[int]) -> None:
     for leaf in leaves(value):
         if isinstance(leaf, Stub) and leaf.id not in made:
             raise NaivegraphError(f"{who} uses the tensor {leaf.id} before anything made it")
@@ -90,7 +90,7 @@ def _lint_values(graph: Recorded, who: str, value: object, made: set[int]) -> No
                 )
 
 
-def _module(graph: Recorded, path: str, who: str) -> nn.Module:
+def _module(graph: Recording, path: str, who: str) -> nn.Module:
     try:
         return graph.module.get_submodule(path)
     except AttributeError as error:

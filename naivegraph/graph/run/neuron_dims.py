@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["Place", "neuron_dimensions", "output_sizes", "place_of"]
+__all__ = ["TensorPlace", "neuron_dimensions", "output_sizes", "place_of"]
 
 
 def _packets(names: str) -> frozenset[Any]:
@@ -30,15 +30,15 @@ _ORDERS = _packets("permute t transpose")
 
 
 # A tensor by its number and rank: squeezed in place it is the same tensor with fewer dimensions.
-Place = tuple[int, int]
+TensorPlace = tuple[int, int]
 
 
-def place_of(stub: Stub) -> Place:
+def place_of(stub: Stub) -> TensorPlace:
     """What `neuron_dimensions` knows a tensor by."""
     return stub.id, len(stub.shape)
 
 
-def output_sizes(graph: Recorded) -> dict[str, int]:
+def output_sizes(graph: Recording) -> dict[str, int]:
     """The number of neurons of the first tensor each vertex gives, by the vertex's name."""
     dims = neuron_dimensions(graph)
     out: dict[str, int] = {}
@@ -49,7 +49,7 @@ def output_sizes(graph: Recorded) -> dict[str, int]:
     return out
 
 
-def neuron_dimensions(graph: Recorded) -> dict[Place, int]:
+def neuron_dimensions(graph: Recording) -> dict[TensorPlace, int]:
     """By `place_of` a tensor, of all that vertices take or give: the dimension of its neurons.
 
     A convolution, a batch or group norm have them in dimension 1, a matrix product, an embedding and a layer
@@ -59,7 +59,7 @@ def neuron_dimensions(graph: Recorded) -> dict[Place, int]:
     """
     operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
     used = _used(operations)
-    dims: dict[Place, int] = {}
+    dims: dict[TensorPlace, int] = {}
     for vertex in graph.inputs:
         for stub in _stubs(vertex.output):
             dims[place_of(stub)] = used.get(place_of(stub), _usual(stub))
@@ -76,9 +76,9 @@ def _stubs(value: Any) -> list[Stub]:
     return [stub for stub in stubs_in(value) if stub.shape]
 
 
-def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[Place, int]:
+def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorPlace, int]:
     """By `place_of` a tensor: the dimension in which the first layer that takes it wants its neurons."""
-    used: dict[Place, int] = {}
+    used: dict[TensorPlace, int] = {}
     for operation, operands in reversed(operations):
         packet = operation.func.overloadpacket
         if packet in _CHANNELS or packet in _FEATURES:
@@ -96,7 +96,7 @@ def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[Place, int]:
     return used
 
 
-def _follow(operation: Operation, operands: list[Stub], dims: dict[Place, int]) -> None:
+def _follow(operation: Operation, operands: list[Stub], dims: dict[TensorPlace, int]) -> None:
     packet = operation.func.overloadpacket
     for out in operation.outputs:
         if out is None or not out.shape or place_of(out) in dims:
@@ -112,7 +112,7 @@ def _follow(operation: Operation, operands: list[Stub], dims: dict[Place, int]) 
 
 
 def _carried(
-    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[Place, int]
+    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[TensorPlace, int]
 ) -> int | None:
     """Where the neurons of the first operand which has some are in the result."""
     known = [stub for stub in operands if place_of(stub) in dims]

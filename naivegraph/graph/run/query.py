@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from naivegraph.graph.run.summary import what
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["edges", "find", "related", "to_networkx"]
 
 
-def find(graph: Recorded, what: str | Callable[[Vertex], object]) -> list[Vertex]:
+def find(graph: Recording, what: str | Callable[[Vertex], object]) -> list[Vertex]:
     """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate holds."""
     if isinstance(what, str):
         return [vertex for vertex in graph.vertices if fnmatch.fnmatchcase(vertex.name, what)]
     return [vertex for vertex in graph.vertices if what(vertex)]
 
 
-def edges(graph: Recorded) -> Iterator[tuple[Vertex, Vertex, Stub]]:
+def edges(graph: Recording) -> Iterator[tuple[Vertex, Vertex, Stub]]:
     """Maker, user and tensor of every use of a tensor, in the order of the users.
 
     A tensor which was changed in place was made by the vertex that changed it last.
@@ -38,7 +38,7 @@ def edges(graph: Recorded) -> Iterator[tuple[Vertex, Vertex, Stub]]:
         maker.update((stub.id, vertex) for stub in stubs_in(vertex.output))
 
 
-def related(graph: Recorded, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
+def related(graph: Recording, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
     """Everything this vertex depends on, or (`upwards=False`) everything that depends on it, in order."""
     next_to: dict[int, list[Vertex]] = {}
     for maker, user, _ in edges(graph):
@@ -54,7 +54,7 @@ def related(graph: Recorded, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
     return [other for other in graph.vertices if id(other) in found]
 
 
-def to_networkx(graph: Recorded) -> networkx.MultiDiGraph[str]:
+def to_networkx(graph: Recording) -> networkx.MultiDiGraph[str]:
     """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""
     import networkx
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 
 __all__ = ["all_or_nothing", "snapshot"]
 
 
-def snapshot(graph: Recorded) -> Callable[[], None]:
+def snapshot(graph: Recording) -> Callable[[], None]:
     """What puts vertices, their arguments, the state's names and the output back as they are now.
 
     It is cheap: values are shared, and whatever changes a graph replaces them and never changes them. The
@@ -38,7 +38,7 @@ def snapshot(graph: Recorded) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def all_or_nothing(graph: Recorded) -> Iterator[Callable[[], None]]:
+def all_or_nothing(graph: Recording) -> Iterator[Callable[[], None]]:
     """A block that changes a graph; gives what undoes it. If the block fails it is undone at once."""
     restore = snapshot(graph)
     try:

@@ -8,7 +8,7 @@ from torch import nn
 
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["summary", "what"]
@@ -16,7 +16,7 @@ __all__ = ["summary", "what"]
 _HEADER = ("name", "what", "output", "parameters")
 
 
-def summary(graph: Recorded) -> str:
+def summary(graph: Recording) -> str:
     """A line per vertex (name, what it calls, shapes of its outputs, parameters), then the checks."""
     rows = [_HEADER, *(_row(vertex) for vertex in graph.vertices)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]

@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from naivegraph.graph.torch_utils.module_paths import modules_of
-from naivegraph.ir.custom_rule import Declared
+from naivegraph.ir.custom_rule import CustomFunction
 
-__all__ = ["Place", "converted_from", "is_layer", "memory_key", "places"]
+__all__ = ["ModulePlace", "converted_from", "is_layer", "memory_key", "places"]
 
 _TORCH_LAYERS = "torch.nn.modules."
 _CONTAINERS = nn.Sequential.__module__
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class ModulePlace:
     """Where a module is in its network.
 
     Attributes:
@@ -33,9 +33,9 @@ class Place:
     layer: bool
 
 
-def places(root: nn.Module) -> dict[int, Place]:
+def places(root: nn.Module) -> dict[int, ModulePlace]:
     """The place of every module of the network, by the module's `id`."""
-    return {id(module): Place(path, is_layer(module)) for path, module in modules_of(root)}
+    return {id(module): ModulePlace(path, is_layer(module)) for path, module in modules_of(root)}
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -46,7 +46,7 @@ def is_layer(module: nn.Module) -> bool:
     the object is looked into.
     """
     kind = type(module)
-    if kind is Declared:
+    if kind is CustomFunction:
         return True
     if "forward" in vars(module):
         return False

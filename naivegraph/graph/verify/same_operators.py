@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from naivegraph.graph.fake.fake_tensor import Outlines, on_outlines
+from naivegraph.graph.fake.fake_tensor import FakeMode, on_fake_tensors
 from naivegraph.graph.record.record_run import state_of
-from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import leaves, pairs
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import bind
 
 __all__ = ["same_operators"]
@@ -22,8 +22,8 @@ __all__ = ["same_operators"]
 _FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
-def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What the network's own forward returns, as outlines, if the graph calls exactly the same operators.
+def same_operators(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the network's own forward returns, as fake tensors, if the graph calls exactly the same operators.
 
     The same operators on the same tensors with the same other arguments, in the same order, give the same
     numbers, so nothing needs to be computed to compare the two.
@@ -34,29 +34,29 @@ def same_operators(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any
     module = graph.module
 
     def repeat(*args: Any, **kwargs: Any) -> Any:
-        return Execution(graph).run(bind(graph, args, kwargs))
+        return Interpreter(graph).run(bind(graph, args, kwargs))
 
-    def both(outlines: Outlines) -> Any:
-        own, repeated = (_Tape(outlines, module, run, args, kwargs) for run in (module, repeat))
-        outlines.returned = own.output if own.same_as(repeated) else None
-        return outlines.returned
+    def both(fake: FakeMode) -> Any:
+        own, repeated = (_Tape(fake, module, run, args, kwargs) for run in (module, repeat))
+        fake.returned = own.output if own.same_as(repeated) else None
+        return fake.returned
 
-    return on_outlines(module, both)
+    return on_fake_tensors(module, both)
 
 
 class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The operators of one run; tensors made in it are numbered, all others stand for themselves."""
 
     def __init__(
-        self, outlines: Outlines, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
+        self, fake: FakeMode, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._outlines = outlines
+        self._fake = fake
         self.calls: list[tuple[Any, ...]] = []
         self._state = {id(tensor) for tensor in state_of(module).values()}
         self._made: dict[int, int] = {}
         self._alive: list[torch.Tensor] = []
-        own_args, own_kwargs = outlines.of((args, kwargs))
+        own_args, own_kwargs = fake.of((args, kwargs))
         self._note((own_args, own_kwargs))
         with _left_as_it_was(module), self:
             self.output = run(*own_args, **own_kwargs)
@@ -67,7 +67,7 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Note an operator and run it."""
         called = func, self._plain(args), self._plain(kwargs or {})
-        result = self._outlines.call(func, args, kwargs or {})
+        result = self._fake.call(func, args, kwargs or {})
         self._note(result)
         self.calls.append(called)
         return result

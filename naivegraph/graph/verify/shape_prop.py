@@ -12,18 +12,18 @@ from naivegraph.graph.record.record_run import copy_tensors, slow_attention, sta
 from naivegraph.graph.record.record_train_mode import record_again
 from naivegraph.graph.record.recorder import Recorder
 from naivegraph.graph.record.torch_modes import DispatchMode
-from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.snapshot import all_or_nothing
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import map_leaves, pairs, stubs_in, with_tensors
-from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["largest_number", "placed", "refresh"]
 
 
-def refresh(graph: Recorded) -> None:
+def refresh(graph: Recording) -> None:
     """Run the vertices once on the stored example; shapes, operators and names of state become those of now.
 
     The run in train mode, if there is one, is recorded anew; if it counts for no sizes, once it is needed.
@@ -52,7 +52,7 @@ def refresh(graph: Recorded) -> None:
             graph.checks = {name: found for name, found in graph.checks.items() if name != TRAIN_MODE}
 
 
-def largest_number(graph: Recorded) -> int:
+def largest_number(graph: Recording) -> int:
     """The largest number a tensor of the graph has."""
     found = [stub.id for stub in graph.state.values()]
     for vertex in graph.vertices:
@@ -61,7 +61,7 @@ def largest_number(graph: Recorded) -> int:
     return max(found, default=-1)
 
 
-def placed(graph: Recorded, example: dict[str, Any]) -> dict[str, Any]:
+def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
     """An example on the network's device and in its precision, if those are one and not the example's."""
     tensors = [graph.tensor(name) for name in graph.state]
     devices = {tensor.device for tensor in tensors}
@@ -81,13 +81,13 @@ def placed(graph: Recorded, example: dict[str, Any]) -> dict[str, Any]:
     return placed
 
 
-class _Observed(Execution):
+class _Observed(Interpreter):
     """A run of a graph which notes what each vertex is now; nothing changes before `commit`.
 
     The recorder numbers tensors anew; `_numbers` leads from its numbers to those of the graph.
     """
 
-    def __init__(self, graph: Recorded, recorder: Recorder) -> None:
+    def __init__(self, graph: Recording, recorder: Recorder) -> None:
         super().__init__(graph)
         self._recorder = recorder
         self._numbers: dict[int, int] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from naivegraph.ir.pytree import pairs, rebuild
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Compound, Held, Shape, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
@@ -17,7 +17,7 @@ __all__ = ["switch_constants"]
 _PLAIN = (bool, int, float, complex, str, type(None))
 
 
-def switch_constants(graph: Recorded, training: Recorded) -> bool:
+def switch_constants(graph: Recording, training: Recording) -> bool:
     """Let each constant of a run in eval mode that is another one in train mode follow the flag.
 
     It becomes a `Training`: both values, and the path of the innermost module whose forward made the call.

@@ -8,13 +8,13 @@ from naivegraph.graph.record.record_train_mode import Arguments, doubled, record
 from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.graph.verify.train_eval_constants import switch_constants
 from naivegraph.graph.verify.verify import compare
-from naivegraph.ir.recording import TRAIN_MODE, Recorded
+from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.signature import nested_arguments
 
 __all__ = ["follow_training"]
 
 
-def follow_training(graph: Recorded) -> None:
+def follow_training(graph: Recording) -> None:
     """Compare in train mode, once; where graph and network differ, record what the network does there.
 
     If that is the same calls with other constants, these become switches between the two. If it is other
@@ -36,7 +36,7 @@ def follow_training(graph: Recorded) -> None:
     graph.checks = {**graph.checks, TRAIN_MODE: found}
 
 
-def _follow(graph: Recorded, arguments: Arguments) -> str:
+def _follow(graph: Recording, arguments: Arguments) -> str:
     found = compare(graph, arguments, training=True)
     if not found.startswith("differs") or graph.training is not None:
         return found

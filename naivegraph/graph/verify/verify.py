@@ -8,23 +8,23 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError
-from naivegraph.graph.fake.fake_tensor import Outlines, on_outlines
+from naivegraph.graph.fake.fake_tensor import FakeMode, on_fake_tensors
 from naivegraph.graph.record.record_run import copy_tensors, record
 from naivegraph.graph.record.record_train_mode import Arguments, doubled
-from naivegraph.graph.run.interpreter import Execution
+from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored, restored_on_error
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.graph.verify.same_operators import same_operators
 from naivegraph.ir.pytree import pairs
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import bind
 
-__all__ = ["compare", "difference", "disagreement", "record_outlines", "record_verified", "verify_graph"]
+__all__ = ["compare", "difference", "disagreement", "record_fake", "record_verified", "verify_graph"]
 
 
 def record_verified(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], verify: bool | Literal["recorded"]
-) -> Recorded:
+) -> Recording:
     """Record one run in eval mode and compare what was recorded with the network.
 
     Raises:
@@ -38,22 +38,22 @@ def record_verified(
     return graph
 
 
-def record_outlines(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded | None:
-    """Record a run on outlines of the inputs, which computes nothing; None where that is not possible.
+def record_fake(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recording | None:
+    """Record a run on fake tensors of the inputs, which computes nothing; None where that is not possible.
 
     What was recorded has not been compared with the network: see `disagreement`. What the forward stores in
-    its modules does not stay: it is made of outlines.
+    its modules does not stay: it is made of fake tensors.
     """
 
-    def run(outlines: Outlines) -> Recorded:
+    def run(fake: FakeMode) -> Recording:
         with restored(module), preserved(module, buffers=False):
-            return record(module, args, kwargs, outlines=outlines)[0]
+            return record(module, args, kwargs, fake=fake)[0]
 
-    return on_outlines(module, run)
+    return on_fake_tensors(module, run)
 
 
 def verify_graph(
-    graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, *, all_checks: bool
+    graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, *, all_checks: bool
 ) -> dict[str, str]:
     """Compare the graph's outputs with `output` of the recorded run and with the module's own forward.
 
@@ -81,10 +81,10 @@ def verify_graph(
     return checks
 
 
-def disagreement(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
+def disagreement(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
     """What the module's own forward returns in eval mode, and how the graph differs (empty if not).
 
-    Nothing is computed if both call the same operators; the output is made of outlines then.
+    Nothing is computed if both call the same operators; the output is made of fake tensors then.
     """
     output = same_operators(graph, args, kwargs)
     if output is not None:
@@ -94,7 +94,7 @@ def disagreement(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any])
     return output, "" if found == "equal" else found
 
 
-def compare(graph: Recorded, arguments: Arguments, *, training: bool) -> str:
+def compare(graph: Recording, arguments: Arguments, *, training: bool) -> str:
     """Whether the graph gives what the module's own forward gives with all flags set so, in words."""
     try:
         expected = _output(graph.module, graph, arguments, training)
@@ -104,11 +104,11 @@ def compare(graph: Recorded, arguments: Arguments, *, training: bool) -> str:
     return _repeats(graph, arguments, expected, training=training)
 
 
-def _repeats(graph: Recorded, arguments: Arguments, expected: Any, *, training: bool) -> str:
+def _repeats(graph: Recording, arguments: Arguments, expected: Any, *, training: bool) -> str:
     """Whether the graph gives what is expected, in words."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return Execution(graph.present).run(bind(graph, args, kwargs))
+        return Interpreter(graph.present).run(bind(graph, args, kwargs))
 
     try:
         found = _output(run, graph, arguments, training)
@@ -117,7 +117,7 @@ def _repeats(graph: Recorded, arguments: Arguments, expected: Any, *, training: 
     return difference(expected, found) or "equal"
 
 
-def _output(run: Any, graph: Recorded, arguments: Arguments, training: bool) -> Any:
+def _output(run: Any, graph: Recording, arguments: Arguments, training: bool) -> Any:
     args, kwargs = copy_tensors(arguments)
     with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
         return copy_tensors(run(*args, **kwargs))  # one which is a buffer is about to be restored
@@ -158,7 +158,7 @@ def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:
     return f"has other values (up to {float((one - two).abs().amax()):.2g} apart, at a scale of {scale:.2g})"
 
 
-def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def _first_difference(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Names the first vertex whose value is not what the forward computed, by recording once more."""
     values: dict[str, Any] = {}
 
@@ -171,7 +171,7 @@ def _first_difference(graph: Recorded, args: tuple[Any, ...], kwargs: dict[str, 
     found: dict[str, Any] = {}
     with preserved(graph.module), torch.no_grad():
         copied, named = copy_tensors((args, kwargs))
-        execution = Execution(graph, watch=lambda name, value: found.__setitem__(name, copy_tensors(value)))
+        execution = Interpreter(graph, watch=lambda name, value: found.__setitem__(name, copy_tensors(value)))
         try:
             execution.run(bind(graph, copied, named))
             ran = True

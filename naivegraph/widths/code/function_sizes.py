@@ -20,17 +20,24 @@ from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.ir.pytree import leaves
 from naivegraph.ir.values import Attribute, Compound, Expression, Shape, State, Stub
 from naivegraph.operators.relation import tensors_in
-from naivegraph.widths.code.demand_kinds import Demand, Equal, Keep, Size, Still, taken_apart
+from naivegraph.widths.code.constraint_kinds import (
+    CodeConstraint,
+    EqualSizes,
+    FixedValue,
+    OpaqueAxis,
+    SizeArgument,
+    taken_apart,
+)
 from naivegraph.widths.code.layer_sizes import first_output, layer_sizes, own_sizes
 from naivegraph.widths.widths import Widths
 
 __all__ = ["sizes_of", "value_of", "where_of"]
 
 
-Reader = Callable[[Widths, Vertex], Iterator[Demand]]
+Reader = Callable[[Widths, Vertex], Iterator[CodeConstraint]]
 
 
-def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """What the arguments of a vertex demand of the sizes."""
     if isinstance(vertex.target, nn.Module):
         yield from layer_sizes(widths, vertex, vertex.target)
@@ -41,7 +48,7 @@ def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield from reader(widths, vertex)
         return
     for value in _expressions([vertex.args, vertex.kwargs]):
-        yield Keep(value, vertex)
+        yield FixedValue(value, vertex)
     numbers = (int, Shape, Attribute, Compound)
     if any(type(leaf) in numbers for leaf in leaves((vertex.args, vertex.kwargs))):
         yield from taken_apart(widths, vertex)
@@ -70,7 +77,7 @@ def _flat(values: Any) -> list[Any]:
     return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else list(values)
 
 
-def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[Demand]:
+def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[CodeConstraint]:
     out = first_output(vertex)
     if out is None:
         return
@@ -79,40 +86,40 @@ def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[
         sizes = [value for value, size in zip(sizes, out.shape, strict=True) if size != 1]
     for value, axis in zip(sizes, axes, strict=False):
         if _number(value) and not (isinstance(value, int) and value == -1):
-            yield Size(value, axis, vertex)
+            yield SizeArgument(value, axis, vertex)
 
 
-def _reshape(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _reshape(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     sizes = vertex.args[1:] or tuple(v for v in vertex.kwargs.values() if isinstance(v, (list, tuple)))
     if all(_number(value) for value in _flat(sizes)):
         yield from _target_shape(widths, vertex, _flat(sizes))
 
 
-def _like(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _like(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """The result has the shape of the second argument."""
     (other,) = _named(vertex, "other")
     out = first_output(vertex)
     if out is not None and isinstance(other, (Stub, State)):
         shape = widths.of(other) if isinstance(other, Stub) else widths.axes[other.name]
         for one, two in zip(widths.of(out), shape, strict=True):
-            yield Equal((one, two), vertex)
+            yield EqualSizes((one, two), vertex)
 
 
-def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """The numbers it is given are no sizes that could change."""
     for value in _expressions([vertex.args, vertex.kwargs]):
-        yield Keep(value, vertex)
+        yield FixedValue(value, vertex)
 
 
-def _strided(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _strided(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """Sizes, and strides which are products of sizes, of the memory below; written or not, they stay."""
     yield from _no_sizes(widths, vertex)
     for stub in tensors_in(vertex.output):
         for axis in widths.of(stub):
-            yield Still(axis, vertex)
+            yield OpaqueAxis(axis, vertex)
 
 
-def _repeats(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _repeats(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """How often something is repeated stays, whatever it is."""
     yield from _no_sizes(widths, vertex)
     given = tensors_in([vertex.args, vertex.kwargs])
@@ -120,10 +127,10 @@ def _repeats(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     for stub in tensors_in(vertex.output):
         for atom in dict.fromkeys(atom for axis in widths.of(stub) for atom in axis.atoms()):
             if atom not in known:
-                yield Still(single(atom), vertex)
+                yield OpaqueAxis(single(atom), vertex)
 
 
-def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _factory(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     sizes = vertex.args or tuple(vertex.kwargs[k] for k in ("size",) if k in vertex.kwargs)
     numbers = [v for v in _flat(sizes) if _number(v)]
     out = first_output(vertex)
@@ -131,7 +138,7 @@ def _factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield from _target_shape(widths, vertex, numbers)
 
 
-def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     sizes = _flat(vertex.args[1:])
     numbers = [
         v for item in sizes for v in (item if isinstance(item, (list, tuple)) else [item]) if _number(v)
@@ -141,7 +148,7 @@ def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         yield from _target_shape(widths, vertex, numbers[: len(out.shape)])
 
 
-def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     given, sizes = _named(vertex, "dim", "sizes")
     out = first_output(vertex)
     if out is None or not _number(given):
@@ -151,7 +158,7 @@ def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     axes = widths.of(out)[dim % rank :]
     for value, axis in zip(sizes, axes, strict=False):
         if _number(value) and not (isinstance(value, int) and value == -1):
-            yield Size(value, axis, vertex)
+            yield SizeArgument(value, axis, vertex)
 
 
 def _named(vertex: Vertex, *names: str) -> list[Any]:
@@ -160,7 +167,7 @@ def _named(vertex: Vertex, *names: str) -> list[Any]:
     return [given[i] if i < len(given) else vertex.kwargs.get(name) for i, name in enumerate(names)]
 
 
-def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _split(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     sizes, dim = _named(vertex, "split_size_or_sections", "dim")
     if sizes is None:
         sizes = vertex.kwargs.get("split_size", vertex.kwargs.get("split_sizes"))
@@ -169,22 +176,22 @@ def _split(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
     values = sizes if isinstance(sizes, (list, tuple)) else [sizes] * len(axes)
     for value, axis in zip(values, axes, strict=False):
         if _number(value):
-            yield Size(value, axis, vertex)
+            yield SizeArgument(value, axis, vertex)
 
 
-def _chunk(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _chunk(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     count, dim = _named(vertex, "chunks", "dim")
     axes = tuple(widths.of(part)[value_of(widths, dim or 0)] for part in tensors_in(vertex.output))
     if len({axis.length for axis in axes}) == 1 and value_of(widths, count) == len(axes):
-        yield Equal(axes, vertex)
+        yield EqualSizes(axes, vertex)
     else:
         for axis in axes:
-            yield Still(axis, vertex)
+            yield OpaqueAxis(axis, vertex)
     for value in _expressions([count]):
-        yield Keep(value, vertex)
+        yield FixedValue(value, vertex)
 
 
-def _getitem(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _getitem(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     source, keys = vertex.args[0], vertex.args[1]
     keys = keys if isinstance(keys, tuple) else (keys,)
     rank = len(source.shape) if isinstance(source, Stub) else None
@@ -204,14 +211,14 @@ def _getitem(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
             yield from _sliced(widths, vertex, widths.of(source)[dim], key, source.shape[dim])
         else:
             for value in _expressions([key]):
-                yield Keep(value, vertex)
+                yield FixedValue(value, vertex)
         dim += 1
 
 
-def _sliced(widths: Widths, vertex: Vertex, axis: Axis, key: slice, n: int) -> Iterator[Demand]:
+def _sliced(widths: Widths, vertex: Vertex, axis: Axis, key: slice, n: int) -> Iterator[CodeConstraint]:
     if key.step not in (None, 1):
         for value in _expressions([key]):
-            yield Keep(value, vertex)
+            yield FixedValue(value, vertex)
         return
     for bound in (key.start, key.stop):
         if bound is None or not _number(bound):
@@ -220,11 +227,11 @@ def _sliced(widths: Widths, vertex: Vertex, axis: Axis, key: slice, n: int) -> I
         place = min(max(value + n if value < 0 else value, 0), n)
         before, after = widths.relation.algebra.cut(axis, place)
         if value < 0:
-            yield Size(Compound("-", 0, bound), after, vertex)
+            yield SizeArgument(Compound("-", 0, bound), after, vertex)
         elif value < n:
-            yield Size(bound, before, vertex)
+            yield SizeArgument(bound, before, vertex)
         elif not isinstance(bound, int):
-            yield Size(bound, axis, vertex)
+            yield SizeArgument(bound, axis, vertex)
 
 
 def value_of(widths: Widths, value: Expression) -> int:
@@ -240,29 +247,29 @@ def value_of(widths: Widths, value: Expression) -> int:
     return COMPUTE[value.operator](value_of(widths, value.left), value_of(widths, value.right))
 
 
-def _narrow(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _narrow(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     given, start, length = _named(vertex, "dim", "start", "length")
     source, out = vertex.args[0], first_output(vertex)
     if isinstance(source, Stub) and out is not None and _number(given):
         dim = value_of(widths, given)
         axis, part = widths.of(source)[dim], widths.of(out)[dim]
         if not (_number(start) and _number(length)):  # a tensor says which, perhaps others next time
-            yield from (Still(axis, vertex), Still(part, vertex))
+            yield from (OpaqueAxis(axis, vertex), OpaqueAxis(part, vertex))
             return
-        yield Size(length, part, vertex)
-        yield Size(start, widths.relation.algebra.cut(axis, value_of(widths, start))[0], vertex)
+        yield SizeArgument(length, part, vertex)
+        yield SizeArgument(start, widths.relation.algebra.cut(axis, value_of(widths, start))[0], vertex)
 
 
-def _norm(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _norm(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     (shape,) = _named(vertex, "normalized_shape")
     out = first_output(vertex)
     if out is not None:
         axes = widths.of(out)
         for value, axis in zip(shape, axes[len(axes) - len(shape) :], strict=True):
-            yield Size(value, axis, vertex)
+            yield SizeArgument(value, axis, vertex)
 
 
-def _pad(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def _pad(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     (amounts,) = _named(vertex, "pad")
     source, out = vertex.args[0], first_output(vertex)
     if out is None or not isinstance(source, Stub):
@@ -274,23 +281,23 @@ def _pad(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
         axis, number = axes[len(axes) - 1 - index // 2], value_of(widths, value)
         if number > 0 and not axis.fixed:
             at = number if index % 2 == 0 else axis.length - number
-            yield Size(value, widths.relation.algebra.cut(axis, at)[index % 2], vertex)
+            yield SizeArgument(value, widths.relation.algebra.cut(axis, at)[index % 2], vertex)
         elif not isinstance(value, int):
-            yield Keep(value, vertex)
+            yield FixedValue(value, vertex)
 
 
 def _counted(position: int, name: str) -> Reader:
     """Functions which take a number of groups."""
 
-    def read(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+    def read(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
         value = vertex.args[position] if position < len(vertex.args) else vertex.kwargs.get(name, 1)
         out = first_output(vertex)
         count = widths.relation.counts.get(out.id) if out is not None else None
         if count is not None and _number(value):
-            yield Size(value, widths.relation.algebra.resolve(count), vertex)
+            yield SizeArgument(value, widths.relation.algebra.resolve(count), vertex)
         rest = {k: v for k, v in vertex.kwargs.items() if k != name}
         for other in _expressions([[v for i, v in enumerate(vertex.args) if i != position], rest]):
-            yield Keep(other, vertex)
+            yield FixedValue(other, vertex)
 
     return read
 

@@ -13,7 +13,7 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph import Vertex
 from naivegraph.ir.values import Attribute, Stub
 from naivegraph.operators.relation import tensors_in
-from naivegraph.widths.code.demand_kinds import Demand, Size, Still
+from naivegraph.widths.code.constraint_kinds import CodeConstraint, OpaqueAxis, SizeArgument
 from naivegraph.widths.widths import Widths
 
 __all__ = ["first_output", "layer_sizes", "own_sizes", "unread_sizes"]
@@ -25,7 +25,7 @@ def first_output(vertex: Vertex) -> Stub | None:
     return found[0] if found else None
 
 
-def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[Demand]:
+def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[CodeConstraint]:
     """The sizes which a torch layer keeps as attributes; they follow its parameters."""
     for kind, reader in _LAYERS:
         if isinstance(layer, kind):
@@ -37,7 +37,7 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[De
     ]
     for name in [name for names in own for name in names if name in widths.axes]:
         for axis in widths.axes[name]:
-            yield Still(axis, vertex)
+            yield OpaqueAxis(axis, vertex)
 
 
 Known = Mapping[Attribute, Polynomial]
@@ -80,7 +80,7 @@ _WEIGHTS: dict[type[nn.Module], tuple[str, str]] = {
 }
 
 
-def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
+def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     """The sizes kept by a module whose forward calls the function that a layer of torch's is made of.
 
     A layer with a parametrized weight is such a module, and so is a user's own subclass of a layer.
@@ -96,14 +96,16 @@ def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[Demand]:
 
 def _sizes(
     widths: Widths, vertex: Vertex, layer: nn.Module, reader: Callable[[Widths, Vertex, Any], LayerSizes]
-) -> Iterator[Demand]:
+) -> Iterator[CodeConstraint]:
     for (name, keys), axis in reader(widths, vertex, layer):
         # A subclass may mean something else by the name, or not have it.
         value: Any = getattr(layer, name, None)
         for key in keys if value is not None else ():
             value = value[key]
         if value == axis.length:
-            yield Size(Attribute(vertex.path, name, keys), widths.relation.algebra.resolve(axis), vertex)
+            yield SizeArgument(
+                Attribute(vertex.path, name, keys), widths.relation.algebra.resolve(axis), vertex
+            )
 
 
 LayerSizes = Iterator[tuple[tuple[str, tuple[int, ...]], Axis]]

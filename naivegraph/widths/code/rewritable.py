@@ -14,9 +14,9 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.export.to_module import SIZES, Arguments, Sizes
 from naivegraph.ir.pytree import map_leaves
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, Expression, Shape
-from naivegraph.widths.code.demand_kinds import Size
+from naivegraph.widths.code.constraint_kinds import SizeArgument
 from naivegraph.widths.code.function_sizes import sizes_of, value_of
 from naivegraph.widths.code.size_solver import Reader
 from naivegraph.widths.widths import relate
@@ -28,7 +28,7 @@ class _Literal(int):
     """A number as it stands in one place, told from an equal one in another."""
 
 
-def rewritable(graph: Recorded, other: Sizes) -> tuple[dict[str, Arguments], Sizes]:
+def rewritable(graph: Recording, other: Sizes) -> tuple[dict[str, Arguments], Sizes]:
     """The arguments of functions with attributes where a number would hold a size that is otherwise free.
 
     Args:
@@ -55,7 +55,7 @@ def rewritable(graph: Recorded, other: Sizes) -> tuple[dict[str, Arguments], Siz
 
 
 class _Rewriting:
-    def __init__(self, graph: Recorded, other: Sizes) -> None:
+    def __init__(self, graph: Recording, other: Sizes) -> None:
         self._other = other
         self._widths = relate(Graph.of(graph))
         self._reader = Reader(self._widths, {})
@@ -68,10 +68,10 @@ class _Rewriting:
         placed = dataclasses.replace(vertex, args=args, kwargs=kwargs)
         tied = {
             id(part)
-            for demand in sizes_of(self._widths, placed)
-            if isinstance(demand, Size) and self._ties(demand)
+            for constraint in sizes_of(self._widths, placed)
+            if isinstance(constraint, SizeArgument) and self._ties(constraint)
             # a bound that is counted from the end stands in an expression
-            for part in (demand.value, getattr(demand.value, "right", None))
+            for part in (constraint.value, getattr(constraint.value, "right", None))
         }
 
         def own(leaf: Any) -> Any:
@@ -97,12 +97,12 @@ class _Rewriting:
             return value
         return value_of(self._widths, value)
 
-    def _ties(self, demand: Size) -> bool:
+    def _ties(self, constraint: SizeArgument) -> bool:
         """Whether a number demands more of the sizes than the operators do."""
-        size = Polynomial.of_axis(demand.axis)
-        if not size.degree or value_of(self._widths, demand.value) != demand.axis.length:
+        size = Polynomial.of_axis(constraint.axis)
+        if not size.degree or value_of(self._widths, constraint.value) != constraint.axis.length:
             return False
-        value = self._reader.read(demand.value)
+        value = self._reader.read(constraint.value)
         return value is None or bool((value - size).terms)
 
     def _own(self, value: Expression, name: str) -> Expression:

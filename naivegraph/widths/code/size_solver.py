@@ -8,7 +8,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph.run.interpreter import COMPUTE
 from naivegraph.ir.values import Attribute, Compound, Expression, Shape
-from naivegraph.operators.constraints import Row
+from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.widths.code.function_sizes import value_of
 from naivegraph.widths.widths import Widths
 
@@ -92,13 +92,13 @@ class Reader:
         """Whether a quotient has no rest."""
         return value_of(self.widths, value.left) % value_of(self.widths, value.right) == 0
 
-    def quotients(self) -> Iterator[Row]:
+    def quotients(self) -> Iterator[WidthConstraint]:
         """What must stay zero for the quotients to be what they were learned to be."""
         for value, size in self.known.items():
             if isinstance(value, Compound):
                 left, right = self.read(value.left), self.read(value.right)
                 if left is not None and right is not None:
-                    yield Row(left - size * right, f"{self._places[value]()} divides its size")
+                    yield WidthConstraint(left - size * right, f"{self._places[value]()} divides its size")
 
     def read(self, value: Expression) -> Polynomial | None:
         """An expression as a polynomial; None where it is none (a quotient with a rest)."""

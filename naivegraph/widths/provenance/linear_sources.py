@@ -14,13 +14,13 @@ from naivegraph.operators.registry import operators
 from naivegraph.operators.relation import arguments, tensors_in
 from naivegraph.widths.provenance.move_masks import Mask
 
-__all__ = ["Choice", "Part", "ways"]
+__all__ = ["Choice", "LinearPart", "ways"]
 
 Dims = frozenset[int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class LinearPart:
     """Elements of an operand: which dimensions carry those followed, and which elements (None for all)."""
 
     stub: Stub
@@ -29,7 +29,7 @@ class Part:
 
 
 # An operator's result is linear in the parts of one choice taken together.
-Choice = list[Part]
+Choice = list[LinearPart]
 
 
 def ways(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
@@ -38,13 +38,13 @@ def ways(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list
     return way(arguments(operation), operation, out, dims, mask) if way else []
 
 
-def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask | None) -> Part:
+def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask | None) -> LinearPart:
     """An operand of an element-wise operator: dimensions aligned from the right."""
     missing = len(out.shape) - len(operand.shape)
     carried = frozenset(
         d - missing for d in dims if d >= missing and operand.shape[d - missing] == out.shape[d]
     )
-    return Part(operand, carried, _reduced(mask, operand.shape))
+    return LinearPart(operand, carried, _reduced(mask, operand.shape))
 
 
 def _reduced(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
@@ -90,7 +90,7 @@ def _matrix(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask 
     m, n = rank - 2, rank - 1
     rows = None if mask is None else _over(mask, n)
     columns = None if mask is None else _over(mask, m)
-    choices = [[Part(y, dims - {m}, columns)], [Part(x, dims - {n}, rows)]]
+    choices = [[LinearPart(y, dims - {m}, columns)], [LinearPart(x, dims - {n}, rows)]]
     if a["self"] is not x and a.get("beta", 1) != 0:
         added = _aligned(a["self"], out, dims, mask)
         choices = [[*choice, added] for choice in choices]
@@ -107,7 +107,7 @@ def _convolution(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: 
     if not a.get("transposed", False):
         shape = (-1, *[1] * (len(weight.shape) - 1))
         entries = None if along is None else along.reshape(shape)
-        parts = [Part(weight, frozenset({0}) if carried else frozenset(), entries)]
+        parts = [LinearPart(weight, frozenset({0}) if carried else frozenset(), entries)]
     else:
         groups = a["groups"]
         entries = None
@@ -116,16 +116,16 @@ def _convolution(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: 
             flat = grouped.repeat(weight.shape[0] // groups, axis=1).reshape(weight.shape[:2])
             entries = flat.reshape(*flat.shape, *[1] * (len(weight.shape) - 2))
         within = frozenset({1} if groups == 1 else {0, 1})
-        parts = [Part(weight, within if carried else frozenset(), entries)]
+        parts = [LinearPart(weight, within if carried else frozenset(), entries)]
     if isinstance(bias, Stub):
-        parts.append(Part(bias, frozenset({0}) if carried else frozenset(), along))
+        parts.append(LinearPart(bias, frozenset({0}) if carried else frozenset(), along))
     return [parts]
 
 
 def _embedding(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     weight, last = a["weight"], len(out.shape) - 1
     columns = None if mask is None else _over(mask, *range(last)).reshape(1, -1)
-    return [[Part(weight, frozenset({1}) if last in dims else frozenset(), columns)]]
+    return [[LinearPart(weight, frozenset({1}) if last in dims else frozenset(), columns)]]
 
 
 def _norm(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
@@ -139,7 +139,7 @@ def _norm(a: dict[str, Any], op: Operation, out: Stub, dims: Dims, mask: Mask | 
     if "normalized_shape" in a:
         return [[_aligned(stub, out, dims, mask) for stub in parts]]
     along = None if mask is None else _over(mask, *(d for d in range(mask.ndim) if d != 1)).reshape(-1)
-    return [[Part(stub, frozenset({0}) if 1 in dims else frozenset(), along) for stub in parts]]
+    return [[LinearPart(stub, frozenset({0}) if 1 in dims else frozenset(), along) for stub in parts]]
 
 
 _MASKED = operators("masked_fill")

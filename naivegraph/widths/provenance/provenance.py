@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable, Iterator
 import numpy as np
 
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.recording import Recorded
+from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.relation import tensors_in
-from naivegraph.widths.provenance.linear_sources import Choice, Part, ways
+from naivegraph.widths.provenance.linear_sources import Choice, LinearPart, ways
 from naivegraph.widths.provenance.move_masks import MOVES, Mask, moved_back, moved_on
 
-__all__ = ["Feed", "Trace", "Tracer", "Untraceable"]
+__all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
 
 
 class Untraceable(Exception):
@@ -27,7 +27,7 @@ class Untraceable(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Feed:
+class ParameterEntries:
     """Entries of a parameter or buffer.
 
     Attributes:
@@ -41,7 +41,7 @@ class Feed:
     rows: tuple[int, tuple[int, ...]] | None
 
 
-class Trace:
+class ProvenanceTrace:
     """What was met on the way back from one tensor.
 
     Attributes:
@@ -51,16 +51,16 @@ class Trace:
         found: The dimensions that carry the one followed, by number of the parameter.
     """
 
-    def __init__(self, tracer: Tracer, target: Stub) -> None:
-        self.tracer = tracer
+    def __init__(self, provenance: Provenance, target: Stub) -> None:
+        self.provenance = provenance
         self.target = target
         self.masks: dict[int, Mask | None] = {}
         self.steps: dict[int, set[int]] = {}
         self.found: dict[int, set[int]] = {}
 
-    def copy(self) -> Trace:
+    def copy(self) -> ProvenanceTrace:
         """The same, to be gone on with in one of several ways."""
-        out = Trace(self.tracer, self.target)
+        out = ProvenanceTrace(self.provenance, self.target)
         out.masks, out.found = dict(self.masks), {key: set(dims) for key, dims in self.found.items()}
         out.steps = {key: set(operands) for key, operands in self.steps.items()}
         return out
@@ -76,11 +76,11 @@ class Trace:
         self.masks[stub.id] = None if mask is None else known | mask
         return True
 
-    def feeds(self) -> Iterator[Feed]:
+    def feeds(self) -> Iterator[ParameterEntries]:
         """The entries of parameters that were found."""
         for key, dims in self.found.items():
-            stub, name = self.tracer.states[key]
-            yield Feed(name, tuple(sorted(dims)), _rows(self.masks[key], stub, name))
+            stub, name = self.provenance.states[key]
+            yield ParameterEntries(name, tuple(sorted(dims)), _rows(self.masks[key], stub, name))
 
 
 def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
@@ -94,10 +94,10 @@ def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, 
     raise Untraceable(f"single entries of {name} are taken, not whole rows")
 
 
-class Tracer:
+class Provenance:
     """Follows the recorded operators of one run back and forth."""
 
-    def __init__(self, graph: Recorded) -> None:
+    def __init__(self, graph: Recording) -> None:
         self.operations: list[Operation] = [op for vertex in graph.vertices for op in vertex.operations]
         self.places = [vertex.name for vertex in graph.vertices for _ in vertex.operations]
         self.states: dict[int, tuple[Stub, str]] = {}
@@ -156,7 +156,7 @@ class Tracer:
         wanted = set(names)
         return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
 
-    def trace(self, target: Stub, dim: int | None = None) -> Trace:
+    def trace(self, target: Stub, dim: int | None = None) -> ProvenanceTrace:
         """The entries that `target` is linear in.
 
         Args:
@@ -167,11 +167,11 @@ class Tracer:
             Untraceable: It is not known to be linear in any.
         """
         dims = frozenset(range(len(target.shape))) if dim is None else frozenset([dim % len(target.shape)])
-        return self._follow(Trace(self, target), target, dims, None, whole=dim is None)
+        return self._follow(ProvenanceTrace(self, target), target, dims, None, whole=dim is None)
 
     def _follow(
-        self, trace: Trace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
-    ) -> Trace:
+        self, trace: ProvenanceTrace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
+    ) -> ProvenanceTrace:
         if stub.id in self._changed:
             raise Untraceable("it is changed in place")
         if not whole and not dims:
@@ -187,19 +187,19 @@ class Tracer:
             raise Untraceable("it is made of an input or a constant")
         operation = self.operations[place]
         if operation.func.overloadpacket in MOVES:
-            parts = [Part(source, d, m) for source, d, m in moved_back(operation, stub, dims, mask)]
+            parts = [LinearPart(source, d, m) for source, d, m in moved_back(operation, stub, dims, mask)]
             return self._all(trace, place, parts, whole)
         choices = ways(operation, stub, dims, mask)
         choices.sort(key=lambda choice: not all(part.stub.id in self.stateful for part in choice))
         return self._any(trace, place, choices, whole)
 
-    def _all(self, trace: Trace, place: int, parts: Choice, whole: bool) -> Trace:
+    def _all(self, trace: ProvenanceTrace, place: int, parts: Choice, whole: bool) -> ProvenanceTrace:
         for part in parts:
             trace.steps.setdefault(place, set()).add(part.stub.id)
             trace = self._follow(trace, part.stub, part.dims, part.mask, whole=whole)
         return trace
 
-    def _any(self, trace: Trace, place: int, choices: list[Choice], whole: bool) -> Trace:
+    def _any(self, trace: ProvenanceTrace, place: int, choices: list[Choice], whole: bool) -> ProvenanceTrace:
         reason = ""
         for choice in choices:
             try:
@@ -209,7 +209,7 @@ class Tracer:
         packet = self.operations[place].func.overloadpacket
         raise Untraceable(reason or f"{packet} at {self.places[place]} is not linear")
 
-    def check_exclusive(self, trace: Trace, others: Collection[int] = ()) -> None:
+    def check_exclusive(self, trace: ProvenanceTrace, others: Collection[int] = ()) -> None:
         """Check that the entries found feed nothing but the traced tensor.
 
         Args:
@@ -244,7 +244,7 @@ class Tracer:
             raise Untraceable(f"its weights are used at {places[-1]} too")
 
     def _reached(
-        self, trace: Trace, place: int, stub: Stub, taint: Mask
+        self, trace: ProvenanceTrace, place: int, stub: Stub, taint: Mask
     ) -> Iterator[tuple[Stub, Mask | None]]:
         """The elements that one operator makes of tainted ones."""
         operation = self.operations[place]
@@ -263,7 +263,7 @@ class Tracer:
                 self._check_rest(trace, place, result, stub, taint)
                 yield result, trace.masks[result.id]
 
-    def _check_rest(self, trace: Trace, place: int, result: Stub, stub: Stub, taint: Mask) -> None:
+    def _check_rest(self, trace: ProvenanceTrace, place: int, result: Stub, stub: Stub, taint: Mask) -> None:
         """The elements of a result which are not followed must be made of others than the tainted ones."""
         rest = ~_full(result, trace.masks[result.id])
         if not rest.any():

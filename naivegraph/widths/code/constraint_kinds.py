@@ -11,11 +11,11 @@ from naivegraph.ir.values import Expression
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Demand", "Equal", "Keep", "Size", "Still", "taken_apart"]
+__all__ = ["CodeConstraint", "EqualSizes", "FixedValue", "OpaqueAxis", "SizeArgument", "taken_apart"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Size:
+class SizeArgument:
     """The code passes `value` where the size of `axis` must stand."""
 
     value: Expression
@@ -24,7 +24,7 @@ class Size:
 
 
 @dataclasses.dataclass(frozen=True)
-class Equal:
+class EqualSizes:
     """The code makes these axes of equal size (the parts of a chunk)."""
 
     axes: tuple[Axis, ...]
@@ -32,7 +32,7 @@ class Equal:
 
 
 @dataclasses.dataclass(frozen=True)
-class Keep:
+class FixedValue:
     """The code uses `value` in a way which lets it not change."""
 
     value: Expression
@@ -40,17 +40,17 @@ class Keep:
 
 
 @dataclasses.dataclass(frozen=True)
-class Still:
+class OpaqueAxis:
     """A layer or function works with sizes of its own, so this axis of it may not change."""
 
     axis: Axis
     vertex: Vertex
 
 
-Demand = Size | Equal | Keep | Still
+CodeConstraint = SizeArgument | EqualSizes | FixedValue | OpaqueAxis
 
 
-def taken_apart(widths: Widths, vertex: Vertex) -> Iterator[Still]:
+def taken_apart(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:
     """All axes of a function that is given numbers, if it makes or cuts axes inside.
 
     Which of its numbers says how is not known (`hsplit`, `repeat_interleave`), so nothing it touches may
@@ -73,5 +73,5 @@ def taken_apart(widths: Widths, vertex: Vertex) -> Iterator[Still]:
             own & theirs and (theirs - own or axis.length < other.length) for other, theirs in atoms.items()
         ):
             for each in (*whole, *inside):
-                yield Still(each, vertex)
+                yield OpaqueAxis(each, vertex)
             return

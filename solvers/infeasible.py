@@ -10,7 +10,7 @@ from naivegraph.solvers.solution import Outcome
 from naivegraph.solvers.solve import find_feasible
 
 
-def conflict(
+def irreducible_infeasible_set(
     program: Program, *, backend: str | Backend = "highs", time_limit: float | None = None
 ) -> tuple[str, ...]:
     """The requests in conflict: with the structure they are infeasible, and without any one of them feasible.
@@ -33,12 +33,12 @@ def conflict(
         TimeoutError: the time limit was reached before it was known whether the program is feasible.
         RuntimeError: the solver failed.
 
-    >>> from naivegraph.solvers import Program, conflict
+    >>> from naivegraph.solvers import Program, irreducible_infeasible_set
     >>> program = Program()
     >>> size = program.column("size", 1, 64)
     >>> for name, low, high in [("at least 8", 8, 64), ("at most 32", 1, 32), ("exactly 48", 48, 48)]:
     ...     _ = program.row(name, [size], [1.0], lower=low, upper=high, request=name)
-    >>> conflict(program)
+    >>> irreducible_infeasible_set(program)
     ('at most 32', 'exactly 48')
     """
     end = None if time_limit is None else time.perf_counter() + time_limit

@@ -11,19 +11,19 @@ import numpy as np
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.operators import constraints
-from naivegraph.solvers.budget import BudgetProblem, Cost, Linear, Row, Term
-from naivegraph.utility.ranking import Worth, marked
+from naivegraph.solvers.budget import BudgetProblem, Cost, LinearSum, Row, Term
+from naivegraph.utility.ranking import NeuronRanking, marked
 from naivegraph.utility.utility import Floats
-from naivegraph.widths import Demands, Width, Widths
+from naivegraph.widths import SizeConstraints, Width, Widths
 
-__all__ = ["Posed", "pose"]
+__all__ = ["BudgetProgram", "pose"]
 
 
 # A linear form `constant + sum of factor * column`: (constant, ((column, factor), ...)).
 Form = tuple[int, tuple[tuple[int, int], ...]]
 
 
-class Posed:
+class BudgetProgram:
     """A budget problem over the widths that may change.
 
     Attributes:
@@ -32,39 +32,39 @@ class Posed:
         rows: What the code and declared rules demand.
     """
 
-    def __init__(self, widths: Widths, demands: Demands, held: Mapping[Atom, str]) -> None:
-        self.widths, self.demands = widths, demands
-        self.limited = _limited(widths, demands, held)
+    def __init__(self, widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, str]) -> None:
+        self.widths, self.constraints = widths, constraints
+        self.limited = _limited(widths, constraints, held)
         self.free = [w for w in widths.widths if w.atom not in held and w.atom not in self.limited]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
         self._multiples = [1] * len(self.free)
-        for index, demand in enumerate(demands.rows):
-            self._demand(f"row {index}", demand)
+        for index, constraint in enumerate(constraints.rows):
+            self._demand(f"row {index}", constraint)
 
     def reasons(self) -> list[str]:
         """Why widths keep their size, each reason once."""
-        return [*dict.fromkeys([*self.limited.values(), *self.demands.holds.values()])]
+        return [*dict.fromkeys([*self.limited.values(), *self.constraints.holds.values()])]
 
     def bounds(self) -> list[str]:
         """Why widths may not become as small as can be, each reason once."""
-        rows = [row for row in self.demands.rows if row.high is None and row.low is not None]
+        rows = [row for row in self.constraints.rows if row.high is None and row.low is not None]
         return [*dict.fromkeys(r.reason for r in rows if r.polynomial.value(lambda atom: 1) < (r.low or 0))]
 
-    def _demand(self, name: str, demand: constraints.Row) -> None:
-        left = demand.polynomial.holding(lambda atom: atom not in self.column)
+    def _demand(self, name: str, constraint: constraints.WidthConstraint) -> None:
+        left = constraint.polynomial.holding(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}
         if not parts:
             return
-        if demand.multiple > 1:
+        if constraint.multiple > 1:
             for column, factor in parts.items():
-                step = _step(demand.multiple, int(factor))
+                step = _step(constraint.multiple, int(factor))
                 self._multiples[column] = math.lcm(self._multiples[column], step)
             return
         constant = left.terms.get((), 0)
-        lower = -math.inf if demand.low is None else demand.low - constant
-        upper = math.inf if demand.high is None else demand.high - constant
-        self.rows.append(Row.of(demand.reason if demand.rule else name, parts, lower, upper))
+        lower = -math.inf if constraint.low is None else constraint.low - constant
+        upper = math.inf if constraint.high is None else constraint.high - constant
+        self.rows.append(Row.of(constraint.reason if constraint.rule else name, parts, lower, upper))
 
     def macs(self) -> Cost:
         """The multiply-accumulates of one run."""
@@ -82,7 +82,7 @@ class Posed:
                 forms = tuple(sorted(form for _, part in chosen for form in part))
                 merged[forms] = merged.get(forms, 0) + number
         terms = [
-            Term(float(number), tuple(Linear.of(constant, dict(parts)) for constant, parts in forms))
+            Term(float(number), tuple(LinearSum.of(constant, dict(parts)) for constant, parts in forms))
             for forms, number in merged.items()
         ]
         return Cost(name, tuple(terms))
@@ -161,9 +161,9 @@ class Posed:
         values = [self.worth(width, utility[width]).sums for width in self.free]
         return self._problem(values, costs, steps)
 
-    def worth(self, width: Width, values: Floats) -> Worth:
+    def worth(self, width: Width, values: Floats) -> NeuronRanking:
         """What the neurons of a width are worth, those first that declared rules keep."""
-        return Worth(values, _stay(self.demands, width), _go(self.demands, width))
+        return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
     def _problem(
         self, values: list[Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
@@ -172,19 +172,19 @@ class Posed:
             values,
             costs,
             names=[width.name for width in self.free],
-            lower=[max(len(_stay(self.demands, w)), min(w.size, 1)) for w in self.free],
-            upper=[w.size - len(_go(self.demands, w)) for w in self.free],
+            lower=[max(len(_stay(self.constraints, w)), min(w.size, 1)) for w in self.free],
+            upper=[w.size - len(_go(self.constraints, w)) for w in self.free],
             steps=np.asarray(steps, np.int64),
             rows=self.rows,
         )
 
 
-def _stay(demands: Demands, width: Width) -> list[int]:
-    return marked(demands.stay.get(width.atom))
+def _stay(constraints: SizeConstraints, width: Width) -> list[int]:
+    return marked(constraints.stay.get(width.atom))
 
 
-def _go(demands: Demands, width: Width) -> list[int]:
-    return marked(demands.go.get(width.atom))
+def _go(constraints: SizeConstraints, width: Width) -> list[int]:
+    return marked(constraints.go.get(width.atom))
 
 
 def _step(multiple: int, factor: int) -> int:
@@ -192,25 +192,25 @@ def _step(multiple: int, factor: int) -> int:
     return multiple // math.gcd(multiple, factor)
 
 
-def _limited(widths: Widths, demands: Demands, held: Mapping[Atom, str]) -> dict[Atom, str]:
+def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, str]) -> dict[Atom, str]:
     """Widths that keep their size, since what a declared rule demands of them cannot be told in steps."""
     found: dict[Atom, str] = {}
     for width in widths.widths:
-        stay, go = _stay(demands, width), _go(demands, width)
+        stay, go = _stay(constraints, width), _go(constraints, width)
         if set(stay) & set(go) or len(go) == width.size:
-            found[width.atom] = demands.go[width.atom][0].reason
-    for demand in demands.rows:
-        if demand.multiple == 1:
+            found[width.atom] = constraints.go[width.atom][0].reason
+    for constraint in constraints.rows:
+        if constraint.multiple == 1:
             continue
-        left = demand.polynomial.holding(lambda atom: atom in held or atom in found)
+        left = constraint.polynomial.holding(lambda atom: atom in held or atom in found)
         rest, free = left.terms.get((), 0), {m[0]: factor for m, factor in left.terms.items() if m}
         # Each by itself a multiple: more than is demanded of a sum, and no more than holds now.
-        now = all(atom.length % _step(demand.multiple, factor) == 0 for atom, factor in free.items())
-        if rest % demand.multiple or not (len(free) == 1 or now):
-            found.update(dict.fromkeys(free, demand.reason))
+        now = all(atom.length % _step(constraint.multiple, factor) == 0 for atom, factor in free.items())
+        if rest % constraint.multiple or not (len(free) == 1 or now):
+            found.update(dict.fromkeys(free, constraint.reason))
     return found
 
 
-def pose(widths: Widths, demands: Demands, keep: Mapping[Atom, str]) -> Posed:
+def pose(widths: Widths, constraints: SizeConstraints, keep: Mapping[Atom, str]) -> BudgetProgram:
     """The problem over all widths that neither the code nor `keep` holds."""
-    return Posed(widths, demands, {**demands.holds, **keep})
+    return BudgetProgram(widths, constraints, {**constraints.holds, **keep})

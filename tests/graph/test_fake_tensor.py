@@ -1,4 +1,4 @@
-"""Recording and comparing on tensors without numbers: the same as on real ones, or not at all."""
+"""Recording and comparing on fake tensors: the same as on real ones, or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph.graph import Graph, Vertex, capture
-from naivegraph.graph.fake.fake_tensor import Outlines
+from naivegraph.graph.fake.fake_tensor import FakeMode
 from naivegraph.graph.verify.same_operators import same_operators
-from naivegraph.graph.verify.verify import record_outlines
+from naivegraph.graph.verify.verify import record_fake
 from naivegraph.operators.relation import tensors_in
 from tests.networks import ALL, TRAPS, Network
 
@@ -45,16 +45,16 @@ def operators(vertex: Vertex) -> list[Any]:
 
 
 @pytest.mark.parametrize("network", [*ALL, *TRAPS], ids=str)
-def test_a_run_on_outlines_records_what_a_real_run_does(network: Network) -> None:
+def test_a_run_on_fake_tensors_records_what_a_real_run_does(network: Network) -> None:
     model, inputs = network.make()
-    recorded = record_outlines(model, inputs, {})
+    recorded = record_fake(model, inputs, {})
     if recorded is None:
         pytest.skip("this network has to be run")
     assert vertices(Graph.of(recorded)) == vertices(capture(model, inputs, verify=False))
 
 
-def test_most_networks_can_be_recorded_on_outlines() -> None:
-    recorded = [record_outlines(*network.make(), {}) for network in ALL]
+def test_most_networks_can_be_recorded_on_fake_tensors() -> None:
+    recorded = [record_fake(*network.make(), {}) for network in ALL]
     assert sum(graph is not None for graph in recorded) > 0.8 * len(ALL)
 
 
@@ -95,7 +95,7 @@ def test_what_needs_numbers_is_run_for_real(function: Callable[[Tensor], Tensor]
     model, x = Calls(function).eval(), torch.randn(2, 4)
     model.requires_grad_(False)
     expected = model(x)
-    assert record_outlines(model, (x,), {}) is None
+    assert record_fake(model, (x,), {}) is None
     assert same_operators(capture(model, x), (x,), {}) is None
     assert torch.equal(model(x), expected)
     assert ng.prune(model, x, ratio=0.5) or function in (through_numpy, some_rows)
@@ -138,17 +138,17 @@ def test_another_weight_is_another_network() -> None:
 
 
 def test_operators_on_two_devices_are_refused() -> None:
-    outlines = Outlines(nn.Identity())
-    one, other = outlines.of(torch.ones(2)), outlines._make((2,), (1,), torch.float32, torch.device("cuda"))
+    fake = FakeMode(nn.Identity())
+    one, other = fake.of(torch.ones(2)), fake._make((2,), (1,), torch.float32, torch.device("cuda"))
     with pytest.raises(RuntimeError, match="takes tensors on"):
         one + other
-    assert outlines.failed
+    assert fake.failed
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 1, 4, 4)], ids=str)
 def test_quick_shapes_are_those_of_real_results(shape: tuple[int, ...]) -> None:
-    x, outlines = torch.randn(shape), Outlines(nn.Identity())
-    empty = outlines.of(x)
+    x, fake = torch.randn(shape), FakeMode(nn.Identity())
+    empty = fake.of(x)
     functions: list[Callable[[Tensor], Tensor]] = [
         lambda y: torch.cat([y, y], 1),
         lambda y: torch.cat([y.transpose(0, 1), y.transpose(0, 1)], -1),
@@ -227,12 +227,12 @@ def test_sizes_of_convolutions_are_those_of_real_ones(
 ) -> None:
     x, kernel = torch.randn(size), torch.randn(weight)
     call = getattr(nn.functional, f"conv{len(weight) - 2}d")
-    real, told = call(x, kernel, **options), call(Outlines(nn.Identity()).of(x), kernel, **options)
+    real, told = call(x, kernel, **options), call(FakeMode(nn.Identity()).of(x), kernel, **options)
     assert (told.shape, told.stride()) == (real.shape, real.stride())
 
 
 def test_convolutions_that_do_not_fit_are_refused() -> None:
-    empty = Outlines(nn.Identity()).of(torch.ones(2, 4, 2, 2))
+    empty = FakeMode(nn.Identity()).of(torch.ones(2, 4, 2, 2))
     with pytest.raises(RuntimeError):
         nn.functional.conv2d(empty, torch.ones(6, 3, 1, 1))
     with pytest.raises(RuntimeError):

@@ -12,18 +12,24 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph import Vertex
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.source_lines import line_text
-from naivegraph.ir.values import Attribute, Compared, Expression, Shape, State, Stub
-from naivegraph.operators.constraints import Mark, Row
+from naivegraph.ir.values import Attribute, Comparison, Expression, Shape, State, Stub
+from naivegraph.operators.constraints import NeuronMark, WidthConstraint
 from naivegraph.operators.relation import Default
-from naivegraph.widths.code.custom_limits import limits_of
-from naivegraph.widths.code.demand_kinds import Demand, Equal, Keep, Size, Still
+from naivegraph.widths.code.constraint_kinds import (
+    CodeConstraint,
+    EqualSizes,
+    FixedValue,
+    OpaqueAxis,
+    SizeArgument,
+)
+from naivegraph.widths.code.custom_constraints import custom_constraints_of
 from naivegraph.widths.code.function_sizes import sizes_of, value_of, where_of
 from naivegraph.widths.code.layer_sizes import unread_sizes
 from naivegraph.widths.code.size_solver import Equation, Reader, len_of
-from naivegraph.widths.provenance.provenance import Feed, Tracer, Untraceable
+from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, Untraceable
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Demands", "Rescaled", "demands_of"]
+__all__ = ["Rescaled", "SizeConstraints", "constraints_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +37,11 @@ class Rescaled:
     """Weights which are multiplied by the square root of the ratio by which `axis`, a head size, changes."""
 
     axis: Axis
-    feeds: tuple[Feed, ...]
+    feeds: tuple[ParameterEntries, ...]
 
 
 @dataclasses.dataclass
-class Demands:
+class SizeConstraints:
     """What the code and declared rules demand, and what the code's attributes become.
 
     Attributes:
@@ -50,14 +56,14 @@ class Demands:
     """
 
     attributes: dict[Attribute, Polynomial]
-    rows: list[Row]
+    rows: list[WidthConstraint]
     holds: dict[Atom, str]
     widths: Widths
     rescales: list[Rescaled] = dataclasses.field(default_factory=list)
     read: set[Attribute] = dataclasses.field(default_factory=set)
-    stay: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
-    go: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
-    _products: list[Row] = dataclasses.field(default_factory=list)
+    stay: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
+    go: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
+    _products: list[WidthConstraint] = dataclasses.field(default_factory=list)
     _seen: set[object] = dataclasses.field(default_factory=set)
 
     def _held(self, atom: Atom) -> bool:
@@ -71,7 +77,7 @@ class Demands:
             self.holds.setdefault(free[0], reason)
         elif free and _either_sign(left) not in self._seen:
             self._seen.add(_either_sign(left))
-            (self.rows if left.degree == 1 else self._products).append(Row(left, reason))
+            (self.rows if left.degree == 1 else self._products).append(WidthConstraint(left, reason))
 
     def bound(self, polynomial: Polynomial, least: int, reason: str) -> None:
         """Demand that a polynomial, at least `least` now, stays so."""
@@ -82,7 +88,9 @@ class Demands:
         key = (frozenset(left.terms.items()), least)
         if factors and not sure and key not in self._seen:
             self._seen.add(key)
-            (self.rows if left.degree == 1 else self._products).append(Row(left, reason, least, None))
+            (self.rows if left.degree == 1 else self._products).append(
+                WidthConstraint(left, reason, least, None)
+            )
 
     def settle(self) -> None:
         """Make all demands linear: in what is a product of sizes, the shortest keep theirs.
@@ -128,7 +136,7 @@ def _either_sign(polynomial: Polynomial) -> object:
 
 
 @uncollected()
-def demands_of(widths: Widths) -> Demands:
+def constraints_of(widths: Widths) -> SizeConstraints:
     """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
 
     Sizes which come from the same attribute are equal (in count, not in place), the parts of a chunk are
@@ -136,42 +144,48 @@ def demands_of(widths: Widths) -> Demands:
     keeps its value. What declared rules demand is added.
     """
     runs = widths.graph.runs
-    found: list[Demand] = [d for run in runs for vertex in run.vertices for d in sizes_of(widths, vertex)]
+    found: list[CodeConstraint] = [
+        d for run in runs for vertex in run.vertices for d in sizes_of(widths, vertex)
+    ]
     held = [each for run in runs for each in run.held]
     # What is held first lets more be divided: half of `2 * c` channels once a literal 2 is known to stay.
-    found.sort(key=lambda demand: not isinstance(demand, Size) or not isinstance(demand.value, int))
+    found.sort(
+        key=lambda constraint: (
+            not isinstance(constraint, SizeArgument) or not isinstance(constraint.value, int)
+        )
+    )
     holds: dict[Atom, str] = {}
     reader = Reader(widths, holds)
     equations: list[Equation] = [
         (d.value, Polynomial.of_axis(d.axis), functools.partial(where_of, d.vertex))
         for d in found
-        if isinstance(d, Size) and not isinstance(d.value, int)
+        if isinstance(d, SizeArgument) and not isinstance(d.value, int)
     ]
     equations += [(v, _constant(widths, v), functools.partial(_line, where)) for v, where, _ in held]
     reader.learn(equations)
     attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
     attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
-    demands = Demands(attributes, [], holds, widths)
-    _keep_scales(demands)
-    for demand in found:
-        _require(demands, reader, demand)
+    constraints = SizeConstraints(attributes, [], holds, widths)
+    _keep_scales(constraints)
+    for constraint in found:
+        _require(constraints, reader, constraint)
     for value, where, how in held:
         for left in _kept(reader, value):
-            demands.add(left, f"its size is used in {how} at {_line(where)}")
+            constraints.add(left, f"its size is used in {how} at {_line(where)}")
     compared = [each for run in runs for each in run.compared]
     for each in compared:
-        _compare(demands, reader, each)
+        _compare(constraints, reader, each)
     for row in reader.quotients():
-        demands.add(row.polynomial, row.reason)
-    demands.settle()
-    used = [d.value for d in found if isinstance(d, (Size, Keep))]
-    demands.read = set().union(
+        constraints.add(row.polynomial, row.reason)
+    constraints.settle()
+    used = [d.value for d in found if isinstance(d, (SizeArgument, FixedValue))]
+    constraints.read = set().union(
         *map(_attributes, [*used, *(value for value, *_ in held), *(each.difference for each in compared)])
     )
-    limits = limits_of(widths, demands.linear)
-    demands.rows += limits.rows
-    demands.stay, demands.go = limits.stay, limits.go
-    return demands
+    limits = custom_constraints_of(widths, constraints.linear)
+    constraints.rows += limits.rows
+    constraints.stay, constraints.go = limits.stay, limits.go
+    return constraints
 
 
 def _attributes(value: Expression) -> set[Attribute]:
@@ -194,9 +208,11 @@ def _works_out_scale(vertex: Vertex) -> bool:
     return vertex.target is F.scaled_dot_product_attention and vertex.kwargs.get("scale") is None
 
 
-def _defaults(widths: Widths, tracer: Tracer, apart: list[Vertex]) -> list[Default]:
+def _defaults(widths: Widths, provenance: Provenance, apart: list[Vertex]) -> list[Default]:
     """Every attention that works out its scale, also where torch took it apart (head sizes that differ)."""
-    found = {default.query.id: default for default in widths.relation.defaults if tracer.made(default.query)}
+    found = {
+        default.query.id: default for default in widths.relation.defaults if provenance.made(default.query)
+    }
     for vertex in apart:
         query, key = (
             vertex.args[i] if i < len(vertex.args) else vertex.kwargs[name]
@@ -208,87 +224,89 @@ def _defaults(widths: Widths, tracer: Tracer, apart: list[Vertex]) -> list[Defau
     return list(found.values())
 
 
-def _keep_scales(demands: Demands) -> None:
+def _keep_scales(constraints: SizeConstraints) -> None:
     """Let the size of an attention's heads change if its query or key can be scaled instead, else not.
 
     What is scaled must feed the same attention in every run that uses it.
     """
-    widths = demands.widths
-    found: list[tuple[Default, Tracer, Rescaled | str]] = []
+    widths = constraints.widths
+    found: list[tuple[Default, Provenance, Rescaled | str]] = []
     for index, run in enumerate(widths.graph.runs):
         apart = [vertex for vertex in run.vertices if _works_out_scale(vertex)]
         if not apart and not widths.relation.defaults:
             continue  # a tracer takes time to make
-        tracer = widths.tracers[index]
-        for default in _defaults(widths, tracer, apart):
+        provenance = widths.tracers[index]
+        for default in _defaults(widths, provenance, apart):
             axis = widths.relation.algebra.resolve(default.axis)
             if not axis.fixed:
-                found.append((default, tracer, _rescaled(tracer, default, axis)))
-    for default, tracer, rescaled in found:
+                found.append((default, provenance, _rescaled(provenance, default, axis)))
+    for default, provenance, rescaled in found:
         if isinstance(rescaled, Rescaled):
-            others = [t for t in widths.tracers if t is not tracer and t.uses(f.name for f in rescaled.feeds)]
+            others = [
+                t for t in widths.tracers if t is not provenance and t.uses(f.name for f in rescaled.feeds)
+            ]
             same = [t for _, t, other in found if other == rescaled]
             if all(any(t is other for t in same) for other in others):
-                if rescaled not in demands.rescales:
-                    demands.rescales.append(rescaled)
+                if rescaled not in constraints.rescales:
+                    constraints.rescales.append(rescaled)
                 continue
             rescaled = "its weights are used otherwise in another mode"
         reason = f"the attention at {default.where} works out its scale from the head size, and {rescaled}"
         for atom in widths.relation.algebra.resolve(default.axis).atoms():
-            demands.holds.setdefault(atom, reason)
+            constraints.holds.setdefault(atom, reason)
 
 
-def _rescaled(tracer: Tracer, default: Default, axis: Axis) -> Rescaled | str:
+def _rescaled(provenance: Provenance, default: Default, axis: Axis) -> Rescaled | str:
     """What to scale where the head size changes, or why there is nothing."""
     reasons = []
     for operand in (default.query, default.key):
         try:
-            trace = tracer.trace(operand)
-            tracer.check_exclusive(trace)
+            trace = provenance.trace(operand)
+            provenance.check_exclusive(trace)
             return Rescaled(axis, tuple(trace.feeds()))
         except Untraceable as error:
             reasons.append(str(error))
     return reasons[0]
 
 
-def _require(demands: Demands, reader: Reader, demand: Demand) -> None:
-    if isinstance(demand, Equal):
-        first, *others = (Polynomial.of_axis(axis) for axis in demand.axes)
+def _require(constraints: SizeConstraints, reader: Reader, constraint: CodeConstraint) -> None:
+    if isinstance(constraint, EqualSizes):
+        first, *others = (Polynomial.of_axis(axis) for axis in constraint.axes)
         for other in others:
-            demands.add(first - other, f"{where_of(demand.vertex)} makes equal parts")
-    elif isinstance(demand, Still):
-        free = [atom for atom in demand.axis.atoms() if atom not in demands.holds]
+            constraints.add(first - other, f"{where_of(constraint.vertex)} makes equal parts")
+    elif isinstance(constraint, OpaqueAxis):
+        free = [atom for atom in constraint.axis.atoms() if atom not in constraints.holds]
         if free:
-            reason = f"{where_of(demand.vertex)} works with sizes of its own"
-            demands.holds.update(dict.fromkeys(free, reason))
-    elif isinstance(demand, Keep):
-        for left in _kept(reader, demand.value):
-            demands.add(left, f"{where_of(demand.vertex)} uses its size")
-    elif not (isinstance(demand.value, int) and demand.axis.fixed):
-        _require_size(demands, reader, demand)
+            reason = f"{where_of(constraint.vertex)} works with sizes of its own"
+            constraints.holds.update(dict.fromkeys(free, reason))
+    elif isinstance(constraint, FixedValue):
+        for left in _kept(reader, constraint.value):
+            constraints.add(left, f"{where_of(constraint.vertex)} uses its size")
+    elif not (isinstance(constraint.value, int) and constraint.axis.fixed):
+        _require_size(constraints, reader, constraint)
 
 
-def _require_size(demands: Demands, reader: Reader, demand: Size) -> None:
-    value = reader.read(demand.value)
+def _require_size(constraints: SizeConstraints, reader: Reader, constraint: SizeArgument) -> None:
+    value = reader.read(constraint.value)
     if value is None:
-        for left in _kept(reader, demand.value):
-            demands.add(left, f"{where_of(demand.vertex)} computes with its size")
-        value = _constant(reader.widths, demand.value)
-    left = value - Polynomial.of_axis(demand.axis)
+        for left in _kept(reader, constraint.value):
+            constraints.add(left, f"{where_of(constraint.vertex)} computes with its size")
+        value = _constant(reader.widths, constraint.value)
+    left = value - Polynomial.of_axis(constraint.axis)
     if not left.degree:
         return
-    place = where_of(demand.vertex)
-    if isinstance(demand.value, int):
+    place = where_of(constraint.vertex)
+    if isinstance(constraint.value, int):
         reason = (
-            f"its size is written as {demand.value} at {place}; it can change once the code there works "
+            f"its size is written as {constraint.value} at {place}; it can change once the code there works "
             "it out, as by -1, x.shape or flatten, or in ng.capture(...).to_module()"
         )
     else:
         reason = f"{place} works its size out from another one"
-    demands.add(left, reason)
+    constraints.add(left, reason)
 
 
-def _compare(demands: Demands, reader: Reader, compared: Compared) -> None:
+def _compare(constraints: SizeConstraints, reader: Reader, compared: Comparison) -> None:
     difference = reader.read(compared.difference)
     kept = _kept(reader, compared.difference) if difference is None else []
     if not kept and (difference is None or not difference.degree):
@@ -298,9 +316,9 @@ def _compare(demands: Demands, reader: Reader, compared: Compared) -> None:
         "ng.capture(...).to_module() nothing is compared"
     )
     if difference is not None:
-        demands.bound(difference, compared.least, reason)
+        constraints.bound(difference, compared.least, reason)
     for left in kept:
-        demands.add(left, reason)
+        constraints.add(left, reason)
 
 
 def _kept(reader: Reader, value: Expression) -> list[Polynomial]:

@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterator
 
 from naivegraph.algebra.axis import Atom, Axis, length_of, term_length
 from naivegraph.algebra.polynomial import Polynomial
-from naivegraph.operators.constraints import Linear, Mark, Neurons, Row, Step
+from naivegraph.operators.constraints import (
+    LinearConstraint,
+    MultipleConstraint,
+    NeuronConstraint,
+    NeuronMark,
+    WidthConstraint,
+)
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Limits", "limits_of", "neurons_at"]
+__all__ = ["CustomConstraints", "custom_constraints_of", "neurons_at"]
 
 # Makes a polynomial linear by holding some of its atoms, for a reason.
 Linearise = Callable[[Polynomial, str], Polynomial]
 
 
 @dataclasses.dataclass
-class Limits:
+class CustomConstraints:
     """The demands of all declared rules.
 
     Attributes:
@@ -26,40 +32,42 @@ class Limits:
         go: Neurons that must go if their width changes.
     """
 
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    stay: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
-    go: dict[Atom, list[Mark]] = dataclasses.field(default_factory=dict)
+    rows: list[WidthConstraint] = dataclasses.field(default_factory=list)
+    stay: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
+    go: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
 
 
-def limits_of(widths: Widths, linear: Linearise) -> Limits:
+def custom_constraints_of(widths: Widths, linear: Linearise) -> CustomConstraints:
     """Translate what declared rules state of dimensions into conditions on widths.
 
     Args:
         widths: The widths of a graph.
         linear: Makes a size linear where it is a product of widths, by letting some of them keep still.
     """
-    found = Limits()
+    found = CustomConstraints()
     resolve = widths.relation.algebra.resolve
     for constraint in widths.relation.constraints:
-        if isinstance(constraint, Neurons):
+        if isinstance(constraint, NeuronConstraint):
             _mark(found, widths, constraint, resolve(constraint.axis))
             continue
         size = Polynomial({})
-        for factor, axis in constraint.terms if isinstance(constraint, Linear) else [(1, constraint.axis)]:
+        for factor, axis in (
+            constraint.terms if isinstance(constraint, LinearConstraint) else [(1, constraint.axis)]
+        ):
             size = size + Polynomial.of_axis(resolve(axis)) * Polynomial.constant(factor)
         reason = f"the rule declared for {constraint.where} says {_sentence(constraint, _text(size, widths))}"
         left = linear(size, reason)
         if not left.degree:
             continue
-        if isinstance(constraint, Step):
-            row = Row(left, reason, None, None, constraint.multiple, constraint.where)
+        if isinstance(constraint, MultipleConstraint):
+            row = WidthConstraint(left, reason, None, None, constraint.multiple, constraint.where)
         else:
-            row = Row(left, reason, constraint.low, constraint.high, rule=constraint.where)
+            row = WidthConstraint(left, reason, constraint.low, constraint.high, rule=constraint.where)
         found.rows.append(row)
     return found
 
 
-def _mark(found: Limits, widths: Widths, asked: Neurons, axis: Axis) -> None:
+def _mark(found: CustomConstraints, widths: Widths, asked: NeuronConstraint, axis: Axis) -> None:
     """Mark the neurons of widths which these indices of an axis are made of."""
     marked: dict[Atom, dict[int, None]] = {}
     for index in asked.indices:
@@ -77,7 +85,7 @@ def _mark(found: Limits, widths: Widths, asked: Neurons, axis: Axis) -> None:
         )
         reason = f"the rule declared for {asked.where} says {which} must {'stay' if asked.keep else 'go'}"
         side = found.stay if asked.keep else found.go
-        side.setdefault(atom, []).append(Mark(tuple(sorted(places)), asked.where, reason))
+        side.setdefault(atom, []).append(NeuronMark(tuple(sorted(places)), asked.where, reason))
 
 
 def neurons_at(axis: Axis, index: int) -> Iterator[tuple[Atom, int]]:
@@ -114,8 +122,8 @@ def _text(size: Polynomial, widths: Widths) -> str:
     return out or "0"
 
 
-def _sentence(constraint: Step | Linear, size: str) -> str:
-    if isinstance(constraint, Step):
+def _sentence(constraint: MultipleConstraint | LinearConstraint, size: str) -> str:
+    if isinstance(constraint, MultipleConstraint):
         return f"{size} is a multiple of {constraint.multiple}"
     low, high = constraint.low, constraint.high
     if low is not None and low == high:
