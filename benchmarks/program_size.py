@@ -22,8 +22,8 @@ from naivegraph.edits.request import requests as ask
 from naivegraph.graph import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-from tests.edits.correspond import Floats, Net, Node, Structure
-from tests.edits.dense import Asked, Dense
+from tests.edits.program.dense import Asked, Dense
+from tests.machine.correspond import Floats, Net, Node, Structure
 
 NEURONS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 TASKS = ("shrink exactly", "prune by utility", "grow")

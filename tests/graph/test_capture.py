@@ -13,8 +13,8 @@ from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training, capture
 from naivegraph.graph.record.symbolic_int import SymbolicInt
 from naivegraph.ir.pytree import leaves
-from tests.graph import networks
-from tests.graph.networks import NETWORKS
+from tests.networks import capture as networks
+from tests.networks.capture import NETWORKS
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_names_of_reused_layers_and_functions() -> None:
     assert graph["relu_1"].target is graph["relu"].target
     assert graph["path"].kind == "layer"
     assert graph["add"].where is not None
-    assert graph["add"].where[0].endswith("networks.py")
+    assert graph["add"].where[0].endswith("networks/capture.py")
 
 
 def test_arguments_are_kept() -> None:

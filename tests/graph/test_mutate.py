@@ -20,7 +20,7 @@ from naivegraph.graph.mutate import (
     set_output,
 )
 from naivegraph.widths import relate
-from tests.graph.test_refresh import described
+from tests.graph.verify.test_shape_prop import described
 
 
 class Block(nn.Module):

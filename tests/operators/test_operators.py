@@ -13,7 +13,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
-from tests.networks import randomised
+from tests.networks.plain import randomised
 from tests.operators import images, tokens, vectors
 from tests.operators.table import Entry, between
 from tests.oracle import choose, snapshot, unchanged, zeroed

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import naivegraph as ng
-from tests.networks import by_name
-from tests.networks_between import Body
+from tests.networks.between import Body
+from tests.networks.plain import by_name
 from tests.oracle import snapshot, unchanged
 
 

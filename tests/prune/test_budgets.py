@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import naivegraph as ng
-from tests.networks import ALL, TRAPS, Network, by_name
+from tests.networks.plain import ALL, TRAPS, Network, by_name
 from tests.oracle import counted_macs, counted_params
 
 # Whatever is removed, more than half of their multiply-accumulates remain.

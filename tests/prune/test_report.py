@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from tests.networks import by_name
+from tests.networks.plain import by_name
 
 
 def test_heads_and_head_sizes_are_told_apart() -> None:
@@ -16,7 +16,7 @@ def test_heads_and_head_sizes_are_told_apart() -> None:
         "q": "[2]*3*2*4", "q:2": "2*[3]*2*4",
     }  # fmt: skip
     assert "2*[3]*2*4" in str(report)
-    assert any(f.reason.startswith("its size is written as 4 at tests/networks_") for f in report.fixed)
+    assert any(f.reason.startswith("its size is written as 4 at tests/networks/") for f in report.fixed)
 
 
 def test_norms_that_see_a_width_are_named() -> None:

@@ -13,7 +13,7 @@ from naivegraph.graph import capture
 from naivegraph.utility import utilities
 from naivegraph.utility.utility import Floats
 from naivegraph.widths import Width, Widths, relate
-from tests.networks import ALL, Network, by_name
+from tests.networks.plain import ALL, Network, by_name
 from tests.oracle import mask_of, snapshot, unchanged
 
 

@@ -15,8 +15,8 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
-from tests.networks import Network, by_name
-from tests.networks_attention import HeadsOfWidth, Multihead
+from tests.networks.attention import HeadsOfWidth, Multihead
+from tests.networks.plain import Network, by_name
 from tests.oracle import zeroed
 
 
@@ -163,7 +163,7 @@ def test_a_quotient_of_sizes_stays_one() -> None:
     assert {len(monomial) for monomial in row.polynomial.terms} == {1}
     assert sorted(row.polynomial.terms.values()) == [-4, 1]
     (reason,) = constraints.holds.values()
-    assert "networks_attention.py" in reason
+    assert "networks/attention.py" in reason
     assert reason.endswith("of the sizes multiplied there, the smallest stays")
 
 

@@ -13,7 +13,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph import capture
 from naivegraph.widths import constraints_of, relate
-from tests.networks import ALL, TRAPS, Network
+from tests.networks.plain import ALL, TRAPS, Network
 from tests.oracle import choose, counted_macs, counted_params, zeroed
 
 # Held by a size that the code reads off its own input, by a statistic.

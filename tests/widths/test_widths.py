@@ -10,8 +10,8 @@ from torch import nn
 
 from naivegraph.graph import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
-from tests.networks import ALL, TRAPS, Network, by_name
-from tests.networks_between import Body
+from tests.networks.between import Body
+from tests.networks.plain import ALL, TRAPS, Network, by_name
 
 
 @functools.cache
@@ -204,7 +204,7 @@ def test_numbers_written_into_an_attention_hold_its_heads() -> None:
     widths, constraints = related(by_name("HeadsInFunction"))
     held = {widths.by_atom[atom].name: reason for atom, reason in constraints.holds.items()}
     assert set(held) == {"weight", "weight:2", "embed"}
-    assert all("networks_traps.py" in reason for reason in held.values())
+    assert all("networks/traps.py" in reason for reason in held.values())
     assert held["embed"].startswith("its size is used in a comparison at")
     assert held["weight:2"].startswith("its size is used in a comparison at")
 

@@ -1,0 +1,271 @@
+"""Resizing the dense way: a binary per neuron of every vertex, an equality per pair of the same neurons.
+
+Written from what `Structure` knows about a network, with nothing of how the library poses its program; only
+the solver is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from naivegraph.edits.request import requests as ask
+from naivegraph.solvers import Outcome, Program, Solution, solve
+from tests.machine.correspond import Floats, Integers, Structure
+
+__all__ = ["Asked", "Dense", "Found"]
+
+_TINY = 1e-3
+_Columns = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One request about the output of a node."""
+
+    node: int
+    request: ask.Request
+
+    def target(self, now: int) -> int | None:
+        """The size it aims at."""
+        if isinstance(self.request, ask.Delta):
+            return now + self.request.delta
+        return self.request.size if isinstance(self.request, ask.Size) else None
+
+    @property
+    def relaxed(self) -> bool:
+        return isinstance(self.request, (ask.Delta, ask.Size)) and self.request.relaxed
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a solve ended with: how far requests were missed, and what is worth how much beyond them."""
+
+    outcome: Outcome
+    missed: float = 0.0
+    worth: float = 0.0
+
+
+class Dense:
+    """The program of one resize.
+
+    Args:
+        structure: The network.
+        asked: The requests.
+        told: By node what its neurons are worth, one number per index; None where only sizes count.
+        new: The most neurons that may come, all bundles together; None for no bound.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        asked: Sequence[Asked],
+        told: Mapping[int, Floats] | None,
+        new: int | None = None,
+    ) -> None:
+        self.structure, self.asked, self.program = structure, asked, Program()
+        self.utilities = None if told is None else structure.utilities(told)
+        self.part = structure.taking_part(one.node for one in asked)
+        self.new = 0 if not asked else new
+        self.held = self._held()
+        self.keep: list[_Columns] = []
+        self.come: list[_Columns] = []
+        for index in range(len(structure.nodes)):
+            self._vertex(index)
+        self._same()
+        self.distances = self._requests()
+        self.missed = self._sum("missed", [(c, 1.0) for c in self.distances])
+        self.worth = self._worth()
+
+    # Columns
+
+    def _held(self) -> set[int]:
+        """Bundles of which nothing may change: those which take no part."""
+        return set(range(len(self.structure.bundles))) - self.part
+
+    def _vertex(self, index: int) -> None:
+        """Its neurons kept, the new ones of each run, and that one is left at least."""
+        structure, program = self.structure, self.program
+        bundle = structure.bundle_of[structure.labels[index]]
+        still = (bundle < 0) | np.isin(bundle, list(self.held))
+        lower = np.where(still, 1.0, 0.0)
+        self.keep.append(
+            np.array(program.columns([f"keep {index} {i}" for i in range(len(bundle))], lower, 1.0))
+        )
+        runs = structure.runs[index]
+        free = [run[2] >= 0 and run[2] not in self.held and self.new != 0 for run in runs]
+        names = [f"come {index} {i}" for i in range(len(runs))]
+        self.come.append(np.array(program.columns(names, 0, np.where(free, 1000.0, 0.0))))
+        columns, factors = self.size(index)
+        program.row(f"size {index}", columns, factors, lower=1)
+
+    def size(self, index: int) -> tuple[_Columns, Floats]:
+        """The size of a vertex: columns and their factors."""
+        counts = self.structure.counts[index]
+        per_run = np.array([count for _, _, _, count in self.structure.runs[index]])
+        return np.append(self.keep[index], self.come[index]), np.append(counts, per_run).astype(np.float64)
+
+    # Rows
+
+    def _same(self) -> None:
+        """Neurons which are the same stay together and come together; halves that are swapped are equal."""
+        for node, source, here, there in self.structure.pairs:
+            self._equal(f"same {node} {source}", self.keep[node][here], self.keep[source][there])
+            one, two = self._run_of(node)[here], self._run_of(source)[there]
+            both = np.unique(np.stack([one, two], axis=1), axis=0)
+            self._equal(f"come {node} {source}", self.come[node][both[:, 0]], self.come[source][both[:, 1]])
+        for number, (node, one, two) in enumerate(self.structure.equal):
+            runs = self._run_of(node)
+            plus = np.append(self.keep[node][one], self.come[node][np.unique(runs[one])])
+            minus = np.append(self.keep[node][two], self.come[node][np.unique(runs[two])])
+            factors = np.append(np.ones(len(plus)), -np.ones(len(minus)))
+            self.program.row(f"halves {number}", np.append(plus, minus), factors, lower=0, upper=0)
+        if self.new is not None:
+            columns = [column for bundle in self.part for column in [self._place(bundle)[1]]]
+            self.program.row("most new", columns, 1.0, upper=self.new)
+
+    def _equal(self, name: str, one: _Columns, two: _Columns) -> None:
+        count = len(one)
+        indices = np.stack([one, two], axis=1).ravel()
+        values = np.tile([1.0, -1.0], count)
+        names = [f"{name} {i}" for i in range(count)]
+        self.program.rows(2 * np.arange(count + 1), indices, values, 0.0, 0.0, names)
+
+    def _run_of(self, index: int) -> Integers:
+        return np.repeat(
+            np.arange(len(self.structure.runs[index])), [b - a for a, b, _, _ in self.structure.runs[index]]
+        )
+
+    def _place(self, bundle: int) -> tuple[_Columns, int]:
+        """The columns of a bundle where it first occurs: its neurons kept and the number of new ones."""
+        for index, runs in enumerate(self.structure.runs):
+            for number, (first, last, which, _) in enumerate(runs):
+                if which == bundle:
+                    return self.keep[index][first:last], int(self.come[index][number])
+        raise KeyError(bundle)
+
+    def _requests(self) -> list[int]:
+        distances = []
+        for number, one in enumerate(self.asked):
+            (columns, factors), request = self.size(one.node), one.request
+            now = int(self.structure.counts[one.node].sum())
+            target, row = one.target(now), self.program.row
+            if target is not None and one.relaxed:
+                distances.append(self._distance(f"missed {number}", one.node, target))
+                step = np.sign(target - now)
+                if step:
+                    lower, upper = (now + 1, np.inf) if step > 0 else (-np.inf, now - 1)
+                    row(f"moves {number}", columns, factors, lower=lower, upper=upper)
+            elif target is not None:
+                row(f"exactly {number}", columns, factors, lower=target, upper=target)
+            elif isinstance(request, ask.Between):
+                upper = np.inf if request.upper is None else request.upper
+                row(f"between {number}", columns, factors, lower=request.lower, upper=upper)
+            elif isinstance(request, ask.Multiple):
+                times = self.program.column(f"times {number}", 0, 10_000)
+                row(f"multiple {number}", [*columns, times], [*factors, -float(request.of)], lower=0, upper=0)
+            else:
+                for column in self.keep[one.node]:
+                    row(f"stays {number} {column}", [int(column)], 1.0, lower=1)
+                for column in self.come[one.node]:
+                    row(f"nothing {number} {column}", [int(column)], 1.0, upper=0)
+        return distances
+
+    # Goals
+
+    def _distance(self, name: str, index: int, target: int) -> int:
+        columns, factors = self.size(index)
+        away = self.program.column(name, 0, np.inf, integer=False)
+        self.program.row(f"{name} above", [*columns, away], [*factors, -1.0], upper=target)
+        self.program.row(f"{name} below", [*columns, away], [*factors, 1.0], lower=target)
+        return away
+
+    def _sum(self, name: str, terms: Sequence[tuple[int, float]]) -> dict[int, float]:
+        """Minus 0.1 of the sum and 0.8 of the largest of weighted columns."""
+        if not terms:
+            return {}
+        largest = self.program.column(f"{name} largest", 0, np.inf, integer=False)
+        for column, weight in terms:
+            self.program.row(f"{name} largest {column}", [largest, column], [1.0, -weight], lower=0)
+        return {**{column: -0.1 * weight for column, weight in terms}, largest: -0.8}
+
+    def _worth(self) -> dict[int, float]:
+        goal: dict[int, float] = {}
+        for bundle in sorted(self.part):
+            keep, come = self._place(bundle)
+            goal[come] = -_TINY
+            if self.utilities is not None:
+                values = self.utilities[bundle]
+                goal.update(zip(map(int, keep), values, strict=True))
+                some = np.abs(values[values != 0])
+                goal[come] = -0.1 * float(some.min()) if len(some) else -_TINY
+        terms = [
+            (self._distance(f"axis {index}", index, target), weight)
+            for index, weight, target in self.size_terms()
+        ]
+        goal.update(self._sum("sizes", terms))
+        return goal
+
+    def size_terms(self) -> list[tuple[int, float, int]]:
+        """Per axis that takes part and no relaxed request names: a node, its weight, the size to be near."""
+        asked = {self.structure.key(one.node) for one in self.asked if one.relaxed}
+        found = [
+            (index, *self._size_term(key, index))
+            for key, index in self.structure.axes.items()
+            if key not in asked and any(bundle in self.part for bundle, _ in key)
+        ]
+        least = min((largest for _, largest, _ in found if largest), default=1.0)
+        return [(index, (largest or least) / target, target) for index, largest, target in found]
+
+    def _size_term(self, key: tuple[tuple[int, int], ...], index: int) -> tuple[float, int]:
+        """The largest |utility| on an axis, and the size it is to be near."""
+        now = int(self.structure.counts[index].sum())
+        if self.utilities is None:
+            return 1.0, now
+        found = [(self.utilities[bundle], count) for bundle, count in key if bundle >= 0]
+        largest = max(float(np.abs(values).max()) for values, _ in found)
+        return largest, max(now - sum(count * int((values < 0).sum()) for values, count in found), 1)
+
+    # Answers
+
+    def solve(self, time_limit: float | None = None) -> Found:
+        """First the requests as near as can be, then the most worth."""
+        program, missed = self.program.copy(), 0.0
+        if self.missed:
+            columns, factors = list(self.missed), list(self.missed.values())
+            program.set_objective(columns, factors)
+            nearest = solve(program, time_limit=time_limit)
+            if nearest.values is None:
+                return Found(nearest.outcome)
+            missed = nearest.objective
+            program.row("as near as can be", columns, factors, lower=missed - 1e-6 * (1 + abs(missed)))
+        best = self._best(program, time_limit)
+        return Found(best.outcome, missed, best.objective)
+
+    def _best(self, program: Program, time_limit: float | None) -> Solution:
+        program.set_objective(list(self.worth), list(self.worth.values()))
+        return solve(program, time_limit=time_limit)
+
+    def judge(self, kept: Mapping[int, Integers], sizes: Mapping[int, int]) -> Found:
+        """What an answer is worth: the neurons kept and the sizes of all (or some) nodes, as indices."""
+        program = self.program.copy()
+        for index, indices in kept.items():
+            stays = np.isin(np.arange(int(self.structure.counts[index].sum())), indices)
+            owner = np.repeat(np.arange(len(self.keep[index])), self.structure.counts[index])
+            share = np.bincount(owner, stays) / self.structure.counts[index]
+            for column, part in zip(self.keep[index], share, strict=True):
+                program.row(f"given {column}", [int(column)], 1.0, lower=part, upper=part)
+            columns, factors = self.size(index)
+            program.row(f"given {index}", columns, factors, lower=sizes[index], upper=sizes[index])
+        missed = 0.0
+        if self.missed:
+            program.set_objective(list(self.missed), list(self.missed.values()))
+            nearest = solve(program)
+            if nearest.values is None:
+                return Found(nearest.outcome)
+            missed = nearest.objective
+        best = self._best(program, None)
+        return Found(best.outcome, missed, best.objective)

@@ -1,0 +1,376 @@
+"""A walk: a random graph under random mutations, and all that must hold after each of them."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import random
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.edits.apply.apply import history_of
+from naivegraph.edits.structure.merges import is_concatenation, is_sum, tensors_of
+from naivegraph.graph import Vertex
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
+from naivegraph.widths import relate
+from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total
+from tests.machine.random_graphs import Case, norm_sizes, random_case
+
+STEPS = (
+    "resize",
+    "resize",
+    "resize",
+    "utility",
+    "insert",
+    "remove",
+    "connect",
+    "disconnect",
+    "undo",
+    "replay",
+)
+
+
+@dataclasses.dataclass
+class Done:
+    """An edit and all that it may have changed, as it was before."""
+
+    edit: ng.Edit
+    before: dict[str, Any]
+
+
+class Walk:
+    """A graph under random edits.
+
+    Args:
+        rng: Draws everything.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.case: Case = random_case(rng)
+        self.graph, self.x = self.case.graph, self.case.x
+        self.fresh = copy.deepcopy(self.graph)
+        self.done: list[Done] = []
+        self.log: list[str] = []
+        self.tally: collections.Counter[str] = collections.Counter()
+        self.optimizer = self._optimizer() if rng.random() < 0.3 else None
+        self.check()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        optimizer = torch.optim.AdamW(self.graph.module.parameters(), lr=0.0)
+        torch.autograd.backward(total(self.graph(self.x)))
+        optimizer.step()
+        optimizer.zero_grad()
+        return optimizer
+
+    def step(self, kind: str) -> None:
+        """One random mutation of this kind, and every check."""
+        if kind == "undo":
+            self.undo()
+        elif kind == "replay":
+            self.replay()
+        else:
+            self.edit(kind)
+        self.check()
+
+    def edit(self, kind: str) -> None:
+        """A mutation that is done, refused with an error of the package, or falsy with a warning."""
+        before, old, norms = everything(self), tensors(self.graph(self.x)), norm_sizes(self.graph)
+        sizes, dims = self.graph.sizes, neuron_dimensions(self.graph)
+        where = {v.name: dims[place_of(first(v))] for v in self.graph if v.name in sizes}
+        self.wanted: dict[str, Any] = {}
+        self.kept = False
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                edit = getattr(self, f"_{kind}")()
+            except ng.NaivegraphError as error:
+                self.log[-1] += f": refused, {error}"
+                self.tally[f"{kind}: refused"] += 1
+                same(before, everything(self), f"refused {self.log[-1]}")
+                return
+        foreign = [str(w.message) for w in caught if "these sizes cannot be had" not in str(w.message)]
+        assert not foreign, foreign
+        if not edit:
+            self.tally[f"{kind}: nothing, {self._why_nothing(bool(caught))}"] += 1
+            same(before, everything(self), f"falsy {self.log[-1]}")
+            return
+        self.tally[f"{kind}: done"] += 1
+        self.done.append(Done(edit, before))
+        self._check_wanted(sizes, where, exact=not caught)
+        self._check_function(edit, old, norms)
+
+    def _why_nothing(self, warned: bool) -> str:
+        widths = relate(self.graph, free_outputs=True)
+        if not warned:
+            return "it is so already" if self.wanted else "no neuron is worth less than none"
+        if any(widths.output_axis(self.graph[name]).fixed for name in self.wanted):
+            return "it asks for a size that is fixed"
+        return "the requests exclude each other" if len(self.wanted) > 1 else "one request cannot be met"
+
+    def _check_wanted(self, before: dict[str, int], dims: dict[str, int], *, exact: bool) -> None:
+        """Every request was met; the exact ones only in their direction if a warning said so."""
+        for name, (what, value) in self.wanted.items():
+            old, new = before[name], first(self.graph[name]).shape[dims[name]]
+            if not exact and what in ("change", "size"):
+                what, value = "relaxed", value if what == "change" else value - old
+            assert met(what, value, old, new), f"{name}: {what} {value} was asked, {old} -> {new}"
+
+    def _check_function(self, edit: ng.Edit, old: list[Tensor], norms: dict[int, int]) -> None:
+        """Growth alone keeps the function, where no norm's statistics are over what grows."""
+        new = tensors(self.graph(self.x))
+        grown = all(w.stay == w.before for w in edit.change.widths.values())
+        applies = grown and (edit.change.structure is None or self.kept) and norm_sizes(self.graph) == norms
+        if applies and [t.shape for t in new] == [t.shape for t in old]:
+            self.tally["function compared"] += 1
+            for one, two in zip(old, new, strict=True):
+                torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9)
+
+    # The mutations
+
+    def _resize(self) -> ng.Edit:
+        sizes, rng = self.graph.sizes, self.rng
+        widths = relate(self.graph, free_outputs=True)
+        free = [name for name in sizes if not widths.output_axis(self.graph[name]).fixed]
+        # What cannot change is asked for now and then, too: it must say so.
+        names = free if free and rng.random() < 0.95 else list(sizes)
+        names = rng.sample(names, min(rng.choice([1, 1, 1, 2, 3]), len(names)))
+        if rng.random() < 0.15 and (asked := self._of_inputs(names[0])):
+            requests = asked
+        else:
+            requests = {name: self._request(name) for name in names}
+        options: dict[str, Any] = {
+            "utility": self.rng.choice(["magnitude", "magnitude", None, self._values]),
+            "initialise": self.rng.choice(["layer", "layer", "duplicate"]),
+            "seed": self.rng.randrange(100),
+        }
+        worth = options["utility"]
+        told = {**options, "utility": "random" if callable(worth) else worth}
+        self._note("resize", {name: str(r) for name, r in requests.items()}, **told)
+        return ng.resize(self.graph, requests, optimizer=self._optimizers(), **options)
+
+    def _of_inputs(self, name: str) -> dict[str, Any] | None:
+        """A request for one of the inputs of a vertex, asked of the vertex."""
+        made = {stub.id: v.name for v in self.graph for stub in [first(v)]}
+        makers = [made.get(stub.id) for stub in tensors_of(self.graph[name])]
+        found = [maker for maker in makers if maker is not None]
+        if not found or len(found) != len(makers):
+            return None
+        which = self.rng.randrange(len(found))
+        entries = [self._request(maker) if i == which else None for i, maker in enumerate(found)]
+        return {name: ng.inputs(*entries)}
+
+    def _request(self, name: str) -> Any:
+        size, rng = self.graph.sizes[name], self.rng
+        delta = rng.choice([-3, -2, -1, 1, 2, 3])
+        if size + delta < 1 and rng.random() < 0.9:
+            delta = -delta
+        kinds = ["change"] * 4 + ["relaxed"] * 3 + ["size", "between", "multiple", "frozen"]
+        kind = rng.choice(kinds)
+        low = rng.randint(1, size + 2)
+        bounds = (low, low + rng.randint(0, 3))
+        value, request = {
+            "change": (delta, delta),
+            "relaxed": (delta, ng.relaxed(delta)),
+            "size": (max(1, size + delta), ng.size(max(1, size + delta))),
+            "between": (bounds, ng.between(*bounds)),
+            "multiple": (2, ng.multiple(2)),
+            "frozen": (0, ng.frozen()),
+        }[kind]
+        self.wanted[name] = (kind, value)
+        return request
+
+    def _utility(self) -> ng.Edit:
+        self._note("utility")
+        return ng.resize(self.graph, utility=self._values, optimizer=self._optimizers())
+
+    def _values(self, vertex: Vertex) -> Any:
+        size = self.graph.sizes.get(vertex.name)
+        if size is None or vertex.kind != "layer":
+            return None
+        return np.array([self.rng.uniform(-1.0, 1.5) for _ in range(size)])
+
+    def _insert(self) -> ng.Edit:
+        names = [v.name for v in self.graph]
+        # A graph of which all was removed has no edge left: then one from its input to nowhere is refused.
+        edges = list(self.graph.to_networkx().edges()) or [(names[0], names[0])]
+        single = [v.name for v in self.graph if len(tensors_of(v)) == 1]
+        where: dict[str, Any] = self.rng.choice([
+            {"after": self.rng.choice(names)},
+            {"before": self.rng.choice(single if single and self.rng.random() < 0.9 else names)},
+            {"edge": self.rng.choice(edges)},
+        ])  # fmt: skip
+        kind = self.rng.choice(["mix", "mix", "norm", "act"])
+        identity = kind == "mix" and self.rng.random() < 0.5
+        self.kept = identity or kind == "none"
+        self._note("insert", kind, where, identity)
+
+        def made(size: int) -> nn.Module:
+            image = self.case.look == "image" and self.rng.random() < 0.9
+            if kind == "mix":
+                layer: nn.Module = nn.Conv2d(size, size, 3, padding=1) if image else nn.Linear(size, size)
+            elif kind == "norm":
+                layer = nn.BatchNorm2d(size) if image else nn.LayerNorm(size)
+            else:
+                layer = nn.ReLU()
+            return layer.double().eval()
+
+        return ng.insert(self.graph, made, identity=identity, optimizer=self._optimizers(), **where)
+
+    def _remove(self) -> ng.Edit:
+        reconnect, users = self.rng.random() < 0.75, self.graph.to_networkx().successors
+        fit = [
+            v.name
+            for v in self.graph
+            if v.kind != "input"
+            and (
+                reconnect
+                or all(is_sum(u) or is_concatenation(u) for u in map(self.graph.__getitem__, users(v.name)))
+            )
+        ]
+        name = self.rng.choice(fit if fit and self.rng.random() < 0.8 else [v.name for v in self.graph])
+        self._note("remove", name, reconnect=reconnect)
+        return ng.remove(self.graph, name, reconnect=reconnect, optimizer=self._optimizers())
+
+    def _connect(self) -> ng.Edit:
+        names = [v.name for v in self.graph]
+        joints = [v.name for v in self.graph if is_sum(v) or is_concatenation(v)]
+        target = self.rng.choice(joints if joints and self.rng.random() < 0.9 else names)
+        later = {target, *(v.name for v in self.graph.descendants(target))}
+        rank = len(first(self.graph[target]).shape)
+        fit = [n for n in names if n not in later and len(first(self.graph[n]).shape) == rank]
+        source = self.rng.choice(fit if fit and self.rng.random() < 0.9 else names)
+        self.kept = is_concatenation(self.graph[target])
+        self._note("connect", source, target)
+        return ng.connect(self.graph, source, target, optimizer=self._optimizers())
+
+    def _disconnect(self) -> ng.Edit:
+        first = self.graph.vertices[0].name
+        edges = list(self.graph.to_networkx().edges()) or [(first, first)]
+        joints = [(a, b) for a, b in edges if is_sum(self.graph[b]) or is_concatenation(self.graph[b])]
+        source, target = self.rng.choice(joints if joints and self.rng.random() < 0.9 else edges)
+        self._note("disconnect", source, target)
+        return ng.disconnect(self.graph, source, target, optimizer=self._optimizers())
+
+    def undo(self) -> None:
+        """Undo the last edit: everything is as before it."""
+        if self.done:
+            last = self.done.pop()
+            self._note("undo")
+            last.edit.undo()
+            self.tally["undo: done"] += 1
+            same(last.before, everything(self), "undone")
+
+    def undo_all(self) -> None:
+        """Undo whatever is left, the last edit first."""
+        while self.done:
+            self.undo()
+
+    def replay(self) -> None:
+        """The edits, as JSON, make the same network of a fresh copy; undone, that is as it was."""
+        self._note("replay")
+        copied = copy.deepcopy(self.fresh)
+        before = [(v.name, repr(v.args), repr(v.output)) for v in copied]
+        edit = ng.replay(copied, history_of(self.graph.module))
+        assert copied.sizes == self.graph.sizes
+        assert [v.name for v in copied] == [v.name for v in self.graph]
+        mine, state = self.graph.module.state_dict(), copied.module.state_dict()
+        assert list(state) == list(mine)
+        for name, value in state.items():
+            assert torch.equal(value, mine[name]), name
+        same_tensors(copied(self.x), self.graph(self.x))
+        assert history_of(copied.module) == history_of(self.graph.module)
+        edit.undo()
+        assert [(v.name, repr(v.args), repr(v.output)) for v in copied] == before
+        assert copied.module.state_dict().keys() == self.fresh.module.state_dict().keys()
+        same_tensors(copied(self.x), self.fresh(self.x))
+        self.tally["replay: done"] += 1
+
+    # The invariants
+
+    def check(self) -> None:
+        """What always holds."""
+        graph = self.graph
+        graph.lint()
+        sizes = graph.sizes
+        x = torch.cat([self.x, self.x[:1]])
+        out = graph(x)
+        for tensor in tensors(out):
+            assert tensor.shape[0] == 3
+            assert tensor.isfinite().all()
+        names = [v.name for v in graph if v.name in sizes]
+        for name, value in graph.run(x, names).items():
+            shapes = [t.shape for t in tensors(value)]
+            assert sizes[name] in shapes[0], (name, sizes[name], shapes)
+        for module in graph.module.modules():
+            consistent(module)
+        loss = total(out)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        for name, parameter in graph.module.named_parameters():
+            if parameter.grad is not None:
+                assert parameter.grad.shape == parameter.shape, name
+                assert parameter.grad.isfinite().all(), name
+                parameter.grad = None
+        if self.rng.random() < 0.2:
+            same_tensors(graph.to_module()(x), out)
+        if not any(done.edit.change.structure is not None for done in self.done):
+            same_tensors(graph.module(x), out)
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer is None:
+            return
+        mine = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        assert mine == {id(p) for p in self.graph.module.parameters()}
+        for parameter, state in self.optimizer.state.items():
+            assert id(parameter) in mine
+            assert state["exp_avg"].shape == state["exp_avg_sq"].shape == parameter.shape
+
+    def _optimizers(self) -> Any:
+        return () if self.optimizer is None else self.optimizer
+
+    def _note(self, *what: Any, **more: Any) -> None:
+        self.log.append(" ".join(map(str, [*what, *more.items()])))
+
+
+def everything(walk: Walk) -> dict[str, Any]:
+    """All that an edit may change, in a form that compares bit for bit."""
+    graph, module = walk.graph, walk.graph.module
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    optimizer = walk.optimizer
+    state = {} if optimizer is None else {
+        (id(p), key): value.numpy().tobytes() for p, s in optimizer.state.items() for key, value in s.items()
+    }  # fmt: skip
+    groups = [] if optimizer is None else [[id(p) for p in g["params"]] for g in optimizer.param_groups]
+    return {
+        "tensors": {n: (id(t), tuple(t.shape), t.detach().numpy().tobytes()) for n, t in named},
+        "modules": {n: (id(m), m.training) for n, m in module.named_modules()},
+        "attributes": {
+            (n, key): value
+            for n, m in module.named_modules()
+            for key, value in vars(m).items()
+            if isinstance(value, (int, float, str, tuple, list))
+        },
+        "vertices": [
+            (v.name, v.kind, v.path, id(v.target), *map(repr, (v.args, v.kwargs, v.output, v.operations)))
+            for v in graph
+        ],
+        "output": repr(graph.output),
+        "sizes": graph.sizes,
+        "state": repr(graph.state),
+        "optimizer": (state, groups),
+        "history": history_of(module),
+    }  # fmt: skip
+
+
+def same(before: dict[str, Any], after: dict[str, Any], what: str) -> None:
+    """Nothing changed."""
+    for key, value in before.items():
+        assert value == after[key], f"{key} are not as they were: {what}"
