@@ -24,7 +24,7 @@ from benchmarks.common import Example, Network, Row, macs, networks, params, par
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.prune.budget_program import pose
 from naivegraph.solvers.budget import optimise
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate

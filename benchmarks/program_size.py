@@ -19,7 +19,7 @@ import torch
 from benchmarks.common import Row, parser, say, write
 from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.edits.request import requests as ask
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.edits.program.dense import Asked, Dense

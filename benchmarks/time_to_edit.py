@@ -30,7 +30,7 @@ import naivegraph as ng
 from benchmarks.common import DEFAULT_DATA, Network, Row, networks, parser, peer, say, write
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import Graph, capture
+from naivegraph.network import Graph, capture
 from naivegraph.prune.budget_program import pose
 from naivegraph.solvers.budget import optimise
 from naivegraph.utility import utilities

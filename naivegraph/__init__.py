@@ -29,8 +29,9 @@ from naivegraph.edits.resize_kernel import resize_kernel
 from naivegraph.edits.save.replay import replay
 from naivegraph.edits.save.save import save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
-from naivegraph.graph import Graph, Vertex, call, capture, concat, layer
+from naivegraph.graph import Vertex, call, concat, layer
 from naivegraph.graph import input_node as input
+from naivegraph.network import Graph, capture
 from naivegraph.prune import Report, inspect, prune
 
 __all__ = [

@@ -20,9 +20,10 @@ from naivegraph.edits.structure.vertices import (
     vertex_of,
 )
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.run.query import related
+from naivegraph.network import Graph
 
 __all__ = ["connect"]
 
@@ -59,7 +60,8 @@ def connect(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from naivegraph.graph import Graph, concat, input_node, layer
+        >>> from naivegraph.graph import concat, input_node, layer
+        >>> from naivegraph.network import Graph
         >>> x = input_node("x", 4)
         >>> a, b = layer(nn.Linear(4, 3), x, name="a"), layer(nn.Linear(4, 2), x, name="b")
         >>> graph = Graph([x], [layer(nn.Linear(2, 1), concat(b, name="both"), name="c") * a])

@@ -19,9 +19,10 @@ from naivegraph.edits.structure.transaction import RUN_ERRORS, rewire
 from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.edits.structure.vertices import new_name, output_of, returns, users_of, vertex_of
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["insert"]
@@ -63,7 +64,7 @@ def insert(
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
         >>> graph = capture(net, torch.ones(1, 4))
         >>> edit = insert(graph, torch.nn.BatchNorm1d, after="0", name="norm")

@@ -26,11 +26,12 @@ from naivegraph.edits.structure.vertices import (
     vertex_of,
 )
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.pytree import holds
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 
 __all__ = ["disconnect", "remove"]
 
@@ -65,7 +66,7 @@ def remove(
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = torch.nn.Sequential(*(torch.nn.Linear(n, m) for n, m in [(4, 8), (8, 6), (6, 2)]))
         >>> graph = capture(net, torch.ones(1, 4))
         >>> edit = remove(graph, "1")

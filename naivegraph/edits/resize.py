@@ -18,7 +18,8 @@ from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, defau
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
+from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility.vertex_utility import neuron_values

@@ -18,8 +18,9 @@ from naivegraph.edits.request import validate as given
 from naivegraph.edits.structure.transaction import costs_of, taken_back
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
 
@@ -64,7 +65,7 @@ def resize_kernel(
             nearest ones that are; everything is as it was.
 
     Example:
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
         >>> image = torch.randn(1, 3, 9, 9)
         >>> before = net(image)

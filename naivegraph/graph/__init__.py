@@ -1,8 +1,6 @@
-"""A network as a graph of layers and torch functions: capturing it, running it, turning it back."""
+"""Recorded networks: recording a run, repeating and comparing it, changing its vertices, exporting it."""
 
 from naivegraph.graph.build.nodes import Node, call, concat, input_node, layer
-from naivegraph.graph.capture import capture
-from naivegraph.graph.graph import Graph
 from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties
 from naivegraph.ir.values import (
     Attribute,
@@ -23,7 +21,6 @@ __all__ = [
     "Compound",
     "Expression",
     "Fixed",
-    "Graph",
     "Held",
     "Node",
     "Operation",
@@ -37,7 +34,6 @@ __all__ = [
     "Training",
     "Vertex",
     "call",
-    "capture",
     "concat",
     "input_node",
     "layer",

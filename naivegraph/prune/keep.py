@@ -10,7 +10,7 @@ from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph
+from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 
@@ -60,7 +60,7 @@ def _inside(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
 
 
-def _paths(graph: Graph, item: Keep) -> list[str]:
+def _paths(graph: Recording, item: Keep) -> list[str]:
     vertices = [vertex for run in graph.runs for vertex in run.vertices]
     if isinstance(item, nn.Module):
         paths = [

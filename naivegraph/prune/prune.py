@@ -18,12 +18,12 @@ from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.graph import capture
 from naivegraph.graph.record.record_train_mode import run_training
 from naivegraph.graph.torch_utils.preserve_state import restored
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.verify import disagreement
 from naivegraph.ir.signature import keyword_inputs
+from naivegraph.network import capture
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes

@@ -14,8 +14,8 @@ from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits import Costs
-from naivegraph.graph import capture
 from naivegraph.ir.signature import keyword_inputs
+from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
 __all__ = ["Report", "inspect"]

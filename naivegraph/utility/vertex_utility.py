@@ -32,7 +32,7 @@ def neuron_values(widths: Widths, utility: Any) -> dict[Width, Floats]:
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> from naivegraph.widths import relate
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
         >>> found = neuron_values(relate(capture(net, torch.ones(1, 2))), {"0": [1.0, 5.0, 2.0]})

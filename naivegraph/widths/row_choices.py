@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from naivegraph.algebra.axis import Atom, Axis, Factor
-from naivegraph.graph import Graph
 from naivegraph.ir.custom_rule import CustomFunction
+from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import Relation, tensors_in
 
 __all__ = ["bare", "outer_widths"]
@@ -26,7 +26,9 @@ __all__ = ["bare", "outer_widths"]
 _Places = list[tuple[Atom, Factor | None]]
 
 
-def outer_widths(graph: Graph, relation: Relation, state: Mapping[str, Sequence[Axis]]) -> dict[Atom, Atom]:
+def outer_widths(
+    graph: Recording, relation: Relation, state: Mapping[str, Sequence[Axis]]
+) -> dict[Atom, Atom]:
     """By width whose rows choose for themselves: the width of which each neuron is such a row.
 
     Args:
@@ -77,7 +79,7 @@ class _Rows:
         self._known: dict[Axis, _Places] = {}
         self._carried: dict[int, list[Atom]] = {}
 
-    def check(self, graph: Graph) -> None:
+    def check(self, graph: Recording) -> None:
         """Drop what does not qualify."""
         for number in self._relation.axes:
             for atom in self._on(number):

@@ -42,7 +42,7 @@ class TieGraph:
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> from naivegraph.widths import relate
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> widths = relate(capture(net, torch.zeros(1, 4)))

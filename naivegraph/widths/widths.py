@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 
 from naivegraph.algebra.axis import Atom, Axis, reasons, single
-from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.run.neuron_dims import TensorPlace, neuron_dimensions
 from naivegraph.graph.torch_utils.gc_pause import uncollected
@@ -18,6 +17,7 @@ from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
+from naivegraph.ir.vertex import Vertex
 from naivegraph.operators import rule_for
 from naivegraph.operators.custom import relate_custom
 from naivegraph.operators.relation import Contraction, Relation, arguments, returned, tensors_in
@@ -67,7 +67,7 @@ class Widths:
         relation: What the operators' rules said.
     """
 
-    def __init__(self, graph: Graph, relation: Relation) -> None:
+    def __init__(self, graph: Recording, relation: Relation) -> None:
         self.graph = graph
         self.relation = relation
         resolve = relation.algebra.resolve
@@ -188,7 +188,7 @@ def reason_of(axis: Axis) -> str:
     return next(iter(reasons(axis)), "a number of the network's code")
 
 
-def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Graph) -> dict[Atom, str]:
+def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording) -> dict[Atom, str]:
     """A name for every atom: the layer whose output it is, or the parameter of a module that is no layer."""
     out: dict[Atom, str] = {}
     taken: dict[str, int] = {}
@@ -205,7 +205,7 @@ def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Graph) -> dict[At
 
 @uncollected()
 def relate(
-    graph: Graph, *, free_outputs: bool = False, given: Mapping[int, Sequence[Axis]] | None = None
+    graph: Recording, *, free_outputs: bool = False, given: Mapping[int, Sequence[Axis]] | None = None
 ) -> Widths:
     """Work out the widths of a graph from the operators recorded in it; runs nothing.
 
@@ -216,7 +216,7 @@ def relate(
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> [(w.name, w.size) for w in relate(capture(net, torch.zeros(1, 4))).widths]
         [('0', 8)]
@@ -255,7 +255,7 @@ def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
             relation.algebra.pin(axis, "an output of the network")
 
 
-def _fix_worked_out(relation: Relation, graph: Graph) -> None:
+def _fix_worked_out(relation: Relation, graph: Recording) -> None:
     """Fix what only a buffer makes that is not saved: the network works it out, and would do so again."""
     worked_out = [name for name in unsaved_buffers(graph.module) if name in graph.state]
     if not worked_out:
@@ -272,7 +272,7 @@ def _fix_worked_out(relation: Relation, graph: Graph) -> None:
             relation.algebra.pin(single(atom), f"the network works out {name} itself")
 
 
-def _fix_unused(relation: Relation, graph: Graph) -> None:
+def _fix_unused(relation: Relation, graph: Recording) -> None:
     """Fix what no run computed anything with: the rest of a table, layers which neither mode uses."""
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
     given = [tensors_in((o.args, o.kwargs)) for o in operations]

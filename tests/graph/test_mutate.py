@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from naivegraph.errors import EditError, NaivegraphError
-from naivegraph.graph import Graph, capture, concat, input_node, layer
+from naivegraph.graph import concat, input_node, layer
 from naivegraph.graph.mutate import (
     add_part,
     add_vertex,
@@ -19,6 +19,7 @@ from naivegraph.graph.mutate import (
     replace_argument,
     set_output,
 )
+from naivegraph.network import Graph, capture
 from naivegraph.widths import relate
 from tests.graph.verify.test_shape_prop import described
 

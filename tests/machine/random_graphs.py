@@ -10,8 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from naivegraph.graph import Graph, call, capture, concat, input_node
+from naivegraph.graph import call, concat, input_node
 from naivegraph.graph.build.nodes import Node
+from naivegraph.network import Graph, capture
 
 __all__ = ["Case", "norm_sizes", "random_case"]
 

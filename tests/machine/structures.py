@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from naivegraph.graph import Graph, capture, input_node, layer
+from naivegraph.graph import input_node, layer
+from naivegraph.network import Graph, capture
 
 
 class Residual(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from tests.networks.plain import randomised
 from tests.operators import images, tokens, vectors

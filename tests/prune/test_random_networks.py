@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 from tests.networks.plain import randomised
 from tests.oracle import choose, counted_macs, counted_params, snapshot, unchanged, zeroed

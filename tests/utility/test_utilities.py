@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.utility import utilities
 from naivegraph.utility.utility import Floats
 from naivegraph.widths import Width, Widths, relate

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 from tests.oracle import zeroed
 

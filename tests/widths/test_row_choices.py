@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
-from naivegraph.graph import call, capture, input_node
-from naivegraph.graph.graph import Graph
+from naivegraph.graph import call, input_node
+from naivegraph.network import Graph, capture
 from naivegraph.widths import Width, Widths, constraints_of, relate
 from tests.machine.random_graphs import Attention, random_case
 from tests.networks.attention import Multihead

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import relate
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 from tests.networks.between import Body
 from tests.networks.plain import ALL, TRAPS, Network, by_name

@@ -15,8 +15,8 @@ from torch import nn
 from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph
 from naivegraph.graph.export.history import is_last_edit
+from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["Costs", "Edit"]

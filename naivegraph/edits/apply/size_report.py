@@ -15,7 +15,7 @@ from naivegraph.edits.apply.resize_tensors import Axes
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import along, formula_length, formula_of, indices, to_runs
 from naivegraph.edits.request.scope import AxisRequest
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
 from naivegraph.widths import Widths
@@ -179,9 +179,7 @@ def _without_modules(widths: Widths) -> Widths:
     }
     inputs = [copies[v] for v in graph.inputs]
     out = copy.copy(widths)
-    out.graph = Graph.of(
-        Recording(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
-    )
+    out.graph = Recording(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
     vars(out).pop("tracers", None)
     return out
 

@@ -11,7 +11,8 @@ from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple, Siz
 from naivegraph.edits.explain.nearest_sizes import nearest_sizes
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
+from naivegraph.network import Graph
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, once
 
@@ -34,7 +35,7 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
         >>> explanation = explain(capture(net, torch.zeros(1, 4)), "0")
         >>> explanation.tied_with

@@ -10,9 +10,10 @@ from torch import nn
 
 from naivegraph.edits.plan.change import AttributeChange
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.run.interpreter import expressions
 from naivegraph.ir.values import Attribute, Shape
+from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 
 __all__ = ["Convolution", "convolution_at", "sharing"]

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph
 from naivegraph.graph.torch_utils.unwrap import unwrapped
+from naivegraph.network import Graph
 
 __all__ = ["LARGEST", "file_path", "function", "graph", "mapping", "network", "whole"]
 

@@ -19,7 +19,7 @@ from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.undo_log import UndoLog, carry_out
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph
+from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 
 __all__ = ["Layers", "carried_out", "check_layers", "replay"]

@@ -20,10 +20,10 @@ from naivegraph.edits.save.checked_safetensors import read, write
 from naivegraph.edits.save.example_codec import from_data, to_data
 from naivegraph.edits.save.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
-from naivegraph.graph import Graph, capture
 from naivegraph.graph.export.history import Origin, origins_of
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.signature import nested_arguments
+from naivegraph.network import Graph, capture
 
 __all__ = ["load", "save"]
 

@@ -19,9 +19,10 @@ from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.errors import InfeasibleError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
@@ -106,7 +107,7 @@ class AlignmentProgram:
             axes[dim] = total([term for run in self._runs[stub.id] for term in run.terms])
             given[stub.id] = axes
         self._given = given
-        self.widths: Widths = relate(Graph.of(rest), free_outputs=True, given=given)
+        self.widths: Widths = relate(rest, free_outputs=True, given=given)
         self.constraints: SizeConstraints = constraints_of(self.widths)
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed

@@ -18,9 +18,10 @@ from naivegraph.edits.structure.merges import is_sum, tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
 from naivegraph.edits.structure.undo_log import Undo, UndoLog
 from naivegraph.errors import EditError, NaivegraphError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
+from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.widths import relate
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import (
     add_part,
     add_vertex,
@@ -21,6 +21,7 @@ from naivegraph.graph.mutate import (
 )
 from naivegraph.ir.pytree import leaves, with_tensors
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 
 __all__ = ["Undo", "UndoLog", "carry_out"]
 

@@ -6,11 +6,12 @@ import itertools
 
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
-from naivegraph.graph import Graph, Vertex
+from naivegraph.graph import Vertex
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
 from naivegraph.graph.run.query import edges, related
 from naivegraph.ir.pytree import holds, stubs_in
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph
 
 __all__ = ["neuron_dimension", "new_name", "output_of", "path_between", "returns", "users_of", "vertex_of"]
 

@@ -3,7 +3,7 @@
 Example:
     >>> import torch
     >>> from torch import nn
-    >>> from naivegraph.graph import Graph
+    >>> from naivegraph.network import Graph
     >>> x = input_node("in", 3)
     >>> start = layer(nn.Linear(3, 6), x, name="start")
     >>> half = start.then(nn.Linear(6, 2), name="split")

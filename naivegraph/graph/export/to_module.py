@@ -27,14 +27,15 @@ from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["SIZES", "Arguments", "Flag", "Sizes", "tell_sizes", "to_module"]
+__all__ = ["SIZES", "Arguments", "Flag", "Rewrite", "Sizes", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Sizes = dict[Attribute, int]
-Teller = Callable[[Recording, Sizes], tuple[dict[str, Arguments], Sizes]]
+# Of a run, and the values of such attributes in another run of the network: arguments of vertices by name,
+# with attributes of `SIZES` in place of sizes that may change, and their values. Shared ones are equal.
+Rewrite = Callable[[Recording, Sizes], tuple[dict[str, Arguments], Sizes]]
 
 SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
-_tellers: list[Teller] = []
 
 _RECORDED = (Stub, State, Held, Training, Shape, Attribute, Compound)
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -91,18 +92,7 @@ class Flag(nn.Module):
         return self._on if self.training else self._off
 
 
-def tell_sizes(teller: Teller) -> None:
-    """Have a function tell which numbers of a graph are sizes that may change; a graph does not know.
-
-    Args:
-        teller: Given a run and the values of such attributes in another run of the network, gives arguments
-            of vertices, by name, with attributes of the submodule `SIZES` in place of such numbers, and the
-            values of these attributes. One that both runs have is the same in both.
-    """
-    _tellers.append(teller)
-
-
-def to_module(graph: Recording) -> fx.GraphModule:
+def to_module(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
     """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
 
     Sizes of inputs stay live, so it takes other batch sizes. Integer attributes become the numbers they are
@@ -111,9 +101,13 @@ def to_module(graph: Recording) -> fx.GraphModule:
     follow `train()` and `eval()`. If a network calls other operators in train mode, this does so while it
     trains itself (not a part of it), unless the graph's structure was edited. Arguments that are plain
     values, such as `return_dict=False`, come last and may be left out.
+
+    Args:
+        graph: What was recorded.
+        rewrite: Tells which numbers are sizes that may change, of which operators, not vertices, know.
     """
     follow_training(graph)
-    module = _exported(graph)
+    module = _exported(graph, rewrite)
     module.train(graph.module.training)
     for name, flag in _flags(graph, module).items():
         module.get_submodule(name).train(flag)
@@ -121,8 +115,8 @@ def to_module(graph: Recording) -> fx.GraphModule:
     return module
 
 
-def _exported(graph: Recording) -> fx.GraphModule:
-    parts, name = _Parts(), type(graph.module).__name__
+def _exported(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
+    parts, name = _Parts(rewrite), type(graph.module).__name__
     made = _Export(graph, parts).build()
     if graph.in_train_mode is graph:
         return fx.GraphModule(parts.root, made, name)
@@ -147,7 +141,8 @@ def _flags(graph: Recording, module: nn.Module) -> dict[str, bool]:
 class _Parts:
     """What the runs of a network share: copies of its layers and tensors, and names for what is added."""
 
-    def __init__(self) -> None:
+    def __init__(self, rewrite: Rewrite) -> None:
+        self.rewrite = rewrite
         self.memo: dict[int, Any] = {}
         self.root = nn.Module()
         self.placed: set[str] = set()
@@ -172,12 +167,7 @@ class _Export:
         self._fx = fx.Graph()
         self._nodes: dict[int, fx.Node] = {}  # by number of the stub
         self._others: dict[Any, Any] = {}  # sizes, state, flags: made once
-        self._arguments: dict[str, Arguments] = {}
-        self._numbers: Sizes = {}
-        for teller in _tellers:
-            arguments, numbers = teller(graph, parts.numbers)
-            self._arguments.update(arguments)
-            self._numbers.update(numbers)
+        self._arguments, self._numbers = parts.rewrite(graph, parts.numbers)
         parts.numbers.update(self._numbers)
 
     def build(self) -> fx.Graph:

@@ -11,11 +11,11 @@ import itertools
 from typing import Any
 
 from naivegraph.algebra.polynomial import Polynomial
-from naivegraph.graph import Graph, Vertex
 from naivegraph.graph.export.to_module import SIZES, Arguments, Sizes
 from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, Expression, Shape
+from naivegraph.ir.vertex import Vertex
 from naivegraph.widths.code.constraint_kinds import SizeArgument
 from naivegraph.widths.code.function_sizes import sizes_of, value_of
 from naivegraph.widths.code.size_solver import Reader
@@ -41,7 +41,7 @@ def rewritable(graph: Recording, other: Sizes) -> tuple[dict[str, Arguments], Si
 
     Example:
         >>> import torch
-        >>> from naivegraph.graph import capture
+        >>> from naivegraph.network import capture
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> graph = capture(net, torch.zeros(1, 4))
         >>> rewritable(graph, {})
@@ -57,7 +57,7 @@ def rewritable(graph: Recording, other: Sizes) -> tuple[dict[str, Arguments], Si
 class _Rewriting:
     def __init__(self, graph: Recording, other: Sizes) -> None:
         self._other = other
-        self._widths = relate(Graph.of(graph))
+        self._widths = relate(graph)
         self._reader = Reader(self._widths, {})
         self.arguments: dict[str, Arguments] = {}
         self.numbers: Sizes = {}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from naivegraph.edits.resize import resize
-from naivegraph.graph import capture
+from naivegraph.network import capture
 
 
 @pytest.mark.parametrize("change", [-3, 3])

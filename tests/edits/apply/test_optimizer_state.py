@@ -16,7 +16,7 @@ import naivegraph as ng
 from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 from tests.oracle import snapshot, unchanged
 

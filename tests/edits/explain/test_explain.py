@@ -10,7 +10,7 @@ from naivegraph.edits.explain.conflicts import Wanted, conflict_text, relaxation
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph import Graph, capture
+from naivegraph.network import Graph, capture
 from naivegraph.solvers import Program
 from naivegraph.widths import constraints_of, relate
 

@@ -21,7 +21,7 @@ from naivegraph.edits.plan.index_formula import along
 from naivegraph.edits.plan.outgoing_weights import unkept
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.networks.plain import ALL, Network, by_name, image
 from tests.oracle import counted_macs, counted_params, snapshot, unchanged

@@ -11,7 +11,7 @@ from naivegraph.edits.plan.index_formula import formula_of, indices
 from naivegraph.edits.program.resize_program import AxisRequest
 from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility.vertex_utility import neuron_values
 from naivegraph.widths import Widths, constraints_of, relate

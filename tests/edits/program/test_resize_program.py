@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility.vertex_utility import neuron_values
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import Graph
+from naivegraph.network import Graph
 from tests.edits.structure.test_structure import EDITS
 from tests.machine.structures import attention, batch, chain, everything, residual
 

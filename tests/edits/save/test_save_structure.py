@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph.edits.apply.apply import history_of
-from naivegraph.graph import Graph
+from naivegraph.network import Graph
 from tests.edits.save.test_replay import alike, mixed
 from tests.edits.save.test_save import described
 from tests.edits.structure.test_structure import EDITS

@@ -17,7 +17,8 @@ from naivegraph.edits.program.strategy import MostNew, Nothing, Solve
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.resize import resize
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.graph import Graph, concat, input_node, layer
+from naivegraph.graph import concat, input_node, layer
+from naivegraph.network import Graph
 from tests.machine.structures import (
     Branches,
     Residual,

@@ -17,7 +17,8 @@ from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.save.save import save
 from naivegraph.edits.structure.merges import is_concatenation, is_sum
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.graph import Graph, concat, input_node, layer
+from naivegraph.graph import concat, input_node, layer
+from naivegraph.network import Graph
 from tests.machine.structures import (
     InPlace,
     attention,

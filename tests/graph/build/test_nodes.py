@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
-from naivegraph.graph import Fixed, Graph, Rule, Same, Stack, Ties, call, concat, input_node, layer
+from naivegraph.graph import Fixed, Rule, Same, Stack, Ties, call, concat, input_node, layer
+from naivegraph.network import Graph
 from naivegraph.operators.constraints import LinearConstraint, MultipleConstraint
 from naivegraph.widths import relate
 

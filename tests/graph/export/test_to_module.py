@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.graph import capture
 from naivegraph.ir.pytree import leaves
+from naivegraph.network import capture
 from tests.networks import capture as networks
 from tests.networks.capture import NETWORKS
 

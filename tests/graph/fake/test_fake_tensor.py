@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import Graph, Vertex, capture
+from naivegraph.graph import Vertex
 from naivegraph.graph.fake.fake_tensor import FakeMode
 from naivegraph.graph.verify.same_operators import same_operators
 from naivegraph.graph.verify.verify import record_fake
+from naivegraph.network import Graph, capture
 from naivegraph.operators.relation import tensors_in
 from tests.networks.plain import ALL, TRAPS, Network
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode
 
 import naivegraph as ng
-from naivegraph.graph import capture
 from naivegraph.graph.verify.verify import record_fake
+from naivegraph.network import capture
 
 
 class Dropped(nn.Module):

@@ -9,7 +9,8 @@ from torch import nn
 
 import naivegraph as ng
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph import Graph, Vertex, capture, concat, input_node, layer
+from naivegraph.graph import Vertex, concat, input_node, layer
+from naivegraph.network import Graph, capture
 from tests.networks import capture as networks
 
 

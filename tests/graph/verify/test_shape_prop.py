@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from naivegraph.graph import Graph, Stub, capture
+from naivegraph.graph import Stub
 from naivegraph.ir.pytree import leaves
+from naivegraph.network import Graph, capture
 from naivegraph.widths import relate
 from tests.networks.capture import NETWORKS
 

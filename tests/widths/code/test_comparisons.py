@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import capture
+from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 from tests.networks.plain import randomised
 from tests.operators import tokens

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.plan.plan import plan
-from naivegraph.graph import Graph, capture
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.values import Stub
+from naivegraph.network import Graph, capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, Untraceable
 from tests.networks.plain import randomised

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from naivegraph.graph import capture
+from naivegraph.network import capture
 
 pytestmark = pytest.mark.usefixtures("torchvision_operators")
 

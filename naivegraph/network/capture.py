@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError
-from naivegraph.graph.graph import Graph
 from naivegraph.graph.record.record_train_mode import record_training
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_fake, record_verified
 from naivegraph.ir.signature import keyword_inputs
+from naivegraph.network.graph import Graph
 
 __all__ = ["capture"]
 

@@ -28,6 +28,7 @@ from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.values import Held, Operation
 from naivegraph.ir.vertex import Vertex
+from naivegraph.widths import rewritable
 
 if TYPE_CHECKING:
     import networkx
@@ -53,6 +54,7 @@ class Graph(Recording):
         >>> import torch
         >>> from torch import nn
         >>> from naivegraph.graph import input_node, layer
+        >>> from naivegraph.network import Graph
         >>> x = input_node("x", 3)
         >>> hidden = layer(nn.Linear(3, 8), x, name="hidden")
         >>> graph = Graph([x], [hidden.then(nn.ReLU()) + hidden])
@@ -184,7 +186,7 @@ class Graph(Recording):
 
     def to_module(self) -> fx.GraphModule:
         """A `torch.fx.GraphModule` which computes the same and shares nothing with the original."""
-        return to_module(self)
+        return to_module(self, rewritable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
         return Graph.of(_copy(self, copy.deepcopy(self.module, memo), memo))

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
-from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training, capture
+from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training
 from naivegraph.graph.record.symbolic_int import SymbolicInt
 from naivegraph.ir.pytree import leaves
+from naivegraph.network import capture
 from tests.networks import capture as networks
 from tests.networks.capture import NETWORKS
 

@@ -1,0 +1,6 @@
+"""The graph that people work with: a network captured, or written by hand, and what it can be asked."""
+
+from naivegraph.network.capture import capture
+from naivegraph.network.graph import Graph
+
+__all__ = ["Graph", "capture"]
