@@ -1,4 +1,9 @@
-"""The errors a user can meet; all derive from `NaivegraphError`."""
+"""The errors a user can meet, all of them a `NaivegraphError`, and what their messages have in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class NaivegraphError(Exception):
@@ -19,3 +24,22 @@ class InfeasibleError(EditError):
 
 class LoadError(NaivegraphError):
     """A file could not be loaded; the network it was to be loaded into is as it was."""
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """The end of a message about a name that does not exist: up to three that do and are most like it.
+
+    Args:
+        name: The name given.
+        known: The names that exist.
+        otherwise: What to say instead where none is like it.
+
+    Example:
+        >>> print("there is no 'cat'" + nearest("cat", ["cart", "dog"]))
+        there is no 'cat'; did you mean 'cart'?
+    """
+    near = difflib.get_close_matches(name, [*dict.fromkeys(known)], n=3, cutoff=0.5)
+    if near:
+        *first, last = map(repr, near)
+        return f"; did you mean {', '.join(first)}{' or ' if first else ''}{last}?"
+    return f"; {otherwise}" if otherwise else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from naivegraph.errors import NaivegraphError
+from naivegraph.errors import EditError, NaivegraphError, nearest
 from naivegraph.ir.values import Comparison, Escape, Stub
 from naivegraph.ir.vertex import Vertex
 
@@ -100,18 +99,16 @@ class Recording:
         """The vertex of this name.
 
         Raises:
-            NaivegraphError: There is none; the message lists the names most like it.
+            EditError: There is none; the message lists the names most like it.
         """
         if not isinstance(name, str):
-            raise NaivegraphError(f"a vertex is found by its name, a string, not by {name!r}")
+            raise EditError(f"a vertex is found by its name, a string, not by {name!r}")
         for vertex in self.vertices:
             if vertex.name == name:
                 return vertex
-        near = difflib.get_close_matches(name, [vertex.name for vertex in self.vertices], n=3, cutoff=0.5)
-        hint = (
-            f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see graph.summary() for names"
-        )
-        raise NaivegraphError(f"the graph has no vertex {name!r}{hint}")
+        names = [vertex.name for vertex in self.vertices]
+        hint = nearest(name, names, otherwise="see graph.summary() for names")
+        raise EditError(f"the graph has no vertex {name!r}{hint}")
 
     def tensor(self, name: str) -> torch.Tensor:
         """The parameter or buffer of this name, as the module has it now."""

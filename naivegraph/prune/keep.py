@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
-from naivegraph.errors import EditError
+from naivegraph.errors import EditError, nearest
 from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
@@ -72,8 +71,7 @@ def _paths(graph: Recording, item: Keep) -> list[str]:
         known = dict.fromkeys([path for path, _ in graph.module.named_modules()] + [v.name for v in vertices])
         paths = [path for path in known if path and fnmatch.fnmatchcase(path, item)]
         if not paths:
-            near = difflib.get_close_matches(item, [path for path in known if path], n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = nearest(item, filter(None, known))
             raise EditError(f"keep names {item!r}, and no module of the network has that path{hint}")
     else:
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 
 from naivegraph.algebra.axis import Atom, Axis, made_of, reasons
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple, SizePart, Tie
 from naivegraph.edits.explain.nearest_sizes import nearest_sizes
 from naivegraph.edits.request import validate as given
-from naivegraph.errors import NaivegraphError
+from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
@@ -30,7 +29,7 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
         The facts as data; printed, they are sentences.
 
     Raises:
-        NaivegraphError: There is no such vertex or parameter.
+        EditError: There is no such vertex or parameter.
 
     Example:
         >>> import torch
@@ -83,15 +82,15 @@ class Explainer:
         """Find a vertex or parameter.
 
         Raises:
-            NaivegraphError: There is none; the message lists the names most like it.
+            EditError: There is none; the message lists the names most like it.
         """
         graph, ties = self.widths.graph, self.ties
         if isinstance(what, Vertex):
             if not any(vertex is what for vertex in graph.vertices):
-                raise NaivegraphError(f"the vertex {what.name!r} is not one of this graph's")
+                raise EditError(f"the vertex {what.name!r} is not one of this graph's")
             return self._of_vertex(what)
         if not isinstance(what, str):
-            raise NaivegraphError(f"explain takes a vertex, its name or a parameter's, not {what!r}")
+            raise EditError(f"explain takes a vertex, its name or a parameter's, not {what!r}")
         if what in graph:
             return self._of_vertex(graph[what])
         if what in graph.state:
@@ -103,9 +102,8 @@ class Explainer:
             axis = self.widths.relation.algebra.join(free or axes[-1:])
             return Subject(what, axis, tuple(ties.state(what, dim) for dim in range(len(axes))))
         names = [vertex.name for vertex in graph.vertices] + list(graph.state)
-        near = difflib.get_close_matches(what, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see graph.summary() for names"
-        raise NaivegraphError(f"the graph has no vertex or parameter {what!r}; {hint}")
+        hint = nearest(what, names, otherwise="see graph.summary() for names")
+        raise EditError(f"the graph has no vertex or parameter {what!r}{hint}")
 
     def _of_vertex(self, vertex: Vertex) -> Subject:
         return Subject(vertex.name, self.widths.output_axis(vertex), tuple(self.ties.output(vertex)))

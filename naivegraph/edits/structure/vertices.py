@@ -20,7 +20,7 @@ def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
     """The vertex of this name.
 
     Raises:
-        NaivegraphError: There is none.
+        EditError: There is none.
     """
     return given.graph(graph)[vertex.name if isinstance(vertex, Vertex) else vertex]
 
