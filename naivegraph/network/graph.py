@@ -113,7 +113,8 @@ class Graph(Recording):
             outputs: Names of vertices.
 
         Raises:
-            NaivegraphError: There is no such vertex, or the arguments are not those recorded.
+            EditError: There is no such vertex.
+            NaivegraphError: The arguments are not those recorded.
         """
         if isinstance(outputs, str) or not isinstance(outputs, Iterable):
             raise NaivegraphError(f"outputs= takes a list of names of vertices, not {outputs!r}")
