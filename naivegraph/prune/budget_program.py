@@ -11,7 +11,7 @@ import numpy as np
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.operators import constraints
-from naivegraph.solvers.budget import BudgetProblem, Cost, LinearSum, Row, Term
+from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
 from naivegraph.utility.ranking import NeuronRanking, marked
 from naivegraph.utility.utility import Floats
 from naivegraph.widths import SizeConstraints, Width, Widths
@@ -66,15 +66,15 @@ class BudgetProgram:
         upper = math.inf if constraint.high is None else constraint.high - constant
         self.rows.append(Row.of(constraint.reason if constraint.rule else name, parts, lower, upper))
 
-    def macs(self) -> Cost:
+    def macs(self) -> CostFunction:
         """The multiply-accumulates of one run."""
         return self._cost("macs", [(c.coefficient, c.axes) for c in self.widths.contractions])
 
-    def params(self) -> Cost:
+    def params(self) -> CostFunction:
         """The number of parameters."""
         return self._cost("params", [(1, axes) for axes in self.widths.parameters().values()])
 
-    def _cost(self, name: str, products: Sequence[tuple[int, Sequence[Axis]]]) -> Cost:
+    def _cost(self, name: str, products: Sequence[tuple[int, Sequence[Axis]]]) -> CostFunction:
         merged: dict[tuple[Form, ...], int] = {}
         for coefficient, axes in products:
             for chosen in itertools.product(*[self._factors(axis) for axis in axes]):
@@ -85,7 +85,7 @@ class BudgetProgram:
             Term(float(number), tuple(LinearSum.of(constant, dict(parts)) for constant, parts in forms))
             for forms, number in merged.items()
         ]
-        return Cost(name, tuple(terms))
+        return CostFunction(name, tuple(terms))
 
     def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
         """An axis' size as a sum of products: numbers and forms `(constant, ((column, factor), ...))`."""
@@ -155,7 +155,7 @@ class BudgetProgram:
         return inside
 
     def budgets(
-        self, utility: Mapping[Width, Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
+        self, utility: Mapping[Width, Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
     ) -> BudgetProblem:
         """Keep the most utility within budgets."""
         values = [self.worth(width, utility[width]).sums for width in self.free]
@@ -166,7 +166,7 @@ class BudgetProgram:
         return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
     def _problem(
-        self, values: list[Floats], costs: list[tuple[Cost, float]], steps: Sequence[int]
+        self, values: list[Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
     ) -> BudgetProblem:
         return BudgetProblem.of(
             values,

@@ -27,8 +27,7 @@ from naivegraph.network import capture
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
-from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
-from naivegraph.solvers.budget import Cost as CostFunction
+from naivegraph.solvers.budget import BudgetError, BudgetSolution, CostFunction, optimise
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.utility import Floats
 from naivegraph.widths import Width, Widths, constraints_of, relate

@@ -9,7 +9,7 @@ Examples:
     Two layers in a row, 3 inputs and 10 outputs; the first neurons are worth most:
 
     >>> worth = [np.cumsum([0.0, 8, 4, 2, 1]), np.cumsum([0.0, 5, 4, 3, 2])]
-    >>> macs = Cost("macs", (Term.of(3, 0), Term.of(1, 0, 1), Term.of(10, 1)))
+    >>> macs = CostFunction("macs", (Term.of(3, 0), Term.of(1, 0, 1), Term.of(10, 1)))
     >>> answer = optimise(BudgetProblem.of(worth, [(macs, 40)]))
     >>> answer.k.tolist(), macs(answer.k), answer.certificate.value
     ([4, 2], 40, 24.0)
@@ -28,7 +28,7 @@ from naivegraph.solvers.budget.problem import (
     BudgetProblem,
     BudgetSolution,
     Certificate,
-    Cost,
+    CostFunction,
     Floats,
     Ints,
     LinearSum,
@@ -43,7 +43,7 @@ __all__ = [
     "BudgetProblem",
     "BudgetSolution",
     "Certificate",
-    "Cost",
+    "CostFunction",
     "LinearSum",
     "Row",
     "Term",

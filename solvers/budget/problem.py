@@ -70,13 +70,13 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Cost:
+class CostFunction:
     """A sum of terms: what a choice of sizes costs. It never falls when a size grows.
 
     Examples:
         A layer of 3 by 3 kernels between two sizes, on a map of 100 places:
 
-        >>> Cost("macs", (Term.of(900, 0, 1),))(np.array([16, 32]))
+        >>> CostFunction("macs", (Term.of(900, 0, 1),))(np.array([16, 32]))
         460800
     """
 
@@ -129,14 +129,14 @@ class BudgetProblem:
     lower: Ints
     upper: Ints
     steps: Ints
-    costs: list[tuple[Cost, float]] = field(default_factory=list)
+    costs: list[tuple[CostFunction, float]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     @classmethod
     def of(
         cls,
         values: Sequence[npt.ArrayLike],
-        costs: Sequence[tuple[Cost, float]] = (),
+        costs: Sequence[tuple[CostFunction, float]] = (),
         *,
         names: Sequence[str] | None = None,
         lower: npt.ArrayLike = 1,

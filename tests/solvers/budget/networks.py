@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from naivegraph.solvers.budget import BudgetProblem, Cost, LinearSum, Term
+from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Term
 from naivegraph.solvers.budget.problem import Floats
 
 Part = int | float | LinearSum
@@ -41,8 +41,8 @@ class Layers:
     def problem(self, ratio: float, params: float | None = None, step: int = 1) -> BudgetProblem:
         """Return the problem to keep this share of all multiply-accumulates (and of all parameters)."""
         full = np.array([len(v) - 1 for v in self.values])
-        macs, weights = Cost("macs", tuple(self.macs)), Cost("params", tuple(self.params))
-        costs: list[tuple[Cost, float]] = [(macs, int(macs(full) * ratio))]
+        macs, weights = CostFunction("macs", tuple(self.macs)), CostFunction("params", tuple(self.params))
+        costs: list[tuple[CostFunction, float]] = [(macs, int(macs(full) * ratio))]
         if params is not None:
             costs.append((weights, int(weights(full) * params)))
         return BudgetProblem.of(self.values, costs, steps=step)

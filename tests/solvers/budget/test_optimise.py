@@ -12,7 +12,7 @@ from naivegraph.solvers.budget import (
     BudgetProblem,
     BudgetSolution,
     Certificate,
-    Cost,
+    CostFunction,
     LinearSum,
     Row,
     Term,
@@ -82,7 +82,7 @@ def random_problem(seed: int, with_rows: bool) -> BudgetProblem:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, 6))
     top = rng.integers(2, {2: 24, 3: 14, 4: 9, 5: 7}[n], size=n)
-    costs: list[tuple[Cost, float]] = []
+    costs: list[tuple[CostFunction, float]] = []
     for b in range(int(rng.integers(1, 3))):
         terms = []
         for _ in range(int(rng.integers(1, 5))):
@@ -90,7 +90,7 @@ def random_problem(seed: int, with_rows: bool) -> BudgetProblem:
             if rng.random() < 0.2:
                 factors.append(factors[0])
             terms.append(Term.of(float(rng.integers(1, 5)), *factors))
-        cost = Cost(f"cost{b}", tuple(terms))
+        cost = CostFunction(f"cost{b}", tuple(terms))
         costs.append((cost, math.floor(cost(top) * rng.uniform(0.1, 0.9))))
     return BudgetProblem.of(
         [random_values(rng, int(t)) for t in top],
@@ -195,7 +195,7 @@ def test_longer_chain_against_exhaustive_search() -> None:
     for flat in (False, True):
         worth = [1 + 0.2 * rng.random(40) if flat else rng.lognormal(size=40) for _ in range(3)]
         values = [np.concatenate([[0.0], np.cumsum(np.sort(u)[::-1])]) for u in worth]
-        cost = Cost("macs", (Term.of(27, 0), Term.of(9, 0, 1), Term.of(9, 1, 2), Term.of(10, 2)))
+        cost = CostFunction("macs", (Term.of(27, 0), Term.of(9, 0, 1), Term.of(9, 1, 2), Term.of(10, 2)))
         problem = BudgetProblem.of(values, [(cost, 9000)])
         answer = optimise(problem, gap=0.0)
         assert answer.certificate.value == pytest.approx(exhaustive(problem))
@@ -204,7 +204,7 @@ def test_longer_chain_against_exhaustive_search() -> None:
 def simple(limit: float, **more: object) -> BudgetProblem:
     """Two sizes of up to 4 whose product times 10 is the cost."""
     values = [np.array([0.0, 4, 7, 9, 10]), np.array([0.0, 5, 8, 9, 9.5])]
-    cost = Cost("macs", (Term.of(10, 0, 1),))
+    cost = CostFunction("macs", (Term.of(10, 0, 1),))
     return BudgetProblem.of(values, [(cost, limit)], names=["conv1", "conv2"], **more)  # type: ignore[arg-type]
 
 
@@ -240,7 +240,7 @@ def test_limit_is_met_to_the_last_unit() -> None:
 
 
 def test_worth_nothing_is_still_an_answer() -> None:
-    problem = BudgetProblem.of([np.zeros(9), np.zeros(9)], [(Cost("macs", (Term.of(1, 0, 1),)), 20)])
+    problem = BudgetProblem.of([np.zeros(9), np.zeros(9)], [(CostFunction("macs", (Term.of(1, 0, 1),)), 20)])
     answer = optimise(problem)
     assert answer.certificate == Certificate(0.0, 0.0)
     assert 1 <= answer.k[0] * answer.k[1] <= 20
@@ -296,9 +296,12 @@ def test_steps_and_bounds_that_exclude_each_other() -> None:
         ({"steps": [0, 1]}, "conv1: step 0 is below 1"),
         ({"names": ["conv1"]}, "values has 2 entries for 1 names"),
         ({"rows": [Row.of("r", {7: 1})]}, "r: indices"),
-        ({"costs": [(Cost("c", (Term.of(-1, 0),)), 3)]}, "c: coefficient -1.0 is negative"),
-        ({"costs": [(Cost("c", (Term.of(1, LinearSum.of(-1)),)), 3)]}, "c: a factor has a negative number"),
-        ({"costs": [(Cost("c", ()), math.inf)]}, "c: the limit inf is not finite"),
+        ({"costs": [(CostFunction("c", (Term.of(-1, 0),)), 3)]}, "c: coefficient -1.0 is negative"),
+        (
+            {"costs": [(CostFunction("c", (Term.of(1, LinearSum.of(-1)),)), 3)]},
+            "c: a factor has a negative number",
+        ),
+        ({"costs": [(CostFunction("c", ()), math.inf)]}, "c: the limit inf is not finite"),
     ],
 )
 def test_malformed_problems_are_refused(change: dict[str, object], message: str) -> None:
@@ -319,8 +322,8 @@ def test_smallest_follows_rows() -> None:
 
 def test_costs_are_exact_beyond_what_a_float_holds() -> None:
     k = np.array([94906267, 94906267])
-    assert Cost("c", (Term.of(1, 0, 1),))(k) == 94906267**2
-    assert Cost("c", (Term.of(0.5, 0),))(np.array([3])) == 1.5
+    assert CostFunction("c", (Term.of(1, 0, 1),))(k) == 94906267**2
+    assert CostFunction("c", (Term.of(0.5, 0),))(np.array([3])) == 1.5
 
 
 def test_progress_is_told() -> None:
