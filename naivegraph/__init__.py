@@ -11,12 +11,13 @@ Example:
     32
 """
 
-from naivegraph.edits import Edit, load
+from naivegraph.edits import Costs, Edit, load
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation
 from naivegraph.edits.insert import insert
 from naivegraph.edits.program import strategy
+from naivegraph.edits.program.strategy import Strategy
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.request.requests import Between as between
 from naivegraph.edits.request.requests import Frozen as frozen
@@ -29,22 +30,50 @@ from naivegraph.edits.resize_kernel import resize_kernel
 from naivegraph.edits.save.replay import replay
 from naivegraph.edits.save.save import save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
-from naivegraph.graph import Vertex, call, concat, layer
-from naivegraph.graph import input_node as input
+from naivegraph.graph import (
+    Absorb,
+    Fixed,
+    Node,
+    Rule,
+    Same,
+    Stack,
+    Ties,
+    Vertex,
+    call,
+    concat,
+    input_node,
+    layer,
+)
 from naivegraph.network import Graph, capture
 from naivegraph.prune import Report, inspect, prune
+from naivegraph.solvers import Backend
+from naivegraph.solvers.budget import Certificate
+from naivegraph.widths import Width, Widths
 
 __all__ = [
+    "Absorb",
+    "Backend",
     "CaptureError",
+    "Certificate",
+    "Costs",
     "Edit",
     "EditError",
     "Explanation",
+    "Fixed",
     "Graph",
     "InfeasibleError",
     "LoadError",
     "NaivegraphError",
+    "Node",
     "Report",
+    "Rule",
+    "Same",
+    "Stack",
+    "Strategy",
+    "Ties",
     "Vertex",
+    "Width",
+    "Widths",
     "between",
     "call",
     "capture",
@@ -53,7 +82,7 @@ __all__ = [
     "disconnect",
     "explain",
     "frozen",
-    "input",
+    "input_node",
     "inputs",
     "insert",
     "inspect",

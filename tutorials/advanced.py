@@ -178,7 +178,7 @@ class Fours(Rule):
         ties.neurons(ties.inputs[0][1], [0], keep=True)
 
 
-x = ng.input("x", 3)
+x = ng.input_node("x", 3)
 hidden = ng.call(torch.sigmoid, ng.layer(nn.Linear(3, 8), x, name="wide"), rule=Fours(), name="fours")
 written = ng.Graph([x], [ng.layer(nn.Linear(8, 2), hidden, name="last")])
 

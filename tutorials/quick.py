@@ -14,7 +14,7 @@ import naivegraph as ng
 # %% [markdown]
 # ## The network
 #
-# `ng.input` is where a network begins, `ng.layer` calls a layer on what came before, and `ng.call` a
+# `ng.input_node` is where a network begins, `ng.layer` calls a layer on what came before, and `ng.call` a
 # function. All weights are one. What `split` gives is scaled in three ways, and the three are put next to
 # each other.
 
@@ -27,7 +27,7 @@ def ones(inputs: int, outputs: int) -> nn.Linear:
     return linear
 
 
-x = ng.input("in", 6)
+x = ng.input_node("in", 6)
 start = ng.layer(ones(6, 6), x, name="start")
 split = ng.layer(ones(6, 2), start, name="split")
 joined = ng.concat(2 * split, 3 * split, 5 * split, name="joined")

@@ -124,7 +124,7 @@ def test_no_stale_cache_is_left() -> None:
 def test_a_group_cut_by_a_concatenation_never_multiplies(sizes: tuple[int, int]) -> None:
     torch.manual_seed(0)
     total = sum(sizes)
-    x = ng.input("x", example=torch.randn(2, 3, 4, 4).double())
+    x = ng.input_node("x", example=torch.randn(2, 3, 4, 4).double())
     parts = [ng.layer(nn.Conv2d(3, n, 1).double(), x, name=f"p{i}") for i, n in enumerate(sizes)]
     joined = ng.concat(*parts, name="joined")
     grouped = ng.layer(nn.Conv2d(total, total // 2, 1, groups=total // 2).double(), joined, name="grouped")

@@ -9,6 +9,7 @@ from typing import Any
 
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
+from naivegraph.graph import Node
 
 __all__ = [
     "Asked",
@@ -113,7 +114,15 @@ def _request(value: Any) -> Request:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         value = Delta(int(value))
     if not isinstance(value, (Delta, Size, Between, Multiple, Frozen)):
-        raise EditError(f"{value!r} is no request: give a number such as -8, ng.relaxed(+8) or ng.size(48)")
+        hint = ""
+        if isinstance(value, (str, Node)):  # ng.inputs(...) and ng.input_node(...) taken for each other
+            hint = (
+                "; ng.inputs(-2, None) asks for other sizes of a vertex's inputs, and "
+                "ng.input_node('x', 3) makes an input of a network written by hand"
+            )
+        raise EditError(
+            f"{value!r} is no request: give a number such as -8, ng.relaxed(+8) or ng.size(48){hint}"
+        )
     match value:
         case Delta():
             given.whole(value.delta, "a change of a size", -given.LARGEST)

@@ -42,7 +42,7 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
     """
     sources = [inputs] if isinstance(inputs, Node) else list(inputs) if _are_nodes(inputs) else []
     if not sources:
-        raise NaivegraphError(f"the inputs of a network are nodes made by ng.input, not {inputs!r}")
+        raise NaivegraphError(f"the inputs of a network are nodes made by ng.input_node, not {inputs!r}")
     if isinstance(outputs, (list, tuple)):
         outputs = outputs[0] if len(outputs) == 1 else tuple(outputs)
     nodes = _reachable(sources, outputs)

@@ -145,6 +145,7 @@ def input_node(
     Raises:
         NaivegraphError: Nothing says what an example looks like, or two things differ.
     """
+    _checked(name)
     if shape is not None and example is not None:
         raise NaivegraphError(f"input {name!r}: give a shape or an example, not both")
     if shape is None and example is None and size is None:
@@ -155,7 +156,7 @@ def input_node(
         example = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
     if size is None and example is not None and example.is_floating_point() and example.dim() > 1:
         size = int(example.shape[1])
-    return Node(_checked(name), True, None, size=size, example=example)
+    return Node(name, True, None, size=size, example=example)
 
 
 def layer(module: nn.Module, *inputs: Any, name: str | None = None, **kwargs: Any) -> Node:
@@ -226,12 +227,20 @@ def _node(
     # lists of the caller are copied, so that changing them later changes nothing here
     args, kwargs = map_leaves((args, kwargs), lambda leaf: leaf)
     if not nodes_in((args, kwargs)):
-        raise NaivegraphError(f"{what!r} is called on no node: start from an input")
+        raise NaivegraphError(
+            f"{what!r} is called on no node, but on ({', '.join(map(repr, args))}): start from "
+            "ng.input_node(name, size), which makes one"
+        )
     return Node(base if name is None else _checked(name), name is not None, target, rule, args, kwargs)
 
 
 def _checked(name: str) -> str:
-    if not isinstance(name, str) or not name or not all(name.split(".")):
+    if not isinstance(name, str):
+        raise NaivegraphError(
+            f"{name!r} cannot be the name of a node, which is a string; a request on the sizes of a vertex's "
+            "inputs is ng.inputs(-2, None)"
+        )
+    if not name or not all(name.split(".")):
         raise NaivegraphError(f"{name!r} cannot be the name of a node")
     return name
 

@@ -67,7 +67,7 @@ def linear(one: int, two: int, low: int | None, high: int | None) -> Said:
 def two_layers(*said: Said, a: int = 4, b: int = 3) -> ng.Graph:
     """Two layers whose outputs a function of the user's takes in."""
     torch.manual_seed(0)
-    x = ng.input("x", 3)
+    x = ng.input_node("x", 3)
     layers = [ng.layer(nn.Linear(3, size), x, name=name) for name, size in (("a", a), ("b", b))]
 
     def both(one: Tensor, two: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def two_layers(*said: Said, a: int = 4, b: int = 3) -> ng.Graph:
 def one_layer(*said: Said, size: int = 8) -> ng.Graph:
     """A layer, a function of the user's that keeps its neurons, and another layer."""
     torch.manual_seed(0)
-    x = ng.input("x", 4)
+    x = ng.input_node("x", 4)
     a = ng.layer(nn.Linear(4, size), x, name="a")
     twice = ng.call(lambda given: given * 2, a, rule=Same(*said), name="twice")
     return ng.Graph([x], [ng.layer(nn.Linear(size, 3), twice, name="b")])
@@ -346,7 +346,7 @@ def test_prune_holds_a_sum_that_cannot_be_told_in_steps() -> None:
         ties.step(ties.inputs[0][1], 5)
 
     torch.manual_seed(0)
-    x = ng.input("x", 3)
+    x = ng.input_node("x", 3)
     parts = [ng.layer(nn.Linear(3, size), x, name=name) for name, size in (("a", 6), ("b", 4))]
     joined = ng.call(lambda given: given * 2, ng.concat(*parts), rule=Same(total), name="twice")
     hidden = ng.layer(nn.Linear(10, 20), joined, name="hidden")
@@ -362,7 +362,7 @@ def test_prune_holds_a_sum_that_cannot_be_told_in_steps() -> None:
 def test_alignment_meets_the_rules_or_names_them() -> None:
     def graph(*said: Said) -> ng.Graph:
         torch.manual_seed(0)
-        x = ng.input("x", 3)
+        x = ng.input_node("x", 3)
         a = ng.call(
             lambda given: given * 2, ng.layer(nn.Linear(3, 4), x, name="a"), rule=Same(*said), name="twice"
         )

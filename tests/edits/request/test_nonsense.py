@@ -120,8 +120,25 @@ CALLS: list[tuple[str, str, Callable[[Any, Any], Any]]] = [
     ("run for nothing", "takes a list of names of vertices, not None", lambda m, g: g.run(X, None)),
     (
         "inputs that are none",
-        "are nodes made by ng.input, not 3",
-        lambda m, g: untyped.Graph(3, [untyped.input("x", 3)]),
+        "are nodes made by ng.input_node, not 3",
+        lambda m, g: untyped.Graph(3, [untyped.input_node("x", 3)]),
+    ),
+    (
+        "a request for a node",
+        "made by ng.input_node, not [Inputs(exactly +2)]",
+        lambda m, g: untyped.Graph([untyped.inputs(2)], untyped.input_node("x", 3)),
+    ),
+    (
+        "a layer on a request",
+        "'linear' is called on no node, but on (Inputs(exactly -2)): start from ng.input_node(",
+        lambda m, g: untyped.layer(nn.Linear(2, 3), untyped.inputs(-2)),
+    ),
+    ("a node made like a request", "is ng.inputs(-2, None)", lambda m, g: untyped.input_node(-2, None)),
+    ("a request made like a node", "ng.input_node('x', 3) makes", lambda m, g: untyped.inputs("x", 3)),
+    (
+        "a node for a request",
+        "input 'x' of size 3 is no request: give a number such as -8",
+        lambda m, g: untyped.resize(g, {"0": untyped.input_node("x", 3)}),
     ),
     ("keyword arguments that are none", "kwargs takes a dict", lambda m, g: untyped.capture(m, X, X)),
     ("keyword arguments of inspect", "kwargs takes a dict", lambda m, g: untyped.inspect(m, X, 3)),
