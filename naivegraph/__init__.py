@@ -11,93 +11,56 @@ Example:
     32
 """
 
-from naivegraph.edits import Costs, Edit, load
-from naivegraph.edits.connect import connect
-from naivegraph.edits.explain.explain import explain
-from naivegraph.edits.explain.explanation import Explanation
-from naivegraph.edits.insert import insert
-from naivegraph.edits.program import strategy
-from naivegraph.edits.program.strategy import Strategy
-from naivegraph.edits.remove import disconnect, remove
-from naivegraph.edits.request.requests import Between as between
-from naivegraph.edits.request.requests import Frozen as frozen
-from naivegraph.edits.request.requests import Inputs as inputs
-from naivegraph.edits.request.requests import Multiple as multiple
-from naivegraph.edits.request.requests import Size as size
-from naivegraph.edits.request.requests import relaxed
-from naivegraph.edits.resize import resize
-from naivegraph.edits.resize_kernel import resize_kernel
-from naivegraph.edits.save.replay import replay
-from naivegraph.edits.save.save import save
-from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
-from naivegraph.graph import (
-    Absorb,
-    Fixed,
-    Node,
-    Rule,
-    Same,
-    Stack,
-    Ties,
-    Vertex,
-    call,
-    concat,
-    input_node,
-    layer,
-)
-from naivegraph.network import Graph, capture
-from naivegraph.prune import Report, inspect, prune
-from naivegraph.solvers import Backend
-from naivegraph.solvers.budget import Certificate
-from naivegraph.widths import Width, Widths
-
-__all__ = [
-    "Absorb",
-    "Backend",
-    "CaptureError",
-    "Certificate",
-    "Costs",
-    "Edit",
-    "EditError",
-    "Explanation",
-    "Fixed",
-    "Graph",
-    "InfeasibleError",
-    "LoadError",
-    "NaivegraphError",
-    "Node",
-    "Report",
-    "Rule",
-    "Same",
-    "Stack",
-    "Strategy",
-    "Ties",
-    "Vertex",
-    "Width",
-    "Widths",
-    "between",
-    "call",
-    "capture",
-    "concat",
-    "connect",
-    "disconnect",
-    "explain",
-    "frozen",
-    "input_node",
-    "inputs",
-    "insert",
-    "inspect",
-    "layer",
-    "load",
-    "multiple",
-    "prune",
-    "relaxed",
-    "remove",
-    "replay",
-    "resize",
-    "resize_kernel",
-    "save",
-    "size",
-    "strategy",
-]
+import gc
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from naivegraph.api import *  # noqa: F403
+    from naivegraph.api import __all__ as __all__
+else:
+    # torch takes seconds to import, which `naivegraph --help` does not need: all public names are loaded
+    # with the first that is asked for (PEP 562).
+    def __getattr__(name: str) -> object:
+        """Load the public names, and give one of them."""
+        if not name.startswith("__") or name == "__all__":
+            _load()
+        try:
+            return globals()[name]
+        except KeyError:
+            raise AttributeError(f"module 'naivegraph' has no attribute '{name}'") from None
+
+    def __dir__() -> list[str]:
+        """List the public names, beside what is loaded."""
+        _load()
+        return sorted(globals())
+
+
+class _Package(ModuleType):
+    """A package whose function `prune` is not replaced by its sub-package `prune` when that is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "prune" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+def _load() -> None:
+    """Load the public names into this package.
+
+    The garbage collector waits: it would go through all of torch's objects, none of which it can free.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        api = importlib.import_module("naivegraph.api")
+    finally:
+        if collects:
+            gc.enable()
+    globals().update((name, getattr(api, name)) for name in (*api.__all__, "__all__"))
+
+
+sys.modules[__name__].__class__ = _Package

@@ -11,7 +11,6 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from naivegraph import __version__
-from naivegraph.cli import commands
 from naivegraph.errors import NaivegraphError
 
 INSPECT_EXAMPLES = """\
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _importable(Path.cwd()):
             command, options = _read(words)
-            command(**options)
+            _carry_out(command, options)
     except (NaivegraphError, ArgumentError) as error:
         if debug:
             raise
@@ -196,17 +195,24 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
 
 
-def _read(words: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]]:
-    """Read the command line into a command and its options."""
+def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Read the command line into the name of a command and its options."""
     parsed = build_parser().parse_args(words)
+    options = dict(parsed[parsed.command])
+    del options["config"], options["debug"]
+    return parsed.command, options
+
+
+def _carry_out(command: str, options: dict[str, Any]) -> None:
+    """Run a command; torch is imported here, so that help and complaints about the words come at once."""
+    from naivegraph.cli import commands
+
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
         "prune": commands.prune,
         "demo": commands.demo,
     }
-    options = dict(parsed[parsed.command])
-    del options["config"], options["debug"]
-    return table[parsed.command], options
+    table[command](**options)
 
 
 def _worth_naming(default: object) -> bool:

@@ -6,10 +6,8 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
@@ -17,6 +15,9 @@ from naivegraph.edits import Costs
 from naivegraph.ir.signature import keyword_inputs
 from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Report", "inspect"]
 
@@ -66,6 +67,8 @@ class Report:
     checks: Mapping[str, str]
 
     def __str__(self) -> str:
+        from rich.console import Console
+
         stream = io.StringIO()
         console = Console(file=stream, width=110, force_terminal=False)
         console.print(
@@ -89,6 +92,8 @@ class Report:
         return tuple(width for width in self.widths if width.name not in self.held)
 
     def _free_table(self) -> Table:
+        from rich.table import Table
+
         table = Table(title="What may change", caption_justify="left")
         table.add_column("neurons of", no_wrap=True, overflow="fold")
         table.add_column("number", justify="right")
@@ -109,6 +114,8 @@ class Report:
         return table
 
     def _fixed_table(self) -> Table:
+        from rich.table import Table
+
         table = Table(title="What pruning cannot change, and why; that of the most parameters first")
         table.add_column("because")
         table.add_column("dimensions", justify="right")

@@ -6,10 +6,8 @@ import dataclasses
 import io
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from naivegraph.edits.apply.apply import Change, apply
@@ -18,6 +16,9 @@ from naivegraph.errors import EditError
 from naivegraph.graph.export.history import is_last_edit
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Costs", "Edit"]
 
@@ -168,6 +169,8 @@ class Edit:
         return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
 
     def __str__(self) -> str:
+        from rich.console import Console
+
         stream = io.StringIO()
         console = Console(file=stream, width=100, force_terminal=False)
         console.print(self._cost_table())
@@ -188,6 +191,8 @@ class Edit:
     __repr__ = __str__
 
     def _cost_table(self) -> Table:
+        from rich.table import Table
+
         table = Table(title="Nothing changed" if not self else None)
         for heading in ("", "before", "after", "left"):
             table.add_column(heading, justify="left" if not heading else "right")
@@ -201,6 +206,8 @@ class Edit:
         return table
 
     def _width_table(self) -> Table:
+        from rich.table import Table
+
         count = len(self.change.widths)
         table = Table(title=f"{count} width{'s' * (count != 1)} changed", title_justify="left")
         for heading in ("width", "before", "after"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.table import Table
 from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
@@ -21,6 +21,9 @@ from naivegraph.ir.recording import Recording
 from naivegraph.widths import Widths
 from naivegraph.widths.row_choices import bare
 from naivegraph.widths.ties import DimPlace, TieGraph
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["SizeChange", "SizeReport", "sizes_table"]
 
@@ -186,6 +189,8 @@ def _without_modules(widths: Widths) -> Widths:
 
 def sizes_table(sizing: SizeReport) -> Table:
     """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
+    from rich.table import Table
+
     sizes = sizing.sizes()
     table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
     for heading in ("vertex", "before", "after", "kept", "new", "why"):

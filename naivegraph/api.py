@@ -1,0 +1,90 @@
+"""The public names, each from where it is made; `naivegraph` loads them when the first is asked for."""
+
+from naivegraph.edits import Costs, Edit, load
+from naivegraph.edits.connect import connect
+from naivegraph.edits.explain.explain import explain
+from naivegraph.edits.explain.explanation import Explanation
+from naivegraph.edits.insert import insert
+from naivegraph.edits.program import strategy
+from naivegraph.edits.program.strategy import Strategy
+from naivegraph.edits.remove import disconnect, remove
+from naivegraph.edits.request.requests import Between as between
+from naivegraph.edits.request.requests import Frozen as frozen
+from naivegraph.edits.request.requests import Inputs as inputs
+from naivegraph.edits.request.requests import Multiple as multiple
+from naivegraph.edits.request.requests import Size as size
+from naivegraph.edits.request.requests import relaxed
+from naivegraph.edits.resize import resize
+from naivegraph.edits.resize_kernel import resize_kernel
+from naivegraph.edits.save.replay import replay
+from naivegraph.edits.save.save import save
+from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
+from naivegraph.graph import (
+    Absorb,
+    Fixed,
+    Node,
+    Rule,
+    Same,
+    Stack,
+    Ties,
+    Vertex,
+    call,
+    concat,
+    input_node,
+    layer,
+)
+from naivegraph.network import Graph, capture
+from naivegraph.prune import Report, inspect, prune
+from naivegraph.solvers import Backend
+from naivegraph.solvers.budget import Certificate
+from naivegraph.widths import Width, Widths
+
+__all__ = [
+    "Absorb",
+    "Backend",
+    "CaptureError",
+    "Certificate",
+    "Costs",
+    "Edit",
+    "EditError",
+    "Explanation",
+    "Fixed",
+    "Graph",
+    "InfeasibleError",
+    "LoadError",
+    "NaivegraphError",
+    "Node",
+    "Report",
+    "Rule",
+    "Same",
+    "Stack",
+    "Strategy",
+    "Ties",
+    "Vertex",
+    "Width",
+    "Widths",
+    "between",
+    "call",
+    "capture",
+    "concat",
+    "connect",
+    "disconnect",
+    "explain",
+    "frozen",
+    "input_node",
+    "inputs",
+    "insert",
+    "inspect",
+    "layer",
+    "load",
+    "multiple",
+    "prune",
+    "relaxed",
+    "remove",
+    "replay",
+    "resize",
+    "resize_kernel",
+    "save",
+    "size",
+    "strategy",
+]
