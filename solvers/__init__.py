@@ -3,7 +3,7 @@
 if __name__ != "naivegraph.solvers":
     raise ImportError("import this package as 'naivegraph.solvers', not as 'solvers'")
 
-from naivegraph.solvers.backend import Answer, Backend, Limits, Session, backends, register
+from naivegraph.solvers.backend import Answer, Backend, Limits, Session, backends, register_backend
 from naivegraph.solvers.backend.highs import HighsBackend
 from naivegraph.solvers.backend.pulp import PulpBackend
 from naivegraph.solvers.infeasible import irreducible_infeasible_set
@@ -23,6 +23,6 @@ __all__ = [
     "Solution",
     "backends",
     "irreducible_infeasible_set",
-    "register",
+    "register_backend",
     "solve",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, choose_units
+from naivegraph.solvers.backend.guarded import GuardedSession
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, find_backend
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
@@ -118,14 +119,17 @@ class _Search:
         if not len(arrays.cost):
             return self._nothing_to_choose()
         if not len(curves.columns):
-            return self._rounds(self._backend.open(arrays), relaxed=False)
+            return self._rounds(self._open(arrays), relaxed=False)
         first = curves.spread(arrays.lower, arrays.upper, _FIRST_TANGENTS)
         whole = bool(arrays.integer.any())
-        answer = self._rounds(self._backend.open(arrays.relaxed().with_rows(first)), relaxed=whole)
+        answer = self._rounds(self._open(arrays.relaxed().with_rows(first)), relaxed=whole)
         if not whole or answer.outcome is not Outcome.OPTIMAL or answer.values is None or self._closed():
             return answer
         near = curves.near(answer.values, _REACH)
-        return self._rounds(self._backend.open(arrays.with_rows(near)), relaxed=False)
+        return self._rounds(self._open(arrays.with_rows(near)), relaxed=False)
+
+    def _open(self, arrays: Arrays) -> Session:
+        return GuardedSession(self._backend, arrays)
 
     def _nothing_to_choose(self) -> Answer:
         """Without columns the rows hold or not; not every solver takes such a program."""
@@ -212,7 +216,7 @@ class _Search:
         )
         left = self._left()
         limits = replace(self._limits, time=None if left is None else max(left, 0.0))
-        answer = self._backend.solve_arrays(pinned, limits)
+        answer = self._open(pinned).run(limits)
         return values if answer.values is None else np.where(fixed, values, answer.values)
 
     def _violation(self, values: FloatArray) -> str:
@@ -239,7 +243,7 @@ class _Search:
         left = self._left()
         if left is not None and left <= 0:
             return Answer(Outcome.NO_ANSWER, None, math.inf, answer.detail)
-        found = self._backend.solve_arrays(self._arrays.without_cost(), replace(self._limits, time=left))
+        found = self._open(self._arrays.without_cost()).run(replace(self._limits, time=left))
         if found.outcome in _ANSWERED:
             return answer
         # With nothing to maximise, "unbounded" can only mean that nothing meets the rows.

@@ -1,5 +1,5 @@
 """What a solver has to offer, and the solvers that offer it: one file each."""
 
-from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, backends, register
+from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, backends, register_backend
 
-__all__ = ["Answer", "Backend", "Limits", "Session", "backends", "register"]
+__all__ = ["Answer", "Backend", "Limits", "Session", "backends", "register_backend"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
-from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, register
+from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, register_backend
 from naivegraph.solvers.solution import Outcome
 
 _OPTIONS: dict[str, bool | float] = {
@@ -23,7 +23,7 @@ _OPTIONS: dict[str, bool | float] = {
 }
 
 
-@register
+@register_backend
 class HighsBackend(Backend):
     """HiGHS: linear programs by simplex, integers by branch and cut; deterministic for given threads."""
 

@@ -46,9 +46,10 @@ class Answer:
 class Backend(abc.ABC):
     """A solver of mixed-integer programs given as arrays.
 
-    Subclass it, decorate the class with `register`, and run `naivegraph.solvers.contract.BackendContract`
-    on it. Only `available` and `solve_arrays` are needed; override `open` to keep a model alive between
-    rounds of tangents.
+    Subclass it, decorate the class with `register_backend`, and run
+    `naivegraph.solvers.backend_contract.BackendContract` on it. Only `available` and `solve_arrays` are
+    needed; override `open` to keep a model alive between rounds of tangents. What it raises is told to the
+    user as an outcome, `Outcome.ERROR`.
 
     Attributes:
         name: what the user passes as `backend=`.
@@ -104,15 +105,40 @@ class Session:
 _REGISTER: dict[str, type[Backend]] = {}
 
 
-def register(backend: type[Backend]) -> type[Backend]:
+def register_backend(backend: type[Backend]) -> type[Backend]:
     """Make a backend known by its name; use it as a decorator.
 
+    The class may be anywhere: once registered, its name can be passed wherever there is a `backend=`.
+
     Raises:
-        ValueError: another class has that name.
+        TypeError: it is no subclass of `Backend`, or does not say its name.
+        ValueError: another class has that name, or the name has a colon, which parts it from a variant's.
+
+    Example:
+        >>> from naivegraph.solvers import Backend, register_backend
+        >>> register_backend(Backend)
+        Traceback (most recent call last):
+            ...
+        TypeError: Backend does not say its name: give the class an attribute name = "..."
     """
-    if _REGISTER.get(backend.name, backend) is not backend:
-        raise ValueError(f"backend {backend.name!r} is registered already")
-    _REGISTER[backend.name] = backend
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        raise TypeError(
+            f"register_backend takes a subclass of naivegraph.solvers.Backend (the class, not an instance of "
+            f"it), not {backend!r}"
+        )
+    name = getattr(backend, "name", None)
+    if not isinstance(name, str) or not name:
+        raise TypeError(f'{backend.__name__} does not say its name: give the class an attribute name = "..."')
+    if ":" in name:
+        raise ValueError(
+            f"{name!r} cannot be the name of a backend: what follows the colon names one of its variants"
+        )
+    if _REGISTER.get(name, backend) is not backend:
+        raise ValueError(
+            f"backend {name!r} is registered already, by {_REGISTER[name].__module__}."
+            f"{_REGISTER[name].__qualname__}; give {backend.__qualname__} another name"
+        )
+    _REGISTER[name] = backend
     return backend
 
 

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray
-from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register
+from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register_backend
 from naivegraph.solvers.solution import Outcome
 
 # CBC's own defaults overlook answers which are better by less than 1e-5.
 _CBC_OPTIONS = ["increment 1e-9", "integerTolerance 1e-9", "primalTolerance 1e-9", "dualTolerance 1e-9"]
 
 
-@register
+@register_backend
 class PulpBackend(Backend):
     """A solver reached through PuLP, which reports no bound."""
 

@@ -5,7 +5,7 @@ import pytest
 
 from naivegraph.solvers import Answer, Backend, Limits, Outcome, Program, irreducible_infeasible_set
 from naivegraph.solvers.arrays import Arrays, FloatArray
-from naivegraph.solvers.contract import Case, hard_program
+from naivegraph.solvers.backend_contract import Case, hard_program
 
 
 def feasible(case: Case, rows: set[int]) -> bool:

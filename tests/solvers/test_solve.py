@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from naivegraph.solvers import Outcome, Program, solve
 from naivegraph.solvers.arrays import FloatArray
-from naivegraph.solvers.contract import Case, hard_program
+from naivegraph.solvers.backend_contract import Case, hard_program
 
 
 def concave_values(rng: np.random.Generator, points: int, scale: float = 1.0) -> FloatArray:

@@ -4,9 +4,19 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from naivegraph.solvers import Answer, Backend, Limits, Outcome, Program, Solution, backends, register, solve
+from naivegraph.solvers import (
+    Answer,
+    Backend,
+    HighsBackend,
+    Limits,
+    Outcome,
+    Program,
+    backends,
+    register_backend,
+    solve,
+)
 from naivegraph.solvers.arrays import Arrays, FloatArray
-from naivegraph.solvers.contract import BackendContract
+from naivegraph.solvers.backend_contract import BackendContract
 
 
 class TestHighs(BackendContract):
@@ -91,19 +101,32 @@ def test_registering_a_second_class_under_a_name_is_refused() -> None:
     class Impostor(_Stubborn):
         name: ClassVar[str] = "highs"
 
-    with pytest.raises(ValueError, match="backend 'highs' is registered already"):
-        register(Impostor)
+    says = r"'highs' is registered already, by .*\.highs\.HighsBackend; give .*Impostor another"
+    with pytest.raises(ValueError, match=says):
+        register_backend(Impostor)
+    assert register_backend(HighsBackend) is HighsBackend
+
+
+def test_what_is_no_backend_is_not_registered() -> None:
+    before = backends()
+    for wrong in (_Stubborn([]), dict, "highs", None):
+        with pytest.raises(TypeError, match=r"register_backend takes a subclass of .*, not an instance"):
+            register_backend(wrong)  # type: ignore[arg-type]
+
+    class Nameless(_Stubborn):
+        name: ClassVar[str] = ""
+
+    with pytest.raises(TypeError, match="Nameless does not say its name"):
+        register_backend(Nameless)
+
+    class Variant(_Stubborn):
+        name: ClassVar[str] = "mine:fast"
+
+    with pytest.raises(ValueError, match=r"'mine:fast' cannot be the name of a backend: .* variants"):
+        register_backend(Variant)
+    assert backends().keys() == before.keys()
 
 
 def test_variants_of_a_backend_which_is_not_available_are_none() -> None:
     found: Mapping[str, Backend] = _Stubborn.variants()
     assert found == {}
-
-
-def test_the_contract_catches_a_wrong_backend() -> None:
-    class Wrong(BackendContract):
-        def run(self, program: Program, *, gap: float = 0.0, time_limit: float | None = None) -> Solution:
-            return solve(program, backend=_Stubborn([0.0] * len(program.column_names)))
-
-    with pytest.raises(AssertionError, match=r"seed \d+: .* (should be|misses|violates)"):
-        Wrong().test_agrees_with_trying_everything()
