@@ -1,15 +1,43 @@
-"""A program as plain arrays, the form every backend takes, and its change of units."""
+"""A program as plain arrays, the form that backends take, and its change of units."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+class GrowingArray(Generic[_T]):
+    """An array that grows in blocks and is joined when it is read."""
+
+    def __init__(self, dtype: type[_T]) -> None:
+        self._dtype = dtype
+        self._parts: list[NDArray[_T]] = []
+
+    def extend(self, values: ArrayLike) -> None:
+        """Add values at the end."""
+        self._parts.append(np.array(values, dtype=self._dtype, ndmin=1))
+
+    def array(self) -> NDArray[_T]:
+        """All values; the caller must not write to them."""
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts) if self._parts else np.zeros(0, self._dtype)]
+        return self._parts[0]
+
+    def copy(self) -> GrowingArray[_T]:
+        """An array that grows on its own from here."""
+        other = GrowingArray(self._dtype)
+        other._parts = list(self._parts)
+        return other
 
 
 @dataclass(frozen=True)
@@ -24,23 +52,24 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return len(self.lower)
 
     @property
     def owners(self) -> IntArray:
-        """The row each entry belongs to."""
+        """The row of each entry."""
         return np.repeat(np.arange(self.count), np.diff(self.starts))
 
     def activity(self, x: FloatArray) -> FloatArray:
-        """`A x`, one number per row."""
+        """Activity of each row, `A x`."""
         return self._sums(self.values * x[self.indices])
 
     def weight(self, x: FloatArray) -> FloatArray:
-        """`|A| |x|`, one number per row: the size of the terms whose rounding errors add up."""
+        """Magnitude of each row's terms, `|A| |x|`, in proportion to which rounding errors add up."""
         return self._sums(np.abs(self.values * x[self.indices]))
 
     def _sums(self, entries: FloatArray) -> FloatArray:
+        """Sums of the entries, one per row."""
         return np.asarray(np.bincount(self.owners, entries, minlength=self.count), dtype=np.float64)
 
     def joined(self, other: Rows) -> Rows:
@@ -54,7 +83,7 @@ class Rows:
         )
 
     def tidied(self, width: int) -> Rows:
-        """The rows with entries that share a column summed, which solvers refuse, and without zeros.
+        """The rows without zeros, and with entries of one column summed, for solvers refuse repeated ones.
 
         Args:
             width: the number of columns.
@@ -79,7 +108,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Maximise `cost x` over `lower <= x <= upper` and the rows, with `x` integer where `integer` says so."""
+    """Maximise `cost x` over `lower <= x <= upper` and the rows, with `x` whole where `integer` is true."""
 
     cost: FloatArray
     lower: FloatArray
@@ -102,9 +131,10 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Units:
-    """Powers of two between a program and its scaled form, written with a prime.
+    """Powers of two between a program and its scaled form.
 
-    `x = x' * column` and `objective' = objective * cost`; row i is multiplied by `row[i]`.
+    With a prime for what is scaled, `x = x' * column` and `objective' = objective * cost`; row i is
+    multiplied by `row[i]`.
     """
 
     column: FloatArray
@@ -131,43 +161,43 @@ class Units:
 
 
 def choose_units(arrays: Arrays, auxiliaries: IntArray, slopes: FloatArray) -> Units:
-    """Units in which no solver meets numbers outside the range its tolerances are made for.
+    """Choose units that bring a program's numbers into the range that solvers' tolerances are made for.
 
     Solvers compare with absolute tolerances near 1e-6 and drop coefficients below 1e-9, so a program with
     utilities of 1e-9 or 1e12 is answered wrongly as it stands. Integer columns keep their unit. Everything
-    else is measured by them: a row by the coefficients of its integer columns, a continuous column by the
-    rows it shares with integer ones, and so on outwards. The objective is brought to a median coefficient of
-    1, and the auxiliary columns of concave terms are measured in the unit of the objective. All factors are
-    powers of two, so the change of units loses no bit.
+    else is measured by them: a row by the geometric mean of its integer columns' coefficients, a continuous
+    column by the rows it shares with integer ones, and so on outwards. The objective is brought to a median
+    coefficient of 1, and the auxiliary columns of concave terms are measured in the unit of the objective.
+    All factors are powers of two, so the change of units loses no bit.
 
     Args:
         arrays: the program in the user's units.
         auxiliaries: indices of the auxiliary columns of concave terms.
         slopes: the slopes of all concave terms which count in the objective.
     """
-    plain = np.ones(len(arrays.cost), dtype=np.bool_)
-    plain[auxiliaries] = False
+    ordinary = np.ones(len(arrays.cost), dtype=np.bool_)
+    ordinary[auxiliaries] = False
     column, row = np.zeros(len(arrays.cost)), np.zeros(arrays.rows.count)
     column[arrays.integer] = 1.0
-    _spread(arrays.rows, column, row, plain)
+    _spread(arrays.rows, column, row, ordinary)
     unit = np.where(column > 0, column, 1.0)
-    coefficients = np.abs(np.concatenate([(arrays.cost * unit)[plain], slopes]))
+    coefficients = np.abs(np.concatenate([(arrays.cost * unit)[ordinary], slopes]))
     coefficients = coefficients[coefficients > 0]
     cost = float(np.exp2(-np.round(np.log2(np.median(coefficients))))) if len(coefficients) else 1.0
     column[auxiliaries] = 1 / cost
-    _spread(arrays.rows, column, row, plain)
+    _spread(arrays.rows, column, row, ordinary)
     column[column == 0] = 1.0
     _measure_rows(arrays.rows, column, row)
     row[row == 0] = 1.0
     return Units(column, row, cost)
 
 
-def _spread(rows: Rows, column: FloatArray, row: FloatArray, plain: BoolArray) -> None:
-    """Measure rows by columns whose unit is known and columns by such rows, until nothing changes."""
+def _spread(rows: Rows, column: FloatArray, row: FloatArray, ordinary: BoolArray) -> None:
+    """Measure rows by columns of known units and ordinary columns by such rows, until nothing changes."""
     owners = rows.owners
     while True:
         _measure_rows(rows, column, row)
-        entries = (row[owners] > 0) & (column[rows.indices] == 0) & plain[rows.indices]
+        entries = (row[owners] > 0) & (column[rows.indices] == 0) & ordinary[rows.indices]
         if not entries.any():
             return
         sizes = np.abs(rows.values[entries]) * row[owners[entries]]
@@ -176,7 +206,7 @@ def _spread(rows: Rows, column: FloatArray, row: FloatArray, plain: BoolArray) -
 
 
 def _measure_rows(rows: Rows, column: FloatArray, row: FloatArray) -> None:
-    """Give each row without a unit one by its columns that have one, in place."""
+    """Set, in place, the unit of each row that has none by its columns that have one."""
     owners = rows.owners
     entries = (row[owners] == 0) & (column[rows.indices] > 0)
     sizes = np.abs(rows.values[entries]) * column[rows.indices[entries]]

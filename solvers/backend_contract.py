@@ -1,4 +1,4 @@
-"""Tests every backend must pass; subclass `BackendContract` in a test file to run them on yours.
+"""Tests that every backend has to pass; subclass `BackendContract` in a test file to run them on yours.
 
 Example:
     >>> class TestHighs(BackendContract):
@@ -26,7 +26,7 @@ from naivegraph.solvers.solve import solve
 
 @dataclass(frozen=True)
 class Case:
-    """A small program of integer columns kept as plain numbers, so that its best answer can be counted out.
+    """A small program of integer columns as plain arrays, whose best answer is found by trying everything.
 
     Attributes:
         lower: least value of each column.
@@ -90,16 +90,16 @@ class Case:
         """The objective of whole values."""
         return float(self.cost @ x) + sum(float(values[x[i]]) for i, values in self.curves.items())
 
-    def meets_rows(self, x: IntArray) -> bool:
-        """Whether whole values meet the rows."""
+    def satisfies_rows(self, x: IntArray) -> bool:
+        """Tell whether whole values satisfy the rows."""
         activity = self.matrix @ x
         return bool(((activity >= self.row_lower - 1e-9) & (activity <= self.row_upper + 1e-9)).all())
 
     def best(self) -> float:
-        """The largest objective, by trying everything; -inf if nothing meets the rows."""
+        """The largest objective, by trying everything; -inf if nothing satisfies the rows."""
         ranges = [range(low, high + 1) for low, high in zip(self.lower, self.upper, strict=True)]
         points = (np.array(point, dtype=np.int64) for point in itertools.product(*ranges))
-        return max((self.objective(x) for x in points if self.meets_rows(x)), default=-math.inf)
+        return max((self.objective(x) for x in points if self.satisfies_rows(x)), default=-math.inf)
 
 
 class BackendContract:
@@ -110,7 +110,7 @@ class BackendContract:
 
     Attributes:
         backend: the name to pass as `backend=`, or the backend itself.
-        cases: how many random programs to compare with trying everything.
+        cases: the number of random programs to compare with trying everything.
     """
 
     backend: ClassVar[str | Backend]
@@ -129,7 +129,7 @@ class BackendContract:
             _expect(own, f"the variant {variant!r} has to be {name!r} or begin with '{name}:' to be found")
 
     def test_agrees_with_trying_everything(self) -> None:
-        """The best objective of small random programs, and whether there is any answer."""
+        """Small random programs get the best objective, or the outcome INFEASIBLE where none is."""
         for seed in range(self.cases):
             self.check(Case.random(seed), f"seed {seed}")
 
@@ -148,7 +148,7 @@ class BackendContract:
         values = solution.values
         x = np.array([] if values is None else values[: len(case.cost)])
         _expect(bool((x == np.round(x)).all()), f"{which}: {x} are not whole")
-        _expect(case.meets_rows(x.astype(np.int64)), f"{which}: {x} violates a row")
+        _expect(case.satisfies_rows(x.astype(np.int64)), f"{which}: {x} violates a row")
         size = float(np.abs(case.cost).sum()) + sum(float(np.abs(v).max()) for v in case.curves.values())
         objective = case.objective(x.astype(np.int64))
         _expect(abs(objective - solution.objective) <= 1e-9 * size, f"{which}: the objective is {objective}")
@@ -167,7 +167,7 @@ class BackendContract:
             _expect(solution.objective >= best - allowed, f"seed {2000 + seed}: {solution} misses {best}")
 
     def test_infeasible(self) -> None:
-        """Rows which contradict each other."""
+        """Rows that contradict each other have the outcome INFEASIBLE."""
         program = Program()
         x, y = program.columns(["x", "y"], 0, 10)
         program.row("odd", [x, y], [2.0, 2.0], lower=3, upper=3)
@@ -175,7 +175,7 @@ class BackendContract:
         _expect(solution.outcome is Outcome.INFEASIBLE and solution.values is None, f"{solution}")
 
     def test_unbounded(self) -> None:
-        """An objective without end is told from rows which contradict each other."""
+        """An objective without end is told from rows that contradict each other."""
         program = Program()
         x, y = program.columns(["x", "y"], 0, np.inf, objective=[1.0, 0.0])
         program.row("free", [x, y], [1.0, -1.0], upper=3)
@@ -184,7 +184,7 @@ class BackendContract:
         _expect(self.run(program).outcome is Outcome.INFEASIBLE, f"{self.run(program)}")
 
     def test_continuous_columns(self) -> None:
-        """A mixed program, whose answer is known: y fills what whole x cannot."""
+        """A mixed program whose answer is known: y takes the room that a whole x leaves."""
         program = Program()
         x = program.column("x", 0, 10, objective=2.0)
         y = program.column("y", 0, np.inf, integer=False, objective=1.0)
@@ -312,8 +312,8 @@ class BackendContract:
         first, second = self.run(program).values, self.run(program.copy()).values
         _expect(first is not None and second is not None and bool((first == second).all()), "not the same")
 
-    def test_conflict(self) -> None:
-        """The requests in conflict are found."""
+    def test_irreducible_infeasible_set(self) -> None:
+        """Of three requests the two that contradict each other are found."""
         program = Program()
         x, y = program.columns(["x", "y"], 0, 9)
         program.row("same", [x, y], [1.0, -1.0], lower=0, upper=0)
@@ -321,7 +321,7 @@ class BackendContract:
         program.row("b", [x], [1.0], lower=2, request="b")
         program.row("c", [y], [1.0], upper=3, request="c")
         found = irreducible_infeasible_set(program, backend=self.backend)
-        _expect(found == ("a", "c"), f"{found} are not the requests in conflict")
+        _expect(found == ("a", "c"), f"{found} are not the requests that contradict each other")
 
     def _solver(self) -> Backend:
         return find_backend(self.backend)
@@ -339,8 +339,8 @@ class BackendContract:
         _expect(bool(inside.all()), f"{which}: {values} leave their bounds")
         _expect(bool((np.abs(values - np.round(values)) <= 1e-6).all()), f"{which}: {values} are not whole")
         activity = arrays.rows.activity(values)
-        met = (activity >= arrays.rows.lower - 1e-5) & (activity <= arrays.rows.upper + 1e-5)
-        _expect(bool(met.all()), f"{which}: {values} violate a row")
+        kept = (activity >= arrays.rows.lower - 1e-5) & (activity <= arrays.rows.upper + 1e-5)
+        _expect(bool(kept.all()), f"{which}: {values} violate a row")
         value = float(arrays.cost @ values)
         _expect(answer.bound >= value - 1e-6, f"{which}: the bound {answer.bound} is below {value}")
 

@@ -1,4 +1,4 @@
-"""Which requests cannot be met together."""
+"""Irreducible infeasible sets: requests that contradict each other, none of which could be left out."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from naivegraph.solvers.solve import find_feasible
 def irreducible_infeasible_set(
     program: Program, *, backend: str | Backend = "highs", time_limit: float | None = None
 ) -> tuple[str, ...]:
-    """The requests in conflict: with the structure they are infeasible, and without any one of them feasible.
+    """Find requests that are infeasible together, and feasible once any one of them is left out.
 
-    One request after the other is left out; where the rest is still infeasible it stays out (the deletion
-    filter of Chinneck and Dravnieks, "Locating minimal infeasible constraint sets in linear programs", 1991).
-    Rows without a request are structure and always stay.
+    The deletion filter (Chinneck and Dravnieks, "Locating minimal infeasible constraint sets in linear
+    programs", ORSA Journal on Computing 3, 1991), with the rows of one request as its unit: one request after
+    the other is left out, and stays out where the rest is still infeasible. One pass is enough: a request
+    stays because the others left at that time are feasible without it, and later there are only fewer others.
+    Rows without a request are structure and always stay. A program can have several such sets; this is one of
+    them.
 
     Args:
-        program: the program; its objective counts for nothing.
+        program: the program; its objective does not matter.
         backend: as in `solve`.
-        time_limit: seconds for everything. When it is reached, what is not yet left out stays in the answer,
-            which is then infeasible but may not be smallest.
+        time_limit: seconds for everything. When it is reached, requests not yet tried stay in the set, which
+            is then infeasible but may not be irreducible.
 
     Returns:
         The names of the requests in the order they first appear; empty if the program is feasible.
 
     Raises:
-        ValueError: the structure alone is infeasible, so no request is to blame.
+        ValueError: the structure alone is infeasible, whatever the requests.
         TimeoutError: the time limit was reached before it was known whether the program is feasible.
         RuntimeError: the solver failed.
 
@@ -62,6 +65,7 @@ def irreducible_infeasible_set(
 
 
 def _feasible(program: Program, backend: str | Backend, end: float | None) -> bool:
+    """Tell whether the program is feasible; `end` is when the time is over, in seconds of `perf_counter`."""
     left = None if end is None else max(end - time.perf_counter(), 0.0)
     found = find_feasible(program, backend=backend, time_limit=left)
     if found.values is None and found.outcome is Outcome.NO_ANSWER:

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Collection, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from naivegraph.solvers.arrays import Arrays, FloatArray, IntArray, Rows
+from naivegraph.solvers.arrays import Arrays, FloatArray, GrowingArray, IntArray, Rows
 from naivegraph.solvers.tangents import Concave, check_concave
-
-_T = TypeVar("_T", bound=np.generic)
-
-
-class _Growing(Generic[_T]):
-    """An array that grows in blocks and is joined when it is read."""
-
-    def __init__(self, dtype: type[_T]) -> None:
-        self._dtype = dtype
-        self._parts: list[NDArray[_T]] = []
-
-    def extend(self, values: ArrayLike) -> None:
-        self._parts.append(np.array(values, dtype=self._dtype, ndmin=1))
-
-    def array(self) -> NDArray[_T]:
-        """All values; the caller must not write to them."""
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate(self._parts) if self._parts else np.zeros(0, self._dtype)]
-        return self._parts[0]
-
-    def copy(self) -> _Growing[_T]:
-        other = _Growing(self._dtype)
-        other._parts = list(self._parts)
-        return other
 
 
 class Program:
-    """Columns with bounds, rows over them, and an objective, which is always maximised.
+    """Columns with bounds, linear constraints on them (rows), and an objective, which is always maximised.
+
+    Rows may carry the name of a request; `irreducible_infeasible_set` tells which requests contradict each
+    other.
 
     >>> import numpy as np
     >>> from naivegraph.solvers import Program, solve
     >>> program = Program()
     >>> a = program.column("a", 0, 3)
     >>> b = program.column("b", 0, 3, objective=2.0)
-    >>> _ = program.concave("worth of a", a, np.array([0.0, 5.0, 6.0, 6.5]))
+    >>> _ = program.concave("utility of a", a, np.array([0.0, 5.0, 6.0, 6.5]))
     >>> _ = program.row("room", [a, b], [1.0, 1.0], upper=4)
     >>> solution = solve(program)
     >>> solution["a"], solution["b"], solution.objective
@@ -54,13 +33,13 @@ class Program:
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
-        self._lower, self._upper = _Growing(np.float64), _Growing(np.float64)
-        self._cost, self._integer = _Growing(np.float64), _Growing(np.bool_)
+        self._lower, self._upper = GrowingArray(np.float64), GrowingArray(np.float64)
+        self._cost, self._integer = GrowingArray(np.float64), GrowingArray(np.bool_)
         self._row_names: list[str] = []
         self._row_requests: list[str | None] = []
-        self._lengths, self._indices = _Growing(np.int64), _Growing(np.int64)
-        self._values = _Growing(np.float64)
-        self._row_lower, self._row_upper = _Growing(np.float64), _Growing(np.float64)
+        self._lengths, self._indices = GrowingArray(np.int64), GrowingArray(np.int64)
+        self._values = GrowingArray(np.float64)
+        self._row_lower, self._row_upper = GrowingArray(np.float64), GrowingArray(np.float64)
         self._terms: list[Concave] = []
         self._auxiliaries: set[int] = set()
 
@@ -83,7 +62,7 @@ class Program:
 
     @property
     def requests(self) -> tuple[str, ...]:
-        """The names of the requests which own rows, in the order they first appear."""
+        """The names of the requests that rows belong to, in the order they first appear."""
         return tuple(dict.fromkeys(name for name in self._row_requests if name is not None))
 
     @property
@@ -111,7 +90,7 @@ class Program:
             lower: its least value; -inf for none.
             upper: its largest value; inf for none.
             integer: whether only whole numbers are allowed.
-            objective: what one unit of it adds to the objective.
+            objective: its coefficient in the objective.
 
         Raises:
             ValueError: the name is taken, a number is nan, the objective infinite or the bounds contradict.
@@ -165,13 +144,13 @@ class Program:
         """Add the row `lower <= sum of coefficients * columns <= upper` and return its index.
 
         Args:
-            name: what messages call it.
+            name: its name in messages.
             indices: the columns; one named twice counts with the sum of its coefficients.
             coefficients: one per index, or one number for all.
             lower: least value of the sum; -inf for none.
             upper: largest value of the sum; inf for none.
             request: the user's request this row belongs to. Several rows may share one. Rows without one
-                are structure, and `conflict` never blames them.
+                are structure, and never part of an `irreducible_infeasible_set`.
 
         Raises:
             ValueError: an index names no column, a number is nan, a coefficient infinite, the bounds
@@ -233,6 +212,7 @@ class Program:
         return range(first, first + count)
 
     def _check_rows(self, rows: Rows, names: Sequence[str]) -> None:
+        """Raise ValueError about the first row with bad bounds, indices or coefficients."""
         low, high = rows.lower, rows.upper
         _blame(names, np.isnan(low) | (low == np.inf), "row {!r} has the lower bound {}", low)
         _blame(names, np.isnan(high) | (high == -np.inf), "row {!r} has the upper bound {}", high)
@@ -254,7 +234,7 @@ class Program:
             self._check_auxiliaries(rows, names)
 
     def _check_auxiliaries(self, rows: Rows, names: Sequence[str]) -> None:
-        """A row may ask an auxiliary column to be large, never small: that would not be concave."""
+        """Raise ValueError where a row requires an auxiliary column to be small, for that is not concave."""
         owners = rows.owners
         auxiliary = np.isin(rows.indices, list(self._auxiliaries))
         capped = (rows.values > 0) & np.isfinite(rows.upper[owners])
@@ -305,7 +285,7 @@ class Program:
         return auxiliary
 
     def set_objective(self, indices: Sequence[int] | NDArray[Any], coefficients: ArrayLike) -> None:
-        """Replace the linear objective: these columns count, other plain columns do not; concave terms stay.
+        """Replace the linear objective: all other columns get coefficient 0; concave terms stay.
 
         Raises:
             ValueError: an index names no column or a concave term, or a coefficient is not finite.
@@ -315,7 +295,10 @@ class Program:
         auxiliaries = list(self._auxiliaries)
         wrong = numbers[(numbers < 0) | (numbers >= len(self._index)) | np.isin(numbers, auxiliaries)]
         if len(wrong):
-            raise ValueError(f"column {wrong[0]} cannot get an objective coefficient: no plain column has it")
+            raise ValueError(
+                f"column {wrong[0]} cannot get an objective coefficient: no column has that index, or it "
+                "belongs to a concave term"
+            )
         names = self.column_names
         _blame(
             [names[i] for i in numbers],
@@ -326,11 +309,11 @@ class Program:
         cost = np.zeros(len(self._index))
         np.add.at(cost, numbers, values)
         cost[auxiliaries] = 1.0
-        self._cost = _Growing(np.float64)
+        self._cost = GrowingArray(np.float64)
         self._cost.extend(cost)
 
     def arrays(self) -> Arrays:
-        """The program as arrays, auxiliary columns included but without any tangent of the concave terms."""
+        """The program as arrays: with auxiliary columns, but without tangents of the concave terms."""
         starts: IntArray = np.concatenate([[0], np.cumsum(self._lengths.array())]).astype(np.int64)
         rows = Rows(
             starts,
@@ -350,12 +333,12 @@ class Program:
         for name in ("_row_names", "_row_requests", "_terms"):
             setattr(other, name, list(getattr(self, name)))
         for name, value in vars(self).items():
-            if isinstance(value, _Growing):
+            if isinstance(value, GrowingArray):
                 setattr(other, name, value.copy())
         return other
 
     def without(self, requests: Collection[str]) -> Program:
-        """A copy which lacks the rows of these requests.
+        """A copy without the rows of these requests.
 
         Raises:
             ValueError: a request is not among `requests` of this program.
@@ -369,9 +352,9 @@ class Program:
         other = self.copy()
         other._row_names = [name for name, stays in zip(self._row_names, keep, strict=True) if stays]
         other._row_requests = [name for name, stays in zip(self._row_requests, keep, strict=True) if stays]
-        other._lengths, other._indices = _Growing(np.int64), _Growing(np.int64)
-        other._values = _Growing(np.float64)
-        other._row_lower, other._row_upper = _Growing(np.float64), _Growing(np.float64)
+        other._lengths, other._indices = GrowingArray(np.int64), GrowingArray(np.int64)
+        other._values = GrowingArray(np.float64)
+        other._row_lower, other._row_upper = GrowingArray(np.float64), GrowingArray(np.float64)
         other._lengths.extend(np.diff(rows.starts))
         other._indices.extend(rows.indices)
         other._values.extend(rows.values)
@@ -389,7 +372,7 @@ def _spread(values: ArrayLike, count: int, what: str) -> FloatArray:
 
 
 def _blame(names: Sequence[str], wrong: NDArray[np.bool_], message: str, *values: FloatArray) -> None:
-    """Raise ValueError about the first thing which is wrong, if any."""
+    """Raise ValueError about the first name where `wrong` is true, if any, with its values in the message."""
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ValueError(message.format(names[at], *(float(value[at]) for value in values)))

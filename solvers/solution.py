@@ -1,4 +1,4 @@
-"""What a solve ends with: the outcome, the answer and how good it is proven to be."""
+"""Solutions: the outcome of a solve, the answer, and a bound that proves how good it is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from naivegraph.solvers.arrays import FloatArray
 
 
 class Outcome(enum.Enum):
-    """How a solve ended; `sentence` tells it to a person.
+    """Outcome of a solve; `sentence` tells it to a person.
 
     >>> Outcome.INFEASIBLE.sentence
-    'No answer meets all the rows at once.'
+    'No answer satisfies all rows at once.'
     """
 
     OPTIMAL = "optimal"
@@ -26,31 +26,32 @@ class Outcome(enum.Enum):
 
     @property
     def sentence(self) -> str:
-        """One sentence a person reads."""
+        """A sentence for a person to read."""
         return _SENTENCES[self]
 
 
 _SENTENCES = {
     Outcome.OPTIMAL: "The best answer was found, and proven best within the gap asked for.",
-    Outcome.FEASIBLE: "A limit was reached; the answer meets every row but is not proven best.",
-    Outcome.INFEASIBLE: "No answer meets all the rows at once.",
+    Outcome.FEASIBLE: "A limit was reached; the answer satisfies every row but is not proven best.",
+    Outcome.INFEASIBLE: "No answer satisfies all rows at once.",
     Outcome.UNBOUNDED: "The objective can grow without end: some column or row lacks a bound.",
     Outcome.NO_ANSWER: "A limit was reached before any answer was found.",
-    Outcome.ERROR: "The solver failed, or its answer did not meet the rows when checked.",
+    Outcome.ERROR: "The solver failed, or its answer did not satisfy the rows when checked.",
 }
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The answer of `solve`, in the program's own units.
+    """The result of `solve`, in the program's own units.
 
     Attributes:
         outcome: how the solve ended.
         values: one value per column, integer columns exactly integral; None without an answer.
         objective: the objective of `values`; -inf without an answer.
-        bound: no answer can have a larger objective than this; inf when nothing is known.
+        bound: an upper bound on the objective of every answer; inf when nothing is known.
         seconds: wall-clock time of the solve.
-        detail: what the solver said, where the outcome alone does not tell.
+        detail: the solver's own message, where the outcome alone does not tell.
+        names: the index of each column by its name.
     """
 
     outcome: Outcome
@@ -77,7 +78,7 @@ class Solution:
 
         Raises:
             KeyError: no column has that name.
-            ValueError: there is no answer to look into.
+            ValueError: there is no answer.
         """
         if self.values is None:
             raise ValueError(f"there is no value for column {name!r}: {self.outcome.sentence}")

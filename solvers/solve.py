@@ -1,4 +1,4 @@
-"""The way in: scale a program, tighten its concave terms by tangents, solve, and check the answer."""
+"""Solving a program: scale it, tighten its concave terms by tangents, run a backend, check the answer."""
 
 from __future__ import annotations
 
@@ -33,24 +33,33 @@ def solve(
     """Find the best answer of a program.
 
     Concave terms are relaxed to a few of their tangents. The linear relaxation is solved with tangents added
-    where its answer lies above a curve, then the integers with the tangents near that answer, again until
-    nothing lies above (Kelley, "The cutting-plane method for solving convex programs", 1960). The objective
-    is worked out from the integer answer and the true curves, and every row is checked once more.
+    where its answer lies above a curve, then the mixed-integer program with the tangents near that answer,
+    again until nothing lies above (cutting planes: Kelley, "The cutting-plane method for solving convex
+    programs", Journal of the Society for Industrial and Applied Mathematics 8, 1960). The objective is worked
+    out from the integer answer and the true curves, and every row is checked once more.
 
     Args:
-        program: what to maximise.
+        program: the program to maximise.
         backend: a name out of `backends()`, or a backend.
         time_limit: seconds for everything; the solver may overrun it a little. None for no limit.
         gap: accept an answer once `|bound - objective| / |objective|` is at most this.
         start: one value per column to begin from, nan where unknown; the answer is never worse than a
-            complete start which meets the rows.
-        threads: how many threads the solver may use.
+            complete start that satisfies the rows.
+        threads: the number of threads the solver may use.
 
     Returns:
-        The solution. Reaching the time limit is an outcome of it, as is anything the solver cannot do.
+        The solution. Reaching the time limit is an outcome of it, as is a failure of the solver.
 
     Raises:
         ValueError: no such backend, a limit out of range, or a start of the wrong length.
+
+    >>> from naivegraph.solvers import Program, solve
+    >>> program = Program()
+    >>> size = program.column("size", 0, 10, objective=1.0)
+    >>> _ = program.row("at most 7.5", [size], [2.0], upper=15)
+    >>> solution = solve(program)
+    >>> solution.outcome.name, solution["size"], solution.bound
+    ('OPTIMAL', 7.0, 7.0)
     """
     if time_limit is not None and not time_limit >= 0:
         raise ValueError(f"time_limit must be a number of seconds, not {time_limit}")
@@ -65,13 +74,13 @@ def solve(
 def find_feasible(
     program: Program, *, backend: str | Backend = "highs", time_limit: float | None = None
 ) -> Solution:
-    """Find any answer which meets the rows; the objective counts for nothing."""
+    """Find any answer that satisfies the rows; the objective does not matter. Arguments as for `solve`."""
     arrays = program.arrays().without_cost()
     return _Search(program, find_backend(backend), arrays, Limits(time_limit)).run(None)
 
 
 class _Search:
-    """One solve: the scaled program, the best answer so far, the best bound so far (all in scaled units)."""
+    """State of one solve: the scaled program, the best answer and the best bound so far, in scaled units."""
 
     def __init__(self, program: Program, backend: Backend, arrays: Arrays, limits: Limits) -> None:
         self._began = time.perf_counter()
@@ -84,7 +93,7 @@ class _Search:
         self._arrays = self._units.scaled(arrays)
         matters = counted | np.isin(auxiliaries, arrays.rows.indices)
         self._curves = Curves(terms, self._units.cost, matters)
-        # Only these may take values of their own: the others are whole numbers or follow from them.
+        # Columns that may need polishing: the others are whole numbers or follow from them.
         self._free = ~arrays.integer
         self._free[auxiliaries] = False
         self._hint: FloatArray | None = None
@@ -94,7 +103,7 @@ class _Search:
         self._complaint = ""
 
     def check_start(self, start: FloatArray) -> FloatArray:
-        """The start, if it has the right length."""
+        """Return the start; ValueError if it has the wrong length."""
         if start.shape != self._arrays.cost.shape:
             raise ValueError(
                 f"start has shape {start.shape}, but the program has {len(self._arrays.cost)} columns "
@@ -103,18 +112,19 @@ class _Search:
         return start
 
     def run(self, start: FloatArray | None) -> Solution:
-        """Search from `start`, given in the user's units."""
+        """Search from `start`, which is in the user's units."""
         if start is not None:
             self._hint = start / self._units.column
             self._hint[self._curves.auxiliaries] = np.nan
             self._offer(self._hint)
-            self._complaint = ""  # a start need not meet the rows
+            self._complaint = ""  # a start need not satisfy the rows
         answer = self._solve()
         if answer.outcome is Outcome.UNBOUNDED:
             answer = self._tell_unbounded(answer)
         return self._report(answer)
 
     def _solve(self) -> Answer:
+        """Solve the relaxation with a few tangents, then the integers with the tangents near its answer."""
         curves, arrays = self._curves, self._arrays
         if not len(arrays.cost):
             return self._nothing_to_choose()
@@ -132,7 +142,7 @@ class _Search:
         return GuardedSession(self._backend, arrays)
 
     def _nothing_to_choose(self) -> Answer:
-        """Without columns the rows hold or not; not every solver takes such a program."""
+        """Answer for a program without columns, which not every solver takes: its rows hold or do not."""
         nothing = np.zeros(0)
         self._offer(nothing)
         if self._best is None:
@@ -160,16 +170,18 @@ class _Search:
             session.add(cuts)
 
     def _left(self) -> float | None:
+        """Seconds left; None without a limit."""
         if self._limits.time is None:
             return None
         return self._limits.time - (time.perf_counter() - self._began)
 
     def _closed(self) -> bool:
-        """Whether the bound proves the best answer good enough."""
+        """Tell whether the bound proves the best answer good enough."""
         slack = self._limits.gap * abs(self._value) + 1e-9 * max(1.0, abs(self._value))
         return self._best is not None and self._bound - self._value <= slack
 
     def _is_whole(self, values: FloatArray) -> bool:
+        """Tell whether all integer columns are whole, but for rounding."""
         whole = values[self._arrays.integer]
         return bool((np.abs(whole - np.round(whole)) <= 1e-9).all())
 
@@ -182,11 +194,11 @@ class _Search:
 
     def _offer(self, values: FloatArray) -> None:
         """Round an answer, put it onto the curves, check it, and keep it if it is the best so far."""
-        given = values.copy()
-        given[self._curves.auxiliaries] = 0.0
-        if np.isnan(given).any():
+        values = values.copy()
+        values[self._curves.auxiliaries] = 0.0
+        if np.isnan(values).any():
             return
-        whole = self._settle(self._rounded(given))
+        whole = self._settle(self._rounded(values))
         complaint = self._violation(whole)
         if complaint and self._free.any():
             whole = self._settle(self._polished(whole))
@@ -199,12 +211,12 @@ class _Search:
             self._best, self._value, self._hint = whole, value, whole
 
     def _settle(self, values: FloatArray) -> FloatArray:
-        """The values with the auxiliary columns on the true curves."""
+        """The values, changed in place, with the auxiliary columns on the true curves."""
         values[self._curves.auxiliaries] = self._curves.evaluate(values)
         return values
 
     def _polished(self, values: FloatArray) -> FloatArray:
-        """The best continuous values for the whole ones given: rounding can move what depends on them."""
+        """The best continuous values for the rounded whole ones, on which they may depend."""
         arrays = self._arrays
         # A term of a continuous column stays where it is, which keeps the answer but may not be the best.
         fixed = ~self._free
@@ -220,7 +232,7 @@ class _Search:
         return values if answer.values is None else np.where(fixed, values, answer.values)
 
     def _violation(self, values: FloatArray) -> str:
-        """What is wrong with an answer, or the empty string."""
+        """Complaint about an answer that violates bounds or rows; the empty string if it violates none."""
         arrays, rows = self._arrays, self._arrays.rows
         outside = (values < arrays.lower - 1e-9) | (values > arrays.upper + 1e-9)
         outside[self._curves.auxiliaries] = False
@@ -237,7 +249,7 @@ class _Search:
         return f"row {self._program.row_names[at]!r} is violated once the integers are whole"
 
     def _tell_unbounded(self, answer: Answer) -> Answer:
-        """Solvers may say unbounded where nothing meets the rows: ask for any answer at all."""
+        """Tell unbounded from infeasible, which some solvers confuse, by asking for any answer at all."""
         if self._best is not None:
             return answer
         left = self._left()
@@ -246,7 +258,7 @@ class _Search:
         found = self._open(self._arrays.without_cost()).run(replace(self._limits, time=left))
         if found.outcome in _ANSWERED:
             return answer
-        # With nothing to maximise, "unbounded" can only mean that nothing meets the rows.
+        # With nothing to maximise, "unbounded" can only mean that nothing satisfies the rows.
         outcome = Outcome.INFEASIBLE if found.outcome is Outcome.UNBOUNDED else found.outcome
         return Answer(outcome, None, found.bound, found.detail)
 
@@ -276,6 +288,7 @@ class _Search:
     def _solution(
         self, outcome: Outcome, values: FloatArray | None, objective: float, bound: float, detail: str
     ) -> Solution:
+        """A solution with the time it took and the columns' names."""
         seconds = time.perf_counter() - self._began
         names = {name: i for i, name in enumerate(self._program.column_names)}
         return Solution(outcome, values, objective, bound, seconds, detail, names)

@@ -1,4 +1,10 @@
-"""Concave piecewise linear terms, bounded from above by the tangents of their segments."""
+"""Concave piecewise linear terms, bounded from above by the tangents of their segments.
+
+A program with the term `F(x)` in its objective gets a column t in its place and rows `t <= slope * x +
+intercept`, one per segment of F. With all of them t is at most F(x), but F can have thousands of segments:
+rows are added where an answer lies above the curve (outer approximation, as in Kelley's cutting planes; see
+`solve`).
+"""
 
 from __future__ import annotations
 
@@ -17,9 +23,9 @@ class Concave:
     """One term `F(x)` of the objective: `values[i]` at `x = i`, straight lines between.
 
     Attributes:
-        name: what messages call it; also the name of the auxiliary column.
+        name: its name in messages, and that of the auxiliary column.
         column: index of x.
-        auxiliary: index of the column which stands for `F(x)`.
+        auxiliary: index of the column that stands for `F(x)`.
         values: `F(0)` to `F(n)`.
     """
 
@@ -37,12 +43,12 @@ class Curves:
     """
 
     def __init__(self, terms: Sequence[Concave], scale: float, matters: BoolArray) -> None:
-        """Take the terms with values multiplied by `scale`.
+        """Lay out the terms with their values multiplied by `scale`.
 
         Args:
             terms: the concave terms.
             scale: factor from the user's units to those of the scaled objective.
-            matters: for each term, whether anything depends on its auxiliary column.
+            matters: for each term, whether the objective or a row depends on its auxiliary column.
         """
         self.columns = np.array([term.column for term in terms], dtype=np.int64)
         self.auxiliaries = np.array([term.auxiliary for term in terms], dtype=np.int64)
@@ -79,21 +85,21 @@ class Curves:
         return self._take(np.floor(low + steps * (high - low)))
 
     def near(self, x: FloatArray, reach: int) -> Rows:
-        """Forget all tangents but those of the segments at most `reach` away from `x`."""
+        """The tangents of the segments at most `reach` away from `x`, all others forgotten."""
         self._known[:] = False
         at = np.floor(x[self.columns])
         return self._take(at + np.arange(-reach, reach + 1)[:, None])
 
     def cuts(self, x: FloatArray) -> Rows:
-        """New tangents at `x` for the terms whose auxiliary column lies above the curve there."""
+        """New tangents at `x` of the terms whose auxiliary column lies above the curve there."""
         true = self.evaluate(x)
         above = self._matters & (x[self.auxiliaries] > true + _TOLERANCE * np.maximum(1, np.abs(true)))
         at = np.where(above, x[self.columns], np.nan)
-        # At a corner of the curve both of its segments; they are the same one anywhere else.
+        # Both segments at a corner of the curve; elsewhere the two are the same.
         return self._take(np.stack([np.floor(at - 1e-7), np.floor(at + 1e-7)]))
 
     def _take(self, positions: FloatArray) -> Rows:
-        """Tangents of the segments at `positions` (any number x terms; nan for none) not yet in use."""
+        """Tangents not yet in use of the segments at `positions` (any number x terms; nan for none)."""
         if not len(self.columns):
             return self._rows(np.zeros(0, dtype=np.int64))
         inside = (positions >= 0) & (positions < self._last) & self._matters
@@ -104,6 +110,7 @@ class Curves:
         return self._rows(chosen)
 
     def _rows(self, segments: IntArray) -> Rows:
+        """Rows `t - slope * x <= intercept`, one per segment."""
         terms = self._term[segments]
         indices = np.stack([self.columns[terms], self.auxiliaries[terms]], axis=1)
         values = np.stack([-self._slopes[segments], np.ones(len(segments))], axis=1)
@@ -113,7 +120,7 @@ class Curves:
 
 
 def check_concave(name: str, values: FloatArray) -> None:
-    """Raise ValueError where the values of a term bend upwards by more than rounding errors."""
+    """Raise ValueError where a term gains more than the step before, by more than rounding errors."""
     bends = np.diff(values, 2)
     if len(bends) and bends.max() > 1e-9 * np.abs(values).max():
         at = int(np.argmax(bends)) + 1

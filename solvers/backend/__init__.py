@@ -1,4 +1,4 @@
-"""What a solver has to offer, and the solvers that offer it: one file each."""
+"""The interface of solvers and the solvers behind it, one file each."""
 
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, backends, register_backend
 

@@ -14,7 +14,7 @@ from naivegraph.solvers.solution import Outcome
 
 _OPTIONS: dict[str, bool | float] = {
     "output_flag": False,
-    # The defaults (1e-6, 1e-7 and 1e-9) let an answer count as best which is worse by as much.
+    # With the defaults (1e-6, 1e-7 and 1e-9) an answer that is worse by as much counts as best.
     "mip_feasibility_tolerance": 1e-9,
     "primal_feasibility_tolerance": 1e-9,
     "dual_feasibility_tolerance": 1e-9,
@@ -33,7 +33,7 @@ class HighsBackend(Backend):
 
     @classmethod
     def available(cls) -> bool:
-        """Whether `highspy` is installed."""
+        """Tell whether `highspy` is installed."""
         return importlib.util.find_spec("highspy") is not None
 
     def solve_arrays(self, arrays: Arrays, limits: Limits, start: FloatArray | None = None) -> Answer:
@@ -41,7 +41,7 @@ class HighsBackend(Backend):
         return self.open(arrays).run(limits, start)
 
     def open(self, arrays: Arrays) -> Session:
-        """A live HiGHS model, which keeps its basis between rounds."""
+        """Open a live HiGHS model, which keeps its basis between rounds."""
         return _HighsSession(self, arrays)
 
 
@@ -59,6 +59,7 @@ class _HighsSession(Session):
         self._refused = "" if self._load(arrays) else "HiGHS refused the program"
 
     def _load(self, arrays: Arrays) -> bool:
+        """Pass the program to HiGHS; tell whether it was taken."""
         highspy, rows = self._module, arrays.rows
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self._width, rows.count
@@ -99,8 +100,8 @@ class _HighsSession(Session):
         highs.setOptionValue("mip_rel_gap", limits.gap)
         highs.setOptionValue("threads", limits.threads)
         if start is not None and self._integers:
-            given = np.flatnonzero(~np.isnan(start)).astype(np.int32)
-            highs.setSolution(len(given), given, start[given])
+            known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
+            highs.setSolution(len(known), known, start[known])
         if highs.run() == self._module.HighsStatus.kError:
             # Refused when another program of this process ran HiGHS with another number of threads.
             highs.resetGlobalScheduler(True)

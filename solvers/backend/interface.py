@@ -1,4 +1,4 @@
-"""What a solver must offer to take part, and the register of those that do."""
+"""The interface of a solver, and the registry of the solvers that implement it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from naivegraph.solvers.solution import Outcome
 
 @dataclass(frozen=True)
 class Limits:
-    """How long and how exactly to solve.
+    """Limits of a solve.
 
     Attributes:
         time: seconds left; None for no limit.
         gap: stop when `|bound - objective| / |objective|` is at most this.
-        threads: how many threads to use.
+        threads: the number of threads to use.
     """
 
     time: float | None = None
@@ -28,13 +28,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a backend says about arrays, in the arrays' units.
+    """The result of a backend, in the units of the arrays.
 
     Attributes:
         outcome: how it ended. UNBOUNDED may also mean "infeasible or unbounded": `solve` finds out which.
         values: one per column, within the solver's tolerances; None without an answer.
-        bound: no answer can be better than this; inf when nothing is known.
-        detail: the solver's own word for what happened.
+        bound: an upper bound on the objective of every answer; inf when nothing is known.
+        detail: the solver's own message.
     """
 
     outcome: Outcome
@@ -52,7 +52,7 @@ class Backend(abc.ABC):
     user as an outcome, `Outcome.ERROR`.
 
     Attributes:
-        name: what the user passes as `backend=`.
+        name: the name users pass as `backend=`.
         warm_start: whether the solver makes use of `start`.
         reports_bound: whether `Answer.bound` says something when a limit stops the solver.
     """
@@ -64,11 +64,11 @@ class Backend(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def available(cls) -> bool:
-        """Whether the solver can be used here."""
+        """Tell whether the solver can be used here."""
 
     @classmethod
     def variants(cls) -> Mapping[str, Backend]:
-        """The usable solvers of this class by the name a user passes, each `name` or `name:something`."""
+        """The usable solvers of this class by the names users pass, each `name` or `name:something`."""
         return {cls.name: cls()} if cls.available() else {}
 
     @abc.abstractmethod
@@ -77,17 +77,17 @@ class Backend(abc.ABC):
 
         Args:
             arrays: the program; numbers are near 1.
-            limits: how long and how exactly.
+            limits: time, gap and threads.
             start: one value per column to begin from, nan where unknown; a hint, which may be infeasible.
         """
 
     def open(self, arrays: Arrays) -> Session:
-        """A program to be solved several times with ever more rows."""
+        """Open a session: the program is solved several times, with ever more rows."""
         return Session(self, arrays)
 
 
 class Session:
-    """A program which gains rows between solves; this one starts afresh each time."""
+    """A program that gains rows between solves; this class starts afresh each time."""
 
     def __init__(self, backend: Backend, arrays: Arrays) -> None:
         self._backend = backend
@@ -106,7 +106,7 @@ _REGISTER: dict[str, type[Backend]] = {}
 
 
 def register_backend(backend: type[Backend]) -> type[Backend]:
-    """Make a backend known by its name; use it as a decorator.
+    """Register a backend class under its name; a decorator.
 
     The class may be anywhere: once registered, its name can be passed wherever there is a `backend=`.
 
@@ -143,7 +143,7 @@ def register_backend(backend: type[Backend]) -> type[Backend]:
 
 
 def backends() -> dict[str, Backend]:
-    """The solvers which can be used here, by the name to pass as `backend=`.
+    """The solvers that can be used here, by the names to pass as `backend=`.
 
     >>> "highs" in backends()
     True

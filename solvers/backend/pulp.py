@@ -1,4 +1,4 @@
-"""Every solver PuLP can reach: CBC, which it brings along, SCIP, Gurobi, CPLEX and others."""
+"""The solvers PuLP can reach: CBC, which it brings along, SCIP, Gurobi, CPLEX and others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register_backend
 from naivegraph.solvers.solution import Outcome
 
-# CBC's own defaults overlook answers which are better by less than 1e-5.
+# CBC's own defaults overlook answers that are better by less than 1e-5.
 _CBC_OPTIONS = ["increment 1e-9", "integerTolerance 1e-9", "primalTolerance 1e-9", "dualTolerance 1e-9"]
 
 
@@ -26,12 +26,12 @@ class PulpBackend(Backend):
     name: ClassVar[str] = "pulp"
 
     def __init__(self, solver: str = "PULP_CBC_CMD") -> None:
-        """Use the solver which `pulp.getSolver` knows by this name."""
+        """Use the solver that `pulp.getSolver` knows by this name."""
         self.solver = solver
 
     @classmethod
     def available(cls) -> bool:
-        """Whether `pulp` is installed and finds a solver."""
+        """Tell whether `pulp` is installed and finds a solver."""
         return bool(cls.variants())
 
     @classmethod
@@ -113,7 +113,7 @@ def _finite(value: float) -> float | None:
 
 
 def _bound(objective: float, gap: float) -> float:
-    """What "optimal within this gap" proves at least, whether the gap is relative to bound or objective."""
+    """The bound that "optimal within this gap" proves, whether the gap is relative to bound or objective."""
     if objective >= 0:
         return objective / (1 - gap) if gap < 1 else math.inf
     return objective * (1 - gap) if gap < 1 else math.inf
@@ -121,7 +121,7 @@ def _bound(objective: float, gap: float) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PuLP 3.3 announces changes of version 4 on every call."""
+    """Silence PuLP 3.3, which announces changes of version 4 on every call."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

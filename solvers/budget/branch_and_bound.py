@@ -1,9 +1,28 @@
-"""How much better any answer could be: priced budgets give a bound, boxes are split until it is close enough.
+"""An upper bound on every answer: Lagrangian relaxation inside branch and bound.
 
-Lagrangian relaxation inside branch and bound (Geoffrion, "Lagrangean relaxation for integer programming",
-1974). With the prices of the incumbent the first bound is often within a few neurons of it. Where it is not,
-two far apart choices are equally good at those prices, and splitting the variable on which they differ most
-tells them apart.
+The incumbent is the best answer so far. A box is a range of positions per variable, and its bound is at least
+the utility of every answer in it. Branch and bound (Land and Doig, "An automatic method of solving discrete
+programming problems", Econometrica 28, 1960) takes the box of the highest bound, lowers the bound, and either
+puts the box aside, because nothing in it beats the incumbent by more than the gap, or splits it. What is
+reported in the end is the highest bound of all boxes, those put aside included.
+
+Bounds come from Lagrangian relaxation (Geoffrion, "Lagrangean relaxation for integer programming",
+Mathematical Programming Study 2, 1974; Fisher, "The Lagrangian relaxation method for solving integer
+programming problems", Management Science 27, 1981): a price per budget takes the place of the budget, and any
+maximum of utility plus priced slack is an upper bound. Two relaxations are maximised, the cheap one first:
+
+1. `tangent_bound` replaces each cost by a tangent in which every size stands alone.
+2. `bucket_elimination` maximises the priced problem itself, exactly but for runs of values that it treats as
+   one.
+
+As a function of the prices the bound is convex, and the slack of the maximiser is a subgradient.
+`PriceSearch` looks for the lowest: for one price by the crossing of two tangents, for several by subgradient
+steps of Polyak's length ("Minimization of unsmooth functionals", USSR Computational Mathematics and
+Mathematical Physics 9, 1969).
+
+At the incumbent's prices the first bound is often within a few neurons of it. Where it is not, there is a
+duality gap: two distant choices, one over and one under a budget, are equally good at these prices. Splitting
+the variable on which they differ most tells them apart.
 """
 
 import heapq
@@ -12,12 +31,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from naivegraph.solvers.budget.bucket_elimination import Grid, Maximum
+from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum
 from naivegraph.solvers.budget.compact import Compact
-from naivegraph.solvers.budget.factor_graph import Factors
-from naivegraph.solvers.budget.local_search import Search
+from naivegraph.solvers.budget.factor_graph import FactorGraph
+from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.budget.problem import Floats, Ints
-from naivegraph.solvers.budget.tangent_bound import Separate, Tangent
+from naivegraph.solvers.budget.tangent_bound import SeparableBound, TangentBound
 
 EXACT = 1e-9  # gaps below this are rounding
 _ROUNDS = 8  # relaxations per box before it is split
@@ -25,7 +44,14 @@ _ROUNDS = 8  # relaxations per box before it is split
 
 @dataclass(order=True)
 class Box:
-    """Positions `low` to `high`, a bound on what they can be worth, and the prices it was found at."""
+    """Positions `low` to `high`, a bound on their utility, and the prices at which it was found.
+
+    Args:
+        rank: The negative bound and a running number, so that a heap yields the highest bound first.
+        low: First position of each variable.
+        high: Last position of each variable.
+        prices: Utility per unit of each budget.
+    """
 
     rank: tuple[float, int]
     low: Ints = field(compare=False)
@@ -34,20 +60,20 @@ class Box:
 
     @property
     def bound(self) -> float:
-        """No answer in the box is worth more."""
+        """An upper bound on the utility of every answer in the box."""
         return -self.rank[0]
 
 
 @dataclass(eq=False)
-class Branching:
-    """Raises the incumbent and lowers the bound until they meet.
+class BranchAndBound:
+    """Search that raises the incumbent and lowers the bound until they are within the gap of each other.
 
     Args:
         c: The problem.
         x: The incumbent's positions.
-        repair: Turns positions that may break a budget into an answer, or None.
+        repair: Turns positions that may exceed a budget into an answer, or None.
         gap: Relative distance of value and bound to stop at.
-        late: Tells when time is over.
+        late: Tells whether the time is over.
         progress: Called with a line of text now and then.
     """
 
@@ -60,26 +86,30 @@ class Branching:
 
     def __post_init__(self) -> None:
         self.value = self.c.value(self.x)
-        self.factors = Factors(self.c)
-        self.closed = self.value  # the highest bound of any part that was put aside as good enough
+        self.factors = FactorGraph(self.c)
+        self.closed = self.value  # the highest bound of all that was put aside, which nothing there exceeds
         self.boxes = 0
-        self.tangent = Tangent(self.c)
-        self.guide = Search(self.c)
-        self._skip_tables = False  # once tables have proved too coarse to help
+        self.tangent = TangentBound(self.c)
+        self.guide = LocalSearch(self.c)
+        self._skip_tables = False  # True once tables have proved too coarse to help
         self._seen: set[bytes] = set()
 
     @property
     def cutoff(self) -> float:
-        """A part whose bound is no higher needs no further look."""
+        """The bound up to which a box is put aside: within the gap of the incumbent."""
         return self.value + 0.999 * max(self.gap, EXACT) * abs(self.value)
 
     @property
     def near(self) -> float:
-        """A stricter cutoff for what is cheap to rule out, so that the gap that is reported is small."""
+        """A stricter cutoff for parts that are cheap to rule out, which keeps the gap reported small."""
         return self.value + 0.1 * (self.cutoff - self.value)
 
     def run(self, prices: Floats) -> float:
-        """Return the bound on every answer."""
+        """Search until the gap is closed or the time over, and return an upper bound on every answer.
+
+        Args:
+            prices: Prices to begin with.
+        """
         c = self.c
         heap = [Box((-np.inf, 0), np.zeros_like(c.count), c.count - 1, prices)]
         while heap and heap[0].bound > self.cutoff and not (self.boxes and self.late()):
@@ -92,9 +122,9 @@ class Branching:
         return float(max([self.closed, self.value, *(b.bound for b in heap)]))
 
     def _look(self, box: Box) -> list[Box]:
-        """Bound one box; return what is left of it: nothing, or its parts."""
+        """Bound one box; return the parts of it that may hold something better, none if it is put aside."""
         self.boxes += 1
-        if self._plain(box):
+        if self._settle_corners(box):
             return []
         separate = self._separate(box)
         if separate is None:
@@ -103,11 +133,11 @@ class Branching:
             return self._split_separate(box, separate)
         low, high, bound = box.low.copy(), box.high.copy(), box.bound
         prices, best_prices = box.prices, box.prices
-        search = Prices(self.c.limits)
+        search = PriceSearch(self.c.limits)
         centres = [np.clip(self.x, low, high)]
         answers: list[Maximum] = []
         for _ in range(_ROUNDS):
-            grid = Grid(self.factors, low, high, centres[-3:])
+            grid = BucketElimination(self.factors, low, high, centres[-3:])
             found = grid.maximise(prices)
             answers.append(found)
             if found.value < bound:
@@ -116,12 +146,15 @@ class Branching:
             if bound <= self.cutoff:
                 self.closed = max(self.closed, bound)
                 return []
-            if grid.crude and not self.c.rows:  # tables this coarse are slow and seldom get better
+            # Tables this coarse are slow and seldom get better: tangents and splitting get further.
+            if grid.crude and not self.c.rows:
                 self._skip_tables = True
                 box.rank = (-bound, box.rank[1])
                 return self._split_separate(box, separate)
             if self.late():
                 break
+            # A bound too high has one of two causes. Where runs were too long (the maximum counts more than
+            # its own point is worth), short ones around the new point help; otherwise other prices.
             narrowed = self._narrow(found, grid, low, high)
             if np.any(low > high):
                 return []
@@ -136,8 +169,8 @@ class Branching:
             prices = change
         return self._split(low, high, bound, best_prices, answers)
 
-    def _separate(self, box: Box) -> Separate | None:
-        """Bound and narrow a box by tangents alone; None if nothing is left of it."""
+    def _separate(self, box: Box) -> SeparableBound | None:
+        """Bound and narrow a box by tangents alone, as long as that helps; None if nothing is left of it."""
         at = np.clip(self.x, box.low, box.high)
         if not np.array_equal(at, self.x):  # the incumbent lies elsewhere: find a good point of this box
             self.guide.prices = box.prices.copy()
@@ -161,8 +194,8 @@ class Branching:
             box.low, box.high = found.low, found.high
             at = np.clip(at, box.low, box.high)
 
-    def _split_separate(self, box: Box, found: Separate) -> list[Box]:
-        """Halve the box where the tangent is furthest off."""
+    def _split_separate(self, box: Box, found: SeparableBound) -> list[Box]:
+        """Halve the box in the variable that adds most to the bound beyond the point the tangent touches."""
         wide = box.high > box.low
         if not wide.any():
             return [box]
@@ -175,8 +208,12 @@ class Branching:
         )
         return self._halve(box.low, box.high, v, middle, box.bound, box.prices)
 
-    def _plain(self, box: Box) -> bool:
-        """Settle a box whose smallest corner breaks a budget, or whose largest corner fits."""
+    def _settle_corners(self, box: Box) -> bool:
+        """Settle a box whose smallest corner exceeds a budget or whose largest fits; tell whether it is one.
+
+        Costs never fall as sizes grow: beyond a smallest corner nothing fits, and a largest corner that fits
+        is the best of its box, as utility rises up to the last position unless there are rows.
+        """
         c = self.c
         if np.any(c.costs(c.size(box.low)) > c.limits + c.rounding):
             return True
@@ -190,11 +227,11 @@ class Branching:
         return single
 
     def _priced(self, found: Maximum, prices: Floats) -> float:
-        """Return utility plus priced slack at the lower ends of the runs, as if there were no runs."""
+        """Return utility plus priced slack of the maximum's own point, without what runs add to it."""
         return self.c.value(found.first) + float(prices @ (self.c.limits - found.costs))
 
     def _try(self, x: Ints) -> None:
-        """See whether an answer near `x` beats the incumbent."""
+        """Repair `x`, and make the answer the incumbent if it is better; each `x` is tried once."""
         key = x.tobytes()
         if key in self._seen:
             return
@@ -203,8 +240,12 @@ class Branching:
         if trial is not None and self.c.value(trial) > self.value:
             self.x, self.value = trial, self.c.value(trial)
 
-    def _narrow(self, found: Maximum, grid: Grid, low: Ints, high: Ints) -> bool:
-        """Cut runs off both ends of the box that cannot hold anything better."""
+    def _narrow(self, found: Maximum, grid: BucketElimination, low: Ints, high: Ints) -> bool:
+        """Cut runs that cannot hold anything better off both ends of the box; tell whether that is much.
+
+        The bound with a variable in one of its runs (reduced-cost fixing, for runs) rules that run out where
+        it does not exceed the incumbent by enough.
+        """
         changed = False
         for v, marginal in found.marginals.items():
             good = np.flatnonzero(marginal > self.near)
@@ -214,7 +255,7 @@ class Branching:
             if not len(good):
                 high[v] = low[v] - 1
                 return True
-            begin, end = int(grid.bins[v].first[first]), int(grid.bins[v].last[last])
+            begin, end = int(grid.runs[v].first[first]), int(grid.runs[v].last[last])
             if end - begin < 0.8 * (high[v] - low[v]):
                 changed = True
             low[v], high[v] = begin, end
@@ -223,7 +264,7 @@ class Branching:
     def _split(
         self, low: Ints, high: Ints, bound: float, prices: Floats, answers: list[Maximum]
     ) -> list[Box]:
-        """Halve the box between two answers that its prices cannot tell apart."""
+        """Halve the box between two choices that its prices cannot tell apart, one of them over a budget."""
         c = self.c
         wide = high > low
         if not wide.any():
@@ -233,6 +274,7 @@ class Branching:
         under = [a for a in answers if not np.any(a.costs > c.limits)]
         one = over[-1] if over else last
         two = under[-1] if under else last
+        # The variable that matters most: distance between the two, times utility and price of one neuron.
         unit = (
             np.maximum(c.density[c.base + np.clip(one.first, low, high)], 0.0)
             + prices @ c.slopes(c.size(self.x))[1]
@@ -253,20 +295,35 @@ class Branching:
         return parts
 
 
-class Prices:
-    """Looks for the prices with the lowest bound: one price by its two tangents, several by Polyak's step."""
+class PriceSearch:
+    """Search for the prices with the lowest bound, a convex function of them.
+
+    At given prices the maximum is a bound, and the slack of its maximiser (limit minus cost) is a
+    subgradient. With one price, the tangents at the last price on either side of the lowest point cross below
+    it, and their crossing is tried next (cutting planes in one dimension), a little away from both; until
+    both sides have been seen, the price moves to where its one tangent reaches the target, at most by a
+    factor of 0.7 or 1.4. With several, Polyak's step `(bound - target) / |slope|^2` is taken against the
+    slope, in units of the limits.
+    """
 
     def __init__(self, limits: Floats) -> None:
+        """Begin a search for budgets of these limits."""
         self.limits = limits
         self._sides: dict[bool, tuple[float, float, float]] = {}
 
     def next(self, prices: Floats, found: Maximum, target: float) -> Floats | None:
-        """Return prices to try next, or None when there is little left to gain."""
+        """Return prices to try next, or None when there is little left to gain.
+
+        Args:
+            prices: The prices tried last.
+            found: The maximum at these prices.
+            target: The bound that would be low enough.
+        """
         slope = self.limits - found.costs
         if len(prices) != 1:
             return self._polyak(prices, slope, found.value, target)
         price, s = float(prices[0]), float(slope[0])
-        if s == 0 or (price == 0 and s > 0):
+        if s == 0 or (price == 0 and s > 0):  # the lowest point itself: flat, or rising from price 0
             return None
         self._sides[s > 0] = (price, found.value, s)
         if len(self._sides) < 2:
@@ -275,7 +332,7 @@ class Prices:
             return np.array([float(np.clip(other, price * 0.7, max(price * 1.4, 1e-12)))])
         (p1, d1, s1), (p2, d2, s2) = self._sides[False], self._sides[True]
         cross = (d2 - d1 + s1 * p1 - s2 * p2) / (s1 - s2)
-        floor = d1 + s1 * (cross - p1)
+        floor = d1 + s1 * (cross - p1)  # no price has a lower bound than this
         if floor > target and min(d1, d2) - floor < 0.1 * (min(d1, d2) - target):
             return None
         if abs(p1 - p2) < 1e-9 * max(p1, p2):
@@ -284,6 +341,7 @@ class Prices:
         return np.array([float(np.clip(cross, near + 0.05 * (far - near), far - 0.05 * (far - near)))])
 
     def _polyak(self, prices: Floats, slope: Floats, value: float, target: float) -> Floats | None:
+        """Return the prices after one subgradient step, none below 0; None where the slope vanishes."""
         scaled = slope / np.maximum(np.abs(self.limits), 1.0)
         free = (prices > 0) | (scaled < 0)
         length = float(np.sum(scaled[free] ** 2))

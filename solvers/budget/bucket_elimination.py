@@ -1,10 +1,30 @@
-"""The exact maximum of utility minus priced cost, one variable after the other (bucket elimination).
+"""The exact maximum of utility minus priced cost, one variable after the other: bucket elimination.
 
-With prices on the budgets, what is left is a sum of small functions. A variable is removed by maximising over
-it for every choice of its neighbours (Dechter, "Bucket elimination", 1999). Where all costs are linear in it,
-that maximum depends on one number, the price of one unit, and a search in its marginal utilities replaces the
-table. A variable with too many values for the tables is treated in runs of values: the utility of the best of
-a run at the cost of the cheapest, which can only raise the maximum, so that it stays an upper bound.
+With a price per budget (a Lagrange multiplier, at least 0) the problem becomes
+
+    maximise  sum_v utility_v(x_v) - sum_t weight_t * term_t(x) + sum_b price_b * limit_b,
+
+where `weight_t` is the priced coefficient of term t. Whatever the prices, no answer within the budgets is
+worth more than this maximum (weak duality), and each term involves few variables (`factor_graph`).
+
+Bucket elimination (R. Dechter, "Bucket elimination: a unifying framework for reasoning", Artificial
+Intelligence 113, 1999) maximises such a sum exactly. To remove a variable, collect the functions that involve
+it, its bucket; for every choice of the other variables in them, the scope, take the maximum over the
+variable; this table is a new function of the scope and replaces the bucket. When no variable is left, the sum
+is a number. Back through the steps, each variable takes its best value given those removed after it. Time and
+memory grow with the largest table, so the order matters: the variable whose table is smallest goes next, a
+greedy choice.
+
+Three things keep tables small:
+
+1. A variable in which all of its terms are affine needs no axis of its own. Its neighbours matter through one
+   number, the price `s` of one unit, and `max_k utility(k) - s * k` is a Legendre-Fenchel conjugate: a search
+   of `s` in the marginal utilities (`elimination_tables`).
+2. A variable in an equation, such as a running sum, is all but determined by the others in it: only the few
+   runs that satisfy the equation are compared.
+3. A variable with too many values is treated in runs of neighbouring values: the utility of the best of a run
+   at the cost of its smallest. Costs never fall as values grow, so this can only raise the maximum, which
+   stays an upper bound.
 """
 
 import math
@@ -12,71 +32,91 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from naivegraph.solvers.budget.elimination_tables import Elimination, Tables
-from naivegraph.solvers.budget.factor_graph import Bins, Factors, bins_of, graded
+from naivegraph.solvers.budget.elimination_tables import Elimination, StepTables
+from naivegraph.solvers.budget.factor_graph import FactorGraph, Runs, graded, runs_of
 from naivegraph.solvers.budget.problem import Floats, Ints
 
 CELLS = 400_000  # cells of the largest table
 
 
-def plan(factors: Factors, sizes: dict[int, int], fixed: frozenset[int]) -> list[Elimination]:
-    """Choose the order in which to remove the variables in `sizes`: smallest table first."""
+def elimination_order(
+    factors: FactorGraph, sizes: dict[int, int], fixed: frozenset[int]
+) -> list[Elimination]:
+    """Choose the order in which to remove the variables in `sizes`: smallest table first.
+
+    Args:
+        factors: The functions.
+        sizes: The number of runs of each variable to remove.
+        fixed: The variables that have a single run and take no part.
+    """
     links: list[tuple[str, int, frozenset[int]]] = []
     for t, scope in enumerate(factors.scopes):
         links.append(("term", t, scope - fixed))
-    for r, relation in enumerate(factors.relations):
-        links.append(("relation", r, frozenset(relation.parts) - fixed))
+    for r, constraint in enumerate(factors.constraints):
+        links.append(("constraint", r, frozenset(constraint.parts) - fixed))
     touching: dict[int, set[int]] = {v: set() for v in sizes}
     for i, (_, _, scope) in enumerate(links):
         for v in scope:
             touching[v].add(i)
-    offers = {v: _offer(factors, v, sizes, [links[i] for i in touching[v]]) for v in sizes}
+    # Greedy: removing a variable changes the tables of its neighbours alone, so only these are weighed again.
+    candidates = {v: _candidate(factors, v, sizes, [links[i] for i in touching[v]]) for v in sizes}
     steps: list[Elimination] = []
-    while offers:
-        v = min(offers, key=lambda u: (offers[u].size, u))
-        step = offers.pop(v)
+    while candidates:
+        v = min(candidates, key=lambda u: (candidates[u].size, u))
+        step = candidates.pop(v)
         gone = touching.pop(v)
         links.append(("table", len(steps), frozenset(step.scope)))
         for u in step.scope:
             touching[u] = (touching[u] - gone) | {len(links) - 1}
         for u in step.scope:
-            offers[u] = _offer(factors, u, sizes, [links[i] for i in touching[u]])
+            candidates[u] = _candidate(factors, u, sizes, [links[i] for i in touching[u]])
         steps.append(step)
     return steps
 
 
-def _offer(
-    factors: Factors, v: int, sizes: dict[int, int], links: list[tuple[str, int, frozenset[int]]]
+def _candidate(
+    factors: FactorGraph, v: int, sizes: dict[int, int], links: list[tuple[str, int, frozenset[int]]]
 ) -> Elimination:
-    """Return how the variable would be removed now."""
+    """Describe the removal of variable `v` as things stand: its bucket, its scope and the size of its table.
+
+    Args:
+        factors: The functions.
+        v: The variable.
+        sizes: The number of runs of each variable.
+        links: The functions left that involve it: kind, index and variables of each.
+    """
     scope = sorted(set().union(*(s for _, _, s in links)) - {v})
     terms = [i for kind, i, _ in links if kind == "term"]
-    relations = [i for kind, i, _ in links if kind == "relation"]
+    constraints = [i for kind, i, _ in links if kind == "constraint"]
     tables = [i for kind, i, _ in links if kind == "table"]
     linear = (
-        not relations
+        not constraints
         and all(len(s) == 1 for kind, _, s in links if kind == "table")
         and all(factors.affine(t, v) for t in terms)
     )
-    exact = [r for r in relations if factors.relations[r].high - factors.relations[r].low < 1e-6 and scope]
+    # An equation with a neighbour leaves one run or two of v open, whatever the number of its runs.
+    exact = [
+        r for r in constraints if factors.constraints[r].high - factors.constraints[r].low < 1e-6 and scope
+    ]
     size = math.prod(sizes[u] for u in scope)
     if not linear:
         size *= 2 if exact else sizes[v]
     return Elimination(
-        v, tuple(scope), sorted(terms), relations, tables, linear, exact[0] if exact else None, size
+        v, tuple(scope), sorted(terms), constraints, tables, linear, exact[0] if exact else None, size
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """What `Grid.maximise` found.
+    """The result of `BucketElimination.maximise`.
 
     Args:
-        value: The upper bound at these prices.
-        first: First position of the run each variable of the problem is in.
+        value: The maximum at these prices, an upper bound on every answer in the box; -inf if the box has
+            none.
+        first: First position of the run each variable of the problem is in, at the maximum.
         last: Last position of that run.
         costs: Cost of every budget as the maximum counts it.
-        marginals: For some variables: the bound if the variable were in run i, for all i.
+        marginals: For each variable removed last of its component: entry i is the bound if it were in run i.
     """
 
     value: float
@@ -86,10 +126,18 @@ class Maximum:
     marginals: dict[int, Floats]
 
 
-class Grid:
-    """All tables for a box of positions, ready to be maximised at any prices."""
+class BucketElimination:
+    """Bucket elimination in a box of positions, prepared as far as it does not depend on the prices."""
 
-    def __init__(self, factors: Factors, low: Ints, high: Ints, centres: list[Ints]) -> None:
+    def __init__(self, factors: FactorGraph, low: Ints, high: Ints, centres: list[Ints]) -> None:
+        """Choose runs and an order for the box, and compute the tables.
+
+        Args:
+            factors: The functions of the problem.
+            low: The first position of each variable.
+            high: The last position of each variable.
+            centres: Positions around which runs are short, for the maximum is expected there.
+        """
         self.factors = factors
         spans = factors.spans(low, high)
         self.fixed = frozenset(v for v, span in enumerate(spans) if span[2] == 1)
@@ -98,37 +146,39 @@ class Grid:
         self.steps, caps = self._fit(free, [span[2] for span in spans])
         self.crude = len(self.fixed) > constant  # some variable had to become a single run
         points = [_values(factors, centre) for centre in centres]
-        self.bins: list[Bins] = []
+        self.runs: list[Runs] = []
         for v, span in enumerate(spans):
             at = [int(np.clip((p[v] - span[0]) / span[1], 0, span[2] - 1)) for p in points]
             base = int(low[v]) if v < factors.n else 0
-            self.bins.append(bins_of(factors, v, span, base, graded(span[2], caps.get(v, 1), at)))
+            self.runs.append(runs_of(factors, v, span, base, graded(span[2], caps.get(v, 1), at)))
         self.forms = [
             (
-                constant + sum(a * float(self.bins[v].low[0]) for v, a in parts.items() if v in self.fixed),
+                constant + sum(a * float(self.runs[v].low[0]) for v, a in parts.items() if v in self.fixed),
                 {v: a for v, a in parts.items() if v not in self.fixed},
             )
             for constant, parts in factors.forms
         ]
         self.settled = [t for t, scope in enumerate(factors.scopes) if scope <= self.fixed]
-        self.possible = all(self._holds(r) for r in range(len(factors.relations)))
-        self._ready = [self._prepare(step) for step in self.steps]
+        self.possible = all(self._holds(r) for r in range(len(factors.constraints)))
+        self._step_tables = [self._prepare(step) for step in self.steps]
 
     def _fit(self, free: list[int], counts: list[int]) -> tuple[list[Elimination], dict[int, int]]:
-        """Choose the number of runs per variable so that no table is too large, and the order of removal."""
+        """Choose the order of removal and the most runs per variable, for tables of at most `CELLS` cells."""
         sizes = {v: min(counts[v], 1024 if v < self.factors.n else 4096) for v in free}
         while True:
-            steps = plan(self.factors, sizes, self.fixed)
+            steps = elimination_order(self.factors, sizes, self.fixed)
             worst = max(steps, key=lambda s: s.size, default=None)
             if worst is None or worst.size <= CELLS:
                 break
-            involved = worst.scope if worst.linear or worst.by is not None else (*worst.scope, worst.v)
+            # The largest table alone is coarsened; the order may change with it, so it is chosen afresh.
+            involved = worst.scope if worst.linear or worst.equation is not None else (*worst.scope, worst.v)
             self._coarsen(sizes, involved, CELLS * math.prod(sizes[v] for v in involved) / worst.size)
         shared = {u for step in steps for u in step.scope} | {s.v for s in steps if not s.linear}
         return steps, {v: sizes[v] if v in shared else counts[v] for v in sizes}
 
     def _coarsen(self, sizes: dict[int, int], involved: tuple[int, ...], cells: float) -> None:
         """Lower the largest sizes until their product is at most `cells`; at worst to a single run."""
+        # Fewer than four runs each would tell little: variables with little utility at stake become one run.
         involved = tuple(sorted(involved, key=self._stake))
         while cells < 4.0 ** len(involved):
             self.fixed |= {involved[0]}
@@ -141,7 +191,7 @@ class Grid:
             sizes[v] = min(sizes[v], cap)
 
     def _stake(self, v: int) -> float:
-        """Return how much utility hangs on a variable; running sums come last, for others hang on them."""
+        """Return the utility that depends on a variable; inf for running sums, which others depend on."""
         c = self.factors.c
         if v >= self.factors.n:
             return math.inf
@@ -149,85 +199,108 @@ class Grid:
         return float(run.max() - run.min())
 
     def _holds(self, r: int) -> bool:
-        """Tell whether a relation can hold anywhere in the box."""
-        relation = self.factors.relations[r]
+        """Tell whether a constraint can be satisfied anywhere in the box."""
+        constraint = self.factors.constraints[r]
         low = high = 0.0
-        for v, a in relation.parts.items():
-            ends = a * float(self.bins[v].low[0]), a * float(self.bins[v].high[-1])
+        for v, a in constraint.parts.items():
+            ends = a * float(self.runs[v].low[0]), a * float(self.runs[v].high[-1])
             low, high = low + min(ends), high + max(ends)
-        return low <= relation.high and high >= relation.low
+        return low <= constraint.high and high >= constraint.low
 
-    def _prepare(self, step: Elimination) -> Tables:
-        """Compute whatever of a step does not depend on the prices."""
-        axes = step.scope if step.linear or step.by is not None else (*step.scope, step.v)
+    def _prepare(self, step: Elimination) -> StepTables:
+        """Compute the parts of a step that do not depend on the prices."""
+        axes = step.scope if step.linear or step.equation is not None else (*step.scope, step.v)
         place = {v: i for i, v in enumerate(axes)}
         values = {
-            v: self.bins[v].low.reshape([-1 if i == place[v] else 1 for i in range(len(axes))]) for v in axes
+            v: self.runs[v].low.reshape([-1 if i == place[v] else 1 for i in range(len(axes))]) for v in axes
         }
-        ready = Tables(step, axes, place)
+        step_tables = StepTables(step, axes, place)
         if step.linear:
             for t in step.terms:
                 slope, rest = self._split(t, step.v, values)
-                ready.add("slope", t, slope)
+                step_tables.add("slope", t, slope)
                 if rest is not None:
-                    ready.add("rest", t, rest)
-        elif step.by is None:
+                    step_tables.add("rest", t, rest)
+        elif step.equation is None:
             for t in step.terms:
-                ready.add("rest", t, self._product(t, values))
-            ready.open = [(None, self._mask(step.relations, axes, {}))]
+                step_tables.add("rest", t, self._product(t, values))
+            step_tables.choices = [(None, self._mask(step.constraints, axes, {}))]
         else:
-            self._prepare_by(step, ready, values)
-        ready.stack()
-        return ready
+            self._prepare_equation(step, step_tables, values)
+        step_tables.stack()
+        return step_tables
 
-    def _prepare_by(self, step: Elimination, ready: Tables, values: dict[int, Floats]) -> None:
-        """Work out which runs of the variable an equation leaves open for each choice of its neighbours."""
-        relation = self.factors.relations[step.by or 0]
-        a = relation.parts[step.v]
-        low = high = np.zeros([1] * len(ready.axes))
-        for u, b in relation.parts.items():
+    def _prepare_equation(
+        self, step: Elimination, step_tables: StepTables, values: dict[int, Floats]
+    ) -> None:
+        """Work out the runs of the variable that an equation allows for each choice of its neighbours.
+
+        An equation `low <= a*v + sum_u b_u*u <= high`, whose ends differ by rounding at most, puts v between
+        two values that follow from the runs of the others. Entry j of `choices` is the j-th run between them,
+        with minus infinity where there is none.
+        """
+        constraint = self.factors.constraints[step.equation or 0]
+        a = constraint.parts[step.v]
+        # The sum of the others lies in low to high: their runs are intervals, and so is what they leave to v.
+        low = high = np.zeros([1] * len(step_tables.axes))
+        for u, b in constraint.parts.items():
             if u != step.v:
-                ends = self._ends(u, b, ready.place.get(u), len(ready.axes))
+                ends = self._ends(u, b, step_tables.place.get(u), len(step_tables.axes))
                 low, high = low + ends[0], high + ends[1]
-        ends = (relation.low - high) / a, (relation.high - low) / a
+        ends = (constraint.low - high) / a, (constraint.high - low) / a
         small, large = np.minimum(*ends), np.maximum(*ends)
-        own = self.bins[step.v]
-        shape = tuple(len(self.bins[u].low) for u in ready.axes)
+        own = self.runs[step.v]
+        shape = tuple(len(self.runs[u].low) for u in step_tables.axes)
         begin = np.searchsorted(own.high, small - 1e-6)
         end = np.searchsorted(own.low, large + 1e-6, side="right") - 1
-        others = [r for r in step.relations if r != step.by]
+        others = [r for r in step.constraints if r != step.equation]
         for offset in range(int(np.max(end - begin, initial=-1)) + 1):
             at = np.minimum(begin + offset, len(own.low) - 1)
             mask = np.where(begin + offset <= end, 0.0, -np.inf)
-            mask = mask + self._mask(others, ready.axes, {step.v: at})
-            ready.open.append((at, mask))
+            mask = mask + self._mask(others, step_tables.axes, {step.v: at})
+            step_tables.choices.append((at, mask))
             values[step.v] = own.low[at]
             for t in step.terms:
-                ready.add(f"rest{offset}", t, np.broadcast_to(self._product(t, values), shape))
+                step_tables.add(f"rest{offset}", t, np.broadcast_to(self._product(t, values), shape))
 
     def _ends(self, u: int, b: float, axis: int | None, n: int) -> tuple[Floats, Floats]:
-        """Return smallest and largest of `b` times a variable, along its axis."""
+        """Return the smallest and the largest value of `b` times a variable in each run, along `axis`.
+
+        Args:
+            u: The variable.
+            b: Its coefficient.
+            axis: The axis for its runs; None if it has a single run.
+            n: The number of axes of the result.
+        """
         shape = [1] * n
         if axis is not None:
             shape[axis] = -1
-        bins = self.bins[u]
-        x, y = (b * bins.low).reshape(shape), (b * bins.high).reshape(shape)
+        runs = self.runs[u]
+        x, y = (b * runs.low).reshape(shape), (b * runs.high).reshape(shape)
         return np.minimum(x, y), np.maximum(x, y)
 
-    def _mask(self, relations: list[int], axes: tuple[int, ...], at: dict[int, Ints]) -> Floats:
-        """Return 0 where the relations can hold and minus infinity elsewhere."""
+    def _mask(self, constraints: list[int], axes: tuple[int, ...], at: dict[int, Ints]) -> Floats:
+        """Return 0 where the constraints can be satisfied and minus infinity elsewhere.
+
+        Args:
+            constraints: Indices of the constraints.
+            axes: The variable of each axis.
+            at: The runs of variables that have no axis.
+        """
         out = np.zeros([1] * len(axes))
-        for r in relations:
-            relation = self.factors.relations[r]
+        for r in constraints:
+            constraint = self.factors.constraints[r]
             low = high = np.zeros([1] * len(axes))
-            for u, b in relation.parts.items():
+            for u, b in constraint.parts.items():
                 if u in at:
-                    x, y = b * self.bins[u].low[at[u]], b * self.bins[u].high[at[u]]
+                    x, y = b * self.runs[u].low[at[u]], b * self.runs[u].high[at[u]]
                     ends = np.minimum(x, y), np.maximum(x, y)
                 else:
                     ends = self._ends(u, b, axes.index(u) if u in axes else None, len(axes))
                 low, high = low + ends[0], high + ends[1]
-            out = out + np.where((low <= relation.high + 1e-6) & (high >= relation.low - 1e-6), 0.0, -np.inf)
+            out = out + np.where(
+                (low <= constraint.high + 1e-6) & (high >= constraint.low - 1e-6), 0.0, -np.inf
+            )
         return out
 
     def _form(self, f: int, values: dict[int, Floats]) -> Floats:
@@ -238,14 +311,14 @@ class Grid:
         return out
 
     def _product(self, t: int, values: dict[int, Floats]) -> Floats:
-        """Return a term's product of forms."""
+        """Return the product of a term's forms."""
         out = np.ones(())
         for f in self.factors.terms[t]:
             out = out * self._form(f, values)
         return out
 
     def _split(self, t: int, v: int, values: dict[int, Floats]) -> tuple[Floats, Floats | None]:
-        """Return a term as `slope * v + rest`."""
+        """Write a term, in which v has to be in one factor only, as `slope * v + rest`; rest None for 0."""
         slope, rest = np.ones(()), None
         others = np.ones(())
         for f in self.factors.terms[t]:
@@ -260,29 +333,36 @@ class Grid:
         return slope * others, None if rest is None else rest * others
 
     def maximise(self, prices: Floats) -> Maximum:
-        """Return the maximum of utility plus `prices` times what is left of each budget, over the box."""
+        """Maximise utility plus `prices` times the slack of each budget over the box.
+
+        Args:
+            prices: Utility per unit of each budget, at least 0.
+        """
         c = self.factors.c
         weights = prices @ c.weights
         tables: list[Floats] = []
         total, marginals = 0.0, {}
-        for ready in self._ready:
-            own = self.bins[ready.step.v].best
-            table, marginal = ready.reduce(own, self.bins[ready.step.v].low, weights, tables, self._ready)
-            tables.append(np.broadcast_to(table, [len(self.bins[u].low) for u in ready.step.scope]))
-            if not ready.step.scope:
+        for step_tables in self._step_tables:
+            own = self.runs[step_tables.step.v].best
+            table, marginal = step_tables.reduce(
+                own, self.runs[step_tables.step.v].low, weights, tables, self._step_tables
+            )
+            tables.append(np.broadcast_to(table, [len(self.runs[u].low) for u in step_tables.step.scope]))
+            if not step_tables.step.scope:
                 total += float(table)
-                if marginal is not None and ready.step.v < self.factors.n:
-                    marginals[ready.step.v] = marginal
+                if marginal is not None and step_tables.step.v < self.factors.n:
+                    marginals[step_tables.step.v] = marginal
         chosen = self._trace(weights, tables)
-        total += sum(float(self.bins[v].best[0]) for v in self.fixed)
+        total += sum(float(self.runs[v].best[0]) for v in self.fixed)
         total -= sum(weights[t] * float(self._product(t, {})) for t in self.settled)
         total += float(prices @ c.limits)
-        values = {v: self.bins[v].low[chosen[v]] for v in range(self.factors.size)}
+        values = {v: self.runs[v].low[chosen[v]] for v in range(self.factors.size)}
         products = np.array([float(self._product(t, values)) for t in range(len(self.factors.terms))])
-        first = np.array([self.bins[v].first[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
-        last = np.array([self.bins[v].last[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
+        first = np.array([self.runs[v].first[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
+        last = np.array([self.runs[v].last[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
         if not (self.possible and np.isfinite(total)):
             return Maximum(-np.inf, first, last, c.weights @ products, {})
+        # Sums of floats may fall short of the true maximum: the bound is raised by more than they can be off.
         margin = 1e-11 * (
             abs(total) + float(prices @ np.abs(c.limits)) + float(np.abs(c.gain).max(initial=0.0))
         )
@@ -290,30 +370,30 @@ class Grid:
         return Maximum(total + margin, first, last, c.weights @ products, shifted)
 
     def _trace(self, weights: Floats, tables: list[Floats]) -> list[int]:
-        """Go back through the steps and find the run every variable is in at the maximum."""
+        """Go back through the steps and return the run of every variable at the maximum."""
         chosen = [0] * self.factors.size
-        values = {v: np.asarray(self.bins[v].low[0]) for v in self.fixed}
-        for ready in reversed(self._ready):
-            step, v = ready.step, ready.step.v
-            values[v] = self.bins[v].low
-            score = self.bins[v].best.copy()
+        values = {v: np.asarray(self.runs[v].low[0]) for v in self.fixed}
+        for step_tables in reversed(self._step_tables):
+            step, v = step_tables.step, step_tables.step.v
+            values[v] = self.runs[v].low
+            score = self.runs[v].best.copy()
             for i in step.tables:
                 score += tables[i][
-                    tuple(slice(None) if u == v else chosen[u] for u in self._ready[i].step.scope)
+                    tuple(slice(None) if u == v else chosen[u] for u in self._step_tables[i].step.scope)
                 ]
             for t in step.terms:
                 score -= weights[t] * self._product(t, values)
-            if step.relations:
+            if step.constraints:
                 known = {u: np.array([chosen[u]]) for u in range(self.factors.size) if u != v and u in values}
-                score += self._mask(step.relations, (v,), known)
+                score += self._mask(step.constraints, (v,), known)
             chosen[v] = int(np.argmax(score))
-            values[v] = np.asarray(self.bins[v].low[chosen[v]])
+            values[v] = np.asarray(self.runs[v].low[chosen[v]])
         return chosen
 
 
-def _values(factors: Factors, x: Ints) -> Floats:
+def _values(factors: FactorGraph, x: Ints) -> Floats:
     """Return the values of all variables, running sums too, at the positions `x`."""
     out = [*factors.c.size(x).tolist()]
-    for total in factors.totals:
+    for total in factors.running_sums:
         out.append(sum(a * out[v] for v, a in total.parts.items()))
     return np.array(out)

@@ -1,4 +1,12 @@
-"""A budget problem made small and laid out as arrays: equal sizes merged, only values that are allowed."""
+"""A budget problem made small and laid out as arrays: the presolve of the budget solver.
+
+The reductions are known from linear programming (Andersen and Andersen, "Presolving in linear programming",
+Mathematical Programming 71, 1995): sizes that an equation makes equal become one variable, a row on one size
+becomes bounds on it, and values that another value dominates, worth less and costing no less, are left out.
+Each variable then has an arithmetic progression of values and is described by the position in it; utilities
+of all values stand in one array, one variable after the other, and all costs are products of linear forms
+with shared coefficients.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -19,18 +27,17 @@ class Compact:
         member: Per size of the original problem, the variable it became.
         start: Smallest value per variable.
         step: Distance of neighbouring values.
-        count: How many values.
-        base: Where each variable's run begins in `gain` and `density`.
-        gain: Utility at every value of every variable, one run after the other.
-        density: Utility per unit from each value to the next, made non-increasing within a run (0 at its
-            end).
+        count: Number of values per variable.
+        base: Index of each variable's first entry in `gain` and `density`.
+        gain: Utility at every value of every variable, one variable after the other.
+        density: Utility per unit from each value to the next, made non-increasing (0 after the last value).
         constants: Constant of each linear form; form 0 is the number 1.
         matrix: Coefficients of the forms, forms by variables.
         weights: Coefficients of the terms, budgets by terms.
         factors: The forms each term multiplies, terms by largest degree, filled up with form 0.
         limits: Limit per budget.
-        rows: Conditions that are left, on the values.
-        rounding: By how much each cost may be off for want of digits; 0 where it is exact.
+        rows: Linear constraints that are left, on the values.
+        rounding: Largest rounding error of each cost; 0 where it is exact.
     """
 
     member: Ints
@@ -64,13 +71,17 @@ class Compact:
         return math.fsum(self.gain[self.base + x].tolist())
 
     def costs(self, k: Floats) -> Floats:
-        """Return every budget's cost at the values `k`."""
+        """Return the cost of every budget at the values `k`."""
         forms = self.constants + self.matrix @ k
         out: Floats = self.weights @ forms[self.factors].prod(axis=1)
         return out
 
     def slopes(self, k: Floats) -> tuple[Floats, Floats]:
-        """Return every budget's cost at `k`, and its derivative by each variable (budgets by variables)."""
+        """Return the cost of every budget at `k`, and its derivatives (budgets by variables).
+
+        By the product rule the derivative of a term is the sum, over its factors, of the product of the
+        others times the coefficients of that factor.
+        """
         parts = (self.constants + self.matrix @ k)[self.factors]
         slope = np.zeros((len(self.weights), len(k)))
         for j, matrix in enumerate(self._slopes):
@@ -79,11 +90,11 @@ class Compact:
         return self.weights @ parts.prod(axis=1), slope
 
     def fits(self, k: Floats) -> bool:
-        """Tell whether every budget and every row holds at the values `k`."""
+        """Tell whether the values `k` satisfy every budget and every row."""
         return bool(np.all(self.costs(k) <= self.limits)) and self.in_rows(k)
 
     def in_rows(self, k: Floats) -> bool:
-        """Tell whether every row holds at the values `k`."""
+        """Tell whether the values `k` satisfy every row, but for rounding."""
         for row in self.rows:
             s = float(row.coefficients @ k[row.indices])
             slack = 1e-9 * max(1.0, abs(s))
@@ -93,10 +104,10 @@ class Compact:
 
 
 def compact(problem: BudgetProblem) -> Compact:
-    """Merge sizes that rows say are equal, turn rows on one size into bounds, and lay out the rest.
+    """Merge sizes that rows make equal, turn rows on one size into bounds, and lay out the rest.
 
     Raises:
-        BudgetError: A size has no value left, or a row without sizes does not hold.
+        BudgetError: A size has no value left, or a row without sizes is not satisfied.
     """
     member, groups = _merge(problem)
     spans = [_span(problem, group) for group in groups]
@@ -114,7 +125,7 @@ def compact(problem: BudgetProblem) -> Compact:
     gains = []
     for v, (group, span) in enumerate(zip(groups, spans, strict=True)):
         total = np.sum([problem.values[w][span] for w in group], axis=0)
-        if v not in in_rows:  # past its peak a size costs more and is worth less
+        if v not in in_rows:  # beyond its peak a size costs no less and is worth less: dominated
             peak = len(total) - 1 - int(np.argmax(total[::-1]))
             total, spans[v] = total[: peak + 1], span[: peak + 1]
         gains.append(total)
@@ -145,10 +156,11 @@ def compact(problem: BudgetProblem) -> Compact:
 
 
 def _merge(problem: BudgetProblem) -> tuple[Ints, list[list[int]]]:
-    """Group the sizes that rows `k_i - k_j = 0` make equal; groups are in order of their first size."""
+    """Group the sizes that rows `k_i - k_j = 0` make equal, by union-find; groups in order of first sizes."""
     parent = list(range(len(problem.names)))
 
     def find(i: int) -> int:
+        """Return the first size of the group of size i."""
         while parent[i] != i:
             parent[i] = parent[parent[i]]
             i = parent[i]
@@ -168,7 +180,7 @@ def _merge(problem: BudgetProblem) -> tuple[Ints, list[list[int]]]:
 
 
 def _span(problem: BudgetProblem, group: list[int]) -> Ints:
-    """Return the values that every size of a group may take: an arithmetic progression."""
+    """Return the values allowed for all sizes of a group, an arithmetic progression."""
     allowed = []
     for w in group:
         low, high, step = int(problem.lower[w]), int(problem.upper[w]), int(problem.steps[w])
@@ -182,7 +194,7 @@ def _span(problem: BudgetProblem, group: list[int]) -> Ints:
 
 
 def _narrow(problem: BudgetProblem, group: list[int], span: Ints, row: Row) -> Ints:
-    """Keep the values at which a row on one variable holds."""
+    """Return the values that satisfy a row on one variable."""
     scaled = row.coefficients[0] * span
     kept: Ints = span[(scaled >= row.lower - 1e-9) & (scaled <= row.upper + 1e-9)]
     if not len(kept):
@@ -204,11 +216,16 @@ def _remap(row: Row, member: Ints, n: int) -> Row:
 
 
 def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Floats, Floats, Ints]:
-    """Collect the different forms and terms of all budgets into arrays."""
+    """Collect the different forms and terms of all budgets into arrays.
+
+    Returns:
+        Constants and coefficients of the forms, weights and factors of the terms, as in `Compact`.
+    """
     forms: dict[bytes, int] = {}
     arrays: list[Floats] = []
 
     def form_of(form: LinearSum | None) -> int:
+        """Return the index of a form, added if it is new; None is the number 1."""
         dense = np.zeros(n + 1)
         dense[n] = 1.0 if form is None else form.constant
         if form is not None:
@@ -238,7 +255,7 @@ def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Float
 
 
 def _rounding(c: Compact) -> Floats:
-    """Return how far off the costs may be as floats: nothing where all numbers are whole and small enough."""
+    """Return the rounding errors of the costs: 0 where all numbers are whole and small enough."""
     top = c.costs(c.size(c.count - 1))
     parts = (c.constants, c.matrix, c.weights)
     whole = all(bool(np.all(part == np.floor(part))) for part in parts)

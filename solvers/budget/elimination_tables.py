@@ -1,4 +1,9 @@
-"""One step of the elimination: the maximum over one variable for every choice of its neighbours."""
+"""One step of bucket elimination: the maximum over one variable for every choice of its neighbours.
+
+What a step computes from prices is a weighted sum of arrays, one per term. The arrays do not depend on the
+prices, so they are computed once per box and stacked by shape, and each change of prices costs a few products
+of matrices.
+"""
 
 from dataclasses import dataclass
 
@@ -9,36 +14,59 @@ from naivegraph.solvers.budget.problem import Floats, Ints
 
 @dataclass(eq=False)
 class Elimination:
-    """The removal of one variable: its functions, and the neighbours for whom the maximum is kept."""
+    """The removal of one variable, as planned.
+
+    Args:
+        v: The variable to remove.
+        scope: Its neighbours, for each choice of which the maximum over v is kept.
+        terms: Indices of the terms in its bucket.
+        constraints: Indices of the constraints in its bucket.
+        tables: Steps before this one whose tables are in its bucket.
+        linear: Whether all its terms are affine in v and nothing else couples v to its neighbours, so that
+            the maximum is a Legendre-Fenchel conjugate.
+        equation: The constraint that determines v given its neighbours; None if there is none.
+        size: The number of cells the step computes with.
+    """
 
     v: int
     scope: tuple[int, ...]
     terms: list[int]
-    relations: list[int]
+    constraints: list[int]
     tables: list[int]
     linear: bool
-    by: int | None
+    equation: int | None
     size: int
 
 
-class Tables:
-    """One step with everything computed that does not depend on prices."""
+class StepTables:
+    """One step with everything computed that does not depend on prices.
+
+    Args:
+        step: The step.
+        axes: The variable of each axis: the neighbours, and v at the end unless it is linear or in an
+            equation.
+        place: The axis of each of these variables.
+
+    Attributes:
+        choices: Pairs of the run of v (per choice of the neighbours; None for an axis of its own) and 0 or
+            minus infinity where the constraints rule that run out.
+    """
 
     def __init__(self, step: Elimination, axes: tuple[int, ...], place: dict[int, int]) -> None:
         self.step = step
         self.axes = axes
         self.place = place
-        self.open: list[tuple[Ints | None, Floats]] = []
+        self.choices: list[tuple[Ints | None, Floats]] = []
         self._groups: dict[tuple[str, tuple[int, ...]], list[tuple[int, Floats]]] = {}
         self._stacks: dict[str, list[tuple[Ints, Floats]]] = {}
 
     def add(self, what: str, t: int, array: Floats) -> None:
-        """Note a term's array; arrays of one shape are stacked."""
+        """Add the array of term t to the sum called `what`; arrays of one shape are stacked later."""
         array = array.reshape((1,) * (len(self.axes) - array.ndim) + array.shape)
         self._groups.setdefault((what, array.shape), []).append((t, array))
 
     def stack(self) -> None:
-        """Stack the arrays noted so far."""
+        """Stack the arrays added so far."""
         for (what, _), items in self._groups.items():
             pair = np.array([t for t, _ in items]), np.stack([a for _, a in items])
             self._stacks.setdefault(what, []).append(pair)
@@ -52,9 +80,21 @@ class Tables:
         return out
 
     def reduce(
-        self, best: Floats, low: Floats, weights: Floats, tables: list[Floats], before: list["Tables"]
+        self, best: Floats, low: Floats, weights: Floats, tables: list[Floats], before: list["StepTables"]
     ) -> tuple[Floats, Floats | None]:
-        """Return the maximum per choice of the neighbours; without neighbours also what it is taken over."""
+        """Return the maximum over v per choice of the neighbours.
+
+        Args:
+            best: Highest utility in each run of v.
+            low: Smallest value in each run of v.
+            weights: Priced coefficient of every term.
+            tables: Tables of the steps before.
+            before: These steps.
+
+        Returns:
+            The maximum, and, where v has no neighbours, the values it is the maximum of, one per run (else
+            None).
+        """
         scopes = [(i, before[i].step.scope) for i in self.step.tables]
         if self.step.linear:
             for i, _ in scopes:
@@ -62,13 +102,13 @@ class Tables:
             slope = self.weighed("slope", weights)
             out = _conjugate(low, best, slope) - self.weighed("rest", weights)
             return out, None if self.axes else best - slope * low - self.weighed("rest", weights)
-        if self.step.by is None:
-            whole = self.open[0][1] - self.weighed("rest", weights) + best
+        if self.step.equation is None:
+            whole = self.choices[0][1] - self.weighed("rest", weights) + best
             for i, scope in scopes:
                 whole = whole + self._aligned(tables[i], scope)
             return whole.max(axis=-1), None if self.step.scope else whole
         out = np.full([1] * len(self.axes), -np.inf)
-        for offset, (at, mask) in enumerate(self.open):
+        for offset, (at, mask) in enumerate(self.choices):
             whole = mask - self.weighed(f"rest{offset}", weights) + best[at]
             for i, scope in scopes:
                 whole = whole + self._picked(tables[i], scope, at)
@@ -76,7 +116,7 @@ class Tables:
         return out, None
 
     def _aligned(self, table: Floats, scope: tuple[int, ...]) -> Floats:
-        """Return a table with its axes where this step has them."""
+        """Return a table with its axes moved to those of this step."""
         order = sorted(range(len(scope)), key=lambda i: self.place[scope[i]])
         shape = [1] * len(self.axes)
         for i, size in enumerate(table.shape):
@@ -84,7 +124,7 @@ class Tables:
         return table.transpose(order).reshape(shape)
 
     def _picked(self, table: Floats, scope: tuple[int, ...], at: Ints | None) -> Floats:
-        """Return a table with the variable at the positions `at`, its other axes where this step has them."""
+        """Return a table at the runs `at` of v, its other axes moved to those of this step."""
         index: list[Ints | None] = []
         for i, u in enumerate(scope):
             if u == self.step.v:
@@ -97,7 +137,11 @@ class Tables:
 
 
 def _conjugate(low: Floats, best: Floats, slope: Floats) -> Floats:
-    """Return `max_i best[i] - slope * low[i]` for every slope, through the upper hull of the points."""
+    """Return `max_i best[i] - slope * low[i]` for every slope, a Legendre-Fenchel conjugate.
+
+    Only corners of the upper hull of the points `(low, best)` can be the maximum, and between them the
+    steepness falls, so the corner for a slope is found by a binary search.
+    """
     finite = np.isfinite(best)
     if not finite.all():
         low, best = low[finite], best[finite]
@@ -107,10 +151,10 @@ def _conjugate(low: Floats, best: Floats, slope: Floats) -> Floats:
     low, best = low[begins], np.maximum.reduceat(best, begins)
     while True:
         rise = np.diff(best) / np.diff(low)
-        under = np.flatnonzero(np.diff(rise) > 0) + 1  # below the line between its neighbours: no corner
+        under = np.flatnonzero(np.diff(rise) > 0) + 1  # below the line between its neighbours, so no corner
         if not len(under):
             break
         low, best = np.delete(low, under), np.delete(best, under)
-    at = np.searchsorted(-rise, -slope)
+    at = np.searchsorted(-rise, -slope)  # the first corner after which the hull rises no more than the slope
     out: Floats = best[at] - slope * low[at]
     return out

@@ -1,8 +1,11 @@
-"""A compact problem as small functions: terms over forms of at most two variables, and relations of three.
+"""A compact problem as a factor graph: forms of at most two variables, constraints on at most three.
 
-A form over many variables (the input of a densely connected layer) would tie all of them to each other. It is
-replaced by a variable of its own, a running sum `s = s' + a*x`, shared by all forms that begin in the same
-way.
+A factor graph (Kschischang, Frey and Loeliger, "Factor graphs and the sum-product algorithm", IEEE
+Transactions on Information Theory 47, 2001) writes a function of many variables as functions of few. What
+bucket elimination costs depends on how few. A form over many variables (the input of a densely connected
+layer is the sum of the sizes of all layers before it) would put all of them into one table. It is replaced by
+a variable of its own, the last of a chain of running sums `s = s' + a*x`, each of which is defined by a
+constraint on three variables and shared by all forms that begin in the same way.
 """
 
 import math
@@ -17,8 +20,8 @@ Parts = dict[int, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
-    """The condition `low <= sum_v parts[v] * value_v <= high` on at most three variables."""
+class SumConstraint:
+    """The constraint `low <= sum_v parts[v] * value_v <= high` on at most three variables."""
 
     parts: Parts
     low: float
@@ -26,32 +29,34 @@ class Condition:
 
 
 @dataclass(frozen=True, eq=False)
-class Total:
-    """A variable that stands for the sum of at most two others."""
+class RunningSum:
+    """A variable that stands for the sum of at most two others; `whole` if it is always a whole number."""
 
     parts: Parts
     whole: bool
 
 
-class Factors:
+class FactorGraph:
     """The functions a compact problem is made of.
 
     Args:
         c: The problem. Its variables keep their numbers; running sums get the numbers that follow.
 
     Attributes:
+        n: The number of the problem's variables.
+        size: The number of all variables, running sums included.
         totals: The running sums, in an order in which each only needs earlier variables.
         forms: Per form its constant and its at most two parts.
         terms: Per term the forms it multiplies.
         scopes: Per term the variables it involves.
-        relations: Definitions of the running sums, and the rows.
+        constraints: Definitions of the running sums, and the rows.
     """
 
     def __init__(self, c: Compact) -> None:
         self.c = c
         self.n = len(c.count)
-        self.totals: list[Total] = []
-        self.relations: list[Condition] = []
+        self.running_sums: list[RunningSum] = []
+        self.constraints: list[SumConstraint] = []
         self._known: dict[tuple[tuple[int, float], ...], int] = {}
         dense = [{int(v): float(row[v]) for v in np.flatnonzero(row)} for row in c.matrix]
         for parts in sorted((p for p in dense if len(p) > 2), key=len):
@@ -63,13 +68,15 @@ class Factors:
         for row in c.rows:
             parts = {int(v): float(a) for v, a in zip(row.indices, row.coefficients, strict=True)}
             slack = 1e-9 * max(1.0, *(abs(b) for b in (row.lower, row.upper) if math.isfinite(b)))
-            self.relations.append(Condition(self._chain(parts, 3), row.lower - slack, row.upper + slack))
+            self.constraints.append(
+                SumConstraint(self._chain(parts, 3), row.lower - slack, row.upper + slack)
+            )
         self.terms = [tuple(int(f) for f in row if f) for row in c.factors]
         self.scopes = [frozenset(v for f in term for v in self.forms[f][1]) for term in self.terms]
-        self.size = self.n + len(self.totals)
+        self.size = self.n + len(self.running_sums)
 
     def affine(self, term: int, v: int) -> bool:
-        """Tell whether the variable appears in just one factor of the term."""
+        """Tell whether the term is affine in the variable: whether just one of its factors involves it."""
         return sum(v in self.forms[f][1] for f in self.terms[term]) == 1
 
     def spans(self, low: Ints, high: Ints) -> list[tuple[float, float, int]]:
@@ -79,7 +86,7 @@ class Factors:
             (float(c.start[v] + c.step[v] * low[v]), float(c.step[v]), int(high[v] - low[v] + 1))
             for v in range(self.n)
         ]
-        for total in self.totals:
+        for total in self.running_sums:
             ends = [
                 sorted((a * out[v][0], a * (out[v][0] + out[v][1] * (out[v][2] - 1))))
                 for v, a in total.parts.items()
@@ -96,12 +103,12 @@ class Factors:
         return out
 
     def _shorten(self, parts: Parts) -> Parts:
-        """Write a sum with the running sums there are."""
+        """Write a sum as the running sum that equals it, if there is one."""
         key = tuple(sorted(parts.items()))
         return {self._known[key]: 1.0} if key in self._known else parts
 
     def _total(self, parts: Parts) -> int:
-        """Return the variable that stands for the whole sum."""
+        """Return the variable that stands for the whole sum, adding running sums as needed."""
         key = tuple(sorted(parts.items()))
         if key not in self._known:
             short = self._chain(parts, 2)
@@ -109,7 +116,11 @@ class Factors:
         return self._known[key]
 
     def _chain(self, parts: Parts, most: int) -> Parts:
-        """Write a sum with at most `most` parts: the longest known sum within it, and the rest one by one."""
+        """Write a sum with at most `most` parts.
+
+        The chain starts at the longest running sum that is part of it, so that forms share their beginnings,
+        and takes the remaining parts one by one.
+        """
         if len(parts) <= most:
             return parts
         inside = [
@@ -135,21 +146,21 @@ class Factors:
         return {**head, **dict(rest)}
 
     def _define(self, parts: Parts) -> int:
-        """Add a running sum."""
-        v = self.n + len(self.totals)
+        """Add a running sum with the constraint that defines it, and return its number."""
+        v = self.n + len(self.running_sums)
         whole = all(a == int(a) for a in parts.values()) and all(
-            u < self.n or self.totals[u - self.n].whole for u in parts
+            u < self.n or self.running_sums[u - self.n].whole for u in parts
         )
-        self.totals.append(Total(parts, whole))
-        self.relations.append(Condition({v: -1.0, **parts}, 0.0, 0.0))
+        self.running_sums.append(RunningSum(parts, whole))
+        self.constraints.append(SumConstraint({v: -1.0, **parts}, 0.0, 0.0))
         return v
 
 
 @dataclass(frozen=True, eq=False)
-class Bins:
-    """One variable's values in runs: run i holds the positions `first[i]` to `last[i]`.
+class Runs:
+    """One variable's values in runs of neighbours: run i is the positions `first[i]` to `last[i]`.
 
-    `low` and `high` are the smallest and largest value of a run, `best` the highest utility in it.
+    `low` and `high` are the smallest and largest value of each run, `best` the highest utility in it.
     """
 
     first: Ints
@@ -160,12 +171,22 @@ class Bins:
 
     @property
     def exact(self) -> bool:
-        """Whether every run is a single value."""
+        """True if every run is a single value."""
         return bool(np.all(self.first == self.last))
 
 
 def graded(count: int, most: int, centres: list[int]) -> Ints:
-    """Return where at most `most` runs begin: single positions near the centres, wider ones further away."""
+    """Return the first position of each of at most `most` runs, short near the centres and longer elsewhere.
+
+    Args:
+        count: The number of positions.
+        most: The largest number of runs.
+        centres: The positions around which runs are short.
+
+    Examples:
+        >>> graded(100, 20, [50]).tolist()
+        [0, 16, 27, 35, 40, 44, 46, 48, 49, 50, 51, 52, 54, 57, 61, 66, 75, 87]
+    """
     if count <= most:
         return np.arange(count, dtype=np.int64)
     if most < 16:
@@ -173,7 +194,7 @@ def graded(count: int, most: int, centres: list[int]) -> Ints:
     near = np.min(np.abs(np.arange(count)[:, None] - np.array(centres or [count // 2])[None, :]), axis=1)
     growth = 1.0 / most
     while True:
-        # the density of runs: one run per 1 + growth * distance positions
+        # One run per 1 + growth * distance positions, so lengths grow in proportion to the distance.
         runs = np.floor(np.cumsum(1.0 / (1.0 + growth * np.maximum(0, near - 1))))
         begins = np.flatnonzero(np.diff(runs, prepend=-1.0) > 0)
         if len(begins) <= most:
@@ -181,16 +202,17 @@ def graded(count: int, most: int, centres: list[int]) -> Ints:
         growth *= 1.5
 
 
-def bins_of(factors: Factors, v: int, span: tuple[float, float, int], low: int, begins: Ints) -> Bins:
+def runs_of(factors: FactorGraph, v: int, span: tuple[float, float, int], low: int, begins: Ints) -> Runs:
     """Lay out the runs of variable `v`, whose values are `span`; `low` is the position its box begins at."""
     first_value, step, count = span
     ends = np.append(begins[1:] - 1, count - 1)
     lows: Floats = first_value + step * begins.astype(np.float64)
     highs: Floats = first_value + step * ends.astype(np.float64)
     if v >= factors.n:
-        if not factors.totals[v - factors.n].whole and count > 1:  # values lie anywhere: widen the runs
+        # Sums of numbers that are not whole lie between grid points: each run is widened by one step.
+        if not factors.running_sums[v - factors.n].whole and count > 1:
             lows, highs = np.maximum(lows - step, first_value), highs + step
-        return Bins(begins, ends, lows, highs, np.zeros(len(begins), dtype=np.float64))
+        return Runs(begins, ends, lows, highs, np.zeros(len(begins), dtype=np.float64))
     c = factors.c
     run = c.gain[c.base[v] + low : c.base[v] + low + count]
-    return Bins(begins + low, ends + low, lows, highs, np.maximum.reduceat(run, begins))
+    return Runs(begins + low, ends + low, lows, highs, np.maximum.reduceat(run, begins))

@@ -1,4 +1,18 @@
-"""A good answer, fast: a sequence of linearised budgets, then single neurons are filled in and exchanged."""
+"""A good answer, fast: sequential linear programming, then single neurons are added and exchanged.
+
+1. `climb` replaces every cost by its tangent at the present sizes, solves that problem within a trust region
+   around them, and repeats at its answer. A step that does not raise utility minus penalty halves the trust
+   region (sequential linear programming with an exact penalty; Fletcher and Sainz de la Maza, "Nonlinear
+   programming and nonsmooth optimization by successive linear programming", Mathematical Programming 43,
+   1989).
+2. A linearised problem has concave utilities of single sizes and linear costs. At a price per budget each
+   size is chosen on its own, and the price is raised until the budget is satisfied (Everett, "Generalized
+   Lagrange multiplier method for solving problems of optimum allocation of resources", Operations Research
+   11, 1963).
+3. `shave`, `fill` and `exchange` make an answer fit and use up what is left: greedily, by utility per priced
+   unit of budget (marginal analysis; Fox, "Discrete optimization via marginal analysis", Management Science
+   13, 1966), then by the best swaps of two sizes' neurons.
+"""
 
 from collections.abc import Callable
 
@@ -11,8 +25,8 @@ Deadline = Callable[[], bool]
 _TINY = 1e-300
 
 
-class Search:
-    """Finds positions of high utility within the budgets of a compact problem.
+class LocalSearch:
+    """Search for positions of high utility within the budgets of a compact problem.
 
     `prices` are kept from one call to the next: utility per unit of each budget, as the last linearised
     problem found them. They rank moves, and they are where the upper bound starts.
@@ -24,7 +38,13 @@ class Search:
         self._rounds = int(np.ceil(np.log2(max(2, int(c.count.max(initial=1)))))) + 1
 
     def respond(self, prices: Floats, low: Ints, high: Ints) -> Ints:
-        """Return per variable the position where the next step is worth no more than its price per unit."""
+        """Return the best position of each variable at given prices: the first not worth leaving.
+
+        Args:
+            prices: The price of one unit of each variable.
+            low: First position of each variable.
+            high: Last position of each variable.
+        """
         low, high = low.copy(), high.copy()
         for _ in range(self._rounds):  # a binary search in all runs at once
             middle = (low + high) // 2
@@ -34,7 +54,10 @@ class Search:
         return low
 
     def allot(self, x: Ints, low: Ints, high: Ints) -> Ints:
-        """Solve the problem with every cost replaced by its tangent at `x`, within `low` to `high`."""
+        """Solve the problem with every cost replaced by its tangent at `x`, within `low` to `high`.
+
+        With several budgets one price after the other is set, three times over; `prices` are updated.
+        """
         costs, slopes = self.c.slopes(self.c.size(x))
         room = self.c.limits - costs + slopes @ self.c.size(x)
         best = self.respond(self.prices @ slopes, low, high)
@@ -44,30 +67,34 @@ class Search:
         return best
 
     def _price(self, b: int, slopes: Floats, room: Floats, low: Ints, high: Ints) -> Ints:
-        """Move the price of budget `b` alone to where the budget is just met, and return the answer there."""
+        """Set the price of budget `b` to the lowest that keeps the budget, and return the answer at it.
+
+        Consumption falls as the price rises, so doubling brackets the price and bisection finds it.
+        """
         rest = self.prices @ slopes - self.prices[b] * slopes[b]
 
         def answer(price: float) -> tuple[bool, Ints]:
+            """Return the best positions at a price, and whether they keep the budget."""
             x = self.respond(rest + price * slopes[b], low, high)
             return float(slopes[b] @ self.c.size(x)) <= room[b], x
 
-        met, x = answer(0.0)
-        if met:
+        kept, x = answer(0.0)
+        if kept:
             self.prices[b] = 0.0
             return x
         used = slopes[b] > 0
         worth = (self.c.density[self.c.base + low] - rest)[used] / slopes[b][used]
         dearest = float(worth.max(initial=0.0))
         cheap, dear = 0.0, self.prices[b] or dearest / 2
-        while not (met := answer(dear)[0]) and dear < 2 * dearest:
+        while not answer(dear)[0] and dear < 2 * dearest:
             cheap, dear = dear, dear * 2
         x = answer(dear)[1]
         for _ in range(60):
             if dear - cheap <= 1e-7 * dear:
                 break
             price = (cheap + dear) / 2
-            met, trial = answer(price)
-            if met:
+            kept, trial = answer(price)
+            if kept:
                 dear, x = price, trial
                 if float(slopes[b] @ self.c.size(x)) >= room[b] * (1 - 1e-6):
                     break
@@ -77,13 +104,20 @@ class Search:
         return x
 
     def climb(self, x: Ints, trust: float = 0.5, late: Deadline | None = None) -> Ints:
-        """Follow linearised problems from `x`; the trusted range shrinks when a step does not help."""
+        """Follow linearised problems from `x`; the trust region shrinks when a step does not help.
+
+        Args:
+            x: Positions to begin at; they may exceed budgets, and so may the result.
+            trust: Largest relative change of a size per step.
+            late: Tells whether the time is over.
+        """
         c = self.c
         merit = -np.inf
         for _ in range(60):
             reach = np.maximum(1, np.ceil(trust * (c.start / c.step + x))).astype(np.int64)
             trial = self.allot(x, np.maximum(0, x - reach), np.minimum(c.count - 1, x + reach))
             over = np.maximum(0.0, c.costs(c.size(trial)) - c.limits)
+            # An excess costs twice its price: more than the multiplier, so that the penalty is exact.
             score = c.value(trial) - 2.0 * float(self.prices @ over)
             strictly = merit + 1e-9 * abs(merit) if np.isfinite(merit) else merit
             if score > strictly:
@@ -94,17 +128,17 @@ class Search:
                 trust /= 2
             if late is not None and late():
                 break
-        self.allot(x, np.zeros_like(x), c.count - 1)  # prices that do not depend on how far was trusted
+        self.allot(x, np.zeros_like(x), c.count - 1)  # prices that do not depend on the trust region
         return x
 
     def weigh(self, slopes: Floats) -> Floats:
-        """Return one price per unit of each variable, to rank moves by."""
+        """Return the price of one unit of each variable, by which moves are ranked."""
         prices = self.prices if self.prices.any() else 1.0 / np.maximum(np.abs(self.c.limits), 1.0)
         out: Floats = np.maximum(prices @ slopes, _TINY)
         return out
 
     def shave(self, x: Ints) -> Ints | None:
-        """Take away what is worth least per unit of budget until every budget holds; None if it cannot be."""
+        """Remove what is worth least per unit of budget until every budget is kept; None if none can be."""
         c, x = self.c, x.copy()
         while True:
             k = c.size(x)
@@ -123,7 +157,7 @@ class Search:
             x[v] = target[v]
 
     def fill(self, x: Ints) -> Ints:
-        """Add what is worth most per unit of budget until nothing fits, but nothing of negative utility."""
+        """Add what is worth most per unit of budget until nothing more fits; nothing of negative utility."""
         c, x = self.c, x.copy()
         barred = np.zeros(len(x), dtype=bool)
         while True:
@@ -142,7 +176,7 @@ class Search:
                 barred[v] = True
 
     def _strides(self, v: int, x: Ints, unit: Floats, slack: Floats) -> int:
-        """Return how many steps to add at once: several while far more fit and there are no rows."""
+        """Return the number of steps to add at once: several while far more fit and there are no rows."""
         if self.c.rows or not unit.any():
             return 1
         fitting = float(np.min(slack[unit > 0] / unit[unit > 0]))
@@ -151,7 +185,7 @@ class Search:
         return int(max(1, min(fitting // 32, rising)))
 
     def exchange(self, x: Ints, late: Deadline | None = None) -> Ints:
-        """Swap neurons of one variable for neurons of another while that gains, and fill what gets free."""
+        """Swap neurons of one variable for neurons of another while that gains; fill up after each swap."""
         x = self.fill(x)
         for _ in range(400):
             better = self._swap(x)
@@ -161,7 +195,7 @@ class Search:
         return x
 
     def _swap(self, x: Ints) -> Ints | None:
-        """Return the best of the swaps that fit and gain, or None."""
+        """Return the positions after the best swap that fits and gains, or None."""
         c = self.c
         costs, slopes = c.slopes(c.size(x))
         if not len(costs):
@@ -183,7 +217,11 @@ class Search:
         return None
 
     def _one_up(self, x: Ints, unit: Floats, slack: Floats) -> tuple[Floats, Ints, Ints]:
-        """Net gain of one step up of i paid for by as many steps down of j as that takes."""
+        """Net gain of one step up of i with as many steps down of j as that takes.
+
+        Returns:
+            For each i and j (variables by variables): net gain, steps up of i, steps down of j.
+        """
         c, n = self.c, len(x)
         short = np.maximum(0.0, unit - slack[:, None])
         steps = np.ceil(np.max(short[:, :, None] / unit[:, None, :], axis=0) - 1e-9)
@@ -194,7 +232,7 @@ class Search:
         return np.where(possible, gain[:, None] - loss, -np.inf), np.ones((n, n), dtype=np.int64), down
 
     def _one_down(self, x: Ints, unit: Floats, slack: Floats) -> tuple[Floats, Ints, Ints]:
-        """Net gain of one step down of j and as many steps up of i as that pays for."""
+        """Net gain of one step down of j with as many steps up of i as that makes room for; as `_one_up`."""
         c, n = self.c, len(x)
         room = slack[:, None] + unit
         steps = np.floor(np.min(room[:, None, :] / unit[:, :, None], axis=0) + 1e-9)
@@ -205,6 +243,6 @@ class Search:
         return np.where(possible, gain - loss[None, :], -np.inf), up, np.ones((n, n), dtype=np.int64)
 
     def finish(self, x: Ints, late: Deadline | None = None) -> Ints | None:
-        """Make `x` fit, then exchange; None where the budgets cannot be met from there."""
+        """Make `x` fit, then exchange; None where the budgets cannot be kept from there."""
         fitting = self.shave(x)
         return None if fitting is None else self.exchange(fitting, late)

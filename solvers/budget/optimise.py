@@ -20,9 +20,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from naivegraph.solvers.budget.branch_and_bound import EXACT, Branching
+from naivegraph.solvers.budget.branch_and_bound import EXACT, BranchAndBound
 from naivegraph.solvers.budget.compact import Compact, compact
-from naivegraph.solvers.budget.local_search import Search
+from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.budget.problem import (
     BudgetError,
     BudgetProblem,
@@ -63,28 +63,29 @@ def optimise(
     """Find sizes worth the most with every cost within its limit.
 
     No budget is ever exceeded (exact where all numbers are whole), and nothing that still fits and is worth
-    at least nothing is left out. Neurons of negative utility are left out unless rows or bounds demand them.
+    at least nothing is left out. Neurons of negative utility are left out unless rows or bounds require them.
 
     Args:
-        problem: What to choose.
+        problem: The sizes, their utilities, costs and rows.
         gap: Stop when the answer is known to be within this fraction of the best.
         time_limit: Stop after about this many seconds; the first answer and the first bound are always worked
             out.
-        backend: Solves the programs that are needed where rows tie sizes together.
+        backend: Solves the programs that are needed where rows couple sizes.
         progress: Called with a line of text now and then.
 
     Raises:
         ValueError: The problem's parts do not fit together.
-        BudgetError: No sizes meet the budgets; carries the smallest cost of each.
+        BudgetError: No sizes keep the budgets; carries the smallest cost of each.
     """
     started = time.perf_counter()
 
     def late() -> bool:
+        """Tell whether the time is over."""
         return time.perf_counter() - started > time_limit
 
     problem.validate()
     c = compact(problem)
-    search = RowSearch(c, backend) if c.rows else Search(c)
+    search = RowSearch(c, backend) if c.rows else LocalSearch(c)
     x = _first(problem, c, search, late, backend)
     first_seconds = time.perf_counter() - started
     if progress is not None:
@@ -92,7 +93,7 @@ def optimise(
     if not c.rows and bool(np.all(x == c.count - 1)):
         bound = c.value(x)  # everything worth keeping is kept
     else:
-        branching = Branching(c, x, _repair(search), gap, late, progress or (lambda line: None))
+        branching = BranchAndBound(c, x, _repair(search), gap, late, progress or (lambda line: None))
         bound = branching.run(search.prices.copy())
         x = branching.x
     k = c.lift(_within(problem, c, search, x))
@@ -105,10 +106,10 @@ def smallest(problem: BudgetProblem, cost: str | None = None, *, backend: str = 
     """Return sizes at which a cost is smallest within bounds, steps and rows.
 
     Args:
-        problem: What to choose.
+        problem: The sizes, costs and rows.
         cost: Name of the cost; by default the sum of all costs, each relative to its limit. Without rows one
             answer is smallest for all costs at once.
-        backend: Solves the programs that are needed where rows tie sizes together.
+        backend: Solves the programs that are needed where rows couple sizes.
 
     Raises:
         ValueError: The problem's parts do not fit together, or it has no cost of that name.
@@ -131,18 +132,19 @@ def _smallest(c: Compact, b: int | None, backend: str) -> Ints:
     shares = 1.0 / np.maximum(np.abs(c.limits), 1.0) if b is None else np.eye(len(c.limits))[b]
 
     def weigh(k: Floats) -> Floats:
+        """Return the derivatives at the values `k`."""
         return shares @ c.slopes(k)[1]
 
     return smallest_positions(c, weigh, backend)
 
 
 def _first(
-    problem: BudgetProblem, c: Compact, search: Search, late: Callable[[], bool], backend: str
+    problem: BudgetProblem, c: Compact, search: LocalSearch, late: Callable[[], bool], backend: str
 ) -> Ints:
     """Return a first answer: from everything downwards, or else from the smallest upwards.
 
     Raises:
-        BudgetError: There is none.
+        BudgetError: No sizes keep the budgets.
     """
     if not c.rows and c.fits(c.size(c.count - 1)):
         return c.count - 1
@@ -159,8 +161,8 @@ def _first(
     return search.exchange(least, late)
 
 
-def _within(problem: BudgetProblem, c: Compact, search: Search, x: Ints) -> Ints:
-    """Take back what exceeds a limit by rounding alone; costs are added up exactly here."""
+def _within(problem: BudgetProblem, c: Compact, search: LocalSearch, x: Ints) -> Ints:
+    """Remove what exceeds a limit by rounding alone; here costs are added up exactly."""
     while any(cost(c.lift(x)) > limit for cost, limit in problem.costs):
         c.limits = c.limits - np.maximum(c.rounding, 1e-12 * np.abs(c.limits))
         fitting = search.shave(x)
@@ -172,7 +174,7 @@ def _within(problem: BudgetProblem, c: Compact, search: Search, x: Ints) -> Ints
 
 
 def _refuse(problem: BudgetProblem, c: Compact, backend: str) -> None:
-    """Say that the budgets cannot be met, and what could be."""
+    """Raise BudgetError with the smallest cost that can be reached for each budget."""
     reached: dict[str, float] = {}
     parts = []
     for b, (cost, limit) in enumerate(problem.costs):
@@ -184,11 +186,12 @@ def _refuse(problem: BudgetProblem, c: Compact, backend: str) -> None:
     raise BudgetError("no sizes meet the budgets: " + "; ".join(parts), reached)
 
 
-def _repair(search: Search) -> Callable[[Ints], Ints | None]:
-    """Return what turns a relaxation's answer into one that fits, without a change of the search's prices."""
+def _repair(search: LocalSearch) -> Callable[[Ints], Ints | None]:
+    """Return a function that makes a relaxation's answer fit and leaves the search's prices as they are."""
     prices = search.prices.copy()
 
     def repair(x: Ints) -> Ints | None:
+        """Return an answer near the positions `x`, or None."""
         search.prices = prices.copy()
         if search.c.rows and search.c.fits(search.c.size(x)):
             return search.exchange(x)

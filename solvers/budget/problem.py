@@ -1,4 +1,4 @@
-"""What a budget problem is made of: sizes to choose, what each is worth, and what all of them cost."""
+"""Budget problems and their solutions: sizes to choose, their utilities, their costs and limits."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ class LinearSum:
     """A linear form `constant + sum_i coefficients[i] * k[indices[i]]`, nowhere negative.
 
     Args:
-        constant: What is added whatever the sizes are; at least 0.
-        indices: Which sizes take part, each at most once.
+        constant: The value at sizes 0; at least 0.
+        indices: The sizes in the sum, each at most once.
         coefficients: One factor per index; at least 0.
 
     Examples:
@@ -50,7 +50,12 @@ class LinearSum:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A positive number times a product of linear forms; the same form may appear more than once."""
+    """A number of at least 0 times a product of linear forms; the same form may appear more than once.
+
+    Examples:
+        >>> Term.of(9, 0, LinearSum.of(1, {1: 2}))(np.array([10, 7]))
+        1350
+    """
 
     coefficient: float
     factors: tuple[LinearSum, ...]
@@ -71,10 +76,10 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class CostFunction:
-    """A sum of terms: what a choice of sizes costs. It never falls when a size grows.
+    """The cost of a choice of sizes, a sum of terms. It never falls when a size grows.
 
     Examples:
-        A layer of 3 by 3 kernels between two sizes, on a map of 100 places:
+        Multiply-accumulates of a layer of 3 by 3 kernels between two sizes, on 100 positions:
 
         >>> CostFunction("macs", (Term.of(900, 0, 1),))(np.array([16, 32]))
         460800
@@ -91,7 +96,14 @@ class CostFunction:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A linear condition `lower <= sum_i coefficients[i] * k[indices[i]] <= upper`."""
+    """A linear constraint `lower <= sum_i coefficients[i] * k[indices[i]] <= upper`, one row of a program.
+
+    Examples:
+        The first size is twice the second:
+
+        >>> Row.of("double", {0: 1.0, 1: -2.0}, 0, 0).coefficients.tolist()
+        [1.0, -2.0]
+    """
 
     name: str
     indices: Ints
@@ -110,18 +122,18 @@ class Row:
 
 @dataclass(eq=False)
 class BudgetProblem:
-    """Choose whole sizes `k` worth the most, `sum_w values[w][k_w]`, with every cost within its limit.
+    """The choice of whole sizes `k` of largest utility `sum_w values[w][k_w]`, every cost within its limit.
 
     Args:
         names: One name per size, for messages.
-        values: Per size w what the best 0, 1, 2, ... are worth together; concave (each one adds no more than
+        values: Per size w the total utility of its best 0, 1, 2, ... neurons; concave (each adds no more than
             the one before), at least `upper[w] + 1` long.
         lower: The smallest value allowed per size.
         upper: The largest value allowed per size.
         steps: Each size is a multiple of its step; a size whose upper bound is below one step stays at that
             bound.
         costs: Pairs of a cost and its limit.
-        rows: Linear conditions on the sizes.
+        rows: Linear constraints on the sizes.
     """
 
     names: list[str]
@@ -159,11 +171,11 @@ class BudgetProblem:
         )
 
     def value(self, k: Ints) -> float:
-        """Return what the sizes `k` are worth."""
+        """Return the total utility of the sizes `k`."""
         return math.fsum(float(v[i]) for v, i in zip(self.values, k, strict=True))
 
     def validate(self) -> None:
-        """Check that the parts fit together.
+        """Check that lengths, indices and signs fit together.
 
         Raises:
             ValueError: Something has the wrong length, a negative coefficient or an index out of range.
@@ -214,7 +226,7 @@ def _check_indices(name: str, indices: Ints, n: int) -> None:
 
 @dataclass(frozen=True)
 class Certificate:
-    """How good an answer is known to be: no answer is worth more than `bound`.
+    """Utility of an answer, and an upper bound on the utility of every answer.
 
     Examples:
         >>> Certificate(value=99.0, bound=100.0).gap
@@ -233,10 +245,14 @@ class Certificate:
 
 @dataclass(frozen=True, eq=False)
 class BudgetSolution:
-    """The chosen sizes `k`, what is known about them, and how the search ended.
+    """The chosen sizes, the certificate of their utility, and the outcome of the search.
 
-    `outcome` is `OPTIMAL` when the gap is within the tolerance asked for and `FEASIBLE` when the time limit
-    came first. `first_seconds` is when the first answer, before any proof, was there.
+    Args:
+        k: The sizes, in the order of the problem's names.
+        certificate: Their utility and its upper bound.
+        outcome: `OPTIMAL` when the gap is within the tolerance asked for, `FEASIBLE` when time ran out first.
+        seconds: Wall-clock time of everything.
+        first_seconds: Wall-clock time until the first answer, before any proof.
     """
 
     k: Ints
@@ -247,7 +263,7 @@ class BudgetSolution:
 
 
 class BudgetError(ValueError):
-    """No choice of sizes meets the budgets; `smallest` maps each cost's name to the smallest it can be."""
+    """Error raised where no sizes keep the budgets; `smallest` maps each cost's name to its least value."""
 
     def __init__(self, message: str, smallest: Mapping[str, float]) -> None:
         super().__init__(message)

@@ -1,21 +1,27 @@
-"""The search for a good answer where rows tie sizes together: each linearised problem is a small program."""
+"""Local search where rows couple sizes: each linearised problem is a mixed-integer program.
+
+With rows, sizes cannot be chosen one by one at given prices. The linearised problem of `local_search` then is
+a program with concave terms, one column per variable, which a backend solves; everything around it stays the
+same. Budgets are elastic in it: an excess is allowed at a penalty, so that a program is feasible whenever the
+rows are.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from naivegraph.solvers.budget.compact import Compact
-from naivegraph.solvers.budget.local_search import Deadline, Search
+from naivegraph.solvers.budget.local_search import Deadline, LocalSearch
 from naivegraph.solvers.budget.problem import BudgetError, Floats, Ints
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome
 from naivegraph.solvers.solve import solve
 
-_PENALTY = 4.0  # utility lost per priced unit of a budget that is exceeded
+_PENALTY = 4.0  # utility lost per unit of a budget's excess, as a multiple of its price
 
 
 def program_of(c: Compact, low: Ints, high: Ints) -> Program:
-    """Return a program over positions `low` to `high` (columns 0, 1, ...) that holds the rows."""
+    """Return a program over positions `low` to `high` (columns 0, 1, ...) with the rows of the problem."""
     program = Program()
     for v in range(len(c.count)):
         program.column(f"x{v}", float(low[v]), float(high[v]))
@@ -32,10 +38,15 @@ def program_of(c: Compact, low: Ints, high: Ints) -> Program:
 
 
 def smallest_positions(c: Compact, weigh: Callable[[Floats], Floats], backend: str = "highs") -> Ints:
-    """Return positions at which a cost is smallest; `weigh` gives its slopes at given values.
+    """Return positions at which a cost is smallest.
 
     Without rows that is the first position of every variable. With rows, programs that minimise the cost's
-    tangent are solved until the answer stays the same.
+    tangent are solved, at most five, until the answer stays the same.
+
+    Args:
+        c: The problem.
+        weigh: The derivatives of the cost by each variable at given values.
+        backend: Solves the programs.
 
     Raises:
         BudgetError: The rows contradict each other or the bounds.
@@ -61,8 +72,8 @@ def smallest_positions(c: Compact, weigh: Callable[[Floats], Floats], backend: s
     return x
 
 
-class RowSearch(Search):
-    """The same search, with a program in place of the closed form, so that every step keeps the rows."""
+class RowSearch(LocalSearch):
+    """Local search whose linearised problems are programs, so that every step keeps the rows."""
 
     def __init__(self, c: Compact, backend: str = "highs") -> None:
         super().__init__(c)
@@ -81,7 +92,7 @@ class RowSearch(Search):
         scale = np.maximum(np.abs(c.limits), 1.0)
         worth = max(abs(c.value(c.count - 1)), 1e-9)
         for b in range(len(costs)):
-            # a continuous excess keeps the program feasible; its price makes it a last resort
+            # A continuous excess keeps the program feasible; its penalty makes it a last resort.
             fine = max(_PENALTY * float(self.prices[b]) * scale[b], worth)
             over = program.column(f"over{b}", 0.0, float("inf"), integer=False, objective=-fine)
             room = (c.limits[b] - self._excess[b] - costs[b] + slopes[b] @ (c.step * x)) / scale[b]
@@ -99,13 +110,13 @@ class RowSearch(Search):
         if not len(self.prices):  # without budgets nothing is linearised: the program is the problem
             return self.allot(x, np.zeros_like(x), self.c.count - 1)
         if not self.prices.any():
-            free = Search(self.c)
+            free = LocalSearch(self.c)
             free.climb(self.c.count - 1, late=late)
             self.prices = free.prices
         return super().climb(x, trust, late)
 
     def shave(self, x: Ints) -> Ints | None:
-        """Solve again nearby with a little less of each budget until every budget holds."""
+        """Solve again nearby with a little less of each exceeded budget until every budget is kept."""
         c = self.c
         self._excess = np.zeros(len(c.limits))
         for _ in range(8):

@@ -229,7 +229,7 @@ def test_a_solution_is_read_by_name() -> None:
     program.row("no", [0], [1.0], lower=9)
     nothing = solve(program)
     assert not nothing
-    with pytest.raises(ValueError, match="no value for column 'a': No answer meets all the rows at once"):
+    with pytest.raises(ValueError, match="no value for column 'a': No answer satisfies all rows at once"):
         nothing["a"]
 
 

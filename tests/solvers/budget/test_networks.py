@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from naivegraph.solvers.budget import optimise
-from naivegraph.solvers.budget.bucket_elimination import Grid
+from naivegraph.solvers.budget.bucket_elimination import BucketElimination
 from naivegraph.solvers.budget.compact import compact
-from naivegraph.solvers.budget.factor_graph import Factors
-from naivegraph.solvers.budget.local_search import Search
+from naivegraph.solvers.budget.factor_graph import FactorGraph
+from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.solution import Outcome
 from tests.solvers.budget.networks import NETWORKS, network
 
@@ -43,11 +43,11 @@ def test_priced_maximum_is_above_every_point_and_met_by_its_own(name: str) -> No
     """Whatever the prices: no point is worth more, and with single values the maximum is a point's worth."""
     c = compact(network(name, "decay", 0.4))
     rng = np.random.default_rng(1)
-    search = Search(c)
+    search = LocalSearch(c)
     middle = search.climb(c.count - 1)
     low = np.maximum(0, middle - 8)
     high = np.minimum(c.count - 1, middle + 8)
-    grid = Grid(Factors(c), low, high, [middle])
+    grid = BucketElimination(FactorGraph(c), low, high, [middle])
     prices = search.prices * rng.uniform(0.7, 1.4)
 
     def priced(x: np.typing.NDArray[np.int64]) -> float:
@@ -56,7 +56,7 @@ def test_priced_maximum_is_above_every_point_and_met_by_its_own(name: str) -> No
     found = grid.maximise(prices)
     for _ in range(200):
         assert priced(rng.integers(low, high + 1)) <= found.value
-    if all(bins.exact for bins in grid.bins):
+    if all(runs.exact for runs in grid.runs):
         assert priced(found.first) == pytest.approx(found.value, rel=1e-9)
     for v in range(len(c.count)):  # no neighbour is better: the way back through the steps is right
         for change in (-1, 1):
@@ -71,7 +71,7 @@ def test_bound_is_above_what_many_starts_find() -> None:
     c = compact(problem)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        search = Search(c)
+        search = LocalSearch(c)
         found = search.finish(search.climb(rng.integers(0, c.count)))
         assert found is not None
         assert c.value(found) <= answer.certificate.bound

@@ -21,7 +21,7 @@ from naivegraph.solvers.budget import (
 )
 from naivegraph.solvers.budget.compact import compact
 from naivegraph.solvers.budget.problem import Floats, Ints
-from naivegraph.solvers.budget.tangent_bound import Tangent
+from naivegraph.solvers.budget.tangent_bound import TangentBound
 from naivegraph.solvers.solution import Outcome
 
 
@@ -181,7 +181,7 @@ def test_tangents_bound_every_point_of_a_box() -> None:
         high = rng.integers(low, c.count)
         prices = rng.random(len(c.limits)) * c.gain.max() / c.limits.clip(1)
         cutoff = c.value(low)
-        found = Tangent(c).bound(rng.integers(low, high + 1), prices, low, high, cutoff)
+        found = TangentBound(c).bound(rng.integers(low, high + 1), prices, low, high, cutoff)
         for x in itertools.product(*(range(a, b + 1) for a, b in zip(low, high, strict=True))):
             at = np.array(x)
             if c.fits(c.size(at)):
