@@ -176,7 +176,7 @@ CAUGHT: dict[str, type[_Flawed]] = {
     "test_time_limit_is_an_outcome": _RaisesWhenLate,
     "test_hardly_any_time_is_an_outcome": _SureWhenLate,
     "test_same_answer_twice": _Moody,
-    "test_conflict": _GivesUpEarly,
+    "test_irreducible_infeasible_set": _GivesUpEarly,
 }
 
 
