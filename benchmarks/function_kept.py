@@ -144,9 +144,9 @@ def compared(
     still = zeroed(model, widths, removed)
     silent = [outputs(still, *example) for example in examples]
     del still
-    undo = apply(plan(widths, constraints, kept), model)
+    edit = apply(plan(widths, constraints, kept), model)
     after = [_tried(model, example) for example in examples]
-    undo()
+    edit.undo()
     return max(map(difference, silent, after)), difference(before, silent[0])
 
 

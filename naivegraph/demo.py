@@ -246,6 +246,8 @@ def in_words(edit: ng.Edit) -> str:
         edit: what `ng.prune` returned.
     """
     certificate = edit.certificate
+    if certificate is None:
+        return "Nothing was chosen, so there is nothing to certify."
     verdict = f"at most {certificate.gap:.3%} below the best" if certificate.gap else "the best there is"
     return (
         f"Certificate: the network keeps a utility of {certificate.value:,.6g}. No choice of sizes within "

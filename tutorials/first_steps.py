@@ -70,6 +70,7 @@ assert model.stem.out_channels == model.conv2.out_channels  # the two sides of t
 
 # %%
 certificate = edit.certificate
+assert certificate is not None  # as it is where nothing had to be chosen
 print(f"kept {certificate.value:.4g}, at most {certificate.bound:.4g} possible, gap {certificate.gap:.3%}")
 
 assert certificate.value <= certificate.bound * (1 + 1e-9)

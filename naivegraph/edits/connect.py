@@ -9,7 +9,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Decision, Strategy
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
-from naivegraph.edits.structure.undo_log import UndoLog
+from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
     new_name,
@@ -75,13 +75,13 @@ def connect(
         names = " -> ".join(vertex.name for vertex in [*way, end])
         raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
     work = _Connection(graph, start, end)
-    steps: list[Callable[[UndoLog], None]]
+    steps: list[Callable[[Rewiring], None]]
     if is_sum(end):
         sizes, answer = work.to_sum(strategy)
         steps = [work.earlier, work.add]
     elif is_concatenation(end):
         sizes, answer = work.to_concatenation()
-        steps = [work.earlier, lambda undo_log: undo_log.add_part(end, output_of(start))]
+        steps = [work.earlier, lambda rewiring: rewiring.add_part(end, output_of(start))]
     else:
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation (torch.cat), so it cannot take another input"
@@ -129,7 +129,7 @@ class _Connection:
             )
         return sizes, answer
 
-    def earlier(self, undo_log: UndoLog) -> None:
+    def earlier(self, rewiring: Rewiring) -> None:
         """Record the source, and what it needs, before what uses the target."""
         vertices, graph = self.graph.vertices, self.graph
         place = {id(vertex): number for number, vertex in enumerate(vertices)}
@@ -143,7 +143,7 @@ class _Connection:
         needed = [v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= limit]
         if needed:
             self._check_order(vertices[limit : place[id(self.start)] + 1])
-            undo_log.move(needed, limit)
+            rewiring.move(needed, limit)
 
     def _check_order(self, passed: list[Vertex]) -> None:
         for vertex in passed:
@@ -153,14 +153,14 @@ class _Connection:
                     "which works in place, stands between: their order cannot be changed"
                 )
 
-    def add(self, undo_log: UndoLog) -> None:
+    def add(self, rewiring: Rewiring) -> None:
         """A sum of the old one and the new summand, which the users of the old one take."""
         graph, vertices = self.graph, self.graph.vertices
         at = max(vertices.index(self.end), vertices.index(self.start)) + 1
         returned = returns(graph, self.end, self.out)
         name = new_name(graph, self.end.name)
-        new = output_of(undo_log.add_function(name, "add", (self.out, self.given), at, self.end.path))
+        new = output_of(rewiring.add_function(name, "add", (self.out, self.given), at, self.end.path))
         for user in self.users:
-            undo_log.replace(user, self.out, new)
+            rewiring.replace(user, self.out, new)
         if returned:
-            undo_log.give_back(self.out, new)
+            rewiring.give_back(self.out, new)

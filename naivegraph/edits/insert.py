@@ -9,21 +9,21 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.edits.apply.apply import RUN_ERRORS
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.initialise import seeded
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.save.layer_spec import recipe_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
-from naivegraph.edits.structure.transaction import RUN_ERRORS, rewire
-from naivegraph.edits.structure.undo_log import UndoLog
+from naivegraph.edits.structure.rewiring import Rewiring
+from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.vertices import new_name, output_of, returns, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
-from naivegraph.solvers.budget import Certificate
 
 __all__ = ["insert"]
 
@@ -98,7 +98,6 @@ def insert(
         Change({}, {}, [], structure=structure),
         [work.add, work.use],
         asked={"insert": found, "behind": place.maker.name},
-        certificate=Certificate(0, 0),
         optimizer=optimizer,
     )
 
@@ -163,13 +162,13 @@ class _Insertion:
         self.graph, self.layer, self.name, self.place, self.size = graph, layer, name, place, size
         self.identity, self.start = identity, start
 
-    def add(self, undo_log: UndoLog) -> None:
+    def add(self, rewiring: Rewiring) -> None:
         """Call the layer; nothing uses it yet."""
         at = max(self.graph.vertices.index(self.place.maker) + 1, self._inputs)
         if self.identity:
-            undo_log.also(start_as_identity(self.layer, self.name))
+            start_as_identity(self.layer, self.name, rewiring.undo)
         recipe = recipe_of(self.graph.module, self.layer, self.start, self.identity)
-        self._check(undo_log.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
+        self._check(rewiring.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
 
     @property
     def _inputs(self) -> int:
@@ -197,14 +196,14 @@ class _Insertion:
                 "use a layer which does not"
             )
 
-    def use(self, undo_log: UndoLog) -> None:
+    def use(self, rewiring: Rewiring) -> None:
         """Let the users take the layer's output."""
         old, new = self.place.stub, output_of(self.graph[self.name])
         if old.id != new.id:
             for user in self.place.users:
-                undo_log.replace(user, old, new)
+                rewiring.replace(user, old, new)
             if self.place.returned:
-                undo_log.give_back(old, new)
+                rewiring.give_back(old, new)
 
 
 def _made(make: Callable[[int], nn.Module], size: int, start: int) -> nn.Module:

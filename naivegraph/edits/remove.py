@@ -16,7 +16,7 @@ from naivegraph.edits.structure.merges import (
     other_summand,
     tensors_of,
 )
-from naivegraph.edits.structure.undo_log import UndoLog
+from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
     new_name,
@@ -35,7 +35,7 @@ from naivegraph.network import Graph
 
 __all__ = ["disconnect", "remove"]
 
-Step = Callable[[UndoLog], None]
+Step = Callable[[Rewiring], None]
 
 
 def remove(
@@ -110,7 +110,7 @@ class _Removal:
             self._check_joints(f"takes {len(sources)} tensors", "take several")
             return self._several(sources)
         if sources[0].id == self.out.id:  # it works in place
-            return AlignmentProgram(self.graph, [], []), [lambda undo_log: undo_log.remove(self.gone)]
+            return AlignmentProgram(self.graph, [], []), [lambda rewiring: rewiring.remove(self.gone)]
         sizes = self._cut()
         self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
         return sizes, [functools.partial(_bypass, gone=self.gone, other=sources[0])]
@@ -159,23 +159,23 @@ class _Removal:
                     for stub, axis in zip(sources, axes, strict=True):
                         self._align(sizes, stub, axis)
                 steps.append(functools.partial(self._listed, user=user, sources=sources))
-        return sizes, [*steps, lambda undo_log: undo_log.remove(self.gone)]
+        return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
-    def _summed(self, undo_log: UndoLog, user: Vertex, sources: list[Stub]) -> None:
+    def _summed(self, rewiring: Rewiring, user: Vertex, sources: list[Stub]) -> None:
         """Let a user add all the sources up."""
         total = sources[0]
         for stub in sources[1:]:
             name, at = new_name(self.graph, user.name), self.graph.vertices.index(user)
-            total = output_of(undo_log.add_function(name, "add", (total, stub), at, user.path))
-        undo_log.replace(user, self.out, total)
+            total = output_of(rewiring.add_function(name, "add", (total, stub), at, user.path))
+        rewiring.replace(user, self.out, total)
 
-    def _listed(self, undo_log: UndoLog, user: Vertex, sources: list[Stub]) -> None:
+    def _listed(self, rewiring: Rewiring, user: Vertex, sources: list[Stub]) -> None:
         """Let a concatenation take all the sources in the place of the vertex's output."""
         places = [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
         for place in reversed(places):
             for stub in reversed(sources):
-                undo_log.add_part(user, stub, place + 1)
-            undo_log.remove_part(user, place)
+                rewiring.add_part(user, stub, place + 1)
+            rewiring.remove_part(user, place)
 
     def dropped(self) -> tuple[AlignmentProgram, list[Step]]:
         """Nothing takes its place."""
@@ -189,7 +189,7 @@ class _Removal:
             if is_concatenation(user)
         }
         sizes, steps = _parted(self.graph, self.users, self.out, places)
-        return sizes, [*steps, lambda undo_log: undo_log.remove(self.gone)]
+        return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
 
 def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, optimizer: Any = ()) -> Edit:
@@ -265,25 +265,25 @@ def _end_runs(sizes: AlignmentProgram, user: Vertex, gone: list[int]) -> None:
         sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
 
 
-def _part_gone(undo_log: UndoLog, user: Vertex, place: int) -> None:
-    undo_log.remove_part(user, place)
+def _part_gone(rewiring: Rewiring, user: Vertex, place: int) -> None:
+    rewiring.remove_part(user, place)
 
 
-def _summand_gone(undo_log: UndoLog, user: Vertex, stub: Stub) -> None:
+def _summand_gone(rewiring: Rewiring, user: Vertex, stub: Stub) -> None:
     # Only now is it known what is left: the other summand may be a sum that did without the tensor before.
-    _bypass(undo_log, user, other_summand(user, stub))
+    _bypass(rewiring, user, other_summand(user, stub))
 
 
-def _bypass(undo_log: UndoLog, gone: Vertex, other: Stub) -> None:
+def _bypass(rewiring: Rewiring, gone: Vertex, other: Stub) -> None:
     """Let the users of a vertex take a tensor it took; a copy, if they would change it for others."""
-    graph, out = undo_log.graph, output_of(gone)
+    graph, out = rewiring.graph, output_of(gone)
     if other.id == out.id:
-        undo_log.remove(gone)
+        rewiring.remove(gone)
         return
     if _changed_for_others(graph, gone, out, other):
         name, at = new_name(graph, f"{gone.name}_clone"), graph.vertices.index(gone)
-        other = output_of(undo_log.add_function(name, "clone", (other,), at, gone.path))
-    undo_log.remove(gone, out, other)
+        other = output_of(rewiring.add_function(name, "clone", (other,), at, gone.path))
+    rewiring.remove(gone, out, other)
 
 
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:

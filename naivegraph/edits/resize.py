@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from naivegraph.algebra.axis import Atom
-from naivegraph.edits.apply.apply import Change
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Costs, Edit
-from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.program.resize_program import AxisRequest
@@ -21,7 +21,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
-from naivegraph.solvers.budget import Certificate
+from naivegraph.undo import UndoLog
 from naivegraph.utility.vertex_utility import neuron_values
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
 
@@ -89,14 +89,7 @@ def resize(
     asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
         costs = Costs(widths.macs(), widths.params())
-        return Edit(
-            graph.module,
-            Change({}, {}, []),
-            asked=asked,
-            certificate=Certificate(0, 0),
-            before=costs,
-            after=costs,
-        )
+        return apply(Change({}, {}, []), graph, asked=asked, before=costs, after=costs)
     return carry_out(
         graph,
         widths,
@@ -131,24 +124,21 @@ def carry_out(
     change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)
     change, notes = with_config(change, constraints)
     grown = {width.atom for width, come in answer.new.items() if come}
-    edit = Edit(
-        graph.module,
-        change,
-        asked=asked,
-        certificate=answer.certificate,
-        before=Costs(widths.macs(), widths.params()),
-        after=Costs(widths.macs(count), widths.params(count)),
-        notes=(*growth_notes(widths, grown), *notes),
-        optimizers=as_optimizers(optimizer),
-        sizing=SizeReport(widths, change, askings),
-    )
-    try:
-        edit.then_refresh(graph)
+    with UndoLog() as undo:
+        edit = apply(
+            change,
+            graph,
+            optimizer=optimizer,
+            asked=asked,
+            certificate=answer.certificate,
+            before=Costs(widths.macs(), widths.params()),
+            after=Costs(widths.macs(count), widths.params(count)),
+            notes=(*growth_notes(widths, grown), *notes),
+            sizes=SizeReport(widths, change, askings),
+            undo=undo,
+        )
         for callback in answer.callbacks:
             callback(edit)
-    except BaseException:
-        edit.undo()
-        raise
     return edit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,20 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, WidthChange
 from naivegraph.edits.plan.index_formula import Floats, Formula
 from naivegraph.edits.plan.kernel_padding import Convolution, sharing
 from naivegraph.edits.request import validate as given
-from naivegraph.edits.structure.transaction import costs_of, taken_back
+from naivegraph.edits.structure.transaction import costs_of
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
-from naivegraph.solvers.budget import Certificate
 
 __all__ = ["resize_kernel"]
 
@@ -229,23 +229,23 @@ def _refusal(vertex: Vertex, group: list[Convolution], dim: int, after: int, fre
 
 def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]], optimizer: Any) -> Edit:
     """Apply the change, and see that the network runs and gives tensors of the same shapes."""
-    before, shapes = costs_of(graph), _shapes(graph)
-    edit = Edit(
-        graph.module,
-        change,
-        asked={"resize_kernel": {name: list(size) for name, size in wanted.items()}},
-        certificate=Certificate(0, 0),
-        before=before,
-        after=before,
-        optimizers=as_optimizers(optimizer),
-    )
-    with taken_back(edit, "the network would not run as before with these kernels"):
-        edit.then_refresh(graph)
+    shapes = _shapes(graph)
+
+    def check() -> None:
         for name, found in _shapes(graph).items():
             if found != shapes[name]:
                 raise EditError(f"{name!r} would give {found} instead of {shapes[name]}")
-        edit.after = costs_of(graph)
-    return edit
+
+    return apply(
+        change,
+        graph,
+        optimizer=optimizer,
+        asked={"resize_kernel": {name: list(size) for name, size in wanted.items()}},
+        before=costs_of(graph),
+        after=functools.partial(costs_of, graph),
+        check=check,
+        failed="the network would not run as before with these kernels",
+    )
 
 
 def _shapes(graph: Graph) -> dict[str, list[tuple[int, ...]]]:

@@ -1,14 +1,15 @@
 """The smallest changes of a graph's structure; sizes are not looked at.
 
-Each checks the graph with `lint` afterwards, leaves it as it was if that fails, and gives what undoes it.
-Several are undone in reverse order. After a change the graph runs, `to_module()` of it is a network, and
-`rewired` is True; call `graph.refresh()` before relating it again.
+Each checks the graph with `lint` afterwards and leaves it as it was if that fails. Several are undone
+together by the log that is given as `undo=`. After a change the graph runs, `to_module()` of it is a network,
+and `rewired` is True; call `graph.refresh()` before relating it again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.step_module import add_submodule
 from naivegraph.ir.values import Attribute, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
+from naivegraph.undo import UndoLog
 
 __all__ = [
     "add_part",
@@ -39,39 +41,16 @@ __all__ = [
     "set_output",
 ]
 
-Undo = Callable[[], None]
 
-
-class _Change:
-    """A block which changes a graph; leaving it checks the graph, and failing undoes everything."""
-
-    def __init__(self, graph: Recording) -> None:
-        follow_training(graph)  # while the network's own forward still tells
-        self._graph = graph
-        self._steps: list[Undo] = [snapshot(graph)]
-
-    def __enter__(self) -> _Change:
-        return self
-
-    def also(self, undo: Undo) -> None:
-        """Something more to undo."""
-        self._steps.append(undo)
-
-    def undo(self) -> None:
-        """Put everything back, the last first."""
-        while self._steps:
-            self._steps.pop()()
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            try:
-                _leave_training(self._graph)
-                lint(self._graph)
-            except BaseException:
-                self.undo()
-                raise
-        else:
-            self.undo()
+@contextlib.contextmanager
+def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
+    """A block which changes a graph; leaving it checks the graph, and failing undoes the block."""
+    follow_training(graph)  # while the network's own forward still tells
+    with UndoLog() if undo is None else undo as log:
+        log.push(snapshot(graph))
+        yield log
+        _leave_training(graph)
+        lint(graph)
 
 
 def _leave_training(graph: Recording) -> None:
@@ -108,7 +87,8 @@ def add_vertex(
     *,
     at: int | None = None,
     output: Any = None,
-) -> tuple[Vertex, Undo]:
+    undo: UndoLog | None = None,
+) -> Vertex:
     """Add a vertex which calls a layer or a function; nothing uses its output yet.
 
     Args:
@@ -119,6 +99,7 @@ def add_vertex(
         kwargs: Keyword arguments.
         at: Position in `graph.vertices`; as early as its arguments allow by default.
         output: What it returns, with new stubs; by default one tensor, whose shape `refresh` finds out.
+        undo: Takes what undoes this.
 
     Raises:
         NaivegraphError: The name is taken, or an argument is not made before that position.
@@ -136,22 +117,22 @@ def add_vertex(
     if output is None:
         like = used[0] if used else None
         output = new_stub(graph, like.shape if like else (), like.dtype if like else torch.float32)
-    with _Change(graph) as change:
+    with _change(graph, undo) as log:
         if isinstance(target, nn.Module):
-            path = _place(graph, name, target, change)
+            path = _place(graph, name, target, log)
             vertex = Vertex(name, "layer", target, path, args, dict(kwargs or {}), output)
         else:
             vertex = Vertex(name, "function", target, "", args, dict(kwargs or {}), output)
         graph.vertices.insert(position, vertex)
-    return vertex, change.undo
+    return vertex
 
 
-def _place(graph: Recording, name: str, layer: nn.Module, change: _Change) -> str:
+def _place(graph: Recording, name: str, layer: nn.Module, undo: UndoLog) -> str:
     """The path of a layer in the network; a new one is registered."""
     for path, module in graph.module.named_modules():
         if module is layer:
             return str(path)
-    change.also(add_submodule(graph.module, name, layer))
+    add_submodule(graph.module, name, layer, undo)
     _update_state(graph)
     return name
 
@@ -181,7 +162,13 @@ def _maker(graph: Recording, stub: Stub) -> int:
     raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
 
 
-def remove_vertex(graph: Recording, vertex: Vertex, replacements: Mapping[int, Stub] | None = None) -> Undo:
+def remove_vertex(
+    graph: Recording,
+    vertex: Vertex,
+    replacements: Mapping[int, Stub] | None = None,
+    *,
+    undo: UndoLog | None = None,
+) -> None:
     """Take a vertex out; whatever used its tensors uses others.
 
     A layer which nothing uses any more is taken out of the network, too.
@@ -190,6 +177,7 @@ def remove_vertex(graph: Recording, vertex: Vertex, replacements: Mapping[int, S
         graph: Changed in place.
         vertex: What goes; no input.
         replacements: By number of a tensor it made: what stands in its place.
+        undo: Takes what undoes this.
 
     Raises:
         NaivegraphError: One of its tensors is used and has no replacement, or that is made too late.
@@ -199,7 +187,7 @@ def remove_vertex(graph: Recording, vertex: Vertex, replacements: Mapping[int, S
     if not any(vertex is other for other in graph.vertices):
         raise EditError(f"{vertex.name!r} is no vertex of this graph")
     new = dict(replacements or {})
-    with _Change(graph) as change:
+    with _change(graph, undo) as log:
         position = next(i for i, other in enumerate(graph.vertices) if other is vertex)
         del graph.vertices[position]
         for other in graph.vertices[position:]:
@@ -212,11 +200,10 @@ def remove_vertex(graph: Recording, vertex: Vertex, replacements: Mapping[int, S
             for each in graph.compared
         ]
         if isinstance(vertex.target, nn.Module):
-            _drop_layer(graph, vertex.target, change)
-    return change.undo
+            _drop_layer(graph, vertex.target, log)
 
 
-def _drop_layer(graph: Recording, layer: nn.Module, change: _Change) -> None:
+def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:
     """Take a layer out of the network, wherever it is registered, if no vertex needs it."""
     inside = {id(module) for module in layer.modules()}
     paths = [path for path, m in graph.module.named_modules(remove_duplicate=False) if m is layer and path]
@@ -228,17 +215,9 @@ def _drop_layer(graph: Recording, layer: nn.Module, change: _Change) -> None:
     for path in paths:
         parent, _, name = path.rpartition(".")
         home = graph.module.get_submodule(parent)
-        change.also(_putting_back(home, dict(home._modules)))
+        undo.keep_mapping(home._modules)
         del home._modules[name]
     _update_state(graph)
-
-
-def _putting_back(home: nn.Module, modules: dict[str, nn.Module | None]) -> Undo:
-    def put_back() -> None:
-        home._modules.clear()
-        home._modules.update(modules)
-
-    return put_back
 
 
 def _named(graph: Recording) -> Iterable[str]:
@@ -261,8 +240,14 @@ def _named(graph: Recording) -> Iterable[str]:
 
 
 def replace_argument(
-    graph: Recording, vertex: Vertex, old: Stub, new: Stub, *, occurrence: int | None = None
-) -> Undo:
+    graph: Recording,
+    vertex: Vertex,
+    old: Stub,
+    new: Stub,
+    *,
+    occurrence: int | None = None,
+    undo: UndoLog | None = None,
+) -> None:
     """Let a vertex use another tensor.
 
     Args:
@@ -271,6 +256,7 @@ def replace_argument(
         old: The tensor it uses now.
         new: The tensor it is to use.
         occurrence: Which use of `old` (0 is the first); all by default.
+        undo: Takes what undoes this.
 
     Raises:
         NaivegraphError: The vertex does not use `old` (so often), or `new` is made too late.
@@ -278,9 +264,8 @@ def replace_argument(
     both, count = _replaced((vertex.args, vertex.kwargs), old, new, occurrence)
     if count <= (occurrence or 0):
         raise EditError(f"{vertex.name!r} uses the tensor {old.id} {count} times")
-    with _Change(graph) as change:
+    with _change(graph, undo):
         vertex.args, vertex.kwargs = both
-    return change.undo
 
 
 def _replaced(value: Any, old: Stub, new: Stub, occurrence: int | None) -> tuple[Any, int]:
@@ -327,7 +312,9 @@ def _parts(vertex: Vertex) -> tuple[int | str, Any]:
     return found[0]
 
 
-def add_part(graph: Recording, vertex: Vertex, part: Stub, index: int | None = None) -> Undo:
+def add_part(
+    graph: Recording, vertex: Vertex, part: Stub, index: int | None = None, *, undo: UndoLog | None = None
+) -> None:
     """Add a tensor to the list a vertex takes, at `index` (the end by default).
 
     Raises:
@@ -337,10 +324,10 @@ def add_part(graph: Recording, vertex: Vertex, part: Stub, index: int | None = N
     if index is not None and not 0 <= index <= len(parts):
         raise EditError(f"{vertex.name!r} has {len(parts)} parts, so there is no place {index}")
     parts.insert(len(parts) if index is None else index, part)
-    return _set_parts(graph, vertex, parts)
+    _set_parts(graph, vertex, parts, undo)
 
 
-def remove_part(graph: Recording, vertex: Vertex, index: int) -> Undo:
+def remove_part(graph: Recording, vertex: Vertex, index: int, *, undo: UndoLog | None = None) -> None:
     """Take the tensor at `index` from the list a vertex takes.
 
     Raises:
@@ -350,21 +337,20 @@ def remove_part(graph: Recording, vertex: Vertex, index: int) -> Undo:
     if not 0 <= index < len(parts) or len(parts) == 1:
         raise EditError(f"{vertex.name!r} has {len(parts)} parts; part {index} cannot be removed")
     del parts[index]
-    return _set_parts(graph, vertex, parts)
+    _set_parts(graph, vertex, parts, undo)
 
 
-def _set_parts(graph: Recording, vertex: Vertex, parts: list[Any]) -> Undo:
+def _set_parts(graph: Recording, vertex: Vertex, parts: list[Any], undo: UndoLog | None) -> None:
     key, before = _parts(vertex)
     new = tuple(parts) if isinstance(before, tuple) else parts
-    with _Change(graph) as change:
+    with _change(graph, undo):
         if isinstance(key, str):
             vertex.kwargs = {**vertex.kwargs, key: new}
         else:
             vertex.args = (*vertex.args[:key], new, *vertex.args[key + 1 :])
-    return change.undo
 
 
-def set_output(graph: Recording, output: Any) -> Undo:
+def set_output(graph: Recording, output: Any, *, undo: UndoLog | None = None) -> None:
     """Let the network return something else.
 
     Raises:
@@ -372,6 +358,5 @@ def set_output(graph: Recording, output: Any) -> Undo:
     """
     if not any(isinstance(leaf, (Stub, State)) for leaf in leaves(output)):
         raise NaivegraphError("a network returns at least one tensor")
-    with _Change(graph) as change:
+    with _change(graph, undo):
         graph.output = output
-    return change.undo

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from naivegraph.errors import NaivegraphError
 from naivegraph.ir.pytree import Slot, map_leaves
+from naivegraph.undo import UndoLog
 
 __all__ = ["BuiltModule", "Step", "add_submodule"]
 
@@ -69,8 +69,14 @@ class BuiltModule(nn.Module):
         return {name: given[name] for name in self._inputs}
 
 
-def add_submodule(root: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
-    """Register a module at a new path, with plain containers on the way; gives what takes it away again.
+def add_submodule(root: nn.Module, path: str, module: nn.Module, undo: UndoLog | None = None) -> None:
+    """Register a module at a new path, with plain containers on the way.
+
+    Args:
+        root: The module that gets it.
+        path: The path, as in `root.get_submodule(path)`.
+        module: The module.
+        undo: Takes what undoes this.
 
     Raises:
         NaivegraphError: The name is taken or cannot be an attribute; nothing is registered then.
@@ -91,9 +97,6 @@ def add_submodule(root: nn.Module, path: str, module: nn.Module) -> Callable[[],
         box.training = root.training
         box.add_module(each, module)
         module = box
+    if undo is not None:
+        undo.keep_entry(home._modules, name)
     home.add_module(name, module)
-
-    def remove() -> None:
-        home._modules.pop(name, None)
-
-    return remove

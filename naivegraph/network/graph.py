@@ -18,7 +18,6 @@ from naivegraph.graph.run import query
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
-from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.run.summary import summary
 from naivegraph.graph.verify.shape_prop import refresh
 from naivegraph.graph.verify.train_mode import follow_training
@@ -178,10 +177,6 @@ class Graph(Recording):
             Exception: Whatever a vertex raises, with a note which one; the graph is as it was.
         """
         refresh(self)
-
-    def snapshot(self) -> Callable[[], None]:
-        """What puts the graph itself back as it is now; the module is not part of it."""
-        return snapshot(self)
 
     # Copying
 

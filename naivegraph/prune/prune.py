@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
@@ -125,9 +127,9 @@ def prune(
     say("changing the network")
     asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, constraints, kept), constraints)
-    edit = _edit(posed, change, asked, solution, optimizers, said)
-    _check_runs(edit, widths, args, named)
-    return edit
+    return _edit(
+        posed, change, asked, solution, optimizers, said, functools.partial(_check_runs, widths, args, named)
+    )
 
 
 def _named(keep: Sequence[Keep] | Keep) -> list[str]:
@@ -235,6 +237,7 @@ def _edit(
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
     said: tuple[str, ...],
+    check: Callable[[], None],
 ) -> Edit:
     widths = posed.widths
     sizes = {w.atom: w.size for w in widths.widths}
@@ -247,9 +250,10 @@ def _edit(
             f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: running the network on the "
             "example did not use them. If it does anywhere else, check that it still runs there."
         )
-    return Edit(
-        widths.graph.module,
+    return apply(
         change,
+        widths.graph.module,
+        optimizer=optimizers,
         asked=asked,
         certificate=solution.certificate,
         before=Costs(widths.macs(), widths.params()),
@@ -257,18 +261,16 @@ def _edit(
             widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))
         ),
         notes=tuple(notes),
-        optimizers=optimizers,
-        sizing=SizeReport(widths, change),
+        sizes=SizeReport(widths, change),
+        check=check,
     )
 
 
-def _check_runs(edit: Edit, widths: Widths, args: Any, kwargs: dict[str, Any]) -> None:
-    """Run the edited network's own forward; take the edit back unless it does what the graph does.
+def _check_runs(widths: Widths, args: Any, kwargs: dict[str, Any]) -> None:
+    """Run the edited network's own forward, which has to do what the graph does.
 
     Its code may take another branch for another size, or have a size written in a way capture cannot see.
     """
-    if not edit:
-        return
     graph = widths.graph
     positional = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     try:
@@ -278,10 +280,7 @@ def _check_runs(edit: Edit, widths: Widths, args: Any, kwargs: dict[str, Any]) -
             raise ValueError(f"it does something else than before: {difference}")
         if graph.training is not None:
             check_shapes(widths, graph.training, run_training(graph.training), " in train mode")
-    except BaseException as error:
-        edit.undo()
-        if not isinstance(error, Exception):
-            raise
+    except Exception as error:
         raise EditError(
             f"the edited network's own forward does not run ({error}); nothing was changed. "
             "ng.capture(model, ...).to_module() gives a network of its calls alone, without the code around"

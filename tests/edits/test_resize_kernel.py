@@ -15,7 +15,8 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.change import Change
 
 
 def _net(layer: nn.Module) -> nn.Sequential:

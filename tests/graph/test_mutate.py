@@ -20,6 +20,7 @@ from naivegraph.graph.mutate import (
     set_output,
 )
 from naivegraph.network import Graph, capture
+from naivegraph.undo import UndoLog
 from naivegraph.widths import relate
 from tests.graph.verify.test_shape_prop import described
 
@@ -65,9 +66,10 @@ def test_add_a_layer_and_use_it() -> None:
     old = graph(x)
     made = graph["norm"].output
     prelu = nn.PReLU(6)
-    vertex, undo = add_vertex(graph, "extra.act", prelu, (made,))
+    undo, undo_use = UndoLog(), UndoLog()
+    vertex = add_vertex(graph, "extra.act", prelu, (made,), undo=undo)
     cat = graph["cat"]
-    undo_use = replace_argument(graph, cat, made, vertex.output)
+    replace_argument(graph, cat, made, vertex.output, undo=undo_use)
     check(graph)
     assert graph.sizes["extra.act"] == 6
     assert torch.equal(graph.tensor("extra.act.weight"), prelu.weight)
@@ -78,8 +80,8 @@ def test_add_a_layer_and_use_it() -> None:
     expected = x + torch.relu(block.two(prelu(block.norm(block.one(x)))))
     assert torch.equal(graph(x), expected)
     assert {w.name: w.size for w in relate(graph)} == {"one": 6}
-    undo_use()
-    undo()
+    undo_use.undo()
+    undo.undo()
     graph.lint()
     assert not graph.rewired
     assert list(dict(graph.module.named_modules())) == tree
@@ -91,7 +93,7 @@ def test_add_a_layer_and_use_it() -> None:
 def test_an_in_place_layer_becomes_part_of_the_chain() -> None:
     graph = graph_of_block()
     made = graph["norm"].output
-    vertex, _ = add_vertex(graph, "act", nn.ReLU(inplace=True), (made,))
+    vertex = add_vertex(graph, "act", nn.ReLU(inplace=True), (made,))
     replace_argument(graph, graph["cat"], made, vertex.output)
     check(graph)
     assert vertex.output.id == made.id
@@ -102,11 +104,12 @@ def test_add_a_function_and_return_it() -> None:
     graph = graph_of_block()
     x = torch.randn(2, 4)
     old = graph(x)
-    vertex, _ = add_vertex(graph, "twice", torch.mul, (graph.output, 2))
-    undo = set_output(graph, vertex.output)
+    vertex = add_vertex(graph, "twice", torch.mul, (graph.output, 2))
+    undo = UndoLog()
+    set_output(graph, vertex.output, undo=undo)
     check(graph)
     assert torch.equal(graph(x), 2 * old)
-    undo()
+    undo.undo()
     assert torch.equal(graph(x), old)
 
 
@@ -117,13 +120,14 @@ def test_remove_a_layer() -> None:
     block = graph.module
     assert isinstance(block, Block)
     norm, made = block.norm, graph["norm"].output
-    undo = remove_vertex(graph, graph["norm"], {made.id: graph["one"].output})
+    undo = UndoLog()
+    remove_vertex(graph, graph["norm"], {made.id: graph["one"].output}, undo=undo)
     check(graph)
     assert "norm" not in graph
     assert "norm.weight" not in graph.state
     assert list(dict(block.named_children())) == ["one", "two"]
     assert torch.equal(graph(x), x + torch.relu(block.two(block.one(x))))
-    undo()
+    undo.undo()
     assert list(dict(block.named_children())) == ["one", "norm", "two"]
     assert block.norm is norm
     graph.refresh()
@@ -148,11 +152,12 @@ def test_parts_of_a_concatenation() -> None:
     a, b = layer(nn.Linear(4, 2), x, name="a"), layer(nn.Linear(4, 3), x, name="b")
     graph = Graph([x], [concat(a, b, name="cat")])
     cat, v = graph["cat"], torch.randn(2, 4)
-    undo = add_part(graph, cat, graph["a"].output)
+    undo = UndoLog()
+    add_part(graph, cat, graph["a"].output, undo=undo)
     check(graph)
     assert graph.sizes["cat"] == 7
     assert torch.equal(graph(v)[:, 5:], graph(v)[:, :2])
-    undo()
+    undo.undo()
     assert [stub.id for stub in parts_of(cat)] == [graph["a"].output.id, graph["b"].output.id]
     remove_part(graph, cat, 0)
     graph.refresh()

@@ -47,6 +47,7 @@ def test_macs_are_met_from_below_and_are_those_that_torch_counts(network: Networ
     assert after <= fraction * before
     assert (edit.before.params, edit.after.params) != (0, 0)
     assert edit.after.params == counted_params(model)
+    assert edit.certificate is not None
     assert edit.certificate.bound >= edit.certificate.value > 0
 
 
@@ -90,6 +91,7 @@ def test_answer_is_the_best_of_all(fraction: float) -> None:
         utility=lambda widths: dict(zip(["0", "2"], worth, strict=True)),
     )
     best = brute_force([9, 7], [np.sort(w)[::-1] for w in worth], cost, limit)
+    assert edit.certificate is not None
     assert edit.certificate.value == pytest.approx(best)
     assert edit.certificate.bound == pytest.approx(best)
     kept = [set(width.kept.tolist()) for width in edit.change.widths.values()]

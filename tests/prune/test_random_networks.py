@@ -150,11 +150,11 @@ def test_function_is_kept(built: Random, seed: int) -> None:
     kept = choose(widths, constraints, seed)
     zero = zeroed(model, widths, kept)
     original = copy.deepcopy(model)
-    undo = apply(plan(widths, constraints, kept), model)
+    edit = apply(plan(widths, constraints, kept), model)
     with torch.no_grad():
         torch.testing.assert_close(model(*x), zero(*x), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(graph(*x), zero(*x), rtol=1e-9, atol=1e-9)
-        undo()
+        edit.undo()
         torch.testing.assert_close(model(*x), original(*x), rtol=0, atol=0)
 
 
@@ -178,6 +178,7 @@ def test_budgets_are_met(built: Random, cost: str, fraction: float, round_to: in
     assert after[cost] <= (limit if isinstance(limit, int) else limit * now[cost])
     assert after == {"macs": edit.after.macs, "params": edit.after.params}
     assert now == {"macs": edit.before.macs, "params": edit.before.params}
+    assert edit.certificate is not None
     assert edit.certificate.bound >= edit.certificate.value
     assert model(*x).shape == shape
     edit.undo()

@@ -1,137 +1,120 @@
-"""Carrying a change out on a network: all of it or nothing."""
+"""Carrying a change out on a network, all of it or nothing; what comes of it is an `Edit`."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
-from naivegraph.edits.apply.optimizer_state import new_states, split_averages
-from naivegraph.edits.apply.resize_tensors import new_tensors
-from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, Scaling, WidthChange
-from naivegraph.errors import EditError
-from naivegraph.graph.export.history import history_of, note_edit
-from naivegraph.graph.run.interpreter import field_of
-from naivegraph.graph.torch_utils.gc_pause import uncollected
-from naivegraph.graph.torch_utils.module_paths import Modules
-from naivegraph.graph.torch_utils.preserve_state import resetting
+from naivegraph.edits.apply.change_module import change_module
+from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.size_report import SizeReport
+from naivegraph.edits.apply.way_back import WayBack
+from naivegraph.edits.plan.change import Change
+from naivegraph.errors import EditError, NaivegraphError
+from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.network import Graph
+from naivegraph.solvers.budget import Certificate
+from naivegraph.undo import UndoLog
 
-__all__ = [
-    "AttributeChange", "Change", "Outgoing", "Scaling", "WidthChange", "apply", "history_of",
-    "replaced",
-]  # fmt: skip
+__all__ = ["RUN_ERRORS", "apply"]
 
-# A tensor, its data and its gradient.
-_Before = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+# What running a network whose shapes do not fit raises.
+RUN_ERRORS = (
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError,
+    NaivegraphError,
+)  # fmt: skip
 
 
-@uncollected()
-def apply(change: Change, module: nn.Module, optimizers: Iterable[Any] = ()) -> Callable[[], None]:
-    """Carry out a change in place; gives the function that takes it back bit for bit.
+def apply(
+    change: Change,
+    target: nn.Module | Graph,
+    *,
+    optimizer: Any = None,
+    asked: Mapping[str, Any] | None = None,
+    certificate: Certificate | None = None,
+    before: Costs | None = None,
+    after: Costs | Callable[[], Costs] | None = None,
+    notes: tuple[str, ...] = (),
+    earlier: tuple[Edit, ...] = (),
+    sizes: SizeReport | None = None,
+    check: Callable[[], None] | None = None,
+    failed: str | None = None,
+    undo: UndoLog | None = None,
+) -> Edit:
+    """Carry out a change in place: sizes of tensors, attributes, optimizers; then see that the network runs.
 
-    Parameters stay the same objects; their data is replaced. Everything is computed before the
-    first tensor is touched, and if anything fails after that, all is put back.
+    Parameters stay the same objects; their data is replaced. A change that is empty changes nothing, not even
+    the network's history.
 
     Args:
         change: The change.
-        module: The network it was made for, or a fresh copy of that.
-        optimizers: Optimizers of its parameters, and averaged models of it, which follow.
+        target: The network it was made for, or a fresh copy of that; or its graph, which is brought up to
+            date.
+        optimizer: Optimizers of the network's parameters and averaged models of it, which follow.
+        asked: What was asked, by the names of arguments.
+        certificate: How good the choice is; None if nothing was chosen.
+        before: What the network costs before; by default its parameters are counted.
+        after: What it costs after, or what counts that once everything is done; likewise.
+        notes: Sentences a reader should know.
+        earlier: The edits before this one, if it is to stand for all of them.
+        sizes: Tells what becomes of the sizes of vertices.
+        check: Called when everything is done; what it raises undoes everything.
+        failed: What it means if the network does not run then, for the message; by default whatever is raised
+            is raised as it is.
+        undo: What was done for this edit already; it is undone with it.
+
+    Returns:
+        The edit.
 
     Raises:
-        EditError: The module is not the one the change was made for, or an optimizer cannot follow.
+        EditError: The change does not fit the network, or an optimizer cannot follow.
+        Exception: Whatever the network raises when its graph runs, and whatever `check` raises. The network
+            is then as it was.
+
+    Example:
+        >>> import torch, naivegraph as ng
+        >>> one, two = torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)
+        >>> net, x = torch.nn.Sequential(one, two), torch.ones(1, 4)
+        >>> change = ng.prune(net, x, macs=0.5).change
+        >>> apply(change, torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)))
+        Edit(params 58 -> 30, 1 width changed)
     """
-    averages, others = split_averages(optimizers)
-    made = new_tensors(change, module)
-    settings = _attribute_settings(change, module)
-    states = new_states(made, others, module)
-    with contextlib.ExitStack() as undone:
-        for state in states:
-            undone.callback(state.way_back())  # before it is done: an interrupt may come in between
-            state.apply()
-        before: list[_Before] = []
-        undone.callback(_put_back, before)
-        for new in made:
-            before.append((new.tensor, new.tensor.data, new.tensor.grad))
-            _give(new.tensor, new.data, new.grad)
-        for owner, name, value in settings:
-            undone.callback(resetting(owner.__dict__, name))
-            owner.__dict__[name] = value
-        undone.callback(note_edit(module, change.to_json))
-        for average in averages:
-            undone.callback(apply(change, average))
-        return undone.pop_all().close
+    graph = target if isinstance(target, Graph) else None
+    module = target.module if isinstance(target, Graph) else target
+    optimizers = as_optimizers(optimizer)
+    first = before or _parameters(module)
+    way = None
+    with UndoLog() if undo is None else undo as log:
+        if change:
+            note = change_module(change, module, optimizers, log)
+            way = WayBack(module, note, log)
+        with _running(failed):
+            if change and graph is not None:
+                log.push(snapshot(graph))
+                graph.refresh()
+            if change and check is not None:
+                check()
+            last = after() if callable(after) else after
+        return Edit(
+            asked or {}, change, certificate, earlier[0].before if earlier else first,
+            last or _parameters(module), notes, earlier, sizes, graph, way,
+        )  # fmt: skip
 
 
-def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -> None:
-    """Let a tensor have other data, and forget the node in which its gradients were gathered.
-
-    That node lives as long as any older result of the network (a loss, say) and insists on the old shape;
-    torch makes a new one only where the type changes.
-    """
-    tensor.grad = None
-    if tensor.shape != data.shape and tensor.is_floating_point():
-        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
-        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
-    tensor.data = data
-    if grad is not None:
-        tensor.grad = grad
+@contextmanager
+def _running(failed: str | None) -> Iterator[None]:
+    """A block in which the edited network runs."""
+    try:
+        yield
+    except RUN_ERRORS as error:
+        if failed is None:
+            raise
+        raise EditError(f"{failed}: {error}") from error
 
 
-def _put_back(before: list[_Before]) -> None:
-    for tensor, data, grad in before:
-        _give(tensor, data, grad)
-
-
-def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
-    """The new values of the attributes; containers are copied, never changed, for others may share them.
-
-    Modules that shared a container and have the same changed in it share the copy.
-    """
-    wanted: dict[tuple[str, str], list[AttributeChange]] = {}
-    for a in change.attributes:
-        wanted.setdefault((a.path, a.name), []).append(a)
-    made: dict[Any, Any] = {}
-    modules, out = Modules(module), []
-    for (path, name), changes in wanted.items():
-        try:
-            owner = modules[path]
-            value = owner.__dict__[name]
-            key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
-            if key not in made:
-                made[key] = value
-                for a in changes:
-                    made[key] = replaced(made[key], a.keys, functools.partial(_changed, a))
-        except (AttributeError, KeyError, IndexError, TypeError) as error:
-            raise EditError(
-                f"the network has no attribute to change as in {changes[0]} ({error!r})"
-            ) from error
-        out.append((owner, name, made[key]))
-    return out
-
-
-def _changed(a: AttributeChange, value: Any) -> Any:
-    if value != a.before:
-        raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
-    return a.after
-
-
-def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], Any]) -> Any:
-    """A copy of `value` with `change` applied to what lies in it at these indices and fields."""
-    if not keys:
-        return change(value)
-    key, rest = keys[0], keys[1:]
-    if isinstance(key, int):
-        items = list(value)
-        items[key] = replaced(items[key], rest, change)
-        if hasattr(value, "_make"):
-            return value._make(items)
-        return type(value)(items)
-    out = copy.copy(value)
-    # Written past any __setattr__, which may be frozen or write through to shared state.
-    object.__setattr__(out, key, replaced(field_of(value, key), rest, change))
-    return out
+def _parameters(module: nn.Module) -> Costs:
+    return Costs(0, sum(parameter.numel() for parameter in module.parameters()))

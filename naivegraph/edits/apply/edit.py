@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
-from torch import nn
-
-from naivegraph.edits.apply.apply import Change, apply
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
-from naivegraph.errors import EditError
-from naivegraph.graph.export.history import is_last_edit
+from naivegraph.edits.apply.way_back import WayBack, way_back
+from naivegraph.edits.plan.change import Change
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 
 __all__ = ["Costs", "Edit"]
 
@@ -45,66 +39,67 @@ class Costs:
     params: int
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
 class Edit:
     """One applied change of a network; truthy if anything changed.
+
+    It is data: it cannot be set, is equal to another that says the same, and can be pickled. The network, the
+    graph and the way back stay behind then: a copy undoes only in the process of the network, while the edit
+    that was returned is there, too.
 
     Attributes:
         asked: What was asked: of a resize the requests by the vertex's name, else the arguments by theirs.
         change: What changed, as plain data.
-        certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`.
+        certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`; None
+            where nothing was chosen.
         before: Costs before the edit.
         after: Costs after it.
         notes: Sentences on what could not change and why, and on what else a reader should know.
         earlier: If this stands for several edits: those before the last one, whose `change` this has.
+
+    Example:
+        >>> import pickle, torch, naivegraph as ng
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> edit = ng.prune(net, torch.ones(1, 4), macs=0.5)
+        >>> edit
+        Edit(macs 48 -> 24, params 58 -> 30, 1 width changed, gap 0.000%)
+        >>> pickle.loads(pickle.dumps(edit)) == edit
+        True
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        change: Change,
-        *,
-        asked: dict[str, Any],
-        certificate: Certificate,
-        before: Costs,
-        after: Costs,
-        notes: tuple[str, ...] = (),
-        optimizers: Iterable[Any] = (),
-        sizing: SizeReport | None = None,
-    ) -> None:
-        """Apply `change` to `module`; all of it or nothing.
+    asked: Mapping[str, Any]
+    change: Change
+    certificate: Certificate | None
+    before: Costs
+    after: Costs
+    notes: tuple[str, ...] = ()
+    earlier: tuple[Edit, ...] = ()
+    _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
+    _graph: Graph | None = dataclasses.field(default=None, compare=False)
+    _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
+    _token: str = dataclasses.field(default="", init=False, compare=False)
 
-        Args:
-            module: The network.
-            change: The change.
-            asked: What was asked, as given.
-            certificate: How good the answer is.
-            before: Costs before.
-            after: Costs after.
-            notes: Sentences on what could not change and why, and on what else a reader should know.
-            optimizers: Optimizers of the network's parameters and averaged models of it, which follow.
-            sizing: Tells what becomes of the sizes of vertices.
-
-        Raises:
-            EditError: The change does not fit the module, or an optimizer cannot follow.
-        """
-        self.asked = asked
-        self.change = change
-        self.certificate = certificate
-        self.before = before
-        self.after = after
-        self.notes = notes
-        self.earlier: tuple[Edit, ...] = ()
-        self._sizing = sizing
-        self._module = weakref.ref(module)
-        self._undo: list[Callable[[], None]] = [apply(change, module, optimizers)] if self else []
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", MappingProxyType(dict(self.asked)))
+        if self._way_back is not None:
+            object.__setattr__(self, "_token", self._way_back.token)
 
     def __bool__(self) -> bool:
         return bool(self.change)
 
-    def follows(self, earlier: Sequence[Edit]) -> None:
-        """Let this edit, the last of several, stand for all of them: undone and written together."""
-        if earlier:
-            self.earlier, self.before = tuple(earlier), earlier[0].before
+    def __hash__(self) -> int:
+        return hash(self.change)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "asked": dict(self.asked), "_graph": None, "_way_back": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, asked=MappingProxyType(state["asked"]))
+
+    @property
+    def graph(self) -> Graph | None:
+        """The graph the edit was made on, brought up to date by it; None if there was none, or of a copy."""
+        return self._graph
 
     @property
     def sizes(self) -> dict[str, SizeChange]:
@@ -118,24 +113,7 @@ class Edit:
             >>> size.before, size.after, size.kept, size.new, size.why
             (8, 10, (range(0, 8),), 2, 'follows 0')
         """
-        return self._sizing.sizes() if self._sizing is not None and self else {}
-
-    def then_refresh(self, graph: Graph) -> None:
-        """Bring a graph of the network up to date; `undo` puts it back as it is now.
-
-        Raises:
-            Exception: Whatever the network raises when it runs; the graph is as it was then.
-        """
-        if not self:
-            return  # Nothing changed, so the graph stays as it is, too.
-        restore = graph.snapshot()
-        graph.refresh()
-        self._undo.append(restore)
-
-    def after_undo(self, step: Callable[[], None]) -> None:
-        """Let `undo` call a function at its very end: what was done before this edit was applied."""
-        if self._undo:
-            self._undo.insert(0, step)
+        return self._size_report.sizes() if self._size_report is not None and self else {}
 
     def undo(self) -> None:
         """Put the network back as it was before this edit, bit for bit; gradients and optimizers too.
@@ -143,19 +121,14 @@ class Edit:
         Weights trained since the edit are gone then. Later edits must be undone first.
 
         Raises:
-            EditError: The edit was undone already, or a later one has not been.
+            EditError: The edit was undone already, a later one has not been, or this is a copy that cannot
+                tell which network it is about.
         """
-        module = self._module()
         if not self:
             return
-        if not self._undo or module is None:
-            raise EditError("this edit was undone already" if not self._undo else "the network is gone")
-        if not is_last_edit(module, self.change.to_json):
-            raise EditError(
-                "the network was edited again since: undo the later edits first, the last one first"
-            )
-        while self._undo:
-            self._undo.pop()()
+        way = way_back(self._token) if self._way_back is None else self._way_back
+        way.check(copied=self._way_back is None)
+        way.undo()
         for edit in reversed(self.earlier):
             edit.undo()
 
@@ -168,56 +141,68 @@ class Edit:
         texts = [*(edit.to_json() for edit in self.earlier), self.change.to_json()]
         return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
 
-    def __str__(self) -> str:
-        from rich.console import Console
+    # In words
 
-        stream = io.StringIO()
-        console = Console(file=stream, width=100, force_terminal=False)
-        console.print(self._cost_table())
-        value, bound = self.certificate.value, self.certificate.bound
-        if value or bound:
-            gap = f"(gap {self.certificate.gap:.3%})"
-            console.print(f"utility kept {value:.6g}, at most {bound:.6g} possible {gap}", highlight=False)
+    def __repr__(self) -> str:
+        if not self:
+            return "Edit(nothing changed)"
+        parts = [f"{name} {old:,} -> {new:,}" for name, old, new in self._costs() if old != new]
         if self.change.structure is not None:
-            console.print(_told(self.change.structure), highlight=False)
-        if self._sizing is not None and self._sizing.of_vertices and self.sizes:
-            console.print(sizes_table(self._sizing))
+            parts.insert(0, _told(self.change.structure))
+        if self.change.widths:
+            parts.append(self._counted())
+        if self.certificate is not None:
+            parts.append(f"gap {self.certificate.gap:.3%}")
+        if self.earlier:
+            parts.append(f"the last of {len(self.earlier) + 1} edits")
+        return f"Edit({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        return as_text(self._blocks())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._blocks())
+
+    def _blocks(self) -> Iterator[Block]:
+        yield self._cost_table()
+        found = self.certificate
+        if found is not None and (found.value or found.bound):
+            gap = f"(gap {found.gap:.3%})"
+            yield f"utility kept {found.value:.6g}, at most {found.bound:.6g} possible {gap}"
+        if self.change.structure is not None:
+            yield _told(self.change.structure)
+        if self._size_report is not None and self._size_report.of_vertices and self.sizes:
+            yield sizes_table(self._size_report)
         elif self.change.widths:
-            console.print(self._width_table())
-        for note in self.notes:
-            console.print(note, highlight=False)
-        return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
+            yield self._width_table()
+        yield from self.notes
 
-    __repr__ = __str__
+    def _costs(self) -> Iterator[tuple[str, int, int]]:
+        """Name of a cost, before and after; what was not counted is left out."""
+        if self.before.macs or self.after.macs:
+            yield "macs", self.before.macs, self.after.macs
+        yield "params", self.before.params, self.after.params
 
-    def _cost_table(self) -> Table:
-        from rich.table import Table
+    def _cost_table(self) -> TextTable:
+        columns = [Column(heading, right=bool(heading)) for heading in ("", "before", "after", "left")]
+        names = {"macs": "MACs", "params": "parameters"}
+        rows = [
+            (names[name], f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
+            for name, old, new in self._costs()
+        ]
+        return TextTable(columns, rows, None if self else "Nothing changed")
 
-        table = Table(title="Nothing changed" if not self else None)
-        for heading in ("", "before", "after", "left"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        for name, old, new in (
-            ("MACs", self.before.macs, self.after.macs),
-            ("parameters", self.before.params, self.after.params),
-        ):
-            if name == "MACs" and old == new == 0:
-                continue
-            table.add_row(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
-        return table
-
-    def _width_table(self) -> Table:
-        from rich.table import Table
-
+    def _counted(self) -> str:
         count = len(self.change.widths)
-        table = Table(title=f"{count} width{'s' * (count != 1)} changed", title_justify="left")
-        for heading in ("width", "before", "after"):
-            table.add_column(heading, justify="left" if heading == "width" else "right")
+        return f"{count} width{'s' * (count != 1)} changed"
+
+    def _width_table(self) -> TextTable:
+        columns = (Column("width"), Column("before", right=True), Column("after", right=True))
         changed = list(self.change.widths.values())
-        for width in changed[:_SHOWN]:
-            table.add_row(width.name, str(width.before), str(width.after))
+        rows = [(width.name, str(width.before), str(width.after)) for width in changed[:_SHOWN]]
         if len(changed) > _SHOWN:
-            table.add_row(f"... and {len(changed) - _SHOWN} more (edit.change.widths)", "", "")
-        return table
+            rows.append((f"... and {len(changed) - _SHOWN} more (edit.change.widths)", "", ""))
+        return TextTable(columns, rows, self._counted(), title_left=True)
 
 
 def _told(structure: Mapping[str, Any]) -> str:

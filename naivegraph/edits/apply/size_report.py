@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -18,17 +18,19 @@ from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.graph import Vertex
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
+from naivegraph.tables import Column, TextTable
 from naivegraph.widths import Widths
 from naivegraph.widths.row_choices import bare
 from naivegraph.widths.ties import DimPlace, TieGraph
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["SizeChange", "SizeReport", "sizes_table"]
 
 _SHOWN = 12
 _RUNS = 3  # of kept neurons shown in a row of the table
+_COLUMNS = (
+    Column("vertex", fold=True), Column("before", right=True), Column("after", right=True), Column("kept"),
+    Column("new", right=True), Column("why", fold=True),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,11 @@ class SizeReport:
             self._found = self._work_out()
         return self._found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What was worked out, which is plain data; operators and rules, of which it was, stay behind."""
+        self.sizes()
+        return {name: value for name, value in vars(self).items() if name not in ("_widths", "roots")}
+
     def _work_out(self) -> dict[str, SizeChange]:
         by_name = {width.name: key for key, width in self._change.widths.items()}
         keys = {w.atom: by_name[w.name] for w in self._widths.widths if w.name in by_name}
@@ -187,24 +194,18 @@ def _without_modules(widths: Widths) -> Widths:
     return out
 
 
-def sizes_table(sizing: SizeReport) -> Table:
+def sizes_table(sizing: SizeReport) -> TextTable:
     """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
-    from rich.table import Table
-
     sizes = sizing.sizes()
-    table = Table(title=f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
-    for heading in ("vertex", "before", "after", "kept", "new", "why"):
-        table.add_column(heading, justify="right" if heading in ("before", "after", "new") else "left")
-    for heading in ("vertex", "why"):
-        next(column for column in table.columns if column.header == heading).overflow = "fold"
-    rows = sorted(sizes, key=lambda name: (name not in sizing.texts, name not in sizing.layers))
-    for name in rows[:_SHOWN]:
-        size = sizes[name]
-        new = str(size.new) if size.new else ""
-        table.add_row(name, str(size.before), str(size.after), _kept(size), new, size.why)
-    if len(rows) > _SHOWN:
-        table.add_row(f"... and {len(rows) - _SHOWN} more (edit.sizes)")
-    return table
+    names = sorted(sizes, key=lambda name: (name not in sizing.texts, name not in sizing.layers))
+    rows = [_row(name, sizes[name]) for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        rows.append((f"... and {len(names) - _SHOWN} more (edit.sizes)",))
+    return TextTable(_COLUMNS, rows, f"{len(sizes)} vert{'ices' if len(sizes) != 1 else 'ex'} changed")
+
+
+def _row(name: str, size: SizeChange) -> tuple[str, ...]:
+    return name, str(size.before), str(size.after), _kept(size), str(size.new or ""), size.why
 
 
 def _kept(size: SizeChange) -> str:

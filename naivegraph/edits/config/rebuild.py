@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from naivegraph.edits.apply.apply import replaced
+from naivegraph.edits.apply.change_module import replaced
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.ir.pytree import is_record

@@ -16,8 +16,22 @@ from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length
 __all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthChange"]
 
 
-@dataclasses.dataclass(frozen=True)
-class WidthChange:
+class _Plain:
+    """Data that is equal where its JSON is: arrays have no equality of their own."""
+
+    def to_data(self) -> Any:
+        """What `json.dumps` takes."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Plain) and type(other) is type(self) and other.to_data() == self.to_data()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_data()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WidthChange(_Plain):
     """What becomes of one width: its size before, the indices (sorted) that stay, how many come.
 
     Where each row of a product keeps its own, the indices are an array [rows, k]: one list for every neuron,
@@ -42,13 +56,24 @@ class WidthChange:
         """How many stay (in each row)."""
         return int(self.kept.shape[-1])
 
+    def to_data(self) -> dict[str, Any]:
+        """What `json.dumps` takes."""
+        front = {"front": self.front} if self.front else {}
+        return {
+            "name": self.name,
+            "before": self.before,
+            **_kept_to_json(self.kept),
+            "new": self.new,
+            **front,
+        }
+
 
 # Entries as (dimension, indices along it); None for all.
 Rows = tuple[int, Indices] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Outgoing:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outgoing(_Plain):
     """Entries of a tensor by which new neurons act on the rest of the network.
 
     Attributes:
@@ -63,14 +88,22 @@ class Outgoing:
     widths: tuple[str, ...]
     rows: Rows = None
 
+    def to_data(self) -> list[Any]:
+        """What `json.dumps` takes."""
+        return [self.tensor, list(self.dims), list(self.widths), _rows_to_json(self.rows)]
 
-@dataclasses.dataclass(frozen=True)
-class Scaling:
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaling(_Plain):
     """Entries of a tensor (`rows` as in `Outgoing`) that are multiplied by a factor."""
 
     tensor: str
     rows: Rows
     factor: float
+
+    def to_data(self) -> list[Any]:
+        """What `json.dumps` takes."""
+        return [self.tensor, _rows_to_json(self.rows), self.factor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +121,7 @@ class AttributeChange:
         return f"{self.path + '.' if self.path else ''}{self.name}{keys}: {self.before} -> {self.after}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Change:
     """Everything an edit changes, without the tensors themselves.
 
@@ -100,9 +133,9 @@ class Change:
         scalings: What is multiplied by a factor.
         seed: Of the numbers new neurons start with.
         initialise: How they start: "layer", "duplicate", or the name of a function of the user's.
-        function: That function; not part of the JSON.
+        function: That function; not part of the JSON, nor of a copy.
         structure: What was done to the graph's structure, if anything: the verb, its arguments and `steps`,
-            from which it can be done again (see `Journal`).
+            from which it can be done again (see `Rewiring`).
     """
 
     widths: dict[str, WidthChange]
@@ -112,9 +145,7 @@ class Change:
     scalings: tuple[Scaling, ...] = ()
     seed: int = 0
     initialise: str = "layer"
-    function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(
-        default=None, compare=False, repr=False
-    )
+    function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(default=None, repr=False)
     structure: dict[str, Any] | None = None
 
     def to_json(self) -> str:
@@ -125,20 +156,11 @@ class Change:
     def _json(self) -> str:
         return json.dumps(
             {
-                "widths": {
-                    key: {
-                        "name": w.name,
-                        "before": w.before,
-                        **_kept_to_json(w.kept),
-                        "new": w.new,
-                        **({"front": w.front} if w.front else {}),
-                    }
-                    for key, w in self.widths.items()
-                },
+                "widths": {key: width.to_data() for key, width in self.widths.items()},
                 "tensors": self.tensors,
                 "attributes": [[a.path, a.name, list(a.keys), a.before, a.after] for a in self.attributes],
-                "outgoing": [[o.tensor, o.dims, o.widths, _rows_to_json(o.rows)] for o in self.outgoing],
-                "scalings": [[x.tensor, _rows_to_json(x.rows), x.factor] for x in self.scalings],
+                "outgoing": [outgoing.to_data() for outgoing in self.outgoing],
+                "scalings": [scaling.to_data() for scaling in self.scalings],
                 "seed": self.seed,
                 "initialise": self.initialise,
                 **({} if self.structure is None else {"structure": self.structure}),
@@ -194,6 +216,16 @@ class Change:
 
     def __bool__(self) -> bool:
         return bool(self.widths) or self.structure is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Change) and other.to_json() == self.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "_json"}
+        return {**state, "function": None}  # which may be a lambda
 
 
 def _unreadable(error: Exception) -> ValueError:

@@ -14,6 +14,7 @@ from torch import nn
 from naivegraph.edits.plan.initialise import seeded
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.errors import EditError
+from naivegraph.undo import UndoLog
 
 __all__ = ["checksum", "layer_of", "recipe_of"]
 
@@ -80,7 +81,7 @@ def layer_of(recipe: Mapping[str, Any], name: str, device: torch.device, *, exac
     except (TypeError, ValueError, RuntimeError) as error:
         raise EditError(f"{what} cannot be made of {recipe['arguments']} ({error}): {remedy}") from error
     if recipe["identity"]:
-        start_as_identity(layer, name)
+        start_as_identity(layer, name, UndoLog())
     if exact and _start(layer) != recipe["start"]:
         raise EditError(
             f"{what} started with numbers of its own, not with those the seed of its insertion gives here: "

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.edits.apply.apply import Change
-from naivegraph.edits.apply.edit import Costs, Edit
-from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.save.layer_spec import layer_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
-from naivegraph.edits.structure.undo_log import UndoLog, carry_out
 from naivegraph.errors import EditError
 from naivegraph.network import Graph
-from naivegraph.solvers.budget import Certificate
+from naivegraph.undo import UndoLog
 
 __all__ = ["Layers", "carried_out", "check_layers", "replay"]
 
@@ -72,17 +72,14 @@ def replay(
     target = given.network(target)
     changes = [change for change in _changes(edits) if change]
     check_layers(changes, layers)
+    if not changes:
+        return apply(Change({}, {}, []), target, asked={"replay": "sizes"})
     done: list[Edit] = []
-    try:
-        for change in changes:
-            done.append(carried_out(target, change, layers or {}, optimizer=optimizer))  # noqa: PERF401
-    except BaseException:
-        for edit in reversed(done):
-            edit.undo()
-        raise
-    last = done.pop() if done else _sized(_module(target), Change({}, {}, []))
-    last.follows(done)
-    return last
+    with UndoLog() as undo:
+        for change in changes[:-1]:
+            done.append(carried_out(target, change, layers or {}, optimizer=optimizer))
+            undo.push(done[-1].undo)
+        return carried_out(target, changes[-1], layers or {}, optimizer=optimizer, earlier=tuple(done))
 
 
 def _changes(edits: Any) -> list[Change]:
@@ -114,7 +111,13 @@ def check_layers(changes: Sequence[Change], layers: Layers | None) -> None:
 
 
 def carried_out(
-    target: nn.Module | Graph, change: Change, layers: Layers, *, optimizer: Any = (), loading: bool = False
+    target: nn.Module | Graph,
+    change: Change,
+    layers: Layers,
+    *,
+    optimizer: Any = None,
+    loading: bool = False,
+    earlier: tuple[Edit, ...] = (),
 ) -> Edit:
     """Carry out one change.
 
@@ -125,6 +128,7 @@ def carried_out(
         optimizer: What follows.
         loading: Whether all tensors are replaced afterwards: inserted layers then need not start as they did,
             and costs are not counted.
+        earlier: The edits before this one, if it is to stand for all of them.
 
     Raises:
         EditError: The target is not the network the change was made for; it is as it was.
@@ -135,7 +139,7 @@ def carried_out(
                 f"the edit changes the structure ({change.structure['verb']}), which a graph is needed for: "
                 "replay it on ng.capture(network, example)"
             )
-        return _sized(target, change, optimizer)
+        return apply(change, target, asked=_asked(change), optimizer=optimizer, earlier=earlier)
     steps = [] if change.structure is None else change.structure["steps"]
     make = functools.partial(_layer, layers=layers, exact=not loading)
     return rewire(
@@ -143,9 +147,9 @@ def carried_out(
         change,
         [functools.partial(_done_again, step=step, make=make) for step in steps],
         asked=_asked(change),
-        certificate=Certificate(0, 0),
         optimizer=optimizer,
         counted=not loading,
+        earlier=earlier,
     )
 
 
@@ -153,36 +157,18 @@ def _asked(change: Change) -> dict[str, Any]:
     return {"replay": "sizes" if change.structure is None else change.structure["verb"]}
 
 
-def _sized(module: nn.Module, change: Change, optimizer: Any = ()) -> Edit:
-    before = _parameters(module)
-    edit = Edit(
-        module, change, asked=_asked(change), certificate=Certificate(0, 0),
-        before=before, after=before, optimizers=as_optimizers(optimizer),
-    )  # fmt: skip
-    edit.after = _parameters(module)
-    return edit
-
-
-def _parameters(module: nn.Module) -> Costs:
-    return Costs(0, sum(parameter.numel() for parameter in module.parameters()))
-
-
-def _module(target: nn.Module | Graph) -> nn.Module:
-    return target.module if isinstance(target, Graph) else target
-
-
-def _done_again(undo_log: UndoLog, step: Mapping[str, Any], make: Any) -> None:
+def _done_again(rewiring: Rewiring, step: Mapping[str, Any], make: Any) -> None:
     try:
-        carry_out(step, undo_log, make)
+        carry_out(step, rewiring, make)
     except _WRONG as error:
         raise EditError(
             f"the step {step['do']!r} of the edit does not fit this network ({type(error).__name__}: {error})"
         ) from error
 
 
-def _layer(undo_log: UndoLog, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
+def _layer(rewiring: Rewiring, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
     """The layer of an insertion: one the network has, one that was given, or one made of its description."""
-    recipe, name, graph = step["layer"], step["name"], undo_log.graph
+    recipe, name, graph = step["layer"], step["name"], rewiring.graph
     if "path" in recipe:
         return graph.module.get_submodule(recipe["path"])
     if name not in layers:
@@ -194,5 +180,5 @@ def _layer(undo_log: UndoLog, step: Mapping[str, Any], layers: Layers, exact: bo
     if not isinstance(layer, nn.Module):
         raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
     if recipe["identity"]:
-        undo_log.also(start_as_identity(layer, name))
+        start_as_identity(layer, name, rewiring.undo)
     return layer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
@@ -13,17 +13,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.edits.apply.apply import Change, apply, history_of
+from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.resize_tensors import find_tensor
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.save.checked_safetensors import read, write
 from naivegraph.edits.save.example_codec import from_data, to_data
 from naivegraph.edits.save.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
-from naivegraph.graph.export.history import Origin, origins_of
+from naivegraph.graph.export.history import Origin, history_of, origins_of
+from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
+from naivegraph.undo import UndoLog
 
 __all__ = ["load", "save"]
 
@@ -243,18 +246,19 @@ def _in_place(
     done = history_of(module)
     if done and done != header["edits"]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
-    with contextlib.ExitStack() as undone:
+    with UndoLog() as undo:
         for change in [] if done else changes:
-            undone.callback(apply(change, module))
+            change_module(change, module, (), undo)
         if isinstance(target, Graph) and changes and not done:
-            undone.callback(target.snapshot())
+            undo.push(snapshot(target))
             target.refresh()
-        _copy_in(module, header["aliases"], tensors)
-        undone.pop_all()
+        _copy_in(module, header["aliases"], tensors, undo)
 
 
-def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    """Copy tensors into a network of the same shape; checks all first, puts all back if it is stopped."""
+def _copy_in(
+    module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor], undo: UndoLog
+) -> None:
+    """Copy tensors into a network of the same shape; checks all first."""
     wanted = {name for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     names = {**{name: name for name in tensors}, **{str(k): str(v) for k, v in aliases.items()}}
     for what, difference in (("lacks", wanted - names.keys()), ("has no place for", names.keys() - wanted)):
@@ -273,13 +277,7 @@ def _copy_in(module: nn.Module, aliases: dict[str, str], tensors: dict[str, torc
                 f"{tuple(value.shape)} of {value.dtype} in the file"
             )
         pairs.append((target, value))
-    before: list[tuple[torch.Tensor, torch.Tensor]] = []
-    with torch.no_grad():
-        try:
-            for target, value in pairs:
-                before.append((target, target.clone()))
-                target.copy_(value)
-        except BaseException:
-            for target, old in before:
-                target.copy_(old)
-            raise
+    with torch.no_grad(), undo:
+        for target, value in pairs:
+            undo.push(functools.partial(target.data.copy_, target.clone()))
+            target.copy_(value)

@@ -16,8 +16,8 @@ from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request.scope import AxisRequest
+from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
-from naivegraph.edits.structure.undo_log import UndoLog
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Vertex
 from naivegraph.ir.recording import Recording
@@ -200,7 +200,7 @@ class AlignmentProgram:
 
     def rewire(
         self,
-        steps: list[Callable[[UndoLog], None]],
+        steps: list[Callable[[Rewiring], None]],
         answer: Decision,
         structure: dict[str, Any],
         *,
@@ -210,7 +210,7 @@ class AlignmentProgram:
         """Change the graph step by step, and its sizes as was decided.
 
         Args:
-            steps: Each changes the structure by means of a journal.
+            steps: Each changes the structure by means of what writes its steps down.
             answer: What becomes of the widths.
             structure: What is done to the structure, as data.
             asked: What was asked.
@@ -226,9 +226,9 @@ class AlignmentProgram:
             change,
             steps,
             asked=asked,
-            certificate=answer.certificate,
+            certificate=answer.certificate if answer.kept or answer.new else None,
             optimizer=optimizer,
-            sizing=SizeReport(self.widths, change, otherwise="so that sizes fit"),
+            sizes=SizeReport(self.widths, change, otherwise="so that sizes fit"),
         )
 
     def in_order(self, axis: Axis, answer: Decision) -> bool:

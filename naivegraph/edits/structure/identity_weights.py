@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 from naivegraph.errors import EditError
+from naivegraph.undo import UndoLog
 
 __all__ = ["start_as_identity"]
 
 
-def start_as_identity(layer: nn.Module, name: str) -> Callable[[], None]:
+def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
     """Give a linear layer or a convolution weights with which it gives back what it takes; norms have them.
 
-    Returns:
-        What gives the layer its weights back.
+    Args:
+        layer: Changed in place.
+        name: How messages call it.
+        undo: Takes what gives the layer its weights back.
 
     Raises:
         EditError: It cannot do that, or is no such layer; it is as it was.
     """
     weights = [(p, p.data) for p in layer.parameters()]
 
-    def undo() -> None:
+    def put_back() -> None:
         for parameter, data in weights:
             parameter.data = data
 
-    for parameter, data in weights:
-        parameter.data = data.clone()
-    try:
+    with undo:
+        undo.push(put_back)
+        for parameter, data in weights:
+            parameter.data = data.clone()
         _fill(layer, name)
-    except BaseException:
-        undo()
-        raise
-    return undo
 
 
 def _fill(layer: nn.Module, name: str) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 from torch.optim import Optimizer
 
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import modules_of
+from naivegraph.undo import UndoLog
 
 __all__ = ["follow_average", "follow_optimizer"]
 
-Undo = Callable[[], None]
 
+def follow_optimizer(
+    optimizer: Optimizer, module: nn.Module, before: list[nn.Parameter], undo: UndoLog
+) -> None:
+    """Let an optimizer forget parameters that are gone, and add new ones to its first group.
 
-def follow_optimizer(optimizer: Optimizer, module: nn.Module, before: list[nn.Parameter]) -> Undo:
-    """Let an optimizer forget parameters that are gone, and add new ones to its first group."""
+    Args:
+        optimizer: Changed in place.
+        module: The network as it is now.
+        before: Its parameters as they were.
+        undo: Takes what undoes this.
+    """
     after = list(module.parameters())
     old, new = {id(p) for p in before}, {id(p) for p in after}
     groups = [(group, list(group["params"])) for group in optimizer.param_groups]
@@ -26,45 +33,49 @@ def follow_optimizer(optimizer: Optimizer, module: nn.Module, before: list[nn.Pa
     added = [p for p in after if id(p) not in old | known]
     states, came = dict(optimizer.state), {id(p) for p in added}
 
-    def undo() -> None:
+    def put_back() -> None:
         for group, params in groups:
             group["params"] = params
         now = {**states, **optimizer.state}  # in the order of before
         optimizer.state.clear()
         optimizer.state.update({p: state for p, state in now.items() if id(p) not in came})
 
-    try:
+    with undo:
+        undo.push(put_back)
         for group, params in groups:
             group["params"] = [p for p in params if id(p) not in old - new]
         for p in states:
             if id(p) in old - new:
                 del optimizer.state[p]
         groups[0][0]["params"] = [*groups[0][0]["params"], *added]
-    except BaseException:
-        undo()
-        raise
-    return undo
 
 
-def follow_average(average: nn.Module, module: nn.Module, before: Mapping[str, nn.Module]) -> Undo:
+def follow_average(
+    average: nn.Module, module: nn.Module, before: Mapping[str, nn.Module], undo: UndoLog
+) -> None:
     """Let an average of a network lose the modules the network lost, and get copies of those it got.
+
+    Args:
+        average: Changed in place.
+        module: The network as it is now.
+        before: Its modules as they were, by every path.
+        undo: Takes what undoes this.
 
     Raises:
         EditError: It does not have them: it is an average of another network.
     """
     after = dict(modules_of(module, every_path=True))
-    with contextlib.ExitStack() as undone:
+    with undo:
         for path in _outermost(before.keys() - after.keys()):
             home, name = _home(average, path)
             if name not in home._modules:
                 raise EditError(f"the averaged model has no module {path!r}: is it one of another network?")
-            undone.callback(_putting_back(home))
+            undo.keep_mapping(home._modules)
             del home._modules[name]
         for path in sorted(_outermost(after.keys() - before.keys()), key=list(after).index):
             home, name = _home(average, path)
-            undone.callback(_putting_back(home))
+            undo.keep_mapping(home._modules)
             home.add_module(name, copy.deepcopy(after[path]))
-        return undone.pop_all().close
 
 
 def _outermost(paths: set[str]) -> list[str]:
@@ -79,13 +90,3 @@ def _home(average: nn.Module, path: str) -> tuple[nn.Module, str]:
         raise EditError(
             f"the averaged model has no module {parent!r}: is it one of another network?"
         ) from error
-
-
-def _putting_back(home: nn.Module) -> Undo:
-    before = dict(home._modules)
-
-    def put_back() -> None:
-        home._modules.clear()
-        home._modules.update(before)
-
-    return put_back

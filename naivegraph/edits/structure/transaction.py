@@ -2,112 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Costs, Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.structure.merges import is_sum, tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
-from naivegraph.edits.structure.undo_log import Undo, UndoLog
-from naivegraph.errors import EditError, NaivegraphError
+from naivegraph.edits.structure.rewiring import Rewiring
+from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
+from naivegraph.undo import UndoLog
 from naivegraph.widths import relate
 
-__all__ = [
-    "RUN_ERRORS",
-    "costs_of",
-    "rewire",
-    "taken_back",
-]
-
-# What running a network whose shapes do not fit raises.
-RUN_ERRORS = (
-    RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError,
-    NaivegraphError,
-)  # fmt: skip
+__all__ = ["costs_of", "rewire"]
 
 
 def rewire(
     graph: Graph,
     change: Change,
-    steps: list[Callable[[UndoLog], None]],
+    steps: Sequence[Callable[[Rewiring], None]],
     *,
     asked: dict[str, Any],
-    certificate: Certificate,
-    optimizer: Any = (),
+    certificate: Certificate | None = None,
+    optimizer: Any = None,
     counted: bool = True,
-    sizing: SizeReport | None = None,
+    sizes: SizeReport | None = None,
+    earlier: tuple[Edit, ...] = (),
 ) -> Edit:
     """Change the structure step by step, then the sizes, then see that the network runs.
 
     Args:
         graph: Changed in place.
         change: What sizes become, and what is done to the structure, as data.
-        steps: Each changes the structure by means of a journal.
+        steps: Each changes the structure by means of what writes its steps down.
         asked: What was asked.
-        certificate: How good the sizes are.
+        certificate: How good the sizes are; None if none were chosen.
         optimizer: Optimizers and averaged models which follow.
         counted: Whether to count what the network costs, which takes as long as the rest.
-        sizing: Tells what becomes of the sizes of vertices.
+        sizes: Tells what becomes of the sizes of vertices.
+        earlier: The edits before this one, if it is to stand for all of them.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
-    following = as_optimizers(optimizer)
     count = costs_of if counted else _uncounted
-    before, follow = count(graph), _Following(graph.module, following)
+    before, follow = count(graph), _Following(graph.module, as_optimizers(optimizer))
     repeating = [vertex for vertex in graph if _repeats(vertex)]
-    undo_log = UndoLog(graph)
-    with contextlib.ExitStack() as undone:
-        undone.callback(graph.snapshot())
-        undone.callback(undo_log.undo)
+    with UndoLog() as undo:
+        undo.push(snapshot(graph))
+        rewiring = Rewiring(graph, undo)
         for step in steps:
-            step(undo_log)
-        for each in follow.steps():
-            undone.callback(each())
-        edit = Edit(
-            graph.module, _written(change, undo_log), asked=asked, certificate=certificate,
-            before=before, after=before, optimizers=following, notes=_notes(graph), sizing=sizing,
+            step(rewiring)
+        follow.go(undo)
+        return apply(
+            _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
+            after=functools.partial(count, graph), notes=_notes(graph), sizes=sizes, earlier=earlier,
+            check=functools.partial(_check_sums, graph, repeating), optimizer=optimizer, undo=undo,
+            failed="the network would not run after this",
         )  # fmt: skip
-        edit.after_undo(undone.pop_all().close)
-    with taken_back(edit, "the network would not run after this"):
-        edit.then_refresh(graph)
-        _check_sums(graph, repeating)
-        edit.after = count(graph)
-    return edit
-
-
-@contextlib.contextmanager
-def taken_back(edit: Edit, failed: str) -> Iterator[None]:
-    """Undo an edit if the block raises anything.
-
-    Args:
-        edit: The edit.
-        failed: What it means if the network does not run, for the message.
-
-    Raises:
-        EditError: The network does not run.
-    """
-    try:
-        yield
-    except RUN_ERRORS as error:
-        edit.undo()
-        raise EditError(f"{failed}: {error}") from error
-    except BaseException:
-        edit.undo()
-        raise
 
 
 class _Following:
@@ -119,12 +84,12 @@ class _Following:
         self._parameters = list(module.parameters())
         self._modules = dict(modules_of(module, every_path=True))
 
-    def steps(self) -> Iterator[Callable[[], Undo]]:
-        """Each lets one optimizer or average follow, and gives what undoes that."""
+    def go(self, undo: UndoLog) -> None:
+        """Let optimizers and averages follow."""
         for optimizer in self._optimizers:
-            yield functools.partial(follow_optimizer, optimizer, self._module, self._parameters)
+            follow_optimizer(optimizer, self._module, self._parameters, undo)
         for average in self._averages:
-            yield functools.partial(follow_average, average, self._module, self._modules)
+            follow_average(average, self._module, self._modules, undo)
 
 
 def _notes(graph: Graph) -> tuple[str, ...]:
@@ -138,11 +103,11 @@ def _notes(graph: Graph) -> tuple[str, ...]:
     )
 
 
-def _written(change: Change, undo_log: UndoLog) -> Change:
+def _written(change: Change, rewiring: Rewiring) -> Change:
     """The change with the steps that were carried out, unless it has them already."""
     if change.structure is None:
         return change
-    return dataclasses.replace(change, structure={"steps": undo_log.steps, **change.structure})
+    return dataclasses.replace(change, structure={"steps": rewiring.steps, **change.structure})
 
 
 def _repeats(vertex: Vertex) -> bool:

@@ -8,9 +8,17 @@ from typing import Any
 
 from torch import fx, nn
 
-from naivegraph.graph.torch_utils.preserve_state import resetting
+from naivegraph.undo import UndoLog
 
-__all__ = ["Origin", "history_of", "is_last_edit", "note_edit", "note_origins", "origins_of"]
+__all__ = [
+    "HistoryNote",
+    "Origin",
+    "history_of",
+    "is_last_note",
+    "note_edit",
+    "note_origins",
+    "origins_of",
+]
 
 _EDITS = "_naivegraph_edits"
 _ORIGINS = "_naivegraph_origins"
@@ -40,16 +48,24 @@ def _notes(module: nn.Module) -> dict[str, Any]:
     return module.meta if isinstance(module, fx.GraphModule) else vars(module)
 
 
-class _Later:
-    """A text that is made when it is wanted; copied and pickled as the text itself."""
+class HistoryNote:
+    """An edit in the history of a network, told by a text that is made when it is wanted.
 
-    def __init__(self, make: Callable[[], str]) -> None:
-        self.make = make
+    Copied or pickled with its network it becomes the text itself: a copy has another history from then on.
+
+    Attributes:
+        copied: Whether it was copied or pickled.
+    """
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+        self.copied = False
 
     def __str__(self) -> str:
-        return self.make()
+        return self._text()
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        self.copied = True
         return str, (str(self),)
 
 
@@ -58,21 +74,24 @@ def history_of(module: nn.Module) -> list[str]:
     return [str(edit) for edit in _notes(module).get(_EDITS, [])]
 
 
-def is_last_edit(module: nn.Module, text: Callable[[], str]) -> bool:
-    """Whether the last edit made on a module is the one of which `text` gives the JSON."""
-    noted = _notes(module).get(_EDITS)
-    if not noted:
-        return False
-    last = noted[-1]
-    return (isinstance(last, _Later) and last.make == text) or str(last) == text()
+def is_last_note(module: nn.Module, note: HistoryNote) -> bool:
+    """Whether the last edit made on a module is this one."""
+    noted = _notes(module).get(_EDITS, [])
+    return bool(noted) and noted[-1] is note
 
 
-def note_edit(module: nn.Module, text: Callable[[], str]) -> Callable[[], None]:
-    """Remember an edit made on a module, of which `text` gives the JSON; gives what forgets it again."""
-    notes = _notes(module)
-    restore = resetting(notes, _EDITS)
-    notes[_EDITS] = [*notes.get(_EDITS, []), _Later(text)]
-    return restore
+def note_edit(module: nn.Module, text: Callable[[], str], undo: UndoLog) -> HistoryNote:
+    """Remember an edit made on a module.
+
+    Args:
+        module: The network.
+        text: Gives the JSON of the edit.
+        undo: Takes what forgets the edit again.
+    """
+    notes, note = _notes(module), HistoryNote(text)
+    undo.keep_entry(notes, _EDITS)
+    notes[_EDITS] = [*notes.get(_EDITS, []), note]
+    return note
 
 
 def note_origins(module: fx.GraphModule, origins: tuple[Origin, ...]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 from naivegraph.ir.recording import Recording
+from naivegraph.undo import Undo
 
-__all__ = ["all_or_nothing", "snapshot"]
+__all__ = ["snapshot"]
 
 
-def snapshot(graph: Recording) -> Callable[[], None]:
+def snapshot(graph: Recording) -> Undo:
     """What puts vertices, their arguments, the state's names and the output back as they are now.
 
     It is cheap: values are shared, and whatever changes a graph replaces them and never changes them. The
@@ -35,14 +33,3 @@ def snapshot(graph: Recording) -> Callable[[], None]:
         graph.inputs[:] = inputs
 
     return restore
-
-
-@contextlib.contextmanager
-def all_or_nothing(graph: Recording) -> Iterator[Callable[[], None]]:
-    """A block that changes a graph; gives what undoes it. If the block fails it is undone at once."""
-    restore = snapshot(graph)
-    try:
-        yield restore
-    except BaseException:
-        restore()
-        raise

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.undo import UndoLog
 
-__all__ = ["preserved", "resetting", "restored", "restored_on_error", "same_seed"]
+__all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
-_ABSENT = object()
 _CONTAINERS = (dict, list, set)
 # What every module has of its own and no forward changes. Hooks are not among it: transformers installs some
 # during the first forward.
@@ -92,25 +93,9 @@ def restored(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def restored_on_error(module: nn.Module) -> Iterator[None]:
     """As `restored`, but only if the block fails."""
-    before = _attributes(module)
-    try:
+    with UndoLog() as undo:
+        undo.push(functools.partial(_put_back, _attributes(module)))
         yield
-    except BaseException:
-        _put_back(before)
-        raise
-
-
-def resetting(attributes: dict[str, Any], name: str) -> Callable[[], None]:
-    """What puts an entry back as it is now; takes it out if there is none now."""
-    before = attributes.get(name, _ABSENT)
-
-    def reset() -> None:
-        if before is _ABSENT:
-            attributes.pop(name, None)
-        else:
-            attributes[name] = before
-
-    return reset
 
 
 _Container = dict[Any, Any] | list[Any] | set[Any]

@@ -13,12 +13,13 @@ from naivegraph.graph.record.record_train_mode import record_again
 from naivegraph.graph.record.recorder import Recorder
 from naivegraph.graph.record.torch_modes import DispatchMode
 from naivegraph.graph.run.interpreter import Interpreter
-from naivegraph.graph.run.snapshot import all_or_nothing
+from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import map_leaves, pairs, stubs_in, with_tensors
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
+from naivegraph.undo import UndoLog
 
 __all__ = ["largest_number", "placed", "refresh"]
 
@@ -42,7 +43,8 @@ def refresh(graph: Recording) -> None:
     run = _Observed(graph, recorder)
     with restored(module), preserved(module), slow_attention(), torch.no_grad(), DispatchMode(recorder):
         run.run(example)
-    with all_or_nothing(graph):
+    with UndoLog() as undo:
+        undo.push(snapshot(graph))
         run.commit()
         if graph.training is not None:
             example = placed(graph, copy_tensors(graph.training.example))

@@ -13,7 +13,8 @@ from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.network import capture
@@ -100,7 +101,7 @@ def test_after_removal_it_goes_on_as_if_the_neurons_had_never_been(name: str) ->
     train(model, optimizer, range(3))
     train(small, other, range(3))
     parameters = list(model.parameters())
-    apply(change_of(model, kept), model, [optimizer])
+    apply(change_of(model, kept), model, optimizer=[optimizer])
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in parameters]
     train(model, optimizer, range(3, 6))
     train(small, other, range(3, 6))
@@ -114,7 +115,7 @@ def test_after_growth_kept_weights_are_updated_as_before(name: str) -> None:
     optimizer, other = (OPTIMIZERS[name](m.parameters()) for m in (model, twin))
     train(model, optimizer, range(3))
     train(twin, other, range(3))
-    apply(change_of(model, list(range(HIDDEN)), 3), model, [optimizer])
+    apply(change_of(model, list(range(HIDDEN)), 3), model, optimizer=[optimizer])
     train(model, optimizer, range(3, 4))  # new neurons act from the second step on
     train(twin, other, range(3, 4))
     torch.testing.assert_close(model[0].weight[:HIDDEN], twin[0].weight, rtol=1e-12, atol=1e-12)
@@ -139,7 +140,7 @@ def test_new_entries_start_as_the_optimizer_starts(name: str, key: str, start: f
     train(model, optimizer, range(3))
     weight = model[0].weight
     before = optimizer.state[weight][key].clone()
-    apply(change_of(model, [0, 5], 2), model, [optimizer])
+    apply(change_of(model, [0, 5], 2), model, optimizer=[optimizer])
     after = optimizer.state[weight][key]
     assert torch.equal(after[:2], before[[0, 5]])
     assert torch.equal(after[2:], torch.full((2, 4), start, dtype=torch.float64))
@@ -154,13 +155,13 @@ def test_undo_restores_what_it_remembers(name: str, steps: int) -> None:
     train(model, optimizer, range(steps))
     before, remembered = snapshot(model), states(optimizer)
     change = change_of(model, [0, 1, 4], 2)
-    undo = apply(change, model, [optimizer])
-    undo()
+    edit = apply(change, model, optimizer=[optimizer])
+    edit.undo()
     assert unchanged(model, before)
     assert same(states(optimizer), remembered)
-    undo = apply(change, model, [optimizer])
+    edit = apply(change, model, optimizer=[optimizer])
     train(model, optimizer, range(4, 6))
-    undo()
+    edit.undo()
     changed = [id(p) for p in (model[0].weight, model[0].bias, model[2].weight)]
     got = states(optimizer)
     for parameter, now, then in zip(model.parameters(), got, remembered, strict=True):
@@ -178,14 +179,14 @@ def test_lbfgs_is_refused_once_it_remembers_something() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    undo = apply(change_of(model, [0, 1, 2]), model, [optimizer])
+    edit = apply(change_of(model, [0, 1, 2]), model, optimizer=[optimizer])
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     before = snapshot(model)
     change = change_of(model, [0, 1])
     with pytest.raises(EditError, match="LBFGS remembers past steps"):
-        apply(change, model, [optimizer])
+        apply(change, model, optimizer=[optimizer])
     assert unchanged(model, before)
-    del undo
+    del edit
 
 
 def test_averaged_model_gets_the_same_change() -> None:
@@ -197,12 +198,12 @@ def test_averaged_model_gets_the_same_change() -> None:
         average.update_parameters(model)
     expected = average(data(9)).detach()
     before = snapshot(average)
-    undo = apply(change_of(model, list(range(HIDDEN)), 4), model, [optimizer, average])
+    edit = apply(change_of(model, list(range(HIDDEN)), 4), model, optimizer=[optimizer, average])
     torch.testing.assert_close(average(data(9)), expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(average.module[0].weight[HIDDEN:], model[0].weight[HIDDEN:])
     average.update_parameters(model)
     assert average.module[0].out_features == HIDDEN + 4
-    undo()
+    edit.undo()
     assert average.module[0].out_features == HIDDEN
     assert snapshot(average).keys() == before.keys()
 
@@ -216,13 +217,13 @@ def test_all_or_nothing_when_one_of_several_cannot_follow() -> None:
     before, remembered = snapshot(model), states(good)
     change = change_of(model, [0, 1])
     with pytest.raises(EditError, match=r"SGD keeps 'odd' of shape \(5,\) for 2.weight"):
-        apply(change, model, [good, bad])
+        apply(change, model, optimizer=[good, bad])
     assert unchanged(model, before)
     assert same(states(good), remembered)
     with pytest.raises(EditError, match="has none of the network's parameters"):
-        apply(change, model, [optim.SGD(network().parameters(), 0.1)])
+        apply(change, model, optimizer=[optim.SGD(network().parameters(), 0.1)])
     with pytest.raises(EditError, match="not Linear"):
-        apply(change, model, [model[0]])
+        apply(change, model, optimizer=[model[0]])
     assert unchanged(model, before)
 
 
@@ -248,7 +249,7 @@ def test_an_interrupt_while_the_optimizer_follows_leaves_it_as_it_was(after: int
     before, remembered = snapshot(model), states(optimizer)
     optimizer.state = Interrupted(optimizer.state, after)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        apply(change_of(model, [0, 1]), model, [optimizer])
+        apply(change_of(model, [0, 1]), model, optimizer=[optimizer])
     assert unchanged(model, before)
     assert same(states(optimizer), remembered)
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.edits.apply import apply as change_module
-from naivegraph.edits.apply.apply import history_of
+from naivegraph.edits.apply import change_module
+from naivegraph.graph.export.history import history_of
 from tests.networks.plain import ALL, Network, by_name
 from tests.oracle import snapshot, unchanged
 

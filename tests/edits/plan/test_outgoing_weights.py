@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import Change, WidthChange, apply
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.resize_tensors import Axes, Places, templates
+from naivegraph.edits.plan.change import Change, WidthChange
 from naivegraph.edits.plan.index_formula import along
 from naivegraph.edits.plan.outgoing_weights import unkept
 from naivegraph.edits.plan.plan import plan
@@ -204,7 +205,7 @@ def test_shrinking_and_growing_at_once_replays_and_is_undone(name: str, tmp_path
     new = growth(widths, constraints, 2)
     kept = {width: np.arange(width.size)[1:] for width in new if width.size > 1}
     change = plan(widths, constraints, kept, new, seed=5)
-    undo = apply(change, model)
+    edit = apply(change, model)
     for width in change.widths.values():
         assert width.after == width.before + 2 - (width.before > 1)
     apply(Change.from_json(change.to_json()), fresh)
@@ -214,7 +215,7 @@ def test_shrinking_and_growing_at_once_replays_and_is_undone(name: str, tmp_path
     ng.save(model, tmp_path / "grown.safetensors")
     loaded = ng.load(other, tmp_path / "grown.safetensors")
     assert torch.equal(loaded(*inputs), model(*inputs))
-    undo()
+    edit.undo()
     assert unchanged(model, before)
 
 

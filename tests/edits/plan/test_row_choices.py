@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.utility import utilities

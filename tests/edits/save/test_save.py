@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import history_of
+from naivegraph.graph.export.history import history_of
 from tests.networks.plain import ALL, Network, by_name
 from tests.oracle import snapshot, unchanged
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.apply.apply import history_of
+from naivegraph.graph.export.history import history_of
 from naivegraph.network import Graph
 from tests.edits.save.test_replay import alike, mixed
 from tests.edits.save.test_save import described

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naivegraph.edits.apply.apply import Change, apply
+from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.resize_tensors import find_tensor
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.plan import plan
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.values import Stub
@@ -262,9 +263,9 @@ def test_scaling_is_undone_and_replayed() -> None:
     (width,) = head_sizes(widths, constraints)
     change = plan(widths, constraints, {width: np.array([0, 3])})
     assert {s.factor for s in change.scalings} == {math.sqrt(0.5)}
-    undo = apply(change, model)
+    edit = apply(change, model)
     edited = model(x)
     apply(Change.from_json(change.to_json()), fresh)
     assert torch.equal(fresh(x), edited)
-    undo()
+    edit.undo()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

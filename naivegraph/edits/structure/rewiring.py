@@ -1,4 +1,4 @@
-"""The steps by which a graph's structure changes: carried out, undone together, and written down as data."""
+"""The steps by which a graph's structure changes: carried out, and written down as data to do them again."""
 
 from __future__ import annotations
 
@@ -19,45 +19,38 @@ from naivegraph.graph.mutate import (
     replace_argument,
     set_output,
 )
+from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.pytree import leaves, with_tensors
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
+from naivegraph.undo import UndoLog
 
-__all__ = ["Undo", "UndoLog", "carry_out"]
+__all__ = ["Rewiring", "carry_out"]
 
-Undo = Callable[[], None]
 # Makes the layer of an insertion: from its step, as data.
-MakeLayer = Callable[["UndoLog", Mapping[str, Any]], nn.Module]
+MakeLayer = Callable[["Rewiring", Mapping[str, Any]], nn.Module]
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "clone": torch.clone}
 
 
-class UndoLog:
-    """Changes a graph, remembers how to undo that, and writes each step down.
+class Rewiring:
+    """Changes a graph step by step, and writes each step down.
 
     In what is written a vertex stands by its name and a tensor by the name of the first vertex that gives it
     and its place among what that one gives, so that the steps can be carried out on another copy.
 
     Args:
         graph: Changed in place.
+        undo: Takes what undoes each step.
 
     Attributes:
         steps: What was done, as data; `carry_out` does it again.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, undo: UndoLog) -> None:
         self.graph = graph
+        self.undo = undo
         self.steps: list[dict[str, Any]] = []
-        self._undone: list[Undo] = []
-
-    def also(self, undo: Undo) -> None:
-        """Something more to undo."""
-        self._undone.append(undo)
-
-    def undo(self) -> None:
-        """Put everything back, the last first."""
-        while self._undone:
-            self._undone.pop()()
 
     def add_layer(
         self, name: str, layer: nn.Module, stub: Stub, at: int, recipe: dict[str, Any], behind: Vertex
@@ -75,20 +68,18 @@ class UndoLog:
         self._write("layer", name=name, of=self._tensor(stub), before=self._at(at), behind=behind.name,
                     layer=recipe)  # fmt: skip
         self._as_the_network(layer)
-        vertex, undo = add_vertex(self.graph, name, layer, (stub,), at=at)
-        self.also(undo)
-        return vertex
+        return add_vertex(self.graph, name, layer, (stub,), at=at, undo=self.undo)
 
     def _as_the_network(self, layer: nn.Module) -> None:
         flags = [(module, module.training) for module in layer.modules()]
-        if not any(module is layer for module in self.graph.module.modules()):
-            layer.train(self.graph.module.training)
 
-        def undo() -> None:
+        def put_back() -> None:
             for module, flag in flags:
                 module.training = flag
 
-        self.also(undo)
+        self.undo.push(put_back)
+        if not any(module is layer for module in self.graph.module.modules()):
+            layer.train(self.graph.module.training)
 
     def add_function(self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str) -> Vertex:
         """Call a function ("add" or "clone") on tensors, for the module at `path`."""
@@ -96,9 +87,8 @@ class UndoLog:
             "function", name=name, function=what, of=[self._tensor(stub) for stub in stubs],
             before=self._at(at), path=path,
         )  # fmt: skip
-        vertex, undo = add_vertex(self.graph, name, _FUNCTIONS[what], tuple(stubs), at=at)
+        vertex = add_vertex(self.graph, name, _FUNCTIONS[what], tuple(stubs), at=at, undo=self.undo)
         vertex.path = path
-        self.also(undo)
         return vertex
 
     def remove(self, vertex: Vertex, old: Stub | None = None, new: Stub | None = None) -> None:
@@ -106,32 +96,33 @@ class UndoLog:
         both = None if old is None or new is None else [self._tensor(old), self._tensor(new)]
         self._write("remove", vertex=vertex.name, instead=both)
         other = {} if old is None or new is None else {old.id: new}
-        self.also(remove_vertex(self.graph, vertex, other))
+        remove_vertex(self.graph, vertex, other, undo=self.undo)
 
     def replace(self, user: Vertex, old: Stub, new: Stub) -> None:
         """Let a vertex use another tensor."""
         self._write("replace", user=user.name, old=self._tensor(old), new=self._tensor(new))
-        self.also(replace_argument(self.graph, user, old, new))
+        replace_argument(self.graph, user, old, new, undo=self.undo)
 
     def give_back(self, old: Stub, new: Stub) -> None:
         """Let the network return another tensor."""
         self._write("return", old=self._tensor(old), new=self._tensor(new))
-        self.also(set_output(self.graph, with_tensors(self.graph.output, {old.id: new})))
+        output = with_tensors(self.graph.output, {old.id: new})
+        set_output(self.graph, output, undo=self.undo)
 
     def add_part(self, user: Vertex, part: Stub, index: int | None = None) -> None:
         """Add a tensor to the list a vertex takes, at `index` or at the end."""
         self._write("add part", user=user.name, part=self._tensor(part), index=index)
-        self.also(add_part(self.graph, user, part, index))
+        add_part(self.graph, user, part, index, undo=self.undo)
 
     def remove_part(self, user: Vertex, index: int) -> None:
         """Take a tensor from the list a vertex takes."""
         self._write("remove part", user=user.name, index=index)
-        self.also(remove_part(self.graph, user, index))
+        remove_part(self.graph, user, index, undo=self.undo)
 
     def move(self, vertices: Sequence[Vertex], at: int) -> None:
         """Record vertices, all from a position `at` on, at that position, in the order given."""
         self._write("move", vertices=[vertex.name for vertex in vertices], before=self._at(at))
-        self.also(self.graph.snapshot())
+        self.undo.push(snapshot(self.graph))
         moved = {id(vertex) for vertex in vertices}
         listed = self.graph.vertices
         earlier = [vertex for vertex in listed[:at] if id(vertex) not in moved]
@@ -158,42 +149,42 @@ class UndoLog:
         raise EditError(f"no vertex of the graph makes the tensor {stub.id}")
 
 
-def carry_out(step: Mapping[str, Any], undo_log: UndoLog, make: MakeLayer) -> None:
-    """Do what a step of another journal says.
+def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> None:
+    """Do what a step that was written down says.
 
     Args:
         step: The step as data.
-        undo_log: Of the graph it is done to.
+        rewiring: Of the graph it is done to.
         make: Makes the layers that are put in.
 
     Raises:
         EditError: The step is none, or the graph is not like the one it was written for.
     """
-    graph = undo_log.graph
+    graph = rewiring.graph
     tensor = functools.partial(_tensor_at, graph)
     match step["do"]:
         case "layer":
-            layer = make(undo_log, step)
-            undo_log.add_layer(
+            layer = make(rewiring, step)
+            rewiring.add_layer(
                 step["name"], layer, tensor(step["of"]), _position(graph, step), dict(step["layer"]),
                 graph[step["behind"]],
             )  # fmt: skip
         case "function":
             stubs = [tensor(each) for each in step["of"]]
             at = _position(graph, step)
-            undo_log.add_function(step["name"], step["function"], stubs, at, step["path"])
+            rewiring.add_function(step["name"], step["function"], stubs, at, step["path"])
         case "remove":
-            undo_log.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
+            rewiring.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
         case "replace":
-            undo_log.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
+            rewiring.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
         case "return":
-            undo_log.give_back(tensor(step["old"]), tensor(step["new"]))
+            rewiring.give_back(tensor(step["old"]), tensor(step["new"]))
         case "add part":
-            undo_log.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
+            rewiring.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
         case "remove part":
-            undo_log.remove_part(graph[step["user"]], step["index"])
+            rewiring.remove_part(graph[step["user"]], step["index"])
         case "move":
-            undo_log.move([graph[name] for name in step["vertices"]], _position(graph, step))
+            rewiring.move([graph[name] for name in step["vertices"]], _position(graph, step))
         case other:
             raise EditError(f"no step of an edit is called {other!r}")
 

@@ -1,0 +1,124 @@
+"""Carrying a change of sizes out on a network's tensors, attributes and optimizers: all of it or nothing."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.edits.apply.optimizer_state import new_states, split_averages
+from naivegraph.edits.apply.resize_tensors import new_tensors
+from naivegraph.edits.plan.change import AttributeChange, Change
+from naivegraph.errors import EditError
+from naivegraph.graph.export.history import HistoryNote, note_edit
+from naivegraph.graph.run.interpreter import field_of
+from naivegraph.graph.torch_utils.gc_pause import uncollected
+from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.undo import UndoLog
+
+__all__ = ["change_module", "replaced"]
+
+
+@uncollected()
+def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], undo: UndoLog) -> HistoryNote:
+    """Carry out a change of sizes and attributes in place, and note it in the network's history.
+
+    Parameters stay the same objects; their data is replaced. Everything is computed before the
+    first tensor is touched, and if anything fails after that, all is put back.
+
+    Args:
+        change: The change.
+        module: The network it was made for, or a fresh copy of that.
+        optimizers: Optimizers of its parameters, and averaged models of it, which follow.
+        undo: Takes what puts all of it back, bit for bit.
+
+    Raises:
+        EditError: The module is not the one the change was made for, or an optimizer cannot follow.
+    """
+    averages, others = split_averages(optimizers)
+    made = new_tensors(change, module)
+    settings = _attribute_settings(change, module)
+    states = new_states(made, others, module)
+    with undo:
+        for state in states:
+            undo.push(state.way_back())
+            state.apply()
+        for new in made:
+            undo.push(functools.partial(_give, new.tensor, new.tensor.data, new.tensor.grad))
+            _give(new.tensor, new.data, new.grad)
+        for owner, name, value in settings:
+            undo.keep_entry(vars(owner), name)
+            vars(owner)[name] = value
+        note = note_edit(module, change.to_json, undo)
+        for average in averages:
+            change_module(change, average, (), undo)
+    return note
+
+
+def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -> None:
+    """Let a tensor have other data, and forget the node in which its gradients were gathered.
+
+    That node lives as long as any older result of the network (a loss, say) and insists on the old shape;
+    torch makes a new one only where the type changes.
+    """
+    tensor.grad = None
+    if tensor.shape != data.shape and tensor.is_floating_point():
+        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = data
+    if grad is not None:
+        tensor.grad = grad
+
+
+def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
+    """The new values of the attributes; containers are copied, never changed, for others may share them.
+
+    Modules that shared a container and have the same changed in it share the copy.
+    """
+    wanted: dict[tuple[str, str], list[AttributeChange]] = {}
+    for a in change.attributes:
+        wanted.setdefault((a.path, a.name), []).append(a)
+    made: dict[Any, Any] = {}
+    modules, out = Modules(module), []
+    for (path, name), changes in wanted.items():
+        try:
+            owner = modules[path]
+            value = owner.__dict__[name]
+            key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
+            if key not in made:
+                made[key] = value
+                for a in changes:
+                    made[key] = replaced(made[key], a.keys, functools.partial(_changed, a))
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            raise EditError(
+                f"the network has no attribute to change as in {changes[0]} ({error!r})"
+            ) from error
+        out.append((owner, name, made[key]))
+    return out
+
+
+def _changed(a: AttributeChange, value: Any) -> Any:
+    if value != a.before:
+        raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
+    return a.after
+
+
+def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], Any]) -> Any:
+    """A copy of `value` with `change` applied to what lies in it at these indices and fields."""
+    if not keys:
+        return change(value)
+    key, rest = keys[0], keys[1:]
+    if isinstance(key, int):
+        items = list(value)
+        items[key] = replaced(items[key], rest, change)
+        if hasattr(value, "_make"):
+            return value._make(items)
+        return type(value)(items)
+    out = copy.copy(value)
+    # Written past any __setattr__, which may be frozen or write through to shared state.
+    object.__setattr__(out, key, replaced(field_of(value, key), rest, change))
+    return out

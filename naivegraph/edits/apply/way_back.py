@@ -1,0 +1,87 @@
+"""The way back from an edit: found by the edit's token, kept apart from the edit, which is data."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any
+
+from torch import nn
+
+from naivegraph.errors import EditError
+from naivegraph.graph.export.history import HistoryNote, is_last_note
+from naivegraph.undo import UndoLog
+
+__all__ = ["WayBack", "way_back"]
+
+
+class WayBack:
+    """Undoes one edit of one network of this process.
+
+    The edit that was returned keeps it alive, and with it the tensors as they were before; copies of the edit
+    find it by its token as long as that is so.
+
+    Args:
+        module: The network.
+        note: The edit in its history.
+        undo: What puts everything back.
+
+    Attributes:
+        token: Tells the edit from all others, of other processes, too.
+    """
+
+    def __init__(self, module: nn.Module, note: HistoryNote, undo: UndoLog) -> None:
+        self.token = uuid.uuid4().hex
+        self._module = weakref.ref(module)
+        self._note = note
+        self._undo = undo
+        _KNOWN[self.token] = self
+
+    def check(self, *, copied: bool) -> None:
+        """Check that the network can be put back.
+
+        Args:
+            copied: Whether a copy of the edit asks for it.
+
+        Raises:
+            EditError: It was put back already, it was edited again since, it is gone, or it was copied as the
+                edit was, so that there are two networks this may be about.
+        """
+        module = self._module()
+        if not self._undo:
+            raise EditError("this edit was undone already")
+        if module is None:
+            raise EditError("the network is gone")
+        if not is_last_note(module, self._note):
+            raise EditError(
+                "the network was edited again since: undo the later edits first, the last one first"
+            )
+        if copied and self._note.copied:
+            raise EditError(
+                "both this edit and its network were copied, so it is not clear which network to put back: "
+                "undo by the edit that was returned; for a copy of the network, ng.load what was saved before"
+            )
+
+    def undo(self) -> None:
+        """Put the network back; see `check`."""
+        self._undo.undo()
+
+
+_KNOWN: weakref.WeakValueDictionary[str, WayBack] = weakref.WeakValueDictionary()
+
+
+def way_back(token: str) -> WayBack:
+    """The way back from the edit of a token.
+
+    Raises:
+        EditError: The edit was made in another process, or what was returned then is gone.
+    """
+    found: Any = _KNOWN.get(token)
+    if found is None:
+        raise EditError(
+            "this is a copy of an edit, and the network it belongs to is not in this process, or the edit "
+            "that was returned for it is gone: undo by the edit that was returned there, or build the "
+            "network anew and ng.load what was saved before"
+        )
+    way: WayBack = found
+    return way

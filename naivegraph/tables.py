@@ -1,0 +1,119 @@
+"""Tables and sentences for people: as plain text, and as HTML for notebooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+__all__ = ["Block", "Column", "TextTable", "as_html", "as_text"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """The heading of a column and how its cells are laid out in plain text."""
+
+    heading: str
+    right: bool = False
+    fold: bool = False
+    no_wrap: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTable:
+    """A table of words; rows may be shorter than the columns are many."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    title: str | None = None
+    caption: str | None = None
+    title_left: bool = False
+
+
+# A sentence, or several lines of them, or a table.
+Block = str | TextTable
+
+
+def as_text(blocks: Iterable[Block], width: int = 100) -> str:
+    """Lay blocks out as plain text of a width in characters, one below the other.
+
+    Example:
+        >>> table = TextTable([Column("width"), Column("before", right=True)], [["conv1", "64"]])
+        >>> print(as_text(["One width changed.", table], width=40))
+        One width changed.
+        ┏━━━━━━━┳━━━━━━━━┓
+        ┃ width ┃ before ┃
+        ┡━━━━━━━╇━━━━━━━━┩
+        │ conv1 │     64 │
+        └───────┴────────┘
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=False)
+    for block in blocks:
+        console.print(Text(block) if isinstance(block, str) else _rich(block))
+    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
+
+
+def _rich(block: TextTable) -> object:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=None if block.title is None else Text(block.title, style="table.title"),
+        caption=None if block.caption is None else Text(block.caption, style="table.caption"),
+        title_justify="left" if block.title_left else "center",
+        caption_justify="left",
+    )
+    for column in block.columns:
+        table.add_column(
+            Text(column.heading),
+            justify="right" if column.right else "left",
+            overflow="fold" if column.fold else "ellipsis",
+            no_wrap=column.no_wrap,
+        )
+    for row in block.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def as_html(blocks: Iterable[Block]) -> str:
+    """Lay blocks out as HTML that needs no style sheet; all words are escaped.
+
+    Example:
+        >>> as_html(["64 < 128", TextTable([Column("size", right=True)], [["64"]])])
+        '<div><p>64 &lt; 128</p><table><thead><tr><th style="text-align:right">size</th></tr></thead>\
+<tbody><tr><td style="text-align:right">64</td></tr></tbody></table></div>'
+    """
+    parts = [_table(block) if isinstance(block, TextTable) else _paragraph(block) for block in blocks]
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{_escaped(text)}</p>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")
+
+
+def _table(block: TextTable) -> str:
+    sides: list[Literal["left", "right"]] = ["right" if column.right else "left" for column in block.columns]
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        filled = [*cells, *[""] * (len(sides) - len(cells))]
+        inside = (
+            f'<{tag} style="text-align:{side}">{_escaped(cell)}</{tag}>'
+            for cell, side in zip(filled, sides, strict=True)
+        )
+        return f"<tr>{''.join(inside)}</tr>"
+
+    title = "" if block.title is None else f"<caption>{_escaped(block.title)}</caption>"
+    head = row([column.heading for column in block.columns], "th")
+    body = "".join(row(cells, "td") for cells in block.rows)
+    below = "" if block.caption is None else _paragraph(block.caption)
+    return f"<table>{title}<thead>{head}</thead><tbody>{body}</tbody></table>{below}"
