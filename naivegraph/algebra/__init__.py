@@ -1,1 +1,1 @@
-"""The algebra of axes: sums of products of widths, and what makes two of them equal."""
+"""The algebra of axes: sums of products of widths, and their unification."""

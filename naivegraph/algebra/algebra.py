@@ -1,8 +1,24 @@
-"""Making axes equal, cutting them and splitting them: the operations every operator's rule is made of.
+"""The unification of axes: making them equal, cutting and splitting them, as the rules of operators do.
 
-As in the unification of types, an atom that must equal something is bound to it, a sum against a sum cuts
-atoms at the common boundaries, and a product against a product factors them (a 32 against `8*4` becomes
-`8*4`). What cannot be expressed is fixed, and the reason is kept. The cost is per operator, never per neuron.
+Two axes become equal by unification (Robinson, "A machine-oriented logic based on the resolution principle",
+Journal of the ACM 12, 1965; Martelli and Montanari, "An efficient unification algorithm", ACM Transactions on
+Programming Languages and Systems 4, 1982), as a compiler infers types: a free atom that has to equal an axis
+is bound to it, and two composed axes are decomposed until atoms are left. Composed axes have two operations
+in place of a constructor:
+
+* *A sum is a concatenation.* Lengths are known, so the boundaries of both sums are, and terms are cut at all
+  of them: with lengths 2 and 4 against 3 and 3, `a + b = c + d` has boundaries at 2 and 3, so that c is cut
+  into x and y, of 2 and 1 neurons, and a becomes x, b becomes `y + d`.
+* *A product is a numbering in mixed radix.* Index `i*n + j` of `a*b` is index j of row i, n being the length
+  of b. Two products of equal length are equal where their factors can be refined into a common sequence: the
+  greatest common divisor of the two outermost lengths (or of the innermost, where these are coprime) is split
+  off both, as 32 against `8*4` becomes `8*4`.
+
+Where terms fail to unify, with different constants, unification of types fails. Here neurons can always be
+equal by not changing at all: what cannot be expressed is fixed, and the reason is kept. Hence there always is
+a solution, though not always the most general one: products are fixed where neither outermost nor innermost
+lengths have a common divisor, for one. The work depends on the number of terms, never on the number of
+neurons.
 """
 
 from __future__ import annotations
@@ -24,17 +40,13 @@ from naivegraph.algebra.axis import (
     term_length,
     total,
 )
+from naivegraph.algebra.bindings import Bindings
 
 __all__ = ["Algebra"]
 
 
-class Algebra:
-    """The bindings of the atoms of one network.
-
-    Attributes:
-        binds: How many atoms were bound or fixed.
-        where: The vertex whose operators are being related.
-        pinned: The vertex at which neurons were first fixed for each reason.
+class Algebra(Bindings):
+    """Equality, cuts and splits of the axes of one network; its attributes are those of `Bindings`.
 
     Example:
         >>> algebra = Algebra()
@@ -44,84 +56,13 @@ class Algebra:
         <2> + <4>
     """
 
-    def __init__(self) -> None:
-        self.binds = 0
-        self.where = ""
-        self.pinned: dict[str, str] = {}
-
-    def new(self, length: int) -> Axis:
-        """A fresh axis of `length` neurons."""
-        return single(Atom(length, self.where)) if length else total([])
-
-    # Resolving
-
-    def resolve(self, axis: Axis) -> Axis:
-        """The axis with every bound atom replaced by what it is bound to."""
-        found = axis.resolved or axis
-        for atom in found.atoms():
-            if atom.bound is not None:
-                return self._settled(axis)
-        return found
-
-    def _settled(self, axis: Axis) -> Axis:
-        # What it is made of comes first: a run cut a thousand times is a chain too long for recursion.
-        pending = [axis]
-        while pending:
-            last = pending[-1].resolved or pending[-1]
-            bound = [atom.bound for atom in last.atoms() if atom.bound is not None]
-            stale = [each for each in bound if _stale(each)]
-            if stale:
-                pending += stale
-                continue
-            if bound:
-                pending[-1].resolved = self._replaced(last)
-            pending.pop()
-        return axis.resolved or axis
-
-    def _replaced(self, axis: Axis) -> Axis:
-        if len(axis.terms) == 1 == len(axis.terms[0]):
-            only = self._factor(axis.terms[0][0])
-            if isinstance(only, Axis):
-                return only
-        terms: list[Term] = []
-        for term in axis.terms:
-            terms.extend(product([self._factor(f) for f in term]))
-        return total(terms)
-
-    def _factor(self, factor: Factor) -> Factor:
-        if isinstance(factor, Axis):
-            return self.resolve(factor)
-        if isinstance(factor, Atom) and factor.bound is not None:
-            return factor.bound.resolved or factor.bound
-        return factor
-
-    def bind(self, atom: Atom, axis: Axis) -> None:
-        """Say that `atom` is `axis` (resolved); fixes both if the atom would contain itself."""
-        if axis.terms == ((atom,),):
-            return
-        if atom in axis.atoms():
-            self.pin(axis, f"would have to equal itself and something more, at {self.where}")
-            return
-        if atom.alone:
-            for inner in axis.atoms():
-                inner.alone = True
-        atom.bound, atom.where = axis, self.where
-        self.binds += 1
-
-    def pin(self, axis: Axis, reason: str) -> None:
-        """Fix every neuron of an axis at its present place, for `reason`."""
-        free = self.resolve(axis).atoms()
-        if free:
-            self.pinned.setdefault(reason, self.where)
-        for atom in free:
-            if atom.bound is None:
-                atom.bound, atom.where = single(FixedLength(atom.length, reason)), self.where
-                self.binds += 1
-
     # Equality
 
     def unify(self, a: Axis, b: Axis) -> None:
         """Make two axes equal, neuron by neuron.
+
+        Both sums are walked through from the left. Terms of equal length are made equal; of unequal ones the
+        longer is bound to as many terms of the other sum as it covers, or cut.
 
         Raises:
             ValueError: if their lengths differ.
@@ -150,7 +91,7 @@ class Algebra:
                 self._unify_longer(q, m, p, n, right, left)
 
     def _pop(self, stack: list[Term]) -> Term:
-        """The next term of a stack, resolved; what it resolves to beyond its first term goes back."""
+        """Take the next term off a stack, resolved; of several that it resolves to, all but one go back."""
         term = stack.pop()
         if all(isinstance(f, int) or (isinstance(f, Atom) and f.bound is None) for f in term):
             return term
@@ -161,7 +102,16 @@ class Algebra:
     def _unify_longer(
         self, longer: Term, n: int, shorter: Term, m: int, mine: list[Term], other: list[Term]
     ) -> None:
-        """One step of `unify` for terms of unequal lengths; puts what is left back on the stacks."""
+        """Do one step of `unify` for terms of unequal lengths, and put what is left of them back.
+
+        Args:
+            longer: The longer term, of n indices.
+            n: Its length.
+            shorter: The shorter term, of m indices.
+            m: Its length.
+            mine: The stack the longer term came from.
+            other: The stack the shorter term came from.
+        """
         if len(longer) == 1 and isinstance(longer[0], Atom):
             parts, count = [shorter], m
             while count < n:
@@ -177,7 +127,7 @@ class Algebra:
         other.append(shorter)
 
     def _unify_terms(self, p: Term, q: Term) -> None:
-        """Make two terms of equal length equal."""
+        """Make two terms of equal length equal, from their outermost factors."""
         p, q = stripped(p, q)
         if len(p) <= 1 or len(q) <= 1:
             self._unify_single(p, q)
@@ -188,6 +138,7 @@ class Algebra:
             # `a*1` against `1*a`: halving `a` to match the single index would leave the same question again.
             self.pin(total([p, q]), f"its neurons are grouped in another order, at {self.where}")
         elif math.gcd(n, m) > 1 or min(n, m) == 1:
+            # Both a and b are g times something: the factors of length g are equal, and so are the rests.
             g = math.gcd(n, m)
             p_out = (a,) if n == g else self._halve(a, g)
             q_out = (b,) if m == g else self._halve(b, g)
@@ -197,7 +148,7 @@ class Algebra:
             self._unify_inside(p, q)
 
     def _unify_inside(self, p: Term, q: Term) -> None:
-        """Match two products from the inside, where the outermost factors are coprime."""
+        """Make two products equal from their innermost factors, where the outermost are coprime."""
         a, b = p[-1], q[-1]
         g = math.gcd(length_of(a), length_of(b))
         if g == 1 or isinstance(a, Axis) or isinstance(b, Axis):
@@ -211,10 +162,11 @@ class Algebra:
         self._again((*p[:-1], *p_in[:-1]), (*q[:-1], *q_in[:-1]))
 
     def _again(self, p: Term, q: Term) -> None:
+        """Make two products equal whose factors may be bound by now."""
         self.unify(total(product(p)), total(product(q)))
 
     def _unify_single(self, p: Term, q: Term) -> None:
-        """Make two terms equal of which one has at most one factor."""
+        """Make two terms equal of which one has at most one factor: nothing, an atom, a number or a sum."""
         for one, other in ((p, q), (q, p)):
             if not one:
                 self.pin(total([other]), f"a single index, at {self.where}")
@@ -234,7 +186,7 @@ class Algebra:
                 return
 
     def _halve(self, factor: Factor, outer: int) -> tuple[Factor, Factor]:
-        """Write a factor as a product of `outer` and the rest."""
+        """Write a factor as a product of two, the first of length `outer`; an atom is bound to new ones."""
         inner = length_of(factor) // outer
         if isinstance(factor, int):
             reason = factor.reason if isinstance(factor, FixedLength) else None
@@ -269,6 +221,11 @@ class Algebra:
         return axis, total([])
 
     def _cut_term(self, term: Term, at: int) -> tuple[Axis, Axis]:
+        """The first `at` indices of a term, and the rest.
+
+        The term is a number of rows, its first factor, of what its other factors are. A cut between two rows
+        cuts the first factor alone.
+        """
         head, tail = term[0], term[1:]
         if isinstance(head, Axis):
             return self.cut(head, at)
@@ -278,7 +235,7 @@ class Algebra:
         left, right = product([parts[0], *tail]), product([parts[2], *tail])
         if not rest:
             return self.resolve(total(left)), self.resolve(total(right))
-        # The cut crosses a row: that row is set apart, and every row's inside is cut at the same place.
+        # A cut across a row sets that row apart. Rows share their inside, so it is cut in all of them.
         first, second = self.cut(total(product(tail)), rest)
         row = single(parts[1])
         if isinstance(parts[1], Atom):
@@ -289,7 +246,7 @@ class Algebra:
         )
 
     def _pieces(self, factor: Factor, lengths: Sequence[int]) -> list[Factor]:
-        """Write a factor as a sum of runs; a run of length 0 is the int 0."""
+        """Write a factor as a sum of runs of these lengths; a run of length 0 is the int 0."""
         if isinstance(factor, int):
             reason = factor.reason if isinstance(factor, FixedLength) else None
             return [n if reason is None else FixedLength(n, reason) for n in lengths]
@@ -304,7 +261,20 @@ class Algebra:
     # Splitting
 
     def split(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
-        """Write an axis as rows of `inner` neurons: the outer axis and the inner one, shared by all rows."""
+        """Write an axis as rows of `inner` neurons: the outer axis and the inner one, shared by all rows.
+
+        The axis of a reshaped tensor: a sum is cut into whole rows, and the rows of all pieces are made
+        equal.
+
+        Raises:
+            ValueError: if the length is no multiple of `inner`.
+
+        Example:
+            >>> algebra = Algebra()
+            >>> heads, size = algebra.split(algebra.new(12), 4)
+            >>> heads.length, size.length
+            (3, 4)
+        """
         axis = self.resolve(axis)
         if inner <= 0 or axis.length % inner:
             raise ValueError(f"cannot split an axis of {axis.length} neurons into rows of {inner}")
@@ -327,7 +297,7 @@ class Algebra:
         return self.resolve(total(outers)), self.resolve(rows)
 
     def _next_rows(self, stack: list[Term], inner: int) -> tuple[Axis, Axis]:
-        """Take whole rows off a stack of terms: how many (as an axis), and what a row is made of."""
+        """Take whole rows off a stack of terms: their number as an axis, and the axis of one row."""
         term = self._pop(stack)
         n = term_length(term)
         if n % inner == 0:
@@ -357,7 +327,11 @@ class Algebra:
         return single(1), self.resolve(total(row))
 
     def _split_term(self, term: Term, inner: int) -> tuple[Axis, Axis]:
-        """Split one term, whose length is a multiple of `inner`, into rows."""
+        """Split one term, whose length is a multiple of `inner`, into rows.
+
+        Factors go to the row from the innermost on, while the length that is missing is a multiple of theirs;
+        the last one may be written as a product, of which the row gets the second factor.
+        """
         outer, inside, want = list(term), list[Factor](), inner
         while want > 1:
             factor = outer.pop()
@@ -374,7 +348,7 @@ class Algebra:
                 inside.insert(0, second)
                 want = 1
             else:
-                # Rows which are no whole multiples of this factor: such a regrouping keeps nothing apart.
+                # Rows that are no whole multiples of this factor mix the neurons of different rows.
                 reason = f"its neurons are regrouped in rows of {inner}, at {self.where}"
                 self.pin(total([(*outer, factor)]), reason)
                 self.pinned.setdefault(reason, self.where)
@@ -384,6 +358,7 @@ class Algebra:
         return self._product(outer), self._product(inside)
 
     def _product(self, factors: Sequence[Factor], *axes: Axis) -> Axis:
+        """The product of factors and axes, outermost first, resolved."""
         return self.resolve(total(product([*factors, *axes])))
 
     # What operators do
@@ -395,8 +370,3 @@ class Algebra:
     def join(self, axes: Sequence[Axis]) -> Axis:
         """Several dimensions flattened into one, outermost first."""
         return join([self.resolve(axis) for axis in axes])
-
-
-def _stale(axis: Axis) -> bool:
-    """Whether an atom was bound since the axis was resolved."""
-    return any(atom.bound is not None for atom in (axis.resolved or axis).atoms())

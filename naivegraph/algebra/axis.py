@@ -1,9 +1,9 @@
 """Axes as sums of products of widths, in normal form.
 
-An axis is what one dimension of a tensor is made of, written as a sum of terms; a term is a product of
-factors, outermost first. A factor is an `Atom` (a run of neurons that may change), an int (a fixed number of
-indices) or, only as the last factor, a nested axis. `3*h*d` is a fused query, key and value of `h` heads of
-size `d`; `a + b` a concatenation; `c*49` a flattened 7x7 map.
+An axis describes one dimension of a tensor as a sum of terms; a term is a product of factors, outermost
+first. A factor is an `Atom` (a run of neurons that may change), an int (a fixed number of indices) or, only
+as the last factor, a nested axis. `3*h*d` is a fused query, key and value of `h` heads of size `d`; `a + b` a
+concatenation; `c*49` a flattened 7x7 map.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class FixedLength(int):
-    """A fixed number of indices which knows why it is fixed."""
+    """A fixed number of indices, and the reason why it is fixed."""
 
     reason: str
 
@@ -47,11 +47,15 @@ _serials = itertools.count()
 
 
 class Atom:
-    """A run of neurons: its length, and the axis it turned out to be (`bound`) if any.
+    """A run of neurons, the variable of the algebra.
 
-    `alone` says that it is one row of a product whose inside was cut in two: it may go, but never become
-    several, for `2*(a + b)` is not `2*a + 2*b`. `serial` counts the atoms made, so that an order among them
-    does not depend on where they lie in memory.
+    Attributes:
+        length: Its number of neurons.
+        bound: The axis it turned out to be; None while it is free.
+        alone: Whether it is a row of a product whose inside was cut in two: it may go, but never become
+            several rows, for `2*(a + b)` is not `2*a + 2*b`.
+        where: The vertex at which it was made or bound.
+        serial: Its number among all atoms made, for an order that does not depend on memory addresses.
     """
 
     __slots__ = ("alone", "bound", "length", "serial", "where")
@@ -74,10 +78,13 @@ class Atom:
 class Axis:
     """A sum of terms that never changes, in normal form when made by `resolve`, `total` or `join`.
 
+    In normal form a term has no factor 1 but for a single 1, no neighbouring ints and no axis but as its last
+    factor, and neighbouring terms differ in more than a leading int.
+
     Attributes:
         terms: The terms.
         length: Their number of indices.
-        resolved: What `Algebra.resolve` made of it last; None if it is that itself.
+        resolved: The last result of `Bindings.resolve`; None if it is the axis itself.
 
     Example:
         >>> h, d = Atom(12), Atom(64)
@@ -116,15 +123,15 @@ class Axis:
 
     @property
     def fixed(self) -> bool:
-        """Whether no atom is left in it (of an axis that was resolved)."""
+        """True if no atom is in it (of a resolved axis: if it cannot change)."""
         return not self._atoms
 
     def atoms(self) -> tuple[Atom, ...]:
-        """Every atom written in it, unresolved, repeated as often as written."""
+        """All atoms written in it, bound ones too, as often as they are written."""
         return self._atoms
 
     def size(self, count: Callable[[Atom], int]) -> int:
-        """Its size when each atom has `count(atom)` neurons."""
+        """Its length when each atom has `count(atom)` neurons."""
         return sum(
             math.prod(
                 count(f) if isinstance(f, Atom) else f.size(count) if isinstance(f, Axis) else int(f)
@@ -166,7 +173,7 @@ def single(factor: Factor) -> Axis:
 
 
 def total(terms: Iterable[Term]) -> Axis:
-    """The sum of terms, in normal form if each term is: neighbours with equal tails are merged.
+    """The sum of terms, in normal form if each term is: neighbours that differ in a leading int are merged.
 
     Example:
         >>> d = Atom(4)
@@ -191,6 +198,7 @@ def total(terms: Iterable[Term]) -> Axis:
 
 
 def _add(a: int, b: int) -> int:
+    """The sum of two numbers of indices, with the reason of the first that has one."""
     for side in (a, b):
         if isinstance(side, FixedLength):
             return FixedLength(int(a) + int(b), side.reason)
@@ -198,6 +206,7 @@ def _add(a: int, b: int) -> int:
 
 
 def _multiply(a: int, b: int) -> int:
+    """The product of two numbers of indices, with the reason of the first that has one."""
     for side in (a, b):
         if isinstance(side, FixedLength):
             return FixedLength(int(a) * int(b), side.reason)
@@ -205,6 +214,7 @@ def _multiply(a: int, b: int) -> int:
 
 
 def _leading(term: Term) -> tuple[int, Term]:
+    """A term as its leading int, or 1, and the rest."""
     if term and isinstance(term[0], int):
         return term[0], term[1:]
     return 1, term
@@ -269,12 +279,12 @@ def _with_prefix(prefix: list[Factor], terms: list[Term]) -> list[Term]:
 
 
 def join(axes: Iterable[Axis]) -> Axis:
-    """The product of axes, outermost first: what flattening several dimensions into one gives."""
+    """The product of axes, outermost first: the axis of these dimensions flattened into one."""
     return total(product(list(axes)))
 
 
 def reasons(axis: Axis) -> dict[str, None]:
-    """The reasons for which parts of a resolved axis are fixed."""
+    """The reasons for which parts of a resolved axis are fixed, in order."""
     return dict.fromkeys(_reasons(axis))
 
 
@@ -300,7 +310,18 @@ def stripped(p: Term, q: Term) -> tuple[Term, Term]:
 
 
 def matching(sources: list[Axis], targets: list[int]) -> tuple[list[Axis], list[int]]:
-    """Take the shortest leading groups of dimensions that hold equally many elements."""
+    """Take the shortest leading groups of dimensions with equally many elements off both lists.
+
+    Args:
+        sources: The axes of a tensor.
+        targets: The sizes of its new shape.
+
+    Example:
+        >>> from naivegraph.algebra.axis import Atom, matching, single
+        >>> axes, sizes = matching([single(Atom(6)), single(Atom(4)), single(Atom(5))], [2, 12, 5])
+        >>> [axis.length for axis in axes], sizes
+        ([6, 4], [2, 12])
+    """
     group: list[Axis] = []
     sizes: list[int] = []
     have = want = 1
@@ -337,4 +358,5 @@ def made_of(axis: Axis) -> str:
 
 
 def _number(factor: Atom | int) -> int:
+    """The number of indices of an atom or int, without its reason."""
     return factor.length if isinstance(factor, Atom) else int(factor)

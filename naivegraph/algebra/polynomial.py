@@ -20,7 +20,10 @@ def _ordered(atoms: Monomial) -> Monomial:
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
-    """A sum of integer multiples of products of atoms' sizes; the empty product is the constant.
+    """A polynomial with integer coefficients in the sizes of atoms; the empty monomial is the constant.
+
+    Attributes:
+        terms: The coefficients, none 0, by monomial: atoms in order of their serial numbers.
 
     Example:
         >>> h, d = Atom(12), Atom(64)
@@ -35,12 +38,12 @@ class Polynomial:
 
     @staticmethod
     def constant(value: int) -> Polynomial:
-        """The polynomial which is this number."""
+        """The polynomial that is this number."""
         return Polynomial({(): int(value)} if value else {})
 
     @staticmethod
     def of_atom(atom: Atom) -> Polynomial:
-        """The polynomial which is the size of this atom."""
+        """The polynomial that is the size of this atom."""
         return Polynomial({(atom,): 1})
 
     @staticmethod
@@ -98,7 +101,10 @@ class Polynomial:
         return Polynomial(out)
 
     def reduced(self) -> Polynomial:
-        """Without the atoms and the number that all its terms share: it is zero where this one is."""
+        """The polynomial without the atoms and the number that all its terms share.
+
+        It is 0 for the same positive sizes.
+        """
         if not self.terms:
             return self
         shared = Counter(next(iter(self.terms)))
@@ -107,13 +113,13 @@ class Polynomial:
         common = Polynomial({tuple(shared.elements()): math.gcd(*self.terms.values())})
         return self.divided(common) or self
 
-    def holding(self, held: Callable[[Atom], bool]) -> Polynomial:
-        """With the atoms that keep their size replaced by it."""
+    def with_constants(self, fixed: Callable[[Atom], bool]) -> Polynomial:
+        """The polynomial with those atoms that are fixed replaced by their lengths."""
         out: dict[Monomial, int] = {}
         for monomial, number in self.terms.items():
             rest = []
             for atom in monomial:
-                if held(atom):
+                if fixed(atom):
                     number *= atom.length
                 else:
                     rest.append(atom)
@@ -122,7 +128,7 @@ class Polynomial:
 
     @property
     def degree(self) -> int:
-        """The largest number of factors of a term."""
+        """The largest number of atoms in a monomial."""
         return max(map(len, self.terms), default=0)
 
     def atoms(self) -> Iterator[Atom]:
@@ -130,7 +136,7 @@ class Polynomial:
         yield from dict.fromkeys(atom for monomial in self.terms for atom in monomial)
 
     def value(self, count: Callable[[Atom], int]) -> int:
-        """Its value when each atom has `count(atom)` neurons."""
+        """The value when each atom has `count(atom)` neurons."""
         total = 0
         for monomial, product in self.terms.items():
             for atom in monomial:

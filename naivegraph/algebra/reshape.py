@@ -1,4 +1,4 @@
-"""The axes of a tensor seen in another shape."""
+"""The axes of a reshaped tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ __all__ = ["reshaped"]
 
 
 def reshaped(algebra: Algebra, axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis]:
-    """The axes of a tensor with these axes, seen in another shape of as many elements.
+    """The axes of a tensor with these axes after a reshape to another shape of as many elements.
+
+    Groups of dimensions with equally many elements on both sides are flattened into one axis, which is split
+    into the new dimensions from the innermost on.
+
+    Args:
+        algebra: The algebra of the axes.
+        axes: The axes before.
+        shape: The shape after, without a -1.
 
     Example:
         >>> algebra = Algebra()

@@ -52,7 +52,7 @@ class BudgetProgram:
         return [*dict.fromkeys(r.reason for r in rows if r.polynomial.value(lambda atom: 1) < (r.low or 0))]
 
     def _demand(self, name: str, constraint: constraints.WidthConstraint) -> None:
-        left = constraint.polynomial.holding(lambda atom: atom not in self.column)
+        left = constraint.polynomial.with_constants(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}
         if not parts:
             return
@@ -89,7 +89,7 @@ class BudgetProgram:
 
     def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
         """An axis' size as a sum of products: numbers and forms `(constant, ((column, factor), ...))`."""
-        size = Polynomial.of_axis(axis).holding(lambda atom: atom not in self.column)
+        size = Polynomial.of_axis(axis).with_constants(lambda atom: atom not in self.column)
         if size.degree == 0:
             return [(size.terms.get((), 0), [])]
         if size.degree == 1:
@@ -202,7 +202,7 @@ def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, s
     for constraint in constraints.rows:
         if constraint.multiple == 1:
             continue
-        left = constraint.polynomial.holding(lambda atom: atom in held or atom in found)
+        left = constraint.polynomial.with_constants(lambda atom: atom in held or atom in found)
         rest, free = left.terms.get((), 0), {m[0]: factor for m, factor in left.terms.items() if m}
         # Each by itself a multiple: more than is demanded of a sum, and no more than holds now.
         now = all(atom.length % _step(constraint.multiple, factor) == 0 for atom, factor in free.items())

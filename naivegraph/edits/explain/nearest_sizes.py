@@ -50,7 +50,7 @@ def nearest_sizes(axis: Axis, constraints: SizeConstraints) -> list[Nearest]:
     """
     out = []
     for varying, held in _ways(axis, constraints):
-        found = _Sizes(Polynomial.of_axis(axis).holding(held), constraints, held).nearest(varying)
+        found = _Sizes(Polynomial.of_axis(axis).with_constants(held), constraints, held).nearest(varying)
         if found.smaller is not None or found.larger is not None:
             out.append(found)
     return out
@@ -73,13 +73,13 @@ class _Held:
 
 def _ways(axis: Axis, constraints: SizeConstraints) -> Iterator[tuple[list[Atom], _Held]]:
     """The widths that vary together, and which others stay so that the size is linear in them."""
-    size = Polynomial.of_axis(axis).holding(_Held(constraints))
+    size = Polynomial.of_axis(axis).with_constants(_Held(constraints))
     if size.degree == 1:
         yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Held(constraints)
     factors = {atom for monomial in size.terms if len(monomial) > 1 for atom in monomial}
     for factor in dict.fromkeys(atom for atom in axis.atoms() if atom in factors):
         held = _Held(constraints, frozenset(factors - {factor}))
-        if size.holding(held).degree == 1:
+        if size.with_constants(held).degree == 1:
             yield [factor], held
 
 
@@ -137,7 +137,7 @@ class _Sizes:
             return [i for both, _ in terms for i in both], [v for _, c in terms for v in (c, -c)]
 
         for index, row in enumerate(rows):
-            size = row.polynomial.holding(self._held)
+            size = row.polynomial.with_constants(self._held)
             now, (columns, factors) = size.value(_length), parts(size)
             low, high = -np.inf if row.low is None else row.low, np.inf if row.high is None else row.high
             if row.multiple > 1:
@@ -214,5 +214,5 @@ def _sums(atoms: list[Atom], constraints: SizeConstraints) -> list[Polynomial]:
     wanted = set(atoms)
     axes = dict.fromkeys(axis for axes in constraints.widths.axes.values() for axis in axes)
     found = [Polynomial.of_axis(axis) for axis in axes if len(axis.terms) > 1]
-    left = [size.holding(lambda atom: atom not in wanted) for size in found]
+    left = [size.with_constants(lambda atom: atom not in wanted) for size in found]
     return [size for size in left if size.degree == 1]

@@ -168,7 +168,7 @@ class ResizeProgram:
     def _linear(self, polynomial: Polynomial) -> LinearForm:
         constant, parts = 0.0, dict[int, float]()
         if any(self._still(atom) for atom in polynomial.atoms()):
-            polynomial = polynomial.holding(self._still)
+            polynomial = polynomial.with_constants(self._still)
         for monomial, factor in polynomial.terms.items():
             if not monomial:
                 constant += factor
@@ -353,7 +353,7 @@ class ResizeProgram:
 
         Else fewer neurons in each head would be made up for by more heads.
         """
-        if axis in asked or Polynomial.of_axis(axis).holding(self._still).degree <= 1:
+        if axis in asked or Polynomial.of_axis(axis).with_constants(self._still).degree <= 1:
             parts = [axis]
         else:
             parts = [single(atom) for atom in dict.fromkeys(axis.atoms()) if not self._still(atom)]

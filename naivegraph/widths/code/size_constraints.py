@@ -71,7 +71,7 @@ class SizeConstraints:
 
     def add(self, polynomial: Polynomial, reason: str) -> None:
         """Demand that a polynomial, zero now, stays zero."""
-        left = polynomial.holding(self._held).reduced()
+        left = polynomial.with_constants(self._held).reduced()
         free = list(left.atoms())
         if len(free) == 1:
             self.holds.setdefault(free[0], reason)
@@ -81,7 +81,7 @@ class SizeConstraints:
 
     def bound(self, polynomial: Polynomial, least: int, reason: str) -> None:
         """Demand that a polynomial, at least `least` now, stays so."""
-        left = polynomial.holding(self._held)
+        left = polynomial.with_constants(self._held)
         factors = [factor for atoms, factor in left.terms.items() if atoms]
         # Every size is at least 1: one of a sum's terms is.
         sure = min(factors, default=0) > 0 and left.terms.get((), 0) + min(factors) >= least
@@ -99,7 +99,7 @@ class SizeConstraints:
         """
         self._spread()
         products, self._products = self._products, []
-        products.sort(key=lambda row: row.polynomial.holding(self._held).degree)
+        products.sort(key=lambda row: row.polynomial.with_constants(self._held).degree)
         for row in products:
             reason = f"{row.reason}; of the sizes multiplied there, the smallest stays"
             left = self.linear(row.polynomial, reason)
@@ -122,11 +122,11 @@ class SizeConstraints:
 
     def linear(self, polynomial: Polynomial, reason: str) -> Polynomial:
         """A polynomial with the shortest atoms of its products held, so that it is linear."""
-        left = polynomial.holding(self._held)
+        left = polynomial.with_constants(self._held)
         while left.degree > 1:
             monomial = next(m for m in left.terms if len(m) > 1)
             self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
-            left = left.holding(self._held)
+            left = left.with_constants(self._held)
         return left
 
 

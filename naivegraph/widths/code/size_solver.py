@@ -104,11 +104,11 @@ class Reader:
         """An expression as a polynomial; None where it is none (a quotient with a rest)."""
         known = None if isinstance(value, int) else self.known.get(value)
         if known is not None:
-            return known.holding(self.held.__contains__)
+            return known.with_constants(self.held.__contains__)
         if isinstance(value, (int, Attribute)):
             return Polynomial.constant(value_of(self.widths, value))
         if isinstance(value, Shape):
-            return Polynomial.of_axis(self._axis(value)).holding(self.held.__contains__)
+            return Polynomial.of_axis(self._axis(value)).with_constants(self.held.__contains__)
         left, right = self.read(value.left), self.read(value.right)
         if left is None or right is None:
             return None
