@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from naivegraph.solvers.arrays import Arrays, FloatArray, choose_units
+from naivegraph.solvers.arrays import Arrays, FloatArray, Rows, choose_units
 from naivegraph.solvers.backend.guarded import GuardedSession
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, find_backend
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
-from naivegraph.solvers.tangents import Curves
+from naivegraph.solvers.tangents import Concave, Curves
+from naivegraph.solvers.whole_rows import broken_row, cover_cuts, whole_rows
 
 _FIRST_TANGENTS = 8  # per concave term, before the linear relaxation
 _REACH = 2  # segments on either side of the relaxation's answer to start the integers with
+_MOST_COVERS = 50  # rounds in which an answer is cut off that the solver should not have given
 _ANSWERED = (Outcome.OPTIMAL, Outcome.FEASIBLE)
 
 
@@ -84,8 +87,10 @@ class _Search:
 
     def __init__(self, program: Program, backend: Backend, arrays: Arrays, limits: Limits) -> None:
         self._began = time.perf_counter()
+        self._cost = arrays.cost
         self._program, self._backend, self._limits = program, backend, limits
-        terms = program.terms
+        self._whole = whole_rows(arrays)
+        terms, arrays, self._constant = _without_constant(program.terms, arrays)
         auxiliaries = np.array([term.auxiliary for term in terms], dtype=np.int64)
         counted = arrays.cost[auxiliaries] != 0
         slopes = [np.diff(term.values) for term, counts in zip(terms, counted, strict=True) if counts]
@@ -152,6 +157,7 @@ class _Search:
 
     def _rounds(self, session: Session, *, relaxed: bool) -> Answer:
         """Solve and add tangents until the answer lies on the curves, is good enough, or time is up."""
+        covers = 0
         while True:
             left = self._left()
             if left is not None and left <= 0:
@@ -165,9 +171,18 @@ class _Search:
             if not relaxed or self._is_whole(answer.values):
                 self._offer(answer.values)
             cuts = self._curves.cuts(answer.values if relaxed else self._rounded(answer.values))
-            if answer.outcome is not Outcome.OPTIMAL or not cuts.count or self._closed():
+            if answer.outcome is not Outcome.OPTIMAL or self._closed():
+                return answer
+            if not relaxed and not cuts.count and self._complaint and covers < _MOST_COVERS:
+                cuts, covers = self._covers(answer.values), covers + 1
+            if not cuts.count:
                 return answer
             session.add(cuts)
+
+    def _covers(self, values: FloatArray) -> Rows:
+        """Rows against an answer that breaks a row of whole numbers by less than the solver's tolerance."""
+        arrays = self._arrays
+        return cover_cuts(self._whole, self._rounded(values), arrays.lower, arrays.upper)
 
     def _left(self) -> float | None:
         """Seconds left; None without a limit."""
@@ -238,6 +253,9 @@ class _Search:
         outside[self._curves.auxiliaries] = False
         if outside.any():
             return f"column {self._program.column_names[int(np.argmax(outside))]!r} leaves its bounds"
+        broken = broken_row(self._whole, values)
+        if broken is not None:
+            return f"row {self._program.row_names[broken]!r} is violated once the integers are whole"
         activity = rows.activity(values)
         over = np.maximum(rows.lower - activity, activity - rows.upper)
         # Rows of whole numbers alone can only be off by rounding errors and by the solver's own tolerance.
@@ -271,7 +289,7 @@ class _Search:
         if self._best is None:
             if outcome is not Outcome.NO_ANSWER:
                 outcome, detail = Outcome.ERROR, self._complaint or detail
-            return self._solution(outcome, None, -math.inf, self._bound / self._units.cost, detail)
+            return self._solution(outcome, None, -math.inf, self._in_users_units(self._bound), detail)
         if outcome is Outcome.OPTIMAL and self._complaint and not self._closed():
             outcome, detail = Outcome.FEASIBLE, self._complaint
         elif self._closed():
@@ -281,9 +299,12 @@ class _Search:
         values = self._best * self._units.column
         for term in self._program.terms:
             values[term.auxiliary] = np.interp(values[term.column], np.arange(len(term.values)), term.values)
-        objective = float((self._arrays.cost / self._units.column / self._units.cost) @ values)
-        bound = max(self._bound / self._units.cost, objective)
+        objective = float(self._cost @ values)
+        bound = max(self._in_users_units(self._bound), objective)
         return self._solution(outcome, values, objective, bound, detail)
+
+    def _in_users_units(self, bound: float) -> float:
+        return bound / self._units.cost + self._constant
 
     def _solution(
         self, outcome: Outcome, values: FloatArray | None, objective: float, bound: float, detail: str
@@ -292,3 +313,27 @@ class _Search:
         seconds = time.perf_counter() - self._began
         names = {name: i for i, name in enumerate(self._program.column_names)}
         return Solution(outcome, values, objective, bound, seconds, detail, names)
+
+
+def _without_constant(terms: Sequence[Concave], arrays: Arrays) -> tuple[list[Concave], Arrays, float]:
+    """The program with what every answer has taken off its objective, and that constant.
+
+    A gap relative to the objective would mean nothing beside a large constant.
+    Every concave term starts at 0 at the least value of its column, and fixed columns cost nothing.
+    """
+    shift = np.zeros(len(arrays.cost))
+    for term in terms:
+        shift[term.auxiliary] = np.interp(arrays.lower[term.column], np.arange(len(term.values)), term.values)
+    fixed = (arrays.lower == arrays.upper) & (shift == 0)
+    fixed[[term.auxiliary for term in terms]] = False
+    constant = float(arrays.cost @ shift + (arrays.cost * arrays.lower)[fixed].sum())
+    rows, moved = arrays.rows, arrays.rows.activity(shift)
+    shifted = Arrays(
+        np.where(fixed, 0.0, arrays.cost),
+        arrays.lower - shift,
+        arrays.upper - shift,
+        arrays.integer,
+        replace(rows, lower=rows.lower - moved, upper=rows.upper - moved),
+    )
+    started = [replace(term, values=term.values - shift[term.auxiliary]) for term in terms]
+    return started, shifted, constant

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ _OPTIONS: dict[str, bool | float] = {
     "small_matrix_value": 1e-12,
     "mip_abs_gap": 1e-9,
 }
+_GLANCE = 0.2  # seconds of a solve before it goes on in a thread
 
 
 @register_backend
@@ -96,18 +100,58 @@ class _HighsSession(Session):
         if self._refused:
             return Answer(Outcome.ERROR, None, math.inf, self._refused)
         highs = self._highs
-        highs.setOptionValue("time_limit", math.inf if limits.time is None else limits.time)
         highs.setOptionValue("mip_rel_gap", limits.gap)
         highs.setOptionValue("threads", limits.threads)
         if start is not None and self._integers:
             known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
             highs.setSolution(len(known), known, start[known])
-        if highs.run() == self._module.HighsStatus.kError:
-            # Refused when another program of this process ran HiGHS with another number of threads.
-            highs.resetGlobalScheduler(True)
-            if highs.run() == self._module.HighsStatus.kError:
-                return Answer(Outcome.ERROR, None, math.inf, "HiGHS could not run")
+            if len(known) < len(start) and limits.time is not None:
+                # HiGHS may take the whole limit to complete a partial start, and once more to solve.
+                limits = replace(limits, time=limits.time / 2)
+        if not self._run(limits.time):
+            return Answer(Outcome.ERROR, None, math.inf, "HiGHS could not run")
         return self._answer()
+
+    def _run(self, time_limit: float | None) -> bool:
+        """Run HiGHS so that Ctrl-C ends it; whether it ran.
+
+        Python handles signals between its own steps only, so a solve that takes longer than a glance goes on
+        in a thread, for which the main thread waits.
+        """
+        limit = math.inf if time_limit is None else time_limit
+        began = time.perf_counter()
+        if threading.current_thread() is not threading.main_thread() or limit <= _GLANCE:
+            return self._run_until(limit)
+        if not self._run_until(_GLANCE):
+            return False
+        if self._highs.getModelStatus() != self._module.HighsModelStatus.kTimeLimit:
+            return True
+        return self._run_in_thread(limit - (time.perf_counter() - began))
+
+    def _run_in_thread(self, limit: float) -> bool:
+        ran: list[bool] = []
+        worker = threading.Thread(target=lambda: ran.append(self._run_until(limit)), daemon=True)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(0.1)
+        except BaseException:
+            self._highs.setOptionValue("time_limit", 0.0)  # looked at again and again while HiGHS runs
+            worker.join()
+            raise
+        return ran == [True]
+
+    def _run_until(self, limit: float) -> bool:
+        highs = self._highs
+        highs.setOptionValue("time_limit", highs.getRunTime() + max(limit, 0.0))  # it counts all runs
+        try:
+            if highs.run() != self._module.HighsStatus.kError:
+                return True
+            # Refused where the thread ran HiGHS with another number of threads before.
+            highs.resetGlobalScheduler(True)
+            return bool(highs.run() != self._module.HighsStatus.kError)
+        finally:
+            highs.resetGlobalScheduler(True)  # or it would refuse another program's number of threads
 
     def _answer(self) -> Answer:
         highs, status = self._highs, self._module.HighsModelStatus

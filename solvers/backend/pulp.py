@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,8 @@ from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register_backend
 from naivegraph.solvers.solution import Outcome
 
+# Solvers whose answers PuLP reads from a file that holds each value with so many digits.
+_IN_DIGITS, _DIGITS = ("PULP_CBC_CMD", "COIN_CMD"), 8
 # CBC's own defaults overlook answers that are better by less than 1e-5.
 _CBC_OPTIONS = ["increment 1e-9", "integerTolerance 1e-9", "primalTolerance 1e-9", "dualTolerance 1e-9"]
 
@@ -47,6 +50,8 @@ class PulpBackend(Backend):
         solvers.sort(key=lambda name: name != "PULP_CBC_CMD")
         found: dict[str, Backend] = {}
         for solver in solvers:
+            if not _limited(pulp, solver):
+                continue
             found.setdefault("pulp", cls(solver))
             short = solver.removeprefix("PULP_").removesuffix("_CMD").removesuffix("_PY")
             found.setdefault(f"pulp:{short}", cls(solver))
@@ -77,11 +82,27 @@ class PulpBackend(Backend):
                 return Answer(Outcome.INFEASIBLE, None, -math.inf, detail)
             return Answer(Outcome.UNBOUNDED, None, math.inf, detail)
         values = np.array([np.nan if v.varValue is None else v.varValue for v in variables], dtype=np.float64)
+        if self.solver in _IN_DIGITS:
+            values = np.clip(values, arrays.lower, arrays.upper)
         if problem.sol_status == pulp.LpSolutionNoSolutionFound or np.isnan(values).any():
             return Answer(Outcome.NO_ANSWER, None, math.inf, detail)
         if problem.sol_status != pulp.LpSolutionOptimal:
             return Answer(Outcome.FEASIBLE, values, math.inf, detail)
-        return Answer(Outcome.OPTIMAL, values, _bound(float(arrays.cost @ values), limits.gap), detail)
+        lost = float(np.abs(arrays.cost) @ _lost_digits(values)) if self.solver in _IN_DIGITS else 0.0
+        return Answer(Outcome.OPTIMAL, values, _bound(float(arrays.cost @ values), limits.gap) + lost, detail)
+
+
+def _limited(pulp: Any, solver: str) -> bool:
+    """Tell whether a solver of PuLP's takes a gap and a time limit: else its word proves nothing."""
+    with _quiet():
+        parameters = inspect.signature(type(pulp.getSolver(solver))).parameters
+    return {"gapRel", "timeLimit", "threads"} <= parameters.keys()
+
+
+def _lost_digits(values: FloatArray) -> FloatArray:
+    """How far numbers written with eight digits may be from those meant; nothing for whole ones that fit."""
+    kept = (values == np.round(values)) & (np.abs(values) < 10.0**_DIGITS)
+    return np.where(kept, 0.0, np.abs(values) * 0.5 * 10.0 ** (1 - _DIGITS))
 
 
 def _problem(pulp: Any, arrays: Arrays) -> tuple[Any, list[Any]]:

@@ -1,5 +1,10 @@
 import itertools
 import math
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from typing import Any
 
@@ -254,3 +259,102 @@ def test_many_columns_stay_quick() -> None:
     solution = solve(program)
     assert solution.outcome is Outcome.OPTIMAL
     assert min(solve(program).seconds for _ in range(3)) < 0.5  # 0.014 s alone on one core
+
+
+def test_a_budget_of_whole_numbers_is_not_exceeded_by_one() -> None:
+    a = 1234567890
+    program = Program()
+    x, y = program.column("x", 0, 1, objective=1.0), program.column("y", 0, 1, objective=1.0)
+    program.row("budget", [x, y], [a, a + 1], upper=2 * a)
+    for backend in ("highs", "pulp:CBC"):
+        found = solve(program, backend=backend)
+        assert found.outcome is Outcome.OPTIMAL
+        assert found.objective == found.bound == 1.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whole_budgets_of_thousands_of_millions_against_exhaustive_search(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, unit = 8, int(random.integers(10**9, 10**11))
+    weights = [unit + int(w) for w in random.integers(0, 3, count)]
+    values = random.integers(1, 5, count).astype(float)
+    limit = unit * int(random.integers(2, 6)) + int(random.integers(0, 3))
+    program = Program()
+    columns = program.columns([f"x{i}" for i in range(count)], 0, 1, objective=values)
+    program.row("budget", list(columns), weights, upper=limit)
+    choices = itertools.product((0, 1), repeat=count)
+    best = max(
+        float(values @ choice)
+        for choice in choices
+        if sum(w * x for w, x in zip(weights, choice, strict=True)) <= limit
+    )
+    found = solve(program)
+    assert found.values is not None
+    assert sum(w * int(x) for w, x in zip(weights, found.values, strict=True)) <= limit
+    assert found.objective == pytest.approx(best)
+    assert found.bound >= best - 1e-9
+
+
+@pytest.mark.parametrize("constant", [1e5, 1e7, 1e9])
+@pytest.mark.parametrize("backend", ["highs", "pulp:CBC"])
+def test_a_constant_in_the_objective_loosens_no_gap(backend: str, constant: float) -> None:
+    random = np.random.default_rng(0)
+    gains = [-np.sort(-random.random(30) * 1000) for _ in range(6)]
+    weights = random.integers(1, 9, 6)
+
+    def answer(constant: float) -> float:
+        program = Program()
+        columns = [program.column(f"x{i}", 0, 30) for i in range(6)]
+        for i, column in enumerate(columns):
+            program.concave(f"f{i}", column, np.concatenate([[0.0], np.cumsum(gains[i])]) + constant)
+        program.row("budget", columns, weights, upper=100)
+        return solve(program, backend=backend, gap=1e-4).objective - 6 * constant
+
+    assert answer(constant) == pytest.approx(answer(0.0), rel=2e-4)
+
+
+def test_numbers_written_with_eight_digits_are_not_taken_as_exact() -> None:
+    program = Program()
+    program.column("x", 0, 123456789, objective=1.0)
+    found = solve(program, backend="pulp:CBC")
+    assert found.outcome is Outcome.OPTIMAL
+    assert found.objective == 123456789
+    program = Program()
+    program.column("x", 0, 7000000001, objective=1.0)
+    assert solve(program, backend="pulp:CBC").bound >= 7000000001
+
+
+def test_a_partial_start_takes_no_time_of_its_own() -> None:
+    program, _ = hard_program()
+    start = np.full(len(program.column_names), np.nan)
+    start[: len(start) // 8] = 0.0
+    began = time.perf_counter()
+    solve(program, time_limit=1.0, start=start)
+    assert time.perf_counter() - began < 1.8
+
+
+@pytest.mark.parametrize("after", [0.1, 0.6])
+def test_ctrl_c_ends_a_solve(after: float) -> None:
+    program, _ = hard_program()
+    timer = threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        solve(program, time_limit=20.0)
+    assert time.perf_counter() - began - after < 1.0  # 0.3 s where nothing else runs
+    timer.join()
+
+
+def test_other_programs_may_use_highs_with_another_number_of_threads() -> None:
+    program = Program()
+    program.column("x", 0, 5, objective=1.0)
+    assert solve(program).outcome is Outcome.OPTIMAL
+    script = (
+        "import highspy\n"
+        "from naivegraph.solvers import Program, solve\n"
+        "program = Program(); program.column('x', 0, 5, objective=1.0); solve(program)\n"
+        "highs = highspy.Highs(); highs.setOptionValue('output_flag', False)\n"
+        "highs.setOptionValue('threads', 2); highs.addVar(0, 1)\n"
+        "assert highs.run() == highspy.HighsStatus.kOk\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -1,0 +1,107 @@
+"""Rows of whole numbers over integer columns, which are checked in exact integers.
+
+A solver compares with a tolerance relative to a row's coefficients, so it takes a budget of two thousand
+million for met when it is exceeded by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from naivegraph.solvers.arrays import Arrays, FloatArray, IntArray, Rows
+
+_EXACT = 2.0**53  # sums of whole numbers up to here are exact in float64
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeRows:
+    """Some of a program's rows, in the user's units, and the numbers they have there."""
+
+    rows: Rows
+    numbers: IntArray
+
+
+def whole_rows(arrays: Arrays) -> WholeRows:
+    """The rows of a program in which all is whole: integer columns with whole coefficients."""
+    rows = arrays.rows
+    other = ~arrays.integer[rows.indices] | (rows.values != np.round(rows.values))
+    keep = np.bincount(rows.owners, other, minlength=rows.count) == 0
+    return WholeRows(rows.only(keep), np.flatnonzero(keep))
+
+
+def broken_row(whole: WholeRows, values: FloatArray) -> int | None:
+    """The number of a row that whole values break; None without one."""
+    for i in _broken(whole.rows, values):
+        return int(whole.numbers[i])
+    return None
+
+
+def _broken(rows: Rows, values: FloatArray) -> list[int]:
+    activity, large = rows.activity(values), rows.weight(values) >= _EXACT
+    broken = (activity < rows.lower) | (activity > rows.upper)
+    for i in np.flatnonzero(large):
+        entries = slice(rows.starts[i], rows.starts[i + 1])
+        pairs = zip(rows.values[entries].tolist(), values[rows.indices[entries]].tolist(), strict=True)
+        exact = sum(int(a) * int(x) for a, x in pairs)
+        broken[i] = exact < rows.lower[i] or exact > rows.upper[i]  # Python compares int and float exactly
+    return [int(i) for i in np.flatnonzero(broken)]
+
+
+def cover_cuts(whole: WholeRows, values: FloatArray, lower: FloatArray, upper: FloatArray) -> Rows:
+    """Rows that cut off whole values which break a row at an end of their columns' ranges.
+
+    Where the row's sum is too large although every column with a positive coefficient is at its largest value
+    and every other at its least, not all of them can be: the cover inequality of knapsacks (Balas, "Facets of
+    the knapsack polytope", 1975). Columns elsewhere in their range do not
+    count: the sum must be too large with these as small as can be.
+
+    Args:
+        whole: The rows.
+        values: One value per column, whole.
+        lower: The columns' least values.
+        upper: Their largest values.
+    """
+    cuts: list[tuple[IntArray, FloatArray, float]] = []
+    for i in _broken(whole.rows, values):
+        cut = _cover(whole.rows, i, values, lower, upper)
+        if cut is not None:
+            cuts.append(cut)
+    lengths = [len(indices) for indices, _, _ in cuts]
+    return Rows(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int64), *(indices for indices, _, _ in cuts)]),
+        np.concatenate([np.zeros(0), *(signs for _, signs, _ in cuts)]),
+        np.full(len(cuts), -np.inf),
+        np.array([most for _, _, most in cuts], dtype=np.float64),
+    )
+
+
+def _cover(
+    rows: Rows, i: int, values: FloatArray, lower: FloatArray, upper: FloatArray
+) -> tuple[IntArray, FloatArray, float] | None:
+    """The columns, their signs and the most that their signed sum may be; None where there is no cover."""
+    entries = slice(rows.starts[i], rows.starts[i + 1])
+    indices, factors = rows.indices[entries], [int(a) for a in rows.values[entries]]
+    total = sum(a * int(values[j]) for a, j in zip(factors, indices, strict=True))
+    above = total > rows.upper[i]
+    limit = rows.upper[i] if above else -rows.lower[i]
+    signed = [a if above else -a for a in factors]
+    ends = [
+        (upper[j], lower[j]) if a > 0 else (lower[j], upper[j]) for a, j in zip(signed, indices, strict=True)
+    ]
+    if not np.isfinite(np.array(ends)).all():
+        return None
+    # The sum with columns that are not at their end as small as can be: only if it is still too large do the
+    # others make a cover.
+    cover = [int(values[j]) == int(end) != int(other) for j, (end, other) in zip(indices, ends, strict=True)]
+    least = sum(
+        a * int(end if inside else other) for a, (end, other), inside in zip(signed, ends, cover, strict=True)
+    )
+    if not least > limit or not any(cover):
+        return None
+    chosen = np.array(cover)
+    signs = np.where(np.array([a > 0 for a in signed]), 1.0, -1.0)[chosen]
+    most = float((signs * np.array([end for end, _ in ends])[chosen]).sum()) - 1.0
+    return indices[chosen], signs, most
