@@ -16,7 +16,7 @@ from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Sessio
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.tangents import Concave, Curves
-from naivegraph.solvers.whole_rows import broken_row, cover_cuts, whole_rows
+from naivegraph.solvers.whole_rows import broken_row, cover_cuts, whole_rows, with_slack
 
 _FIRST_TANGENTS = 8  # per concave term, before the linear relaxation
 _REACH = 2  # segments on either side of the relaxation's answer to start the integers with
@@ -90,7 +90,7 @@ class _Search:
         self._cost = arrays.cost
         self._program, self._backend, self._limits = program, backend, limits
         self._whole = whole_rows(arrays)
-        terms, arrays, self._constant = _without_constant(program.terms, arrays)
+        terms, arrays, self._constant = _without_constant(program.terms, with_slack(arrays, self._whole))
         auxiliaries = np.array([term.auxiliary for term in terms], dtype=np.int64)
         counted = arrays.cost[auxiliaries] != 0
         slopes = [np.diff(term.values) for term, counts in zip(terms, counted, strict=True) if counts]

@@ -12,6 +12,7 @@ import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, IntArray, Rows
 
+_UNRESOLVED, _ROOM = 1e8, 4e-9  # from which sums on, and by how much relative to them
 _EXACT = 2.0**53  # sums of whole numbers up to here are exact in float64
 
 
@@ -29,6 +30,23 @@ def whole_rows(arrays: Arrays) -> WholeRows:
     other = ~arrays.integer[rows.indices] | (rows.values != np.round(rows.values))
     keep = np.bincount(rows.owners, other, minlength=rows.count) == 0
     return WholeRows(rows.only(keep), np.flatnonzero(keep))
+
+
+def with_slack(arrays: Arrays, whole: WholeRows) -> Arrays:
+    """The program with some room in the whole rows that tolerances cannot tell from their neighbours.
+
+    There a solver may also refuse what meets the row exactly. With room it takes more than it should, which
+    `broken_row` finds and `cover_cuts` cut off.
+    """
+    rows, room = arrays.rows, np.zeros(arrays.rows.count)
+    for limits in (whole.rows.lower, whole.rows.upper):
+        size = np.where(np.isfinite(limits), np.abs(limits), 0.0)
+        room[whole.numbers] = np.maximum(
+            room[whole.numbers], np.where(size >= _UNRESOLVED, _ROOM * size, 0.0)
+        )
+    return dataclasses.replace(
+        arrays, rows=dataclasses.replace(rows, lower=rows.lower - room, upper=rows.upper + room)
+    )
 
 
 def broken_row(whole: WholeRows, values: FloatArray) -> int | None:
