@@ -25,6 +25,7 @@ def solve(costs, rows):
     highs.setOptionValue("threads", 1)
     for name in ("mip_feasibility_tolerance", "primal_feasibility_tolerance", "dual_feasibility_tolerance"):
         highs.setOptionValue(name, 1e-9)
+    highs.setOptionValue("small_matrix_value", 1e-12)
     highs.setOptionValue("mip_rel_gap", 0.0)
     highs.setOptionValue("mip_abs_gap", 1e-9)
     lp = highspy.HighsLp()
