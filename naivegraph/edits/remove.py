@@ -29,7 +29,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.run.query import edges
-from naivegraph.ir.pytree import holds
+from naivegraph.ir.pytree import contains_stub
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 
@@ -289,10 +289,10 @@ def _bypass(rewiring: Rewiring, gone: Vertex, other: Stub) -> None:
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
     """Whether what comes after a vertex changes its output in place, and something else uses what it took."""
     later = graph.vertices[graph.vertices.index(gone) + 1 :]
-    if not any(holds(v.output, out) for v in later):
+    if not any(contains_stub(v.output, out) for v in later):
         return False
     used = [v for v in graph if v is not gone and other.id in {stub.id for stub in tensors_of(v)}]
-    return bool(used) or holds([graph.output, *(v.output for v in graph.inputs)], other)
+    return bool(used) or contains_stub([graph.output, *(v.output for v in graph.inputs)], other)
 
 
 def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:

@@ -23,7 +23,7 @@ from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.verify.shape_prop import largest_number
 from naivegraph.graph.verify.train_mode import follow_training
-from naivegraph.ir.pytree import holds, leaves, stubs_in, with_tensors
+from naivegraph.ir.pytree import contains_stub, leaves, stubs_in, with_tensors
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.step_module import add_submodule
 from naivegraph.ir.values import Attribute, State, Stub, Training
@@ -57,7 +57,7 @@ def _leave_training(graph: Recording) -> None:
     """An edited graph does one thing: that of eval mode, with what follows the flags in it."""
     if graph.in_train_mode is not graph:
         graph.checks = {**graph.checks, TRAIN_MODE: _left_behind(graph, graph.in_train_mode)}
-    graph.rewired, graph.training, graph.instead = True, None, None
+    graph.rewired, graph.training, graph.train_replay = True, None, None
 
 
 def _left_behind(graph: Recording, training: Recording) -> str:
@@ -155,7 +155,7 @@ def _update_state(graph: Recording) -> None:
 def _maker(graph: Recording, stub: Stub) -> int:
     """Position of the first vertex which makes a tensor; -1 for state."""
     for position, vertex in enumerate(graph.vertices):
-        if holds(vertex.output, stub):
+        if contains_stub(vertex.output, stub):
             return position
     if any(stub.id == other.id for other in graph.state.values()):
         return -1
@@ -194,10 +194,10 @@ def remove_vertex(
             other.args = with_tensors(other.args, new)
             other.kwargs = with_tensors(other.kwargs, new)
         graph.output = with_tensors(graph.output, new)
-        graph.held = [(with_tensors(value, new), *rest) for value, *rest in graph.held]
-        graph.compared = [
+        graph.escapes = [(with_tensors(value, new), *rest) for value, *rest in graph.escapes]
+        graph.comparisons = [
             dataclasses.replace(each, difference=with_tensors(each.difference, new))
-            for each in graph.compared
+            for each in graph.comparisons
         ]
         if isinstance(vertex.target, nn.Module):
             _drop_layer(graph, vertex.target, log)

@@ -1,4 +1,4 @@
-"""Functions whose sizes are declared, not read from the torch operators they are made of."""
+"""Functions with a rule for their sizes, in place of the rules of the operators they are made of."""
 
 from __future__ import annotations
 
@@ -30,58 +30,61 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 class Ties(Protocol):
-    """What a rule can say of the sizes of one call.
+    """Constraints that a rule may state on the sizes of one call.
 
-    A dimension is what `inputs[i][d]` and `outputs[i][d]` hold: dimension `d` of the i-th tensor which the
-    function takes or returns. Dimensions a rule says nothing about keep their size, and so does every
-    dimension of an output which is not tied to one of an input.
+    A dimension is an item of `inputs[i]` or `outputs[i]`: dimension `d` of the i-th tensor that the function
+    takes or returns is `inputs[i][d]` or `outputs[i][d]`. Dimensions a rule says nothing about keep their
+    size, and so does every dimension of an output that is not tied to one of an input.
 
-    What is said with `equal` and `joined` holds at all times. What is said with `step`, `neurons` and
-    `linear` holds from the first edit that changes one of the sizes it is about; if no such edit is possible,
-    the error names the vertex whose rule it is.
+    Constraints stated by `equal` and `joined` hold at all times. Those stated by `step`, `neurons` and
+    `linear` hold from the first edit that changes one of their sizes; if no such edit is possible, the error
+    names the vertex with the rule.
 
     Attributes:
         inputs: For each tensor the function takes, in order, its dimensions.
-        outputs: The same for what it returns.
+        outputs: The same for the tensors it returns.
     """
 
     @property
-    def inputs(self) -> list[list[Any]]: ...  # noqa: D102
+    def inputs(self) -> list[list[Any]]:
+        """The dimensions of each tensor the function takes."""
 
     @property
-    def outputs(self) -> list[list[Any]]: ...  # noqa: D102
+    def outputs(self) -> list[list[Any]]:
+        """The dimensions of each tensor the function returns."""
 
     def equal(self, first: Any, *others: Any) -> None:
-        """These dimensions are the same neurons in the same order."""
+        """Require that these dimensions are the same neurons in the same order."""
 
     def joined(self, whole: Any, parts: Sequence[Any]) -> None:
-        """`whole` is the concatenation of `parts`, in this order."""
+        """Require that `whole` is the concatenation of `parts`, in this order."""
 
     def free(self, dimension: Any) -> None:
-        """This dimension of an input may change, and nothing else follows from it."""
+        """Let this dimension of an input change, with nothing else following from it."""
 
     def fixed(self, dimension: Any, reason: str) -> None:
-        """This dimension keeps its size."""
+        """Require that this dimension keeps its size, for `reason`."""
 
     def step(self, dimension: Any, multiple: int) -> None:
-        """The size of this dimension is a multiple of `multiple`."""
+        """Require that the size of this dimension is a multiple of `multiple`."""
 
     def neurons(self, dimension: Any, indices: Sequence[int], *, keep: bool) -> None:
-        """These neurons of this dimension must stay (`keep=True`), or go when the size next changes.
+        """Require that these neurons of a dimension stay (`keep=True`), or go when its size next changes.
 
-        They are counted anew at every edit: once neurons have moved, the rule should name other places.
+        Indices are those before an edit: once neurons have moved, the rule should name other indices.
         """
 
     def linear(
         self, terms: Sequence[tuple[int, Any]], *, low: int | None = None, high: int | None = None
     ) -> None:
-        """`low <= sum(coefficient * size of dimension) <= high`; the coupled sizes `a = 2 * b` are
-        `linear([(1, a), (-2, b)], low=0, high=0)`.
-        """  # noqa: D205
+        """Require `low <= sum of coefficient * size <= high` over pairs of a coefficient and a dimension.
+
+        The sizes `a = 2 * b` are `linear([(1, a), (-2, b)], low=0, high=0)`.
+        """
 
 
 class Rule(abc.ABC):
-    """Says how the sizes of what a function takes and returns hang together.
+    """Relation between the sizes of the tensors that a function takes and returns.
 
     Example:
         >>> class EvenPairs(Rule):
@@ -92,10 +95,10 @@ class Rule(abc.ABC):
 
     @abc.abstractmethod
     def tie(self, ties: Ties) -> None:
-        """State what holds, by calling the methods of `ties`."""
+        """State the constraints, by calling the methods of `ties`."""
 
     def misfit(self, inputs: Shapes, outputs: Shapes) -> str:
-        """Why the rule cannot hold for tensors of these shapes; empty if it can."""
+        """Reason for which the rule cannot hold for tensors of these shapes; empty if it can."""
         return ""
 
 
@@ -110,12 +113,12 @@ class Same(Rule):
     dim: int = 1
 
     def tie(self, ties: Ties) -> None:
-        """See the class."""
+        """State it; see the class."""
         first, *others = [tensor[self.dim] for tensor in (*ties.inputs, *ties.outputs)]
         ties.equal(first, *others)
 
     def misfit(self, inputs: Shapes, outputs: Shapes) -> str:
-        """Sizes differ, or there is no such dimension."""
+        """Reason if sizes differ or there is no such dimension."""
         found = _sizes((*inputs, *outputs), self.dim)
         if isinstance(found, str):
             return found
@@ -135,11 +138,11 @@ class Stack(Rule):
     dim: int = 1
 
     def tie(self, ties: Ties) -> None:
-        """See the class."""
+        """State it; see the class."""
         ties.joined(ties.outputs[0][self.dim], [tensor[self.dim] for tensor in ties.inputs])
 
     def misfit(self, inputs: Shapes, outputs: Shapes) -> str:
-        """The sizes of the inputs do not add up to that of the one output."""
+        """Reason if the sizes of the inputs do not add up to that of the one output."""
         found = _sizes((*inputs, *outputs), self.dim)
         if isinstance(found, str):
             return found
@@ -152,7 +155,7 @@ class Stack(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Absorb(Rule):
-    """Takes any size along `dim`; what it returns keeps its size.
+    """Inputs may have any size along `dim`; outputs keep their size.
 
     Attributes:
         dim: The dimension of the neurons of every input.
@@ -161,25 +164,26 @@ class Absorb(Rule):
     dim: int = 1
 
     def tie(self, ties: Ties) -> None:
-        """See the class."""
+        """State it; see the class."""
         for tensor in ties.inputs:
             ties.free(tensor[self.dim])
 
     def misfit(self, inputs: Shapes, outputs: Shapes) -> str:
-        """An input has no such dimension."""
+        """Reason if an input has no such dimension."""
         found = _sizes(inputs, self.dim)
         return found if isinstance(found, str) else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fixed(Rule):
-    """Nothing which the function takes or returns may change its size."""
+    """All tensors taken and returned keep their sizes."""
 
     def tie(self, ties: Ties) -> None:
-        """See the class."""
+        """State it; see the class."""
 
 
 def _sizes(shapes: Shapes, dim: int) -> list[int] | str:
+    """The size of each shape along `dim`, or a sentence that one has no such dimension."""
     for shape in shapes:
         if not -len(shape) <= dim < len(shape):
             return f"a tensor of shape {shape} has no dimension {dim}"
@@ -206,7 +210,7 @@ class Call(nn.Module):
     """A function as a module.
 
     Args:
-        function: What to call.
+        function: The function to call.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -214,7 +218,7 @@ class Call(nn.Module):
         self._function = function
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives."""
+        """Call the function."""
         return self._function(*args, **kwargs)
 
 
@@ -222,8 +226,8 @@ class CustomFunction(Call):
     """A function as a layer of its own, with a rule for its sizes.
 
     Args:
-        function: What to call; it need not be made of torch operators.
-        rule: How the sizes of what it takes and returns hang together.
+        function: The function to call; it need not be made of torch operators.
+        rule: The relation between the sizes of the tensors it takes and returns.
     """
 
     def __init__(self, function: Callable[..., Any], rule: Rule) -> None:

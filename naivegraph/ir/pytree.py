@@ -1,4 +1,8 @@
-"""Walking what networks take and return: nested containers, dataclasses and objects which hold tensors."""
+"""Pytrees: nested containers, dataclasses and objects with tensors, as networks take and return them.
+
+Leaves are everything that is no container. Unlike `torch.utils._pytree`, which takes containers it does not
+know for leaves, this descends into records, objects of ordinary classes, where a tensor is in them.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,49 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 
 __all__ = [
-    "Slot", "flat", "has_tensor", "holds", "is_record", "leaves", "map_leaves", "pairs",
-    "rebuild", "stubs_in", "with_tensors",
+    "ValueRef",
+    "contains_stub",
+    "flat",
+    "has_tensor",
+    "is_record",
+    "leaves",
+    "map_leaves",
+    "pairs",
+    "rebuild",
+    "stubs_in",
+    "with_tensors",
 ]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a value goes in a template."""
+class ValueRef:
+    """A reference to the value of this index, in a pytree that serves as a template."""
 
     index: int
 
 
 _PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, nn.Module)
-_ATOMS = (*_PLAIN, torch.Tensor, Stub, State, Held, Training, Shape, Attribute, Compound, Slot)
+_ATOMS = (
+    *_PLAIN,
+    torch.Tensor,
+    Stub,
+    State,
+    ConstantTensor,
+    Training,
+    DimSize,
+    Attribute,
+    Compound,
+    ValueRef,
+)
 
 
 def is_record(value: object) -> bool:
-    """Whether `value` is a plain Python object whose fields can be copied one by one.
+    """Tell whether `value` is an object whose fields can be copied one by one.
 
-    True for instances of ordinary classes and dataclasses, where all state lies in `__dict__`.
+    True for instances of ordinary classes and dataclasses, whose state is all in `__dict__`.
     """
     if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value):
         return False
@@ -49,7 +73,7 @@ def _slots(kind: type) -> bool:
 
 
 def rebuild(sequence: Any, items: list[Any]) -> Any:
-    """A list, tuple, named tuple or `torch.return_types` like `sequence` with other items."""
+    """A list, tuple, named tuple or `torch.return_types` of the class of `sequence` with other items."""
     kind = type(sequence)
     if kind is list or isinstance(sequence, list):
         return items
@@ -60,10 +84,19 @@ def rebuild(sequence: Any, items: list[Any]) -> Any:
 
 
 def map_leaves(value: Any, change: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Any:
-    """A copy of the nesting `value` with `change` applied to everything that is no container.
+    """A copy of the pytree `value` with `change` applied to each leaf.
 
-    Dicts of any class keep their class (also dataclasses that are dicts); objects with a `__dict__` are
-    copied field by field if a tensor lies in them, and are otherwise given to `change` like any leaf.
+    Dicts of any class keep their class (also dataclasses that are dicts). Records are copied field by field
+    if a tensor is in them, and are leaves otherwise.
+
+    Args:
+        value: The pytree.
+        change: The function of a leaf.
+        memo: Copies made so far, by the id of the original, so that what occurs twice is copied once.
+
+    Example:
+        >>> map_leaves({"a": (1, [2, 3])}, lambda leaf: -leaf)
+        {'a': (-1, [-2, -3])}
     """
     if isinstance(value, _ATOMS):
         return change(value)
@@ -103,11 +136,18 @@ def _map_dict(value: dict[Any, Any], change: Callable[[Any], Any], memo: dict[in
 
 
 def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(item, (torch.Tensor, Stub, State, Held, Slot)) for item in leaves(value))
+    return any(
+        isinstance(item, (torch.Tensor, Stub, State, ConstantTensor, ValueRef)) for item in leaves(value)
+    )
 
 
 def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """Everything in the nesting `value` that is no container, in order."""
+    """The leaves of the pytree `value`, in order; a container that occurs twice counts once.
+
+    Example:
+        >>> list(leaves({"a": (1, [2, 3]), "b": slice(None, 4)}))
+        [1, 2, 3, None, 4, None]
+    """
     if isinstance(value, _ATOMS):
         yield value
         return
@@ -131,17 +171,17 @@ def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
 
 
 def stubs_in(value: Any) -> list[Stub]:
-    """Every tensor of a graph in the nesting `value`, in order."""
+    """The stubs in the pytree `value`, in order."""
     return [leaf for leaf in leaves(value) if isinstance(leaf, Stub)]
 
 
-def holds(value: Any, stub: Stub) -> bool:
-    """Whether a tensor of a graph is in the nesting `value`."""
+def contains_stub(value: Any, stub: Stub) -> bool:
+    """Tell whether a stub of this number is in the pytree `value`."""
     return any(isinstance(leaf, Stub) and leaf.id == stub.id for leaf in leaves(value))
 
 
 def has_tensor(value: Any) -> bool:
-    """Whether a tensor lies in tuples, lists and dicts."""
+    """Tell whether a tensor is in nested tuples, lists and dicts."""
     if isinstance(value, torch.Tensor):
         return True
     if isinstance(value, (tuple, list)):
@@ -150,7 +190,7 @@ def has_tensor(value: Any) -> bool:
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """What lies in tuples and lists, at any depth."""
+    """The items of nested tuples and lists, at any depth."""
     for item in value:
         if isinstance(item, (tuple, list)):
             yield from flat(item)
@@ -159,14 +199,15 @@ def flat(value: Any) -> Iterator[Any]:
 
 
 def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:
-    """The nesting `value` with other stubs for those numbered in `stubs`, in expressions too."""
+    """A copy of the pytree `value` with other stubs for those numbered in `stubs`, in expressions too."""
 
     def change(leaf: Any) -> Any:
+        """Return the leaf with other stubs."""
         if isinstance(leaf, Stub):
             return stubs.get(leaf.id, leaf)
-        if isinstance(leaf, Shape) and isinstance(leaf.tensor, int):
+        if isinstance(leaf, DimSize) and isinstance(leaf.tensor, int):
             new = stubs.get(leaf.tensor)
-            return leaf if new is None or new.id == leaf.tensor else Shape(new.id, leaf.dim)
+            return leaf if new is None or new.id == leaf.tensor else DimSize(new.id, leaf.dim)
         if isinstance(leaf, Compound):
             return Compound(leaf.operator, change(leaf.left), change(leaf.right))
         return leaf
@@ -175,10 +216,14 @@ def with_tensors(value: Any, stubs: Mapping[int, Stub]) -> Any:
 
 
 def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, str]]:
-    """Leaves of `template` beside what stands at the same place of `value`, and the place.
+    """Each leaf of `template`, what `value` has in its place, and the place as text.
 
     Raises:
-        ValueError: The two are not nested alike.
+        ValueError: The two have different structures.
+
+    Example:
+        >>> list(pairs({"a": (1, 2)}, {"a": (3, [4])}))
+        [(1, 3, "['a'][0]"), (2, [4], "['a'][1]")]
     """
     if isinstance(template, _ATOMS):
         yield template, value, at

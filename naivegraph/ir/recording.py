@@ -1,4 +1,4 @@
-"""What a capture remembers of a network."""
+"""The recording of one or two runs of a network."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ TRAIN_MODE = "train mode"  # the check that tells whether the graph follows its 
 
 
 class Recording:
-    """The vertices of a network in order, the module they are bound to, and how to look things up in both.
+    """The vertices of a network in recorded order, and the module they belong to.
 
     Args:
         module: The network.
-        vertices: Its vertices in recorded order; in-place operators rely on it.
-        state: Every parameter and buffer by every name it has; tied names share one stub.
-        inputs: The vertices among `vertices` which are inputs.
-        output: The structure the network returned, with stubs at the tensors.
-        constants: Arguments of the forward which are no tensors, by name; they keep their value.
-        held: `(expression, where, how)` for every number which left the integers or was counted through.
-        compared: The comparisons of different numbers in the code, which must come out as they did.
-        checks: What verification found, by the name of the check.
+        vertices: Its vertices in recorded order, on which in-place operators rely.
+        state: A stub for every parameter and buffer by every name it has; shared ones have one stub.
+        inputs: The vertices among `vertices` that are inputs.
+        output: The pytree the network returned, with stubs for tensors.
+        constants: Arguments of the forward that are no tensors, by name; they keep their value.
+        escapes: The symbolic integers that the code turned into ordinary numbers; these keep their value.
+        comparisons: The comparisons of different symbolic integers, which have to come out as recorded.
+        checks: Results of verification, by the name of the check.
         example: A copy of the inputs of the recorded run, by the name of the input vertex.
-        rewired: Whether vertices or their connections were changed since; then the module's own forward is
-            not what the graph computes, `to_module()` is.
-        training: A run in train mode, if that uses parameters which this one in eval mode does not, or the
-            network was made of two such runs. It shares the numbers of parameters and buffers, and counts for
-            how sizes hang together.
-        instead: A run in train mode, if that calls other operators on the same parameters.
+        rewired: Whether vertices or their connections were changed since; then `to_module()` computes what
+            the graph does, the module's own forward something else.
+        training: A run in train mode, if that uses parameters that this one in eval mode does not, or the
+            network was made of two such runs. It shares the numbers of parameters and buffers, and sizes are
+            related by both runs.
+        train_replay: A run in train mode that calls other operators on the same parameters. It is repeated
+            while the network trains, but sizes are not related by it.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class Recording:
         output: Any,
         *,
         constants: dict[str, Any] | None = None,
-        held: list[Escape] | None = None,
-        compared: list[Comparison] | None = None,
+        escapes: list[Escape] | None = None,
+        comparisons: list[Comparison] | None = None,
         checks: dict[str, str] | None = None,
         example: dict[str, Any] | None = None,
         rewired: bool = False,
         training: Recording | None = None,
-        instead: Recording | None = None,
+        train_replay: Recording | None = None,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -62,28 +63,28 @@ class Recording:
         self.inputs = inputs
         self.output = output
         self.constants = constants or {}
-        self.held = held or []
-        self.compared = compared or []
+        self.escapes = escapes or []
+        self.comparisons = comparisons or []
         self.checks = checks or {}
         self.example = example or {}
         self.rewired = rewired
         self.training = training
-        self.instead = instead
-        self.reserved = 0  # numbers of tensors below this one may be given away already
+        self.train_replay = train_replay
+        self.reserved = 0  # numbers of tensors below this one may be taken already
 
     @property
     def runs(self) -> list[Recording]:
-        """The runs that count for how sizes hang together."""
+        """The runs that sizes are related by."""
         return [self] if self.training is None else [self, self.training]
 
     @property
     def in_train_mode(self) -> Recording:
-        """The run which is repeated while the network trains."""
-        return self.training or self.instead or self
+        """The run to repeat while the network trains."""
+        return self.training or self.train_replay or self
 
     @property
     def present(self) -> Recording:
-        """The run which is repeated with the network's flag as it is now."""
+        """The run to repeat with the network's `training` flag as it is now."""
         return self.in_train_mode if self.module.training else self
 
     def __len__(self) -> int:

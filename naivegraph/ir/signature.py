@@ -1,4 +1,4 @@
-"""Which input of a graph each argument of a call is."""
+"""Arguments of a call, matched with the inputs of a graph by the signature of the forward."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["bind", "check_constant", "flat_arguments", "keyword_inputs", "nested
 
 
 def keyword_inputs(kwargs: Any) -> dict[str, Any]:
-    """Keyword arguments of a forward; none for None.
+    """The keyword arguments of a forward as a dict; none for None.
 
     Raises:
-        CaptureError: They are no dict with names.
+        CaptureError: They are not a dict with strings as keys.
     """
     if kwargs is None:
         return {}
@@ -40,8 +40,8 @@ def bind(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dic
     """The value of each input vertex, by its name.
 
     Raises:
-        NaivegraphError: An argument is missing, is not nested as recorded, or is a recorded constant with
-            another value.
+        NaivegraphError: An argument is missing, is another pytree than the recorded one, or is a recorded
+            constant with another value.
     """
     given = flat_arguments(graph.module, args, kwargs)
     names = {vertex.name: vertex for vertex in graph.inputs}
@@ -59,10 +59,10 @@ def bind(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dic
 
 
 def check_constant(name: str, recorded: Any, value: Any) -> None:
-    """Check that an argument which is no tensor has the value that was captured.
+    """Check that an argument that is no tensor has the value that was captured.
 
     Raises:
-        NaivegraphError: It has another one.
+        NaivegraphError: It has another value.
     """
     if not _same(recorded, value):
         raise NaivegraphError(_other_value(name, repr(recorded), value))
@@ -76,6 +76,7 @@ def _other_value(name: str, recorded: str, value: Any) -> str:
 
 
 def _check_input(vertex: Vertex, value: Any) -> None:
+    """Check that an input is the recorded pytree, with tensors where tensors were recorded."""
     try:
         for stub, tensor, at in pairs(vertex.output, value):
             if isinstance(stub, Stub) and not isinstance(tensor, torch.Tensor):
@@ -85,7 +86,9 @@ def _check_input(vertex: Vertex, value: Any) -> None:
 
 
 def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a forward by name, `*args` and `**kwargs` spread out.
+    """The arguments of a forward by name, those of `*args` and `**kwargs` one by one.
+
+    The i-th of `*args` is called `args_i`; the inverse is `nested_arguments`.
 
     Raises:
         NaivegraphError: The forward does not take these arguments.
@@ -112,7 +115,7 @@ def flat_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def nested_arguments(module: nn.Module, flat: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a forward as it is called with, from those `flat_arguments` gave."""
+    """The positional and keyword arguments of a forward, from the result of `flat_arguments`."""
     if isinstance(module, BuiltModule):
         return (), dict(flat)
     args: list[Any] = []

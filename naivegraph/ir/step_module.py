@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.ir.pytree import Slot, map_leaves
+from naivegraph.ir.pytree import ValueRef, map_leaves
 from naivegraph.undo import UndoLog
 
 __all__ = ["BuiltModule", "Step", "add_submodule"]
@@ -16,7 +16,7 @@ __all__ = ["BuiltModule", "Step", "add_submodule"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One call: of the submodule at `path`, on earlier values (`Slot`) and constants."""
+    """A call of the submodule at `path`, on earlier values (`ValueRef`) and constants."""
 
     path: str
     args: tuple[Any, ...]
@@ -28,9 +28,9 @@ class BuiltModule(nn.Module):
 
     Args:
         inputs: Names of the inputs, in order.
-        modules: What the steps call, by path.
-        steps: The calls in order. Value number i is input i, then what the steps give.
-        output: What the network returns, with slots for values.
+        modules: The submodules that the steps call, by path.
+        steps: The calls in order. The first values are the inputs, each step adds its result.
+        output: The pytree the network returns, with a `ValueRef` for each value.
     """
 
     def __init__(
@@ -48,7 +48,8 @@ class BuiltModule(nn.Module):
         values = list(self.by_name(args, kwargs).values())
 
         def fill(leaf: Any) -> Any:
-            return values[leaf.index] if isinstance(leaf, Slot) else leaf
+            """Return the value of a reference, and any other leaf as it is."""
+            return values[leaf.index] if isinstance(leaf, ValueRef) else leaf
 
         for step in self._steps:
             module = self.get_submodule(step.path)
@@ -59,24 +60,24 @@ class BuiltModule(nn.Module):
         """The inputs by name, in order.
 
         Raises:
-            NaivegraphError: Too many, too few, or one that is not there.
+            NaivegraphError: There are too many or too few, or one of another name.
         """
         if len(args) > len(self._inputs):
             raise NaivegraphError(f"the network takes {len(self._inputs)} inputs, not {len(args)}")
-        given = {**dict(zip(self._inputs, args, strict=False)), **kwargs}
-        if sorted(given) != sorted(self._inputs) or len(given) != len(args) + len(kwargs):
-            raise NaivegraphError(f"the network takes the inputs {list(self._inputs)}, not {list(given)}")
-        return {name: given[name] for name in self._inputs}
+        named = {**dict(zip(self._inputs, args, strict=False)), **kwargs}
+        if sorted(named) != sorted(self._inputs) or len(named) != len(args) + len(kwargs):
+            raise NaivegraphError(f"the network takes the inputs {list(self._inputs)}, not {list(named)}")
+        return {name: named[name] for name in self._inputs}
 
 
 def add_submodule(root: nn.Module, path: str, module: nn.Module, undo: UndoLog | None = None) -> None:
-    """Register a module at a new path, with plain containers on the way.
+    """Register a module at a new path, with empty modules on the way.
 
     Args:
-        root: The module that gets it.
+        root: The module to register it in.
         path: The path, as in `root.get_submodule(path)`.
         module: The module.
-        undo: Takes what undoes this.
+        undo: The log that takes back what was done.
 
     Raises:
         NaivegraphError: The name is taken or cannot be an attribute; nothing is registered then.

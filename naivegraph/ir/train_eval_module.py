@@ -1,4 +1,4 @@
-"""A `torch.fx.GraphModule` which does one thing in eval mode and another while it trains."""
+"""A `torch.fx.GraphModule` with one graph for eval mode and another for train mode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Forward = Callable[..., Any]
 
 
 class TrainEvalModule(fx.GraphModule):
-    """Runs `graph`, or `training_graph` while it trains; both use the same layers and parameters.
+    """Module that runs `graph`, or `training_graph` while it trains, on the same layers and parameters.
 
     Args:
-        root: Holds what the two graphs name.
-        graph: What runs in eval mode.
-        training_graph: What runs while the module trains, with the same inputs.
+        root: The module with the layers and parameters that the two graphs name.
+        graph: The graph for eval mode.
+        training_graph: The graph for train mode, with the same inputs.
         class_name: The name of the class.
     """
 
@@ -34,7 +34,7 @@ class TrainEvalModule(fx.GraphModule):
         self.graph = graph
 
     def recompile(self) -> Any:
-        """Make the forward anew, after either graph was changed."""
+        """Regenerate the forward after a change of either graph."""
         code = super().recompile()
         if "training_graph" in vars(self):
             # A copy, because a graph belongs to one module.
@@ -51,7 +51,7 @@ class TrainEvalModule(fx.GraphModule):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A graph is pickled as the code made of it, which torch traces again: each of the two by itself."""
+        """Pickle the two graphs, each as the code made of it, which torch traces again on loading."""
         holder = nn.Module()
         for kind in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"):
             vars(holder)[kind] = vars(self)[kind]
@@ -60,7 +60,7 @@ class TrainEvalModule(fx.GraphModule):
 
 
 def _naming_all_of(*graphs: fx.Graph) -> fx.Graph:
-    """A graph with all names of layers and parameters in it, by which a module takes them over."""
+    """A graph that names all layers and parameters of the graphs, by which a new module takes them over."""
     made = fx.Graph()
     for node in (node for graph in graphs for node in graph.nodes):
         if node.op in ("get_attr", "call_module"):
@@ -70,8 +70,11 @@ def _naming_all_of(*graphs: fx.Graph) -> fx.Graph:
 
 
 def _either(evaluating: _Forward, training: _Forward) -> _Forward:
+    """A forward that runs one of two, by the module's `training` flag."""
+
     @functools.wraps(evaluating)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward of the present mode."""
         return (training if self.training else evaluating)(self, *args, **kwargs)
 
     return forward

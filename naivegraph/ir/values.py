@@ -1,4 +1,4 @@
-"""What stands for a tensor or a number in a captured graph, where the tensor itself is not kept."""
+"""Values of a recorded network: references to tensors of a run, and expressions of sizes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Any
 
 import torch
 
-__all__ = ["Attribute", "Compound", "Expression", "Held", "Operation", "Shape", "State", "Stub", "Training"]
+__all__ = [
+    "Attribute",
+    "Compound",
+    "ConstantTensor",
+    "DimSize",
+    "Expression",
+    "Operation",
+    "State",
+    "Stub",
+    "Training",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stub:
     """A tensor of one run: its number in that run, shape and dtype.
 
-    In the arguments of a vertex it means "the tensor which an earlier vertex produced".
+    In the arguments of a vertex it stands for the tensor that an earlier vertex produced.
     """
 
     id: int
@@ -30,17 +40,20 @@ class State:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """A tensor which is neither parameter, buffer, input nor computed: a constant of the user's code."""
+class ConstantTensor:
+    """A tensor that is neither parameter, buffer, input nor computed: a constant of the user's code."""
 
     tensor: torch.Tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """One value while the module at this path trains and another while it does not.
+    """A constant that depends on whether the module at this path trains; by default its `training` flag.
 
-    By default it is the module's `training` flag itself.
+    Attributes:
+        path: The module whose flag decides.
+        on: The value in train mode.
+        off: The value in eval mode.
     """
 
     path: str
@@ -49,7 +62,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
+class DimSize:
     """The size of one dimension of a tensor: of a run (its stub's id) or of the state (its name)."""
 
     tensor: int | str
@@ -74,14 +87,18 @@ class Compound:
     right: Expression
 
 
-Expression = int | Shape | Attribute | Compound
+Expression = int | DimSize | Attribute | Compound
 
 
 @dataclasses.dataclass(slots=True)
 class Operation:
-    """One ATen operator call: tensors are replaced by stubs, in `outputs` in the order they are returned.
+    """A call of one ATen operator.
 
-    `outputs` holds one entry per returned value; None where that value is no tensor.
+    Attributes:
+        func: The operator.
+        args: Positional arguments, with stubs for tensors.
+        kwargs: Keyword arguments, with stubs for tensors.
+        outputs: A stub per returned value, in order; None for a value that is no tensor.
     """
 
     func: torch._ops.OpOverload
@@ -90,21 +107,22 @@ class Operation:
     outputs: tuple[Stub | None, ...]
 
 
-Where = tuple[str, int]
+SourceLine = tuple[str, int]  # file and line of the user's code
 
-Escape = tuple[Expression, Where | None, str]
+# An expression that became an ordinary number where the code needed one, the line, and the use it was put to.
+Escape = tuple[Expression, SourceLine | None, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two numbers that differed where the code compared them, or were put in order by it.
+    """A comparison, by the user's code, of two symbolic integers that differed.
 
     Attributes:
-        difference: The larger less the smaller one.
-        least: What it must be at least, for the comparison to come out as it did.
+        difference: The larger minus the smaller.
+        least: Its least value at which the comparison comes out as recorded.
         where: File and line of the comparison.
     """
 
     difference: Expression
     least: int
-    where: Where | None
+    where: SourceLine | None

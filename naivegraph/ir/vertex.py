@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from naivegraph.ir.values import Operation, Where
+from naivegraph.ir.values import Operation, SourceLine
 
 __all__ = [
     "Kind",
@@ -22,21 +22,22 @@ Kind = Literal["input", "layer", "function"]
 class Vertex:
     """A layer, a torch function or an input of the network, with the arguments it was called with.
 
-    Arguments and output nest tuples, lists, dicts and slices. In them a tensor is a `Stub` (an earlier
-    vertex produced it), a `State` (parameter or buffer) or `Held` (a constant of the user's code), a number
-    that remembers where it came from is an expression, and a flag of the enclosing module is `Training`.
+    Arguments and output are pytrees of tuples, lists, dicts, slices and records. Their leaves are a `Stub`
+    for a tensor of an earlier vertex, a `State` for a parameter or buffer, a `ConstantTensor` for a constant
+    of the user's code, an expression for a symbolic integer, `Training` for a value that depends on train
+    mode, and plain values.
 
     Attributes:
         name: Unique in its graph. A layer: its module path; a function: the path of the module whose
             forward called it and the function's name; an input: the argument's name.
-        kind: What it is.
+        kind: One of "input", "layer" and "function".
         target: The module called, or the torch function; None for inputs.
         path: Module path of the layer, or of the innermost module whose forward made the call.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        output: What came back, with stubs at the tensors.
+        output: The result, with stubs for tensors.
         operations: The ATen calls it was made of, below autograd.
-        where: File and line of the user's code which made the call.
+        where: File and line of the user's code that made the call.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Vertex:
     kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     output: Any = None
     operations: list[Operation] = dataclasses.field(default_factory=list)
-    where: Where | None = None
+    where: SourceLine | None = None
 
     def __repr__(self) -> str:
         return f"Vertex({self.name!r}, {self.kind})"

@@ -25,7 +25,7 @@ from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
-from naivegraph.ir.values import Held, Operation
+from naivegraph.ir.values import ConstantTensor, Operation
 from naivegraph.ir.vertex import Vertex
 from naivegraph.widths import rewritable
 
@@ -190,7 +190,9 @@ class Graph(Recording):
 
 def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:
     def own(value: Any) -> Any:
-        return Held(copy.deepcopy(value.tensor, memo)) if isinstance(value, Held) else value
+        return (
+            ConstantTensor(copy.deepcopy(value.tensor, memo)) if isinstance(value, ConstantTensor) else value
+        )
 
     copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
     memo.update(copies)
@@ -201,13 +203,13 @@ def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recor
         [copies[id(vertex)] for vertex in recorded.inputs],
         map_leaves(recorded.output, own),
         constants=copy.deepcopy(recorded.constants, memo),
-        held=list(recorded.held),
-        compared=list(recorded.compared),
+        escapes=list(recorded.escapes),
+        comparisons=list(recorded.comparisons),
         checks=dict(recorded.checks),
         example=copy_tensors(recorded.example),
         rewired=recorded.rewired,
         training=None if recorded.training is None else _copy(recorded.training, module, memo),
-        instead=None if recorded.instead is None else _copy(recorded.instead, module, memo),
+        train_replay=None if recorded.train_replay is None else _copy(recorded.train_replay, module, memo),
     )
 
 

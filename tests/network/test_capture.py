@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
-from naivegraph.graph import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.graph import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.graph.record.symbolic_int import SymbolicInt
 from naivegraph.ir.pytree import leaves
 from naivegraph.network import capture
@@ -88,20 +88,22 @@ def test_arguments_are_kept() -> None:
     x = graph["x"].output.id
     heads = Attribute("", "heads")
     head = Compound("//", Attribute("", "config", ("size",)), heads)
-    assert reshape[1:] == (Shape(x, 0), Shape(x, 1), 3, heads, head)
+    assert reshape[1:] == (DimSize(x, 0), DimSize(x, 1), 3, heads, head)
     assert graph["dropout"].kwargs["training"] == Training("")
-    assert [(expression, how) for expression, _, how in graph.held] == [(head, "float")]
+    assert [(expression, how) for expression, _, how in graph.escapes] == [(head, "float")]
 
 
 def test_sizes_of_state_and_list_attributes() -> None:
     graph = capture(networks.Numbers(), torch.randn(2, 5, 8))
     assert graph["chunk"].args[1] == Attribute("", "parts")
     sizes = Compound(
-        "*", Attribute("", "window", (0,)), Compound("//", Shape("weight", 0), Attribute("", "window", (1,)))
+        "*",
+        Attribute("", "window", (0,)),
+        Compound("//", DimSize("weight", 0), Attribute("", "window", (1,))),
     )
     assert graph["reshape"].args[1:] == (-1, sizes)
     assert graph["t"].args == (State("weight"),)
-    assert graph["arange"].args == (Shape(graph["x"].output.id, 1),)
+    assert graph["arange"].args == (DimSize(graph["x"].output.id, 1),)
 
 
 def test_attributes_are_read_live() -> None:
@@ -133,9 +135,9 @@ def test_range_and_true_division_are_held() -> None:
             return x[:, : int(x.shape[1] / 2)]
 
     graph = capture(Counts(), torch.randn(2, 6))
-    assert [how for _, _, how in graph.held] == ["range", "true division"]
-    assert graph.held[0][0] == Attribute("", "heads")
-    assert graph.held[0][1] is not None
+    assert [how for _, _, how in graph.escapes] == ["range", "true division"]
+    assert graph.escapes[0][0] == Attribute("", "heads")
+    assert graph.escapes[0][1] is not None
 
 
 def test_operations_chain_by_stubs() -> None:
@@ -206,7 +208,7 @@ def test_constants_of_the_code_are_held() -> None:
 
     graph = capture(Adds(), torch.randn(2, 4))
     held = graph["add"].args[1]
-    assert isinstance(held, Held)
+    assert isinstance(held, ConstantTensor)
     assert held.tensor is offset
     assert isinstance(graph["add"].operations[0].args[1], Stub)
 

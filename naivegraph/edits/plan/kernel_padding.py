@@ -12,7 +12,7 @@ from naivegraph.edits.plan.change import AttributeChange
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.interpreter import expressions
-from naivegraph.ir.values import Attribute, Shape
+from naivegraph.ir.values import Attribute, DimSize
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 
@@ -199,7 +199,7 @@ def _check_reads(graph: Graph, vertex: Vertex, number: int, mine: dict[str, Conv
 
     def reads(value: Any) -> str | None:
         for leaf in expressions(value):
-            if isinstance(leaf, Shape) and leaf.tensor in names and leaf.dim >= 2:
+            if isinstance(leaf, DimSize) and leaf.tensor in names and leaf.dim >= 2:
                 return f"{leaf.tensor}.shape[{leaf.dim}]"
             if isinstance(leaf, Attribute) and leaf.path in mine and leaf.name in ("kernel_size", *_PADDING):
                 return f"{leaf.path}.{leaf.name}"
@@ -208,7 +208,7 @@ def _check_reads(graph: Graph, vertex: Vertex, number: int, mine: dict[str, Conv
     places: list[tuple[str, Any]] = [
         (repr(user.name), (user.args, user.kwargs)) for user in graph if user.path not in mine
     ]
-    for value, where, how in graph.held:
+    for value, where, how in graph.escapes:
         places.append((f"{how} ({where[0]}:{where[1]})" if where else how, value))
     for place, values in places:
         if (found := reads(values)) is not None:

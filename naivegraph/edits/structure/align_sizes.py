@@ -95,8 +95,8 @@ class AlignmentProgram:
             graph.inputs,
             graph.output,
             constants=graph.constants,
-            held=graph.held,
-            compared=graph.compared,
+            escapes=graph.escapes,
+            comparisons=graph.comparisons,
             example=graph.example,
         )
         self._runs: dict[int, list[Axis]] = {}

@@ -9,7 +9,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
 from naivegraph.graph.run.query import edges, related
-from naivegraph.ir.pytree import holds, stubs_in
+from naivegraph.ir.pytree import contains_stub, stubs_in
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 
@@ -72,8 +72,8 @@ def users_of(graph: Graph, vertex: Vertex) -> list[Vertex]:
 
 def returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
     """Whether the network returns a tensor as it left this vertex."""
-    makers = [vertex for vertex in graph if holds(vertex.output, stub)]
-    return holds(graph.output, stub) and makers[-1] is maker
+    makers = [vertex for vertex in graph if contains_stub(vertex.output, stub)]
+    return contains_stub(graph.output, stub) and makers[-1] is maker
 
 
 def path_between(graph: Graph, start: Vertex, end: Vertex) -> list[Vertex]:

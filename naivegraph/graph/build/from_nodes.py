@@ -16,10 +16,10 @@ from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_verified
 from naivegraph.ir.custom_rule import Call, CustomFunction
-from naivegraph.ir.pytree import Slot, leaves, map_leaves, stubs_in
+from naivegraph.ir.pytree import ValueRef, leaves, map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.step_module import BuiltModule, Step
-from naivegraph.ir.values import Shape
+from naivegraph.ir.values import DimSize
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["build"]
@@ -48,7 +48,7 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
     nodes = _reachable(sources, outputs)
     names = _names(sources, nodes)
     modules, paths = _modules(nodes, names)
-    slots = {id(node): Slot(index) for index, node in enumerate([*sources, *nodes])}
+    slots = {id(node): ValueRef(index) for index, node in enumerate([*sources, *nodes])}
 
     def slot(leaf: Any) -> Any:
         return slots[id(leaf)] if isinstance(leaf, Node) else leaf
@@ -196,7 +196,7 @@ def _made(vertices: list[Vertex]) -> set[int]:
 def _numbers(value: Any) -> set[int]:
     """The tensors, and those of which a size, stands in a nesting."""
     found = {stub.id for stub in stubs_in(value)}
-    sizes = (e.tensor for e in expressions(value) if isinstance(e, Shape))
+    sizes = (e.tensor for e in expressions(value) if isinstance(e, DimSize))
     return found | {tensor for tensor in sizes if isinstance(tensor, int)}
 
 

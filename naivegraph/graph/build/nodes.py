@@ -30,7 +30,7 @@ from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.ir.custom_rule import Rule, RuleName, rule_of
 from naivegraph.ir.pytree import leaves, map_leaves
-from naivegraph.ir.values import Where
+from naivegraph.ir.values import SourceLine
 
 __all__ = ["Node", "call", "concat", "input_node", "layer", "nodes_in"]
 
@@ -62,7 +62,7 @@ class Node:
     kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     size: int | None = None
     example: torch.Tensor | None = None
-    where: Where | None = dataclasses.field(default_factory=user_line)
+    where: SourceLine | None = dataclasses.field(default_factory=user_line)
     order: int = dataclasses.field(default_factory=lambda: next(_order))
 
     @property

@@ -19,12 +19,12 @@ from naivegraph.graph.run.interpreter import read_attribute
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.custom_rule import Call
-from naivegraph.ir.pytree import Slot, is_record, map_leaves, rebuild, stubs_in
+from naivegraph.ir.pytree import ValueRef, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import check_constant
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.train_eval_module import TrainEvalModule
-from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["SIZES", "Arguments", "Flag", "Rewrite", "Sizes", "to_module"]
@@ -37,7 +37,7 @@ Rewrite = Callable[[Recording, Sizes], tuple[dict[str, Arguments], Sizes]]
 
 SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
 
-_RECORDED = (Stub, State, Held, Training, Shape, Attribute, Compound)
+_RECORDED = (Stub, State, ConstantTensor, Training, DimSize, Attribute, Compound)
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -63,7 +63,7 @@ class Assemble(nn.Module):
     """Puts values into an object of the class which the network returned.
 
     Args:
-        template: Such an object with a `Slot` for each value.
+        template: Such an object with a `ValueRef` for each value.
     """
 
     def __init__(self, template: Any) -> None:
@@ -72,7 +72,9 @@ class Assemble(nn.Module):
 
     def forward(self, *values: Any) -> Any:
         """A new object with these values."""
-        return map_leaves(self._template, lambda leaf: values[leaf.index] if isinstance(leaf, Slot) else leaf)
+        return map_leaves(
+            self._template, lambda leaf: values[leaf.index] if isinstance(leaf, ValueRef) else leaf
+        )
 
 
 class Flag(nn.Module):
@@ -272,22 +274,22 @@ class _Export:
             return self._nodes[value.id] if value.id in self._nodes else self._state_of(value)
         if isinstance(value, Attribute) and value not in self._numbers:
             return read_attribute(self._graph.module, value)
-        if isinstance(value, (State, Shape, Held, Training, Compound, Attribute)):
+        if isinstance(value, (State, DimSize, ConstantTensor, Training, Compound, Attribute)):
             # True, 1 and 1.0 are equal, and not the same argument
-            key: Any = id(value) if isinstance(value, Held) else repr(value)
+            key: Any = id(value) if isinstance(value, ConstantTensor) else repr(value)
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
         return value.item() if isinstance(value, np.generic) else value  # whose repr is no code by itself
 
-    def _make(self, value: State | Shape | Held | Training | Compound | Attribute) -> Any:
+    def _make(self, value: State | DimSize | ConstantTensor | Training | Compound | Attribute) -> Any:
         if isinstance(value, Attribute):
             setattr(_home(self._root, value.path), value.name, self._numbers[value])
             return self._fx.create_node("get_attr", f"{value.path}.{value.name}", name=value.name)
         if isinstance(value, State):
             self._place_state(value.name)
             return self._fx.get_attr(value.name)
-        if isinstance(value, Held):
+        if isinstance(value, ConstantTensor):
             name = self._parts.name("constant")
             self._root.register_buffer(
                 name, copy.deepcopy(value.tensor.detach(), self._memo), persistent=False
@@ -295,7 +297,7 @@ class _Export:
             return self._fx.get_attr(name)
         if isinstance(value, Training):
             return self._fx.call_module(self._flag(value))
-        if isinstance(value, Shape):
+        if isinstance(value, DimSize):
             if isinstance(value.tensor, str):
                 return self._graph.tensor(value.tensor).shape[value.dim]
             return self._fx.call_method("size", (self._nodes[value.tensor], value.dim))
@@ -344,7 +346,7 @@ class _Export:
             if not isinstance(leaf, _RECORDED):
                 return copy.deepcopy(leaf, self._memo)
             parts.append(self._encode(leaf))
-            return Slot(len(parts) - 1)
+            return ValueRef(len(parts) - 1)
 
         name = self._parts.name("naivegraph_output")
         self._root.add_module(name, Assemble(map_leaves(value, place)))

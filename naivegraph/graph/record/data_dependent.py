@@ -9,7 +9,7 @@ import torch
 
 from naivegraph.graph.record.symbolic_int import SymbolicInt
 from naivegraph.ir.pytree import flat
-from naivegraph.ir.values import Shape, Stub
+from naivegraph.ir.values import DimSize, Stub
 
 __all__ = ["READS", "counts_in", "may_be_sizes", "remembered"]
 
@@ -36,4 +36,4 @@ def remembered(value: Any, counts: Iterator[Stub]) -> Any:
     """What was read from a tensor, each number with the tensor of that size that it comes from."""
     if isinstance(value, list):
         return [remembered(item, counts) for item in value]
-    return SymbolicInt(value, Shape(next(counts).id, 0))
+    return SymbolicInt(value, DimSize(next(counts).id, 0))

@@ -64,14 +64,14 @@ def record(
     with (
         _ONE_AT_A_TIME,
         torch.no_grad(),
-        counting() as held,
+        counting() as escapes,
         _uncompiled(module),
         SymbolicAttributes(module),
         _layers_seen(recorder),
     ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
-        compared = ledger.compared
+        comparisons = ledger.comparisons
     graph = Recording(
         module,
         recorder.vertices,
@@ -79,11 +79,11 @@ def record(
         vertices,
         recorder.encode(output),
         constants=constants,
-        held=held,
-        compared=compared,
+        escapes=escapes,
+        comparisons=comparisons,
         example=example,
     )
-    if any(isinstance(constant.tensor, FakeTensor) for constant in recorder.held.values()):
+    if any(isinstance(constant.tensor, FakeTensor) for constant in recorder.constants.values()):
         raise NoValuesError("the network used a result that no torch function returned")
     return graph, copy_tensors(output)
 

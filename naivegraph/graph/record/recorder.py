@@ -23,7 +23,16 @@ from naivegraph.graph.torch_utils.torch_functions import (
     training_argument,
 )
 from naivegraph.ir.pytree import flat, has_tensor, map_leaves, rebuild
-from naivegraph.ir.values import Compound, Expression, Held, Operation, Shape, State, Stub, Training
+from naivegraph.ir.values import (
+    Compound,
+    ConstantTensor,
+    DimSize,
+    Expression,
+    Operation,
+    State,
+    Stub,
+    Training,
+)
 from naivegraph.ir.vertex import Kind, Vertex
 
 __all__ = ["Recorder", "Watch"]
@@ -75,7 +84,7 @@ class Recorder:
         self.alive: list[torch.Tensor] = []
         self.state, self._states = dict[str, Stub](), dict[int, State]()
         self._produced: set[int] = set()  # id() of inputs and of what vertices returned
-        self.held: dict[int, Held] = {}
+        self.constants: dict[int, ConstantTensor] = {}
         self._operations, self._mutated = list[Operation](), set[int]()
         self._names: dict[str, int] = {}
         self._reserved = {place.path for place in places.values()}
@@ -123,13 +132,13 @@ class Recorder:
             self._produced.add(id(value))
         return self.stub(value)
 
-    def _reference(self, tensor: torch.Tensor) -> Stub | State | Held:
+    def _reference(self, tensor: torch.Tensor) -> Stub | State | ConstantTensor:
         key = id(tensor)
         if key in self._produced:
             return self.stubs[key]
         if key in self._states:
             return self._states[key]
-        if key not in self.held:
+        if key not in self.constants:
             inner = self._inner.get(self.stubs[key].id) if key in self.stubs else None
             if inner is not None:
                 raise CaptureError(
@@ -137,8 +146,8 @@ class Recorder:
                     "return it; return it from that layer's forward instead of storing it"
                 )
             self.alive.append(tensor)
-            self.held[key] = Held(tensor)
-        return self.held[key]
+            self.constants[key] = ConstantTensor(tensor)
+        return self.constants[key]
 
     def encode(self, value: Any) -> Any:
         """Arguments or results as a vertex keeps them."""
@@ -200,8 +209,8 @@ class Recorder:
         args: tuple[Any, ...],
         kwargs: Any,
     ) -> Any:
-        held = ledger.held
-        self.inside, ledger.held = True, None
+        escapes = ledger.escapes
+        self.inside, ledger.escapes = True, None
         self._operations, self._mutated = [], set()
         try:
             result = run()
@@ -215,7 +224,7 @@ class Recorder:
                 if self._watch is not None:
                     self._watch(vertex.name, result)
         finally:
-            self.inside, ledger.held = False, held
+            self.inside, ledger.escapes = False, escapes
         if kind == "function":
             self._follow_training(vertex)
         vertex.where = user_line()
@@ -244,7 +253,7 @@ class Recorder:
             key = id(result)
             if key in self._mutated and (key in self._produced or key in self._states):
                 return result, self.stubs[key]
-            if key in self._produced or key in self._states or key in self.held:
+            if key in self._produced or key in self._states or key in self.constants:
                 # The argument itself came back (dropout in eval mode): in another mode it need not.
                 result = torch.ops.aten.alias.default(result)
             self._produced.add(id(result))
@@ -293,16 +302,16 @@ class Recorder:
         else:
             return result
         if isinstance(result, torch.Size):
-            return torch.Size([SymbolicInt(size, Shape(source, dim)) for dim, size in enumerate(result)])
+            return torch.Size([SymbolicInt(size, DimSize(source, dim)) for dim, size in enumerate(result)])
         with _DISABLED():
             rank = tensor.dim()
         if what == "numel":
-            expression: Expression = Shape(source, 0) if rank else 1
+            expression: Expression = DimSize(source, 0) if rank else 1
             for dim in range(1, rank):
-                expression = Compound("*", expression, Shape(source, dim))
+                expression = Compound("*", expression, DimSize(source, dim))
             return SymbolicInt(result, expression)
         dim = 0 if what == "length" else int(args[1] if len(args) > 1 else kwargs["dim"])
-        return SymbolicInt(result, Shape(source, dim % rank))
+        return SymbolicInt(result, DimSize(source, dim % rank))
 
     def _read(self, func: _Function, args: tuple[Any, ...]) -> Any:
         result = func(*args)

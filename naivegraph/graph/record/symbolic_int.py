@@ -26,22 +26,22 @@ class Ledger:
         compared: The comparisons that must come out as they did.
     """
 
-    __slots__ = ("compared", "held")
+    __slots__ = ("comparisons", "escapes")
 
     def __init__(self) -> None:
-        self.held: list[Escape] | None = None
-        self.compared: list[Comparison] = []
+        self.escapes: list[Escape] | None = None
+        self.comparisons: list[Comparison] = []
 
     def hold(self, value: object, how: str) -> None:
         """Note that `value` must keep its value, if it is a number and a capture is on."""
-        if self.held is not None and type(value) is SymbolicInt:
-            self.held.append((value.expression, user_line(), how))
+        if self.escapes is not None and type(value) is SymbolicInt:
+            self.escapes.append((value.expression, user_line(), how))
 
     def order(self, larger: int, smaller: int, least: int) -> None:
         """Note that one number must stay larger than another, by `least`, if a capture is on."""
-        if self.held is not None:
+        if self.escapes is not None:
             difference = Compound("-", _expression(larger), _expression(smaller))
-            self.compared.append(Comparison(difference, least, user_line()))
+            self.comparisons.append(Comparison(difference, least, user_line()))
 
 
 ledger = Ledger()
@@ -60,7 +60,7 @@ def _kept(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt, Any],
                 ledger.hold(self, f"{symbol} with {type(other).__name__}")
             return NotImplemented
         value = compute(self, other)
-        if ledger.held is None:
+        if ledger.escapes is None:
             return value
         left, right = _expression(self), _expression(other)
         return SymbolicInt(value, Compound(symbol, right, left) if swapped else Compound(symbol, left, right))
@@ -102,10 +102,10 @@ class SymbolicInt(int):
     Comparisons, hashing and printing see a plain int; what was compared is noted.
 
     >>> from naivegraph.ir.values import Attribute
-    >>> ledger.held = []
+    >>> ledger.escapes = []
     >>> (SymbolicInt(12, Attribute("attention", "heads")) * 64).expression
     Compound(operator='*', left=Attribute(path='attention', name='heads', keys=()), right=64)
-    >>> ledger.held = None
+    >>> ledger.escapes = None
     """
 
     expression: Expression
@@ -134,9 +134,9 @@ class SymbolicInt(int):
 
     def _compared(self, found: bool, equal: bool, other: int) -> bool:
         """What a comparison gave; what it found equal must stay so, or the code takes another way."""
-        if found is equal and ledger.held is not None:
+        if found is equal and ledger.escapes is not None:
             difference = Compound("-", self.expression, _expression(other))
-            ledger.held.append((difference, user_line(), "a comparison"))
+            ledger.escapes.append((difference, user_line(), "a comparison"))
         elif isinstance(other, int):
             # What differs stays in the order it is in.
             larger, smaller = (self, other) if int.__gt__(self, other) else (other, self)
@@ -204,14 +204,14 @@ class _CountedRange(metaclass=_RangeType):
     """Stands for `range` during a capture; the numbers it counts through keep their value."""
 
     def __new__(cls, *bounds: Any) -> Any:
-        if ledger.held is not None:
+        if ledger.escapes is not None:
             for bound in bounds:
                 ledger.hold(bound, "range")
         return _range(*bounds)
 
 
 def _remembering_len(value: Any, /) -> int:
-    if ledger.held is not None and isinstance(value, torch.Tensor) and value.dim():
+    if ledger.escapes is not None and isinstance(value, torch.Tensor) and value.dim():
         return value.shape[0]
     return _len(value)
 
@@ -220,17 +220,17 @@ def _remembering_len(value: Any, /) -> int:
 def counting() -> Iterator[list[Escape]]:
     """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers.
 
-    What was compared is in `ledger.compared`.
+    What was compared is in `ledger.comparisons`.
     """
     # dynamo notes the builtins when it is imported, which a first call under a torch mode does
     importlib.import_module("torch._dynamo")
-    held: list[Escape] = []
-    ledger.held, ledger.compared = held, []
+    escapes: list[Escape] = []
+    ledger.escapes, ledger.comparisons = escapes, []
     builtins.range = _CountedRange  # type: ignore[misc]
     builtins.len = _remembering_len
     try:
-        yield held
+        yield escapes
     finally:
         builtins.range = _range  # type: ignore[misc]
         builtins.len = _len
-        ledger.held = None
+        ledger.escapes = None

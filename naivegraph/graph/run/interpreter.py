@@ -12,7 +12,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.ir.pytree import leaves, map_leaves, pairs, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Attribute, Compound, Held, Shape, State, Stub, Training
+from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["COMPUTE", "Interpreter", "attribute_of", "expressions", "field_of", "read_attribute"]
@@ -45,10 +45,10 @@ def field_of(value: Any, name: str) -> Any:
     return fields[name] if name in fields else getattr(value, name)
 
 
-def expressions(value: Any) -> Iterator[Shape | Attribute]:
+def expressions(value: Any) -> Iterator[DimSize | Attribute]:
     """The sizes and attributes which the arguments (or the output) of a vertex are computed from."""
     for leaf in leaves(value):
-        if isinstance(leaf, (Shape, Attribute)):
+        if isinstance(leaf, (DimSize, Attribute)):
             yield leaf
         elif isinstance(leaf, Compound):
             yield from expressions((leaf.left, leaf.right))
@@ -84,7 +84,7 @@ class Interpreter:
                 last[stub.id] = position
         for value in (*((v.args, v.kwargs) for v in vertices), self._graph.output):
             for source in expressions(value):
-                if isinstance(source, Shape) and isinstance(source.tensor, int):
+                if isinstance(source, DimSize) and isinstance(source.tensor, int):
                     self._measured.add(source.tensor)
         for stub in stubs_in(self._graph.output):
             last.pop(stub.id, None)
@@ -180,11 +180,11 @@ class Interpreter:
             return self._tensors[value.id]
         if kind is State:
             return self._graph.tensor(value.name)
-        if kind is Held:
+        if kind is ConstantTensor:
             return value.tensor
         if kind is Training:
             return value.on if self._graph.module.get_submodule(value.path).training else value.off
-        if kind is Shape:
+        if kind is DimSize:
             if isinstance(value.tensor, str):
                 return self._graph.tensor(value.tensor).shape[value.dim]
             return self._sizes[value.tensor][value.dim]
@@ -195,4 +195,4 @@ class Interpreter:
         return value
 
 
-_SPECIAL = frozenset({State, Held, Training, Shape, Attribute, Compound})
+_SPECIAL = frozenset({State, ConstantTensor, Training, DimSize, Attribute, Compound})

@@ -8,7 +8,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph.run.interpreter import expressions, read_attribute
 from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Attribute, Shape, State, Stub, Training
+from naivegraph.ir.values import Attribute, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["lint"]
@@ -82,7 +82,7 @@ def _lint_values(graph: Recording, who: str, value: object, made: set[int]) -> N
                 read_attribute(graph.module, source)
             except (AttributeError, LookupError) as error:
                 raise NaivegraphError(f"{who} uses an attribute which is gone: {error}") from error
-        elif isinstance(source, Shape):
+        elif isinstance(source, DimSize):
             known = source.tensor in graph.state if isinstance(source.tensor, str) else source.tensor in made
             if not known:
                 raise NaivegraphError(

@@ -49,8 +49,8 @@ def refresh(graph: Recording) -> None:
         if graph.training is not None:
             example = placed(graph, copy_tensors(graph.training.example))
             graph.training = record_again(graph, graph.training, example)
-        if graph.instead is not None:  # made again when it is needed
-            graph.instead = None
+        if graph.train_replay is not None:  # made again when it is needed
+            graph.train_replay = None
             graph.checks = {name: found for name, found in graph.checks.items() if name != TRAIN_MODE}
 
 

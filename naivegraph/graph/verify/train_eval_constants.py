@@ -9,7 +9,7 @@ import torch
 
 from naivegraph.ir.pytree import pairs, rebuild
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Compound, Held, Shape, Stub, Training
+from naivegraph.ir.values import Compound, ConstantTensor, DimSize, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["switch_constants"]
@@ -97,11 +97,15 @@ class _Lines:
         return one
 
     def _leaf(self, one: Any, two: Any, path: str) -> Any:
-        if isinstance(two, (Stub, Shape, Compound)):
+        if isinstance(two, (Stub, DimSize, Compound)):
             if self._here(two) != one:
                 raise _OtherError
             return one
-        if isinstance(one, Held) and isinstance(two, Held) and _equal(one.tensor, two.tensor):
+        if (
+            isinstance(one, ConstantTensor)
+            and isinstance(two, ConstantTensor)
+            and _equal(one.tensor, two.tensor)
+        ):
             return one
         on, now = (value.on if isinstance(value, Training) else value for value in (two, one))
         if _same(on, now):
@@ -115,8 +119,8 @@ class _Lines:
         """A tensor or size of the run in train mode as that of the run in eval mode."""
         if isinstance(value, Stub):
             return dataclasses.replace(value, id=self._tensors.get(value.id, -1))
-        if isinstance(value, Shape) and isinstance(value.tensor, int):
-            return Shape(self._tensors.get(value.tensor, -1), value.dim)
+        if isinstance(value, DimSize) and isinstance(value.tensor, int):
+            return DimSize(self._tensors.get(value.tensor, -1), value.dim)
         if isinstance(value, Compound):
             return Compound(value.operator, self._here(value.left), self._here(value.right))
         return value

@@ -45,11 +45,11 @@ def _follow(graph: Recording, arguments: Arguments) -> str:
     except CaptureError as error:
         return f"{found}; what the network does in train mode cannot be recorded: {error}"
     if not switch_constants(graph, other):
-        graph.instead = other
+        graph.train_replay = other
     again = compare(graph, arguments, training=True)
-    if again == "equal" or graph.instead is None:
+    if again == "equal" or graph.train_replay is None:
         return again
-    graph.instead = None
+    graph.train_replay = None
     return (
         f"{found}; in train mode the network calls other functions than in eval mode, and repeating those "
         f"does not give the same either ({again})"

@@ -18,7 +18,7 @@ from naivegraph.graph import Vertex
 from naivegraph.graph.run.interpreter import COMPUTE, read_attribute
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.ir.pytree import leaves
-from naivegraph.ir.values import Attribute, Compound, Expression, Shape, State, Stub
+from naivegraph.ir.values import Attribute, Compound, DimSize, Expression, State, Stub
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths.code.constraint_kinds import (
     CodeConstraint,
@@ -49,13 +49,13 @@ def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
         return
     for value in _expressions([vertex.args, vertex.kwargs]):
         yield FixedValue(value, vertex)
-    numbers = (int, Shape, Attribute, Compound)
+    numbers = (int, DimSize, Attribute, Compound)
     if any(type(leaf) in numbers for leaf in leaves((vertex.args, vertex.kwargs))):
         yield from taken_apart(widths, vertex)
 
 
 def _expressions(value: Any) -> Iterator[Expression]:
-    if isinstance(value, (Shape, Attribute, Compound)):
+    if isinstance(value, (DimSize, Attribute, Compound)):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
@@ -67,7 +67,7 @@ def _expressions(value: Any) -> Iterator[Expression]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (Shape, Attribute, Compound)) or (
+    return isinstance(value, (DimSize, Attribute, Compound)) or (
         isinstance(value, int) and not isinstance(value, bool)
     )
 
@@ -238,7 +238,7 @@ def value_of(widths: Widths, value: Expression) -> int:
     """The value of an expression in the run that was captured."""
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, Shape):
+    if isinstance(value, DimSize):
         if isinstance(value.tensor, str):
             return widths.graph.state[value.tensor].shape[value.dim]
         return widths.relation.axes[value.tensor][value.dim].length

@@ -14,7 +14,7 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph.export.to_module import SIZES, Arguments, Sizes
 from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Attribute, Compound, Expression, Shape
+from naivegraph.ir.values import Attribute, Compound, DimSize, Expression
 from naivegraph.ir.vertex import Vertex
 from naivegraph.widths.code.constraint_kinds import SizeArgument
 from naivegraph.widths.code.function_sizes import sizes_of, value_of
@@ -75,7 +75,7 @@ class _Rewriting:
         }
 
         def own(leaf: Any) -> Any:
-            if id(leaf) in tied and isinstance(leaf, (int, Shape, Compound)):
+            if id(leaf) in tied and isinstance(leaf, (int, DimSize, Compound)):
                 return self._own(leaf, vertex.name)
             return int(leaf) if isinstance(leaf, _Literal) else leaf
 
@@ -83,17 +83,17 @@ class _Rewriting:
 
     def _placed(self, leaf: Any) -> Any:
         """A number of the code as an object of its own, as it would be written: attributes as values."""
-        if isinstance(leaf, bool) or not isinstance(leaf, (int, Shape, Attribute, Compound)):
+        if isinstance(leaf, bool) or not isinstance(leaf, (int, DimSize, Attribute, Compound)):
             return leaf
         value = self._written(leaf)
         return _Literal(value) if isinstance(value, int) else dataclasses.replace(value)
 
-    def _written(self, value: Expression) -> int | Shape | Compound:
+    def _written(self, value: Expression) -> int | DimSize | Compound:
         if isinstance(value, Compound):
             left, right = self._written(value.left), self._written(value.right)
             if not isinstance(left, int) or not isinstance(right, int):
                 return Compound(value.operator, left, right)
-        elif isinstance(value, Shape) and not isinstance(value.tensor, str):
+        elif isinstance(value, DimSize) and not isinstance(value.tensor, str):
             return value
         return value_of(self._widths, value)
 
@@ -126,7 +126,7 @@ class _Rewriting:
         """
         if isinstance(value, Compound):
             return self._live(value.left) or self._live(value.right)
-        if not isinstance(value, Shape):
+        if not isinstance(value, DimSize):
             return False
         size = self._reader.read(value)
         return size is None or any(factor != 1 or not atoms for atoms, factor in size.terms.items())

@@ -12,7 +12,7 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph import Vertex
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.source_lines import line_text
-from naivegraph.ir.values import Attribute, Comparison, Expression, Shape, State, Stub
+from naivegraph.ir.values import Attribute, Comparison, DimSize, Expression, State, Stub
 from naivegraph.operators.constraints import NeuronMark, WidthConstraint
 from naivegraph.operators.relation import Default
 from naivegraph.widths.code.constraint_kinds import (
@@ -147,7 +147,7 @@ def constraints_of(widths: Widths) -> SizeConstraints:
     found: list[CodeConstraint] = [
         d for run in runs for vertex in run.vertices for d in sizes_of(widths, vertex)
     ]
-    held = [each for run in runs for each in run.held]
+    held = [each for run in runs for each in run.escapes]
     # What is held first lets more be divided: half of `2 * c` channels once a literal 2 is known to stay.
     found.sort(
         key=lambda constraint: (
@@ -172,7 +172,7 @@ def constraints_of(widths: Widths) -> SizeConstraints:
     for value, where, how in held:
         for left in _kept(reader, value):
             constraints.add(left, f"its size is used in {how} at {_line(where)}")
-    compared = [each for run in runs for each in run.compared]
+    compared = [each for run in runs for each in run.comparisons]
     for each in compared:
         _compare(constraints, reader, each)
     for row in reader.quotients():
@@ -191,7 +191,7 @@ def constraints_of(widths: Widths) -> SizeConstraints:
 def _attributes(value: Expression) -> set[Attribute]:
     if isinstance(value, Attribute):
         return {value}
-    if isinstance(value, (int, Shape)):
+    if isinstance(value, (int, DimSize)):
         return set()
     return _attributes(value.left) | _attributes(value.right)
 

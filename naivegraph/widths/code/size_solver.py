@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph.run.interpreter import COMPUTE
-from naivegraph.ir.values import Attribute, Compound, Expression, Shape
+from naivegraph.ir.values import Attribute, Compound, DimSize, Expression
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.widths.code.function_sizes import value_of
 from naivegraph.widths.widths import Widths
@@ -77,7 +77,7 @@ class Reader:
 
     def _unknown(self, value: Expression) -> Iterator[Expression]:
         """The attributes in an expression of which nothing is known, and the quotients."""
-        if value in self.known or isinstance(value, (int, Shape)):
+        if value in self.known or isinstance(value, (int, DimSize)):
             return
         if isinstance(value, Attribute):
             yield value
@@ -107,7 +107,7 @@ class Reader:
             return known.with_constants(self.held.__contains__)
         if isinstance(value, (int, Attribute)):
             return Polynomial.constant(value_of(self.widths, value))
-        if isinstance(value, Shape):
+        if isinstance(value, DimSize):
             return Polynomial.of_axis(self._axis(value)).with_constants(self.held.__contains__)
         left, right = self.read(value.left), self.read(value.right)
         if left is None or right is None:
@@ -122,7 +122,7 @@ class Reader:
             return None if whole is None else Polynomial({})
         return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__}[value.operator](right)
 
-    def _axis(self, shape: Shape) -> Axis:
+    def _axis(self, shape: DimSize) -> Axis:
         if isinstance(shape.tensor, str):
             return self.widths.axes[shape.tensor][shape.dim]
         return self.widths.relation.algebra.resolve(self.widths.relation.axes[shape.tensor][shape.dim])
@@ -131,7 +131,7 @@ class Reader:
         """The polynomials of all attributes and shapes in an expression."""
         if isinstance(value, int):
             return []
-        if isinstance(value, (Attribute, Shape)):
+        if isinstance(value, (Attribute, DimSize)):
             found = self.read(value)
             return [] if found is None else [found]
         return self.leaves(value.left) + self.leaves(value.right)

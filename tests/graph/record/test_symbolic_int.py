@@ -40,7 +40,7 @@ LEAVING: list[tuple[Callable[[Any], Any], str]] = [
 
 
 @pytest.fixture
-def held() -> Iterator[list[Escape]]:
+def escapes() -> Iterator[list[Escape]]:
     with counting() as ledger:
         yield ledger
 
@@ -59,23 +59,23 @@ def _evaluate(expression: Expression, a: int = VALUES["a"]) -> int:
 
 
 @pytest.mark.parametrize("compute", KEPT)
-def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], held: list[Escape]) -> None:
+def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], escapes: list[Escape]) -> None:
     for one, two in itertools.permutations(VALUES, 2):
         for left, right in ((_number(one), _number(two)), (_number(one), 5), (5, _number(two))):
             result = compute(left, right)
             assert plain(result) == compute(int.__int__(left), int.__int__(right))
             assert isinstance(result, SymbolicInt)
             assert _evaluate(result.expression) == plain(result)
-    assert held == []
+    assert escapes == []
 
 
 @pytest.mark.parametrize(("leave", "how"), LEAVING)
-def test_leaving_is_noted(leave: Callable[[Any], Any], how: str, held: list[Escape]) -> None:
+def test_leaving_is_noted(leave: Callable[[Any], Any], how: str, escapes: list[Escape]) -> None:
     result = leave(_number("a"))
     assert result == leave(7)
     assert not isinstance(result, SymbolicInt)
-    assert [(expression, reason) for expression, _, reason in held] == [(Attribute("", "a"), how)]
-    where = held[0][1]
+    assert [(expression, reason) for expression, _, reason in escapes] == [(Attribute("", "a"), how)]
+    where = escapes[0][1]
     assert where is not None
     assert where[0] == __file__
 
@@ -87,35 +87,39 @@ def test_plain_outside_a_capture() -> None:
     assert list(range(number)) == list(builtins.range(7))
 
 
-def test_what_is_found_equal_must_stay_so(held: list[Escape]) -> None:
+def test_what_is_found_equal_must_stay_so(escapes: list[Escape]) -> None:
     a, b = _number("a"), _number("b")
     assert {7: "seven"}[a] == "seven"
     same = (a == b + 10, a != 7, (a, b) == (7, -3))
     assert same == (True, False, True)
-    assert [_evaluate(expression) for expression, _, _ in held] == [0] * 5
-    assert {how for _, _, how in held} == {"a comparison"}
-    assert held[2][0] == Compound("-", Attribute("", "a"), 7)
-    held.clear()
+    assert [_evaluate(expression) for expression, _, _ in escapes] == [0] * 5
+    assert {how for _, _, how in escapes} == {"a comparison"}
+    assert escapes[2][0] == Compound("-", Attribute("", "a"), 7)
+    escapes.clear()
     different = (a == 6, a != 8, a == b, a == "a", a != 7.5)
     assert different == (False, True, False, False, True)
-    assert held == []
-    assert [(_evaluate(each.difference), each.least) for each in ledger.compared] == [(1, 1), (1, 1), (10, 1)]
+    assert escapes == []
+    assert [(_evaluate(each.difference), each.least) for each in ledger.comparisons] == [
+        (1, 1),
+        (1, 1),
+        (10, 1),
+    ]
 
 
 @pytest.mark.parametrize("other", [5, 6, 7, 8, 9, 6.5, 7.0, 7.5])
 @pytest.mark.parametrize("order", [operator.lt, operator.le, operator.gt, operator.ge])
 def test_an_order_must_come_out_the_same(
-    order: Callable[[Any, Any], bool], other: float, held: list[Escape]
+    order: Callable[[Any, Any], bool], other: float, escapes: list[Escape]
 ) -> None:
     assert order(_number("a"), other) is order(7, other)
-    (found,) = ledger.compared
+    (found,) = ledger.comparisons
     assert _evaluate(found.difference) >= found.least
     for value in range(1, 12):
         same = order(value, other) is order(7, other)
         assert (_evaluate(found.difference, value) >= found.least) is same
 
 
-def test_looks_like_an_int(held: list[Escape]) -> None:
+def test_looks_like_an_int(escapes: list[Escape]) -> None:
     number = _number("a")
     assert f"{number:03d} {number}" == "007 7"
     assert "abcdefgh"[number] == "h"
@@ -123,4 +127,4 @@ def test_looks_like_an_int(held: list[Escape]) -> None:
     assert hash(number) == hash(7)
     assert type(copy.deepcopy(number)) is int
     assert type(pickle.loads(pickle.dumps(number))) is int
-    assert held == []
+    assert escapes == []

@@ -193,7 +193,7 @@ def test_constants_follow_the_flag_of_the_innermost_module() -> None:
     assert graph.output[1] == Training("")
     assert graph["gelu"].kwargs["approximate"] == Training("", "tanh", "none")
     assert "Training(path='', on='tanh', off='none')" in repr(graph["gelu"].kwargs)
-    assert graph.instead is graph.training is None
+    assert graph.train_replay is graph.training is None
 
 
 @pytest.mark.parametrize("frozen", ["backbone", "backbone.0", "backbone.2"])
@@ -223,8 +223,8 @@ def test_a_frozen_part_of_a_network_that_calls_others_in_train_mode() -> None:
 def test_sizes_take_no_turns() -> None:
     graph = ng.capture(Sizes(), torch.randn(2, 5, 8))
     assert graph["topk"].args[1] == 2
-    assert graph.instead is not None
-    assert graph.instead["topk"].args[1] == 3
+    assert graph.train_replay is not None
+    assert graph.train_replay["topk"].args[1] == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
