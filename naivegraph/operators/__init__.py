@@ -1,44 +1,7 @@
-"""One rule per ATen operator: which axes are equal, what the result's axes are, what it costs."""
+"""Records of ATen operators: axes, zeros, movement, linear sources, shapes; one file per family."""
 
-import functools
+from naivegraph.operators.lookup import movement_of, record_of, relate_operation
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register_operator
 
-import torch
-
-from naivegraph.operators import (
-    fourier,
-    index,
-    linear,
-    losses,
-    pointwise,
-    recurrent,
-    reduce,
-    sample,
-    scatter,
-    shape,
-)
-from naivegraph.operators.registry import RULES
-from naivegraph.operators.relation import Rule
-
-__all__ = ["rule_for"]
-
-_ = (
-    fourier,
-    index,
-    linear,
-    losses,
-    recurrent,
-    reduce,
-    sample,
-    scatter,
-)  # imported for the rules they register
-
-
-@functools.cache
-def rule_for(func: torch._ops.OpOverload) -> Rule:
-    """The rule of an operator: its own, the element-wise one where torch tags it so, else to fix all."""
-    own = RULES.get(func.overloadpacket)
-    if own is not None:
-        return own
-    if torch.Tag.pointwise in func.tags:
-        return pointwise.pointwise
-    return shape.unknown
+__all__ = ["Operator", "movement_of", "record_of", "register_operator", "relate_operation"]

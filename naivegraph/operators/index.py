@@ -6,11 +6,12 @@ from typing import Any
 
 from naivegraph.algebra.axis import Axis
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import rule
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.zeros import ALWAYS, passed_if
 
 
-@rule("index _unsafe_index")
 def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Advanced indexing: indexed dimensions are fixed, the others pass through."""
     source, indices, out = a["self"], a["indices"], op.outputs[0]
@@ -29,7 +30,15 @@ def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     looked: list[Axis] = r.broadcast([r.of(stub) for stub in stubs])
     adjacent = given == list(range(given[0], given[-1] + 1))
     place = given[0] if adjacent else 0
-    r.set(out, [*rest[:place], *looked, *rest[place:]], vanishing=r.vanishes(source))
+    r.set(out, [*rest[:place], *looked, *rest[place:]])
+
+
+def _indices_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Whether the indices stay as many as they are; they look something up where they are zero, too."""
+    return all(r.settled(axis) for stub in tensors_in(a["indices"]) for axis in r.of(stub))
+
+
+register("index _unsafe_index", Operator(index, zeros=passed_if(_indices_settled)))
 
 
 def _masked(r: Relation, op: Operation, source: Stub, indices: list[Any]) -> None:
@@ -43,10 +52,9 @@ def _masked(r: Relation, op: Operation, source: Stub, indices: list[Any]) -> Non
         r.pin_tensor(stub, "it is a mask")
     if out is not None:
         chosen = r.fixed(out.shape[: len(out.shape) - len(axes) + covered], f"chosen by a mask at {r.where}")
-        r.set(out, [*chosen, *axes[covered:]], vanishing=r.vanishes(source))
+        r.set(out, [*chosen, *axes[covered:]])
 
 
-@rule("index_select gather take_along_dim")
 def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Indices along one dimension: that one is fixed."""
     source, out, dim = a["self"], op.outputs[0], a["dim"]
@@ -66,22 +74,31 @@ def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             elif d != dim:
                 r.pin(axes[d], "looked up by index")
         axes = list(looked)
-    r.set(out, axes, vanishing=r.vanishes(source))
+    r.set(out, axes)
 
 
-@rule(
-    "zeros ones full empty empty_strided new_zeros new_ones new_full new_empty rand randn "
-    "new_empty_strided scalar_tensor"
-)
+def _place_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    out = op.outputs[0]
+    return out is not None and (not out.shape or r.settled(r.of(out)[a["dim"]]))
+
+
+register("index_select gather take_along_dim", Operator(index_select, zeros=passed_if(_place_settled)))
+
+
 def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A tensor made from a size: no index of it differs from another."""
     for out in op.outputs:
         if out is not None:
-            name = op.func.overloadpacket.__name__
-            r.set(out, r.fresh(out.shape), vanishing=name in ("zeros", "new_zeros"))
+            r.set(out, r.fresh(out.shape))
 
 
-@rule("arange linspace eye logspace randperm tril_indices triu_indices")
+register("zeros new_zeros", Operator(factory, zeros=ALWAYS))
+register(
+    "ones full empty empty_strided new_ones new_full new_empty rand randn new_empty_strided scalar_tensor",
+    Operator(factory),
+)
+
+
 def sequence(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A tensor whose every index differs: positions, an identity."""
     for out in op.outputs:
@@ -89,7 +106,9 @@ def sequence(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, r.fixed(out.shape, f"positions counted at {r.where}"))
 
 
-@rule("bucketize searchsorted")
+register("arange linspace eye logspace randperm tril_indices triu_indices", Operator(sequence))
+
+
 def places(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Where each value would stand among sorted boundaries: element by element."""
     boundaries, values, out = a.get("boundaries", a.get("sorted_sequence")), a["self"], op.outputs[0]
@@ -101,3 +120,6 @@ def places(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.algebra.unify(one, two)
     if out is not None:
         r.set(out, axes)
+
+
+register("bucketize searchsorted", Operator(places))

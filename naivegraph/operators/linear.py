@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from naivegraph.algebra.axis import Axis, single
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import rule
+from naivegraph.operators import shapes
+from naivegraph.operators.record import CHANNELS, FEATURES, Neurons, Operator, Role
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Default, Relation, tensors_in
+from naivegraph.operators.sources import of_convolution, of_embedding, of_matrices
+from naivegraph.operators.zeros import Zeros, covers, of_all
 
 
 def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: Sequence[Axis]) -> None:
@@ -23,29 +28,65 @@ def product(r: Relation, op: Operation, a: Stub, b: Stub, x: Sequence[Axis], y: 
         r.couple(k, "a sum over values that do not vanish", summed=True)
     r.contract([*batch, m, k, n])
     r.sum_over(k, (a, len(a.shape) - 1), (b, len(b.shape) - 2))
-    vanishing = (zero_a or r.settled(m)) and (zero_b or r.settled(n)) and (zero_a or zero_b)
-    r.set(op.outputs[0], [*batch, m, n], vanishing=vanishing)
+    r.set(op.outputs[0], [*batch, m, n])
 
 
-@rule("mm bmm")
+def _factors(a: dict[str, Any]) -> tuple[Stub, Stub]:
+    """The two factors of a matrix product, added to something or not."""
+    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"))
+    one, two = next(names for names in pairs if names[0] in a)
+    return a[one], a[two]
+
+
+def _zero_product(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """A row is zero where that of the first factor is, a column where that of the second one is."""
+    x, y = _factors(a)
+    zero_x, zero_y = r.vanishes(x), r.vanishes(y)
+    rows, columns = r.of(x)[-2], r.of(y)[-1]
+    return (zero_x or zero_y) and (zero_x or r.settled(rows)) and (zero_y or r.settled(columns))
+
+
 def matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """[*, m, k] times [*, k, n]."""
     x, y = a["self"], a["mat2"]
     product(r, op, x, y, r.of(x), r.of(y))
 
 
-@rule("addmm baddbmm")
+register(
+    "mm bmm",
+    Operator(matrix_product, zeros=Zeros(_zero_product), sources=of_matrices, neurons=FEATURES),
+)
+
+
 def add_matrix_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix product plus a tensor broadcast against it."""
-    x, y = (a["mat1"], a["mat2"]) if "mat1" in a else (a["batch1"], a["batch2"])
+    x, y = _factors(a)
     product(r, op, x, y, r.of(x), r.of(y))
     out = op.outputs[0]
     if out is not None:
-        vanishing = r.vanishes(out) and (r.vanishes(a["self"]) or a.get("beta", 1) == 0)
-        r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]), vanishing=vanishing)
+        r.set(out, r.broadcast([r.of(a["self"]), r.of(out)]))
 
 
-@rule("_grouped_mm")
+def _zero_sum(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    added, out = a["self"], op.outputs[0]
+    if out is None or not _zero_product(r, op, a):
+        return False
+    return a.get("beta", 1) == 0 or (r.vanishes(added) and covers(r, added, out))
+
+
+register(
+    "addmm",
+    Operator(
+        add_matrix_product,
+        zeros=Zeros(_zero_sum),
+        sources=of_matrices,
+        shapes={"default": shapes.addmm},
+        neurons=Neurons(-1, taken=2),  # the bias of a linear layer comes before its input
+    ),
+)
+register("baddbmm", Operator(add_matrix_product, zeros=Zeros(_zero_sum), sources=of_matrices))
+
+
 def grouped_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Rows sorted by group times the matrix of their group: [m, k] or [groups, m, k], and [groups, k, n]."""
     x, y, out = a["self"], a["mat2"], op.outputs[0]
@@ -68,7 +109,9 @@ def grouped_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         product(r, op, x, y, r.of(x), r.of(y))
 
 
-@rule("mv dot vdot addmv")
+register("_grouped_mm", Operator(grouped_product, zeros=Zeros(_zero_product)), since="2.8")
+
+
 def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix or a vector times a vector."""
     x = a["mat"] if "mat" in a else a["self"]
@@ -82,7 +125,16 @@ def vector_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], r.broadcast([rows, r.of(a["self"])]) if "mat" in a else rows)
 
 
-@rule("convolution _convolution convolution_overrideable mkldnn_convolution")
+def _zero_rows(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    added = a["self"] if "mat" in a else None
+    x, out = a["mat"] if "mat" in a else a["self"], op.outputs[0]
+    whole = added is None or (out is not None and r.vanishes(added) and covers(r, added, out))
+    return r.vanishes(x) and whole
+
+
+register("mv dot vdot addmv", Operator(vector_product, zeros=Zeros(_zero_rows)))
+
+
 def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Grouped convolutions: input channels `g*c`, output channels `g*o`, of any number of dimensions."""
     source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
@@ -115,20 +167,56 @@ def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     ]
     if bias is not None:
         r.algebra.unify(result, r.of(bias)[0])
-    r.set(out, axes[len(axes) - len(out.shape) :], vanishing=bias is None or r.vanishes(bias))
+    r.set(out, axes[len(axes) - len(out.shape) :])
     r.sum_over(ins, (weight, 0 if transposed else 1), (source, len(source.shape) - len(w) + 1))
     r.contract([batch, count, ins, outs, *w[2:], *(space if transposed else axes[2:])])
 
 
-@rule("embedding")
+def _zero_channels(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """A channel is zero where its kernels and bias are, an image where it is and there is no bias."""
+    source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
+    if out is None:
+        return False
+    *batch, channels = r.of(out)[: len(out.shape) - len(weight.shape) + 2]
+    along = r.settled(channels) or (r.vanishes(weight) and (bias is None or r.vanishes(bias)))
+    return along and all(r.settled(axis) or (bias is None and r.vanishes(source)) for axis in batch)
+
+
+_CONVOLUTION = Operator(
+    convolution,
+    zeros=Zeros(_zero_channels),
+    sources=of_convolution,
+    neurons=CHANNELS,
+    role=Role.CONVOLUTION,
+)
+register("convolution", dataclasses.replace(_CONVOLUTION, shapes={"default": shapes.convolution}))
+register("_convolution convolution_overrideable mkldnn_convolution", _CONVOLUTION)
+
+
 def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A table looked up by index: its rows are fixed by what the indices mean."""
     rows, columns = r.of(a["weight"])
     r.pin(rows, "a table looked up by index")
-    r.set(op.outputs[0], [*r.of(a["indices"]), columns], vanishing=r.vanishes(a["weight"]))
+    r.set(op.outputs[0], [*r.of(a["indices"]), columns])
 
 
-@rule("_embedding_bag _embedding_bag_forward_only embedding_bag")
+def _zero_columns(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Where an index is zero a row is looked up all the same."""
+    return r.vanishes(a["weight"]) and all(r.settled(axis) for axis in r.of(a["indices"]))
+
+
+register(
+    "embedding",
+    Operator(
+        embedding,
+        zeros=Zeros(_zero_columns),
+        sources=of_embedding,
+        shapes={"default": shapes.embedding},
+        neurons=FEATURES,
+    ),
+)
+
+
 def embedding_bag(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Rows of a table looked up and summed, averaged, or their maximum taken."""
     rows, columns = r.of(a["weight"])
@@ -139,7 +227,7 @@ def embedding_bag(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     out = op.outputs[0]
     if out is None:
         return
-    r.set(out, [*r.fixed(out.shape[:1], f"bags at {r.where}"), columns], vanishing=r.vanishes(a["weight"]))
+    r.set(out, [*r.fixed(out.shape[:1], f"bags at {r.where}"), columns])
     for extra in op.outputs[1:]:
         if extra is not None:
             # With a maximum: for each bag and column, which row it came from.
@@ -147,7 +235,12 @@ def embedding_bag(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(extra, r.of(out) if by_column else r.fixed(extra.shape, "a by-product of looking up"))
 
 
-@rule("_trilinear")
+register(
+    "_embedding_bag _embedding_bag_forward_only embedding_bag",
+    Operator(embedding_bag, zeros=of_all("weight")),
+)
+
+
 def trilinear(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """The product of three tensors, each with dimensions inserted, summed over some dimensions."""
     factors, places = [a["i1"], a["i2"], a["i3"]], [a["expand1"], a["expand2"], a["expand3"]]
@@ -162,20 +255,26 @@ def trilinear(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         if not any(r.vanishes(stub) for _, stub in carriers) and not r.settled(whole[d]):
             r.couple(whole[d], "a sum over values that do not vanish", summed=True)
         r.sum_over(whole[d], *[(stub, d - sum(p < d for p in places[i])) for i, stub in carriers])
-    kept = [d for d in range(rank) if d not in a["sumdim"]]
-    covered = [
-        any(r.vanishes(stub) for i, stub in enumerate(factors) if d not in places[i]) or r.settled(whole[d])
+    r.set(op.outputs[0], [axis for d, axis in enumerate(whole) if d not in a["sumdim"]])
+
+
+def _zero_trilinear(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Zero along a dimension where a factor that has it is."""
+    factors, places = [a["i1"], a["i2"], a["i3"]], [a["expand1"], a["expand2"], a["expand3"]]
+    out = op.outputs[0]
+    if out is None:
+        return False
+    kept = [d for d in range(len(factors[0].shape) + len(places[0])) if d not in a["sumdim"]]
+    carried = [
+        any(r.vanishes(stub) for stub, inserted in zip(factors, places, strict=True) if d not in inserted)
         for d in kept
     ]
-    r.set(op.outputs[0], [whole[d] for d in kept], vanishing=all(covered))
+    return all(zero or r.settled(axis) for zero, axis in zip(carried, r.of(out), strict=True))
 
 
-@rule(
-    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
-    "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
-    "_scaled_dot_product_attention_math _scaled_dot_product_attention_math_for_mps "
-    "_scaled_dot_product_fused_attention_overrideable"
-)
+register("_trilinear", Operator(trilinear, zeros=Zeros(_zero_trilinear)))
+
+
 def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """softmax(q k^T) v per head: q [b, h, n, d], k [b, g, m, d], v [b, g, m, e] with h a multiple of g."""
     query, key, value, out = a["query"], a["key"], a["value"], op.outputs[0]
@@ -199,17 +298,31 @@ def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.sum_over(q[-1], (query, len(q) - 1), (key, len(q) - 1))
     r.contract([*q[:-1], k[-2], q[-1]])
     r.contract([*q[:-1], k[-2], v[-1]])
-    r.set(out, [*q[:-1], v[-1]], vanishing=r.vanishes(value))
+    r.set(out, [*q[:-1], v[-1]])
     for extra in op.outputs[1:]:
         if extra is not None:
             r.set(extra, r.fixed(extra.shape, "a by-product of attention"))
 
 
-@rule(
-    "linalg_inv_ex linalg_cholesky_ex linalg_matrix_exp _linalg_det _linalg_slogdet _linalg_svd _linalg_eigh "
-    "linalg_pinv linalg_qr linalg_eig linalg_lu_factor_ex _linalg_check_errors"
+def _zero_values(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """A head is zero where its values are; one of several queries of a head, or a token, never is."""
+    if not r.vanishes(a["value"]):
+        return False
+    *heads, tokens, _ = [r.algebra.resolve(axis) for axis in r.of(a["query"])]
+    values = {atom for axis in r.of(a["value"])[:-2] for atom in r.algebra.resolve(axis).atoms()}
+    return tokens.fixed and all(values.issuperset(axis.atoms()) for axis in heads)
+
+
+register(
+    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+    "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
+    "_scaled_dot_product_attention_math _scaled_dot_product_attention_math_for_mps "
+    "_scaled_dot_product_fused_attention_overrideable",
+    Operator(attention, zeros=Zeros(_zero_values)),
 )
-def of_matrices(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+
+
+def matrix_factors(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Inverses and factors of matrices: every entry depends on all; a batch of matrices passes through."""
     source = tensors_in(list(op.args))[0]
     batch = r.of(source) if op.outputs == (None,) else r.of(source)[:-2]
@@ -218,3 +331,10 @@ def of_matrices(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for out in op.outputs:
         if out is not None:
             r.set(out, [*batch, *r.fixed(out.shape[len(batch) :], f"factors of a matrix at {r.where}")])
+
+
+register(
+    "linalg_inv_ex linalg_cholesky_ex linalg_matrix_exp _linalg_det _linalg_slogdet _linalg_svd _linalg_eigh "
+    "linalg_pinv linalg_qr linalg_eig linalg_lu_factor_ex _linalg_check_errors",
+    Operator(matrix_factors),
+)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import rule
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
 
 
-@rule(
-    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits "
-    "soft_margin_loss"
-)
 def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element by element, and then summed or averaged over all unless `reduction` says none (0)."""
     operands = tensors_in(list(op.args)) + tensors_in(op.kwargs)
@@ -26,9 +23,13 @@ def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [])
 
 
-@rule(
-    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss multilabel_margin_loss_forward"
+register(
+    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits "
+    "soft_margin_loss",
+    Operator(elementwise_loss),
 )
+
+
 def indexed_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """The target says which index of the classes counts, so they are fixed."""
     source = a["self"]
@@ -49,7 +50,13 @@ def indexed_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, [axes[0], *rest] if whole else rest)
 
 
-@rule("_cdist_forward _euclidean_dist cdist")
+register(
+    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss "
+    "multilabel_margin_loss_forward",
+    Operator(indexed_loss),
+)
+
+
 def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Between every row of one [*, p, m] and every row of the other [*, r, m]: [*, p, r]."""
     one, two = a["x1"], a["x2"]
@@ -62,7 +69,9 @@ def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [*r.broadcast([batch, other]), p, q])
 
 
-@rule("_pdist_forward pdist")
+register("_cdist_forward _euclidean_dist cdist", Operator(distances))
+
+
 def pairwise_distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Between all pairs of rows [p, m]."""
     rows, columns = r.of(a["self"])
@@ -72,3 +81,6 @@ def pairwise_distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     out = op.outputs[0]
     if out is not None:
         r.set(out, r.fixed(out.shape, f"all pairs are counted at {r.where}"))
+
+
+register("_pdist_forward pdist", Operator(pairwise_distances))

@@ -4,94 +4,88 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from naivegraph.algebra.axis import Axis
-from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import operators, rule
+from naivegraph.ir.values import Operation
+from naivegraph.operators.movement import CONVERTED, COPIED, SAME, Arguments
+from naivegraph.operators.record import Operator, Role
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.sources import each_of, first, summed
+from naivegraph.operators.zeros import ALWAYS, JOINTLY, KEPT, PRODUCT, kept_if
 
 __all__ = ["pointwise"]
 
-# What is known of where results are zero, whatever the other arguments.
-_ZEROS: dict[torch._ops.OpOverloadPacket, str] = {
-    **dict.fromkeys(
-        operators(  # functions of one value with f(0) = 0
-            "abs alias asinh atan clone detach dropout elu erf expm1 floor gelu hardshrink hardswish "
-            "leaky_relu lift_fresh log1p mish native_dropout neg nan_to_num prelu relu relu6 round selu sgn "
-            "sign silu sin sinh softshrink sqrt square tan tanh trunc _to_copy to contiguous positive celu "
-            "div fmod complex polar fake_quantize_per_tensor_affine_cachemask "
-            "fake_quantize_per_channel_affine_cachemask"
-        ),
-        "kept",
-    ),
-    # functions that are zero where every operand is zero
-    **dict.fromkeys(operators("add sub rsub maximum minimum addcmul hypot copy lerp where"), "jointly"),
-    **dict.fromkeys(operators("mul"), "product"),
-    **dict.fromkeys(operators("masked_fill"), "masked"),
-    **dict.fromkeys(operators("zeros_like zero"), "always"),
-    **dict.fromkeys(operators("hardtanh clamp"), "clamped"),
-    **dict.fromkeys(operators("pow"), "power"),
-}
 
-
-@rule(
-    "alias clone _to_copy to contiguous lift_fresh lift detach detach_ dropout dropout_ "
-    "native_dropout hardswish hardswish_ hardsigmoid_ copy copy_ masked_fill masked_fill_ type_as "
-    "__and__ __or__ __xor__ bitwise_not bernoulli bernoulli_ celu_ prelu _prelu_kernel "
-    "rrelu_with_noise nan_to_num feature_dropout alpha_dropout resolve_conj resolve_neg positive "
-    "_conj fill_ zero_ fill uniform_ normal_ exponential_ full_like zeros_like ones_like empty_like "
-    "rand_like randn_like log_sigmoid_forward floor_divide floor_divide_ complex polar "
-    "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_tensor_affine_cachemask_tensor_qparams"
-)
 def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Element-wise operators, in place or not, and those that make a tensor of the same shape."""
-    operands = tensors_in((op.args, op.kwargs))
-    axes = r.broadcast([r.of(stub) for stub in operands])
-    vanishing = _vanishing(r, op, a, operands, axes)
+    """Element-wise operators, in place or not, and those that make a tensor of the same shape.
+
+    Operators which torch tags as pointwise follow this without a record of their own.
+    """
+    axes = r.broadcast([r.of(stub) for stub in tensors_in((op.args, op.kwargs))])
     for out in op.outputs:
         if out is not None:
             wanted = axes[len(axes) - len(out.shape) :]
             if tuple([axis.length for axis in wanted]) == out.shape:
-                r.set(out, wanted, vanishing=vanishing)
+                r.set(out, wanted)
             else:
                 r.set(out, r.fixed(out.shape, "a by-product"))
 
 
-def _vanishing(r: Relation, op: Operation, a: dict[str, Any], operands: list[Stub], axes: list[Axis]) -> bool:
-    """Whether the result is zero on neurons whose parameters are zero."""
-    kind = _ZEROS.get(op.func.overloadpacket)
-    if kind == "always":
-        return True
-    if kind is None or not operands:
-        return False
-    zero = [r.vanishes(stub) and _covers(r, stub, axes) for stub in operands]
-    if kind == "kept":
-        return zero[0]
-    if kind == "masked":
-        return zero[0] and a.get("value") == 0
-    if kind == "product":
-        return any(zero)
-    if kind == "jointly":
-        return not _number(op.args) and all(
-            z for z, s in zip(zero, operands, strict=True) if s.dtype != torch.bool
-        )
-    if kind == "clamped":
-        low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
-        return zero[0] and len(operands) == 1 and (low is None or low <= 0) and (high is None or high >= 0)
-    exponent = a.get("exponent")  # of a power
-    return zero[0] and isinstance(exponent, (int, float)) and exponent > 0
-
-
-def _number(args: tuple[Any, ...]) -> bool:
-    """Whether one of the first two arguments is a number other than zero."""
-    return any(isinstance(v, (int, float)) and v != 0 for v in args[:2])
-
-
-def _covers(r: Relation, operand: Stub, axes: list[Axis]) -> bool:
-    """Whether every free dimension of the result is a dimension of this operand too (not broadcast)."""
-    missing = len(axes) - len(operand.shape)
-    return all(
-        (position >= missing and operand.shape[position - missing] == axis.length) or r.settled(axis)
-        for position, axis in enumerate(axes)
+def _bounds_hold_zero(a: Arguments) -> bool:
+    """Whether zero lies within the bounds of a clamp, where these are numbers."""
+    low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
+    return (low is None or (isinstance(low, (int, float)) and low <= 0)) and (
+        high is None or (isinstance(high, (int, float)) and high >= 0)
     )
+
+
+def _positive_power(a: Arguments) -> bool:
+    exponent = a.get("exponent")
+    return isinstance(exponent, (int, float)) and exponent > 0
+
+
+def _fills_zero(a: Arguments) -> bool:
+    value = a.get("value")
+    return isinstance(value, (int, float)) and value == 0
+
+
+def _not_rounded(a: Arguments) -> bool:
+    return a.get("rounding_mode") is None
+
+
+# The same numbers again, in the same memory or in new.
+register("alias contiguous detach lift_fresh positive", Operator(pointwise, zeros=KEPT, movement=SAME))
+register("clone", Operator(pointwise, zeros=KEPT, movement=COPIED))
+register("_to_copy to", Operator(pointwise, zeros=KEPT, movement=CONVERTED))
+register("lift resolve_conj resolve_neg _conj type_as", Operator(pointwise))
+
+# Functions of one value with f(0) = 0. Those which bend at zero alone are linear on either side of it.
+register("neg relu leaky_relu", Operator(pointwise, zeros=KEPT, sources=first()))
+register("div", Operator(pointwise, zeros=KEPT, sources=first(_not_rounded)))
+register(
+    "abs asinh atan celu elu erf expm1 floor fmod gelu hardshrink hardswish log1p mish nan_to_num polar "
+    "prelu relu6 round selu sgn sign silu sin sinh softshrink sqrt square tan tanh trunc complex dropout "
+    "native_dropout fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask",
+    Operator(pointwise, zeros=KEPT),
+)
+register("hardtanh clamp", Operator(pointwise, zeros=kept_if(_bounds_hold_zero)))
+register("pow", Operator(pointwise, zeros=kept_if(_positive_power)))
+register("masked_fill", Operator(pointwise, zeros=kept_if(_fills_zero), sources=first(_fills_zero)))
+
+# Functions of several values.
+register("add", Operator(pointwise, zeros=JOINTLY, sources=summed, role=Role.SUM))
+register("sub", Operator(pointwise, zeros=JOINTLY, sources=summed))
+register("mul", Operator(pointwise, zeros=PRODUCT, sources=each_of))
+register("rsub maximum minimum addcmul hypot copy lerp where", Operator(pointwise, zeros=JOINTLY))
+
+# Numbers whatever the operand holds.
+register("zeros_like zero", Operator(pointwise, zeros=ALWAYS))
+register("fill full_like ones_like empty_like rand_like randn_like", Operator(pointwise))
+register("bernoulli uniform_ normal_ exponential_", Operator(pointwise))
+
+# Functions of which f(0) = 0 is not known, and which torch does not tag as pointwise.
+register(
+    "__and__ __or__ __xor__ bitwise_not hardsigmoid _prelu_kernel rrelu_with_noise feature_dropout "
+    "alpha_dropout log_sigmoid_forward floor_divide "
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    Operator(pointwise),
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from naivegraph.ir.values import Operation
-from naivegraph.operators.registry import rule
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
+from naivegraph.operators.zeros import of_all
 
 
-@rule("mkldnn_rnn_layer")
 def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """One direction of one layer, over all steps: input [t, b, i], weights [4*h, i] and [4*h, h]."""
     source, y = a["input"], op.outputs[0]
@@ -30,11 +31,13 @@ def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.contract([steps, batch, h, rows])
     r.sum_over(features, (inputs, 1), (source, 2))
     r.sum_over(h, (hidden, 1))
-    vanishing = all(r.vanishes(a[name]) for name in ("hx_", "cx_"))
-    r.set(y, [steps, batch, h], vanishing=vanishing)
+    r.set(y, [steps, batch, h])
     for out in op.outputs[1:3]:
         if out is not None:
-            r.set(out, [batch, h], vanishing=vanishing)
+            r.set(out, [batch, h])
     for out in op.outputs[3:]:
         if out is not None:
             r.set(out, r.fixed(out.shape, "a by-product"))
+
+
+register("mkldnn_rnn_layer", Operator(one_layer, zeros=of_all("hx_", "cx_", results=3)))

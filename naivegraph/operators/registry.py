@@ -1,37 +1,96 @@
-"""Where operators' rules are kept: one rule per ATen operator packet (all overloads of one name)."""
+"""The records of operators, by ATen operator packet (all overloads of one name)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from typing import Any
 
 import torch
+from torch.torch_version import TorchVersion
 
-from naivegraph.operators.relation import Rule
+from naivegraph.errors import NaivegraphError, nearest
+from naivegraph.operators.record import Operator
+from naivegraph.operators.shapes import ShapeRule
 
-__all__ = ["RULES", "operator", "operators", "rule"]
+__all__ = ["FOUND", "RECORDS", "SHAPES", "register", "register_operator"]
 
-RULES: dict[torch._ops.OpOverloadPacket, Rule] = {}
-
-
-def operator(name: str) -> torch._ops.OpOverloadPacket | None:
-    """The ATen operator of this exact name, or None where this torch has none."""
-    return getattr(torch.ops.aten, name, None)
-
-
-def operators(names: str) -> frozenset[torch._ops.OpOverloadPacket]:
-    """The ATen operators with these names, separated by spaces, and their in-place forms."""
-    found = (operator(name + end) for name in names.split() for end in ("", "_"))
-    return frozenset(packet for packet in found if packet is not None)
+RECORDS: dict[torch._ops.OpOverloadPacket, Operator] = {}
+# Looked up for every operator of every run, so each overload stands here by itself.
+SHAPES: dict[torch._ops.OpOverload, ShapeRule] = {}
+FOUND: dict[torch._ops.OpOverload, Operator] = {}
 
 
-def rule(names: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of the ATen operators with these names, separated by spaces."""
+def register(names: str, record: Operator, *, since: str | None = None) -> None:
+    """Let ATen operators of these names, and their variants in place, have this record.
 
-    def register(function: Rule) -> Rule:
-        for name in names.split():
-            packet = operator(name)
-            if packet is not None:
-                RULES[packet] = function
-        return function
+    Args:
+        names: The names, separated by spaces.
+        record: What is known of them.
+        since: The first version of torch that has them; an older one goes without.
 
-    return register
+    Raises:
+        NaivegraphError: torch has no operator of such a name, or one has a record already.
+    """
+    for name in names.split():
+        packet = getattr(torch.ops.aten, name, None)
+        if packet is None and since is not None and TorchVersion(torch.__version__) < since:
+            continue
+        if packet is None:
+            raise NaivegraphError(_missing(name, since))
+        _enter(packet, record)
+        in_place = getattr(torch.ops.aten, f"{name}_", None)
+        if in_place is not None:  # what it gives is the tensor it takes, whatever the shape
+            _enter(in_place, dataclasses.replace(record, shapes={}))
+
+
+def register_operator(operator: Any, record: Operator) -> None:
+    """Say what is known of an operator of one's own or of another library.
+
+    Until then networks can be changed around it only: everything that it touches stays as it is.
+
+    Args:
+        operator: As it is called: `torch.ops.mylib.twice` (with all its overloads).
+        record: What is known of it.
+
+    Raises:
+        NaivegraphError: It is no operator, or has a record already.
+
+    Example:
+        >>> import torch
+        >>> from naivegraph.operators.pointwise import pointwise
+        >>> from naivegraph.operators.zeros import KEPT
+        >>> with torch.library._scoped_library("mylib", "DEF") as library:
+        ...     _ = library.define("twice(Tensor x) -> Tensor")
+        ...     register_operator(torch.ops.mylib.twice, Operator(pointwise, zeros=KEPT))
+    """
+    packet = operator.overloadpacket if isinstance(operator, torch._ops.OpOverload) else operator
+    if not isinstance(packet, torch._ops.OpOverloadPacket):
+        raise NaivegraphError(
+            f"{operator!r} is no operator: give it as torch.ops.<namespace>.<name>, which torch.library "
+            "defines (what is not made of operators gets a rule by ng.call)"
+        )
+    if not isinstance(record, Operator):
+        raise NaivegraphError(f"the record of {packet} is an Operator(axes=...), not {record!r}")
+    _enter(packet, record)
+    FOUND.clear()
+
+
+def _enter(packet: torch._ops.OpOverloadPacket, record: Operator) -> None:
+    if packet in RECORDS:
+        raise NaivegraphError(f"{packet} has a record already: state all that is known of it in that one")
+    overloads: list[str] = packet.overloads()  # type: ignore[no-untyped-call]
+    for name in record.shapes:
+        if name not in overloads:
+            raise NaivegraphError(f"{packet} has no overload {name!r}" + nearest(name, overloads))
+    RECORDS[packet] = record
+    SHAPES.update({getattr(packet, name): rule for name, rule in record.shapes.items()})
+
+
+def _missing(name: str, since: str | None) -> str:
+    known = [full.removeprefix("aten::").split(".")[0] for full in torch._C._dispatch_get_all_op_names()]
+    version = f"torch {torch.__version__}"
+    if since is not None:
+        return f"{version} has no operator aten::{name}, said to be there since torch {since}"
+    return f"{version} has no operator aten::{name}" + nearest(
+        name, known, otherwise="give since= if a later version has it"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,17 @@ from naivegraph.algebra.axis import Axis, FixedLength, single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.constraints import AxisConstraint
 
-__all__ = ["Contraction", "Default", "Relation", "Rule", "Summed", "arguments", "returned", "tensors_in"]
+__all__ = [
+    "Contraction",
+    "Default",
+    "Relation",
+    "Rule",
+    "Summed",
+    "arguments",
+    "arguments_of",
+    "returned",
+    "tensors_in",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Relation:
         counts: by stub id of a result, the number of groups its operator works in.
         constraints: what declared rules demand of sizes beyond equality; their axes are not resolved.
         left_out: what slices did not take; perhaps nothing else does.
-        unknown: names of operators met that have no rule, with the vertex where.
+        unknown: names of operators met that have no record, with the vertex where.
     """
 
     def __init__(self) -> None:
@@ -105,7 +115,7 @@ class Relation:
         """Axes of a parameter or buffer: even one neuron may turn out to be part of a wider run."""
         return [self.algebra.new(n) for n in shape]
 
-    def set(self, tensor: Stub | None, axes: Sequence[Axis], *, vanishing: bool = False) -> None:
+    def set(self, tensor: Stub | None, axes: Sequence[Axis]) -> None:
         """Say what the axes of a result are; of a tensor changed in place, that they are equal."""
         if tensor is None:
             return
@@ -120,10 +130,6 @@ class Relation:
         else:
             for old, new in zip(known, axes, strict=True):
                 self.algebra.unify(old, new)
-        if vanishing:
-            self.vanishing.add(tensor.id)
-        else:
-            self.vanishing.discard(tensor.id)
 
     def pin(self, axis: Axis, reason: str) -> None:
         """Fix an axis: the reason is followed by the vertex where it arose."""
@@ -200,8 +206,15 @@ def _schema(func: torch._ops.OpOverload) -> tuple[list[str], dict[str, Any]]:
 
 def arguments(operation: Operation) -> dict[str, Any]:
     """The arguments of an operator call by the names of its schema, defaults filled in."""
-    names, defaults = _schema(operation.func)
-    return {**defaults, **dict(zip(names, operation.args, strict=False)), **operation.kwargs}
+    return arguments_of(operation.func, operation.args, operation.kwargs)
+
+
+def arguments_of(
+    func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by the names of the operator's schema, defaults filled in."""
+    names, defaults = _schema(func)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
 
 
 def tensors_in(value: Any) -> list[Stub]:

@@ -7,49 +7,56 @@ from typing import Any
 
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import operators, rule
-from naivegraph.operators.relation import Relation
-
-# By number of dimensions that a window slides over, from one on.
-_POOLS = (
-    "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d "
-    "_upsample_nearest_exact1d",
-    "avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d "
-    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d",
-    "avg_pool3d max_pool3d max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d "
-    "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
-)
-_UNPOOLS = ("", "max_unpool2d", "max_unpool3d")
-_SPACE = {
-    packet: space
-    for names in (_POOLS, _UNPOOLS)
-    for space, of_rank in enumerate(names, 1)
-    for packet in operators(of_rank)
-}
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register
+from naivegraph.operators.relation import Relation, Rule
+from naivegraph.operators.sources import of_windows
+from naivegraph.operators.zeros import PASSED, passed_if
 
 
-@rule(" ".join(_POOLS))
-def pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Pooling and interpolation: space changes its size, channels pass through."""
-    source = a.get("self", a.get("input"))
-    if source is None:
-        return
-    _windows(r, op, source, len(source.shape) - _SPACE[op.func.overloadpacket])
-
-
-def _windows(r: Relation, op: Operation, source: Stub, places: int) -> None:
-    """Space, from dimension `places` on, changes its size; what is in front of it passes through."""
+def _windows(r: Relation, op: Operation, source: Stub, space: int) -> None:
+    """Space, the last dimensions, changes its size; what is in front of it passes through."""
+    places = len(source.shape) - space
     axes = r.of(source)
     for axis in axes[places:]:
         r.pin(axis, "the dimension a window slides over")
     for out in op.outputs:
         if out is not None:
             kept = [*axes[:places], *r.fixed(out.shape[places:], f"the image's size at {r.where}")]
-            r.set(out, kept, vanishing=r.vanishes(source))
+            r.set(out, kept)
 
 
-@rule("im2col col2im")
+def pool(space: int) -> Rule:
+    """Pooling and interpolation over this many dimensions: they change their size, channels pass through."""
+
+    def axes(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+        _windows(r, op, a["self"] if "self" in a else a["input"], space)
+
+    return axes
+
+
+def _pool(space: int) -> Operator:
+    return Operator(pool(space), zeros=PASSED, sources=of_windows(space))
+
+
+register(
+    "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d "
+    "_upsample_nearest_exact1d",
+    _pool(1),
+)
+register(
+    "avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d "
+    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d",
+    _pool(2),
+)
+register(
+    "avg_pool3d max_pool3d max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d "
+    "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
+    _pool(3),
+)
+
+
 def patches(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """`im2col`: every channel becomes `channel * places of the kernel`; `col2im` is the way back."""
     source, out = a["self"], op.outputs[0]
@@ -67,10 +74,12 @@ def patches(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         channels, inside = r.algebra.split(channels, places)
         r.pin(inside, "the places of a kernel")
     sizes = r.fixed(out.shape[len(batch) + 1 :], f"the image's size at {r.where}")
-    r.set(out, [*batch, channels, *sizes], vanishing=r.vanishes(source))
+    r.set(out, [*batch, channels, *sizes])
 
 
-@rule("grid_sampler_2d grid_sampler_3d grid_sampler cudnn_grid_sampler _grid_sampler_2d_cpu_fallback")
+register("im2col col2im", Operator(patches, zeros=PASSED))
+
+
 def grid_sample(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Each sample of the batch is read at the places a grid gives; channels pass through."""
     source, grid = a.get("input", a.get("self")), a["grid"]
@@ -81,10 +90,20 @@ def grid_sample(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.pin(inside, "the coordinates of a place")
     for axis in space:
         r.pin(axis, "the dimension a grid reads from")
-    r.set(op.outputs[0], [batch, channels, *places], vanishing=r.vanishes(source))
+    r.set(op.outputs[0], [batch, channels, *places])
 
 
-@rule("affine_grid_generator")
+def _grid_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Whether all places of the grid are the code's: where it is zero something is read all the same."""
+    return all(r.settled(axis) for axis in r.of(a["grid"])[1:])
+
+
+register(
+    "grid_sampler_2d grid_sampler_3d grid_sampler cudnn_grid_sampler _grid_sampler_2d_cpu_fallback",
+    Operator(grid_sample, zeros=passed_if(_grid_settled)),
+)
+
+
 def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """A matrix per sample becomes a grid of places."""
     batch, *matrix = r.of(a["theta"])
@@ -95,15 +114,23 @@ def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, [batch, *r.fixed(out.shape[1:], f"a grid of places at {r.where}")])
 
 
-@rule(" ".join(_UNPOOLS))
-def unpool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+register("affine_grid_generator", Operator(affine_grid))
+
+
+def unpool(space: int) -> Rule:
     """Maxima go back to where they came from; channels pass through."""
-    source = a["self"]
-    r.broadcast([r.of(source), r.of(a["indices"])])
-    _windows(r, op, source, len(source.shape) - _SPACE[op.func.overloadpacket])
+
+    def axes(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+        r.broadcast([r.of(a["self"]), r.of(a["indices"])])
+        _windows(r, op, a["self"], space)
+
+    return axes
 
 
-@rule("fractional_max_pool2d fractional_max_pool3d")
+register("max_unpool2d", Operator(unpool(2), zeros=PASSED))
+register("max_unpool3d", Operator(unpool(3), zeros=PASSED))
+
+
 def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Windows begin where random numbers, some for each channel, say."""
     source, samples = a["self"], a["random_samples"]
@@ -112,10 +139,12 @@ def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for one, two in zip(axes[:places][::-1], drawn[:-1][::-1], strict=False):
         r.broadcast([[one], [two]])
     r.pin(drawn[-1], "one number for each dimension of a window")
-    _windows(r, op, source, places)
+    _windows(r, op, source, len(a["kernel_size"]))
 
 
-@rule("_pack_padded_sequence")
+register("fractional_max_pool2d fractional_max_pool3d", Operator(fractional_pool, zeros=PASSED))
+
+
 def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Sequences of unequal length one after the other: [steps, batch, *] becomes [all steps, *]."""
     first, second, *rest = r.of(a["input"])
@@ -124,12 +153,14 @@ def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     data, sizes = op.outputs
     if data is not None:
         packed = r.fixed(data.shape[:1], f"sequences are packed at {r.where}")
-        r.set(data, [*packed, *rest], vanishing=r.vanishes(a["input"]))
+        r.set(data, [*packed, *rest])
     if sizes is not None:
         r.set(sizes, r.fixed(sizes.shape, f"sequences are packed at {r.where}"))
 
 
-@rule("_pad_packed_sequence")
+register("_pack_padded_sequence", Operator(pack, zeros=PASSED))
+
+
 def pad_packed(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """The way back from packed sequences."""
     first, *rest = r.of(a["data"])
@@ -137,8 +168,13 @@ def pad_packed(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     data, *others = op.outputs
     if data is not None:
         sizes = r.fixed(data.shape[:2], f"sequences are unpacked at {r.where}")
-        vanishing = r.vanishes(a["data"]) and a["padding_value"] == 0
-        r.set(data, [*sizes, *rest], vanishing=vanishing)
+        r.set(data, [*sizes, *rest])
     for out in others:
         if out is not None:
             r.set(out, r.fixed(out.shape, f"sequences are unpacked at {r.where}"))
+
+
+register(
+    "_pad_packed_sequence",
+    Operator(pad_packed, zeros=passed_if(lambda r, op, a: a["padding_value"] == 0)),
+)

@@ -6,31 +6,27 @@ from typing import Any
 
 from naivegraph.algebra.axis import Axis
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.registry import rule
+from naivegraph.operators.record import Operator
+from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.zeros import of_all, passed_if
 
-_WRITTEN = "written to by index"
+_INDEXED = "written to by index"
 
 
 def _unify_others(r: Relation, axes: list[Axis], source: list[Axis], dim: int) -> None:
     """Dimensions besides the one that is indexed are the same in both; where one has fewer indices, fixed."""
     for d, (one, two) in enumerate(zip(axes, source, strict=True)):
         if d == dim or one.length != two.length:
-            r.pin(one, _WRITTEN)
-            r.pin(two, _WRITTEN)
+            r.pin(one, _INDEXED)
+            r.pin(two, _INDEXED)
         else:
             r.algebra.unify(one, two)
 
 
-@rule(
-    "index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_reduce index_reduce_ "
-    "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
-    "select_scatter slice_scatter"
-)
 def along_one(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Something is written at indices along one dimension, `dim`."""
     target: Stub = a["self"]
-    value = next((a[name] for name in ("source", "src", "value") if name in a), None)
     axes, dim = list(r.of(target)), a["dim"] % max(len(target.shape), 1)
     single_place = op.func.overloadpacket.__name__ == "select_scatter"
     for name in ("index", "source", "src", "value"):
@@ -41,13 +37,28 @@ def along_one(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             for one, two in zip([*axes[:dim], *axes[dim + 1 :]], r.of(stub), strict=True):
                 r.algebra.unify(one, two)
         elif isinstance(stub, Stub):
-            r.pin_tensor(stub, _WRITTEN)
-    r.pin(axes[dim], _WRITTEN)
-    nothing = r.vanishes(value) if isinstance(value, Stub) else value == 0
-    r.set(op.outputs[0], axes, vanishing=r.vanishes(target) and nothing)
+            r.pin_tensor(stub, _INDEXED)
+    r.pin(axes[dim], _INDEXED)
+    r.set(op.outputs[0], axes)
 
 
-@rule("index_put index_put_ _unsafe_index_put _index_put_impl_")
+def _written(a: dict[str, Any]) -> Any:
+    """What is written, a tensor or a number."""
+    return next((a[name] for name in ("source", "src", "value") if name in a), None)
+
+
+def _writes_zero(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    value = _written(a)
+    return r.vanishes(value) if isinstance(value, Stub) else value == 0
+
+
+register(
+    "index_add index_copy index_fill index_reduce scatter scatter_add scatter_reduce select_scatter "
+    "slice_scatter",
+    Operator(along_one, zeros=passed_if(_writes_zero)),
+)
+
+
 def index_put(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Values are written where lists of indices (or masks) say."""
     target, values = a["self"], a["values"]
@@ -62,9 +73,9 @@ def index_put(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         first = len(kept) if first is None else first
         covered = max(len(stub.shape), 1) if mask else 1
         for axis in axes[d : d + covered]:
-            r.pin(axis, _WRITTEN)
+            r.pin(axis, _INDEXED)
         if mask:
-            r.pin_tensor(stub, _WRITTEN)
+            r.pin_tensor(stub, _INDEXED)
         else:
             looked.append(r.of(stub))
         d += covered
@@ -75,16 +86,18 @@ def index_put(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         wanted = [*kept[:place], *chosen, *kept[place:]]
         if all(v.length in (1, w.length) for v, w in zip(r.of(values)[::-1], wanted[::-1], strict=False)):
             r.broadcast([r.of(values), wanted])
-            r.set(op.outputs[0], axes, vanishing=r.vanishes(target) and r.vanishes(values))
+            r.set(op.outputs[0], axes)
             return
     # What a mask chooses has a length of its own; values of one element alone tie nothing.
     if values.shape not in ((), (1,)):
         for axis in (*axes, *r.of(values)):
             r.pin(axis, "chosen by a mask")
-    r.set(op.outputs[0], axes, vanishing=r.vanishes(target) and r.vanishes(values))
+    r.set(op.outputs[0], axes)
 
 
-@rule("diagonal_scatter masked_scatter masked_scatter_ put put_ take")
+register("index_put _unsafe_index_put _index_put_impl", Operator(index_put, zeros=of_all("self", "values")))
+
+
 def anywhere(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Elements are read or written wherever indices say, across dimensions."""
     for value in a.values():
@@ -95,7 +108,9 @@ def anywhere(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, r.fixed(out.shape, f"indexed across dimensions at {r.where}"))
 
 
-@rule("_local_scalar_dense nonzero _unique2 unique_dim histc masked_select bincount equal is_nonzero")
+register("diagonal_scatter masked_scatter put take", Operator(anywhere))
+
+
 def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """What comes out, and how much of it, depends on the values."""
     for stub in tensors_in(list(op.args)) + tensors_in(op.kwargs):
@@ -103,3 +118,9 @@ def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for out in op.outputs:
         if out is not None:
             r.set(out, r.fixed(out.shape, f"values decide its size at {r.where}"))
+
+
+register(
+    "_local_scalar_dense nonzero _unique2 unique_dim histc masked_select bincount equal is_nonzero",
+    Operator(by_value),
+)

@@ -15,9 +15,9 @@ from naivegraph.algebra.axis import Atom, Axis, reasons
 from naivegraph.graph import Vertex
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.values import Stub
-from naivegraph.operators import rule_for
+from naivegraph.operators import relate_operation
 from naivegraph.operators.custom import relate_custom
-from naivegraph.operators.relation import Relation, arguments, returned, tensors_in
+from naivegraph.operators.relation import Relation, returned, tensors_in
 from naivegraph.widths.widths import Widths
 
 __all__ = ["OUTPUT", "DimPlace", "Role", "TieGraph"]
@@ -100,7 +100,7 @@ class TieGraph:
             made.update(stub.id for stub in tensors_in(vertex.output))
         for operation in [] if isinstance(vertex.target, CustomFunction) else vertex.operations:
             self._bring(local, [operation.args, operation.kwargs], known, states)
-            rule_for(operation.func)(local, operation, arguments(operation))
+            relate_operation(local, operation)
             made.update(stub.id for stub in operation.outputs if stub is not None)
         # A tensor that is written to in place goes in as it was and comes out as it is then.
         again = made & known - states

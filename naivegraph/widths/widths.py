@@ -18,9 +18,9 @@ from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
-from naivegraph.operators import rule_for
+from naivegraph.operators import relate_operation
 from naivegraph.operators.custom import relate_custom
-from naivegraph.operators.relation import Contraction, Relation, arguments, returned, tensors_in
+from naivegraph.operators.relation import Contraction, Relation, returned, tensors_in
 from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
 
@@ -248,7 +248,7 @@ def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
             continue
         for operation in vertex.operations:
             relation.operation = operation
-            rule_for(operation.func)(relation, operation, arguments(operation))
+            relate_operation(relation, operation)
     relation.operation, relation.algebra.where = None, "the network's output"
     for stub in [] if free_outputs else returned(run.output):
         for axis in relation.of(stub):

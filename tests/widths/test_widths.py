@@ -197,7 +197,9 @@ def test_an_operator_without_a_rule_is_named() -> None:
     widths, _ = related(Network("unknown", lambda: Body(torch.block_diag), lambda: (torch.randn(3, 6),)))
     assert widths.relation.unknown == [("aten.block_diag", "block_diag")]
     reasons = {f"{axis.name} {axis.dim}": axis.reason for axis in widths.fixed()}
-    assert reasons["first.weight 0"] == "operator aten.block_diag has no rule, at block_diag"
+    assert reasons["first.weight 0"] == (
+        "operator aten.block_diag has no rule (naivegraph.extend.register_operator states one), at block_diag"
+    )
 
 
 def test_numbers_written_into_an_attention_hold_its_heads() -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from torch import nn
 
 from naivegraph.edits.plan.change import AttributeChange
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.interpreter import expressions
-from naivegraph.ir.values import Attribute, DimSize
+from naivegraph.ir.values import Attribute, DimSize, Operation
 from naivegraph.network import Graph
+from naivegraph.operators import record_of
+from naivegraph.operators.record import Role
 from naivegraph.operators.relation import tensors_in
 
 __all__ = ["Convolution", "convolution_at", "sharing"]
 
 _Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_OPERATORS = (torch.ops.aten.convolution, torch.ops.aten._convolution)
 # What decides on which inputs a kernel of some size falls.
 _PADDING = ("padding", "output_padding", "padding_mode", "_reversed_padding_repeated_twice")
 
@@ -139,7 +139,7 @@ def convolution_at(graph: Graph, vertex: Vertex) -> Convolution:
         layer = graph.module.get_submodule(vertex.path)
     kind = next((kind for kind in _KINDS if isinstance(layer, kind)), None)
     if kind is None or not isinstance(layer, _KINDS):
-        calls = [op for op in vertex.operations if op.func.overloadpacket in _OPERATORS]
+        calls = [op for op in vertex.operations if _is_convolution(op)]
         raise EditError(
             f"{vertex.name!r} is a convolution that the network's own code calls with its own padding, which "
             "cannot follow: make it a torch.nn convolution layer"
@@ -180,7 +180,7 @@ def sharing(graph: Graph, vertex: Vertex) -> list[Convolution]:
         if not uses:
             continue
         for op in uses:
-            if op.func.overloadpacket not in _OPERATORS or number not in _numbers(op.args[1]):
+            if not _is_convolution(op) or number not in _numbers(op.args[1]):
                 raise EditError(
                     f"the weight of {vertex.name!r} is also used at {user.name!r}, and not as a kernel there"
                 )
@@ -188,6 +188,10 @@ def sharing(graph: Graph, vertex: Vertex) -> list[Convolution]:
         found.setdefault(id(each.layer), each)
     _check_reads(graph, vertex, number, {each.path: each for each in found.values()})
     return list(found.values())
+
+
+def _is_convolution(operation: Operation) -> bool:
+    return record_of(operation.func).role is Role.CONVOLUTION
 
 
 def _numbers(value: Any) -> set[int]:

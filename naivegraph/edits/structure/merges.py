@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.values import Stub
+from naivegraph.operators import record_of
+from naivegraph.operators.record import Role
 from naivegraph.operators.relation import arguments, tensors_in
 
 __all__ = ["concatenation_dim", "is_concatenation", "is_sum", "other_summand", "tensors_of"]
-
-_SUMS = (torch.ops.aten.add, torch.ops.aten.add_)
 
 
 def tensors_of(vertex: Vertex) -> list[Stub]:
@@ -23,19 +21,24 @@ def tensors_of(vertex: Vertex) -> list[Stub]:
 
 def is_sum(vertex: Vertex) -> bool:
     """Whether a vertex adds two tensors."""
-    one = len(vertex.operations) == 1 and vertex.operations[0].func.overloadpacket in _SUMS
-    return one and vertex.kind == "function" and len(vertex.args) == 2
+    return _is(vertex, Role.SUM) and len(vertex.args) == 2
 
 
 def is_concatenation(vertex: Vertex) -> bool:
     """Whether a vertex concatenates a list of tensors."""
-    one = len(vertex.operations) == 1 and vertex.operations[0].func.overloadpacket is torch.ops.aten.cat
-    if not one or vertex.kind != "function":
+    if not _is(vertex, Role.CONCATENATION):
         return False
     try:
         return len(parts_of(vertex)) == len(tensors_in(arguments(vertex.operations[0])["tensors"]))
     except EditError:
         return False
+
+
+def _is(vertex: Vertex, role: Role) -> bool:
+    """Whether a vertex is a function made of one operator with this role."""
+    if vertex.kind != "function" or len(vertex.operations) != 1:
+        return False
+    return record_of(vertex.operations[0].func).role is role
 
 
 def concatenation_dim(vertex: Vertex) -> int:

@@ -16,18 +16,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from naivegraph.graph.fake.shape_inference import (
-    NOTHING,
-    FakeResult,
-    FakeResults,
-    known,
-    pointwise,
-    signature,
-)
+from naivegraph.graph.fake.shape_inference import known, pointwise, signature
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.graph.torch_utils.torch_functions import mutated_arguments
 from naivegraph.ir.pytree import leaves, map_leaves
+from naivegraph.operators import record_of
+from naivegraph.operators.relation import arguments_of
+from naivegraph.operators.shapes import NOTHING, FakeResult, FakeResults
 
 __all__ = ["FakeMode", "FakeTensor", "NoValuesError", "on_fake_tensors"]
 
@@ -152,7 +148,7 @@ class FakeMode:
             real = FakeTensor not in [type(tensor) for tensor in tensors]
             for written in [
                 *mutated_arguments(func, args, kwargs),
-                *(_statistics(func, args) if real else ()),
+                *(_updated(func, args, kwargs) if real else ()),
             ]:
                 if type(written) is not FakeTensor and not (real and self._is_new(written)):
                     raise NoValuesError(f"{func} writes into a tensor with numbers")
@@ -212,19 +208,13 @@ def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
             _gather(value, tensors)
 
 
-# Their declarations do not say that they update running statistics.
-_BATCH_NORMS = (
-    torch.ops.aten.native_batch_norm.default,
-    torch.ops.aten.cudnn_batch_norm.default,
-    torch.ops.aten.miopen_batch_norm.default,
-)
-
-
-def _statistics(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
-    """The running statistics which an operator on tensors with numbers updates."""
-    if func not in _BATCH_NORMS or not args[5]:
+def _updated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The tensors with numbers which an operator writes into, though its schema does not say so."""
+    updates = record_of(func).updates
+    if updates is None:
         return []
-    return [tensor for tensor in args[3:5] if tensor is not None]
+    named = arguments_of(func, args, kwargs)
+    return [named[name] for name in updates(named) if isinstance(named[name], torch.Tensor)]
 
 
 def _whole(tensor: torch.Tensor) -> Any:

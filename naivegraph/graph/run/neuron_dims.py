@@ -5,28 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
+from naivegraph.operators import movement_of, record_of
+from naivegraph.operators.movement import Movement, same_dims, viewed
+from naivegraph.operators.relation import arguments
 
 __all__ = ["TensorPlace", "neuron_dimensions", "output_sizes", "place_of"]
-
-
-def _packets(names: str) -> frozenset[Any]:
-    found = (getattr(torch.ops.aten, name, None) for name in names.split())
-    return frozenset(packet for packet in found if packet is not None)
-
-
-_CHANNELS = _packets(
-    "convolution _convolution native_batch_norm _native_batch_norm_legit cudnn_batch_norm "
-    "_native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update native_group_norm"
-)
-_FEATURES = _packets("addmm mm bmm linear matmul embedding native_layer_norm _fused_rms_norm")
-_VIEWS = _packets("view _unsafe_view reshape _reshape_alias expand squeeze unsqueeze flatten unflatten")
-_ORDERS = _packets("permute t transpose")
 
 
 # A tensor by its number and rank: squeezed in place it is the same tensor with fewer dimensions.
@@ -80,15 +67,12 @@ def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorPlace, i
     """By `place_of` a tensor: the dimension in which the first layer that takes it wants its neurons."""
     used: dict[TensorPlace, int] = {}
     for operation, operands in reversed(operations):
-        packet = operation.func.overloadpacket
-        if packet in _CHANNELS or packet in _FEATURES:
-            # The first operand is what the layer takes; the bias of a linear layer may come before it.
-            for stub in operands[:2] if packet is torch.ops.aten.addmm else operands[:1]:
-                if packet not in _CHANNELS:
-                    used[place_of(stub)] = len(stub.shape) - 1
-                elif len(stub.shape) > 1:
-                    used[place_of(stub)] = 1
-        elif packet not in _VIEWS and packet not in _ORDERS:
+        neurons, movement = record_of(operation.func).neurons, movement_of(operation)
+        if neurons is not None:
+            for stub in operands[: neurons.taken]:
+                if (dim := neurons.in_rank(len(stub.shape))) is not None:
+                    used[place_of(stub)] = dim
+        elif movement is None or movement.dims is same_dims:
             for out in operation.outputs:
                 for stub in operands:
                     if out is not None and place_of(out) in used and len(stub.shape) == len(out.shape):
@@ -97,36 +81,34 @@ def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorPlace, i
 
 
 def _follow(operation: Operation, operands: list[Stub], dims: dict[TensorPlace, int]) -> None:
-    packet = operation.func.overloadpacket
+    neurons, movement = record_of(operation.func).neurons, movement_of(operation)
     for out in operation.outputs:
         if out is None or not out.shape or place_of(out) in dims:
             continue
-        if packet in _CHANNELS:
-            found = 1 if len(out.shape) > 1 else None
-        elif packet in _FEATURES:
-            found = len(out.shape) - 1
+        if neurons is not None:
+            found = neurons.in_rank(len(out.shape))
         else:
-            found = _carried(operation, packet, operands, out, dims)
+            found = _carried(operation, movement, operands, out, dims)
         if found is not None:
             dims[place_of(out)] = found
 
 
 def _carried(
-    operation: Operation, packet: Any, operands: list[Stub], out: Stub, dims: dict[TensorPlace, int]
+    operation: Operation,
+    movement: Movement | None,
+    operands: list[Stub],
+    out: Stub,
+    dims: dict[TensorPlace, int],
 ) -> int | None:
     """Where the neurons of the first operand which has some are in the result."""
     known = [stub for stub in operands if place_of(stub) in dims]
     for stub in known:
         rank, dim = len(stub.shape), dims[place_of(stub)]
-        if packet is torch.ops.aten.permute:
-            return [int(d) % rank for d in operation.args[1]].index(dim)
-        if packet is torch.ops.aten.t:
-            return 1 - dim
-        if packet is torch.ops.aten.transpose:
-            one, two = (int(d) % rank for d in operation.args[1:3])
-            return {one: two, two: one}.get(dim, dim)
-        if packet in _VIEWS:
+        if movement is not None and movement.dims is viewed:
             return _viewed(stub.shape, dim, out.shape)
+        if movement is not None and movement.dims is not same_dims:
+            named, places = arguments(operation), range(len(out.shape))
+            return next((d for d in places if movement.dims(named, stub, out, frozenset([d])) == {dim}), None)
         if rank != len(out.shape):  # a dimension is taken away or added; it may be the neurons' own
             place = _viewed(stub.shape, dim, out.shape)
             return place if place is not None and out.shape[place] == stub.shape[dim] else None

@@ -15,9 +15,11 @@ import numpy as np
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.relation import tensors_in
-from naivegraph.widths.provenance.linear_sources import Choice, LinearPart, ways
-from naivegraph.widths.provenance.move_masks import MOVES, Mask, moved_back, moved_on
+from naivegraph.operators import movement_of, record_of
+from naivegraph.operators.move_masks import moved_back, moved_on
+from naivegraph.operators.movement import Dims, Mask
+from naivegraph.operators.relation import arguments, tensors_in
+from naivegraph.operators.sources import Choice, LinearPart
 
 __all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
 
@@ -139,7 +141,8 @@ class Provenance:
             return key
 
         for operation, operands in zip(self.operations, self._operands, strict=True):
-            if operation.func.overloadpacket in MOVES and operands:
+            movement = record_of(operation.func).movement
+            if movement is not None and not movement.copies and operands:
                 for out in operation.outputs:
                     if out is not None:
                         groups[root(out.id)] = root(operands[0].id)
@@ -186,10 +189,11 @@ class Provenance:
         if place is None:
             raise Untraceable("it is made of an input or a constant")
         operation = self.operations[place]
-        if operation.func.overloadpacket in MOVES:
-            parts = [LinearPart(source, d, m) for source, d, m in moved_back(operation, stub, dims, mask)]
-            return self._all(trace, place, parts, whole)
-        choices = ways(operation, stub, dims, mask)
+        movement = movement_of(operation)
+        if movement is not None:
+            found = moved_back(movement, operation, stub, dims, mask)
+            return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
+        choices = _choices(operation, stub, dims, mask)
         choices.sort(key=lambda choice: not all(part.stub.id in self.stateful for part in choice))
         return self._any(trace, place, choices, whole)
 
@@ -248,8 +252,9 @@ class Provenance:
     ) -> Iterator[tuple[Stub, Mask | None]]:
         """The elements that one operator makes of tainted ones."""
         operation = self.operations[place]
-        if operation.func.overloadpacket in MOVES:
-            for out, reached in moved_on(operation, stub, taint):
+        movement = movement_of(operation)
+        if movement is not None:
+            for out, reached in moved_on(movement, operation, stub, taint):
                 if reached.any():
                     yield out, reached
             return
@@ -268,10 +273,16 @@ class Provenance:
         rest = ~_full(result, trace.masks[result.id])
         if not rest.any():
             return
-        for choice in ways(self.operations[place], result, frozenset(range(rest.ndim)), rest):
+        for choice in _choices(self.operations[place], result, frozenset(range(rest.ndim)), rest):
             for part in choice:
                 if part.stub.id == stub.id and bool((_full(stub, part.mask) & taint).any()):
                     raise Untraceable(f"its weights make other tensors at {self.places[place]} too")
+
+
+def _choices(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+    """The choices of operands in which a result of an operator is linear; empty where it is in none."""
+    sources = record_of(operation.func).sources
+    return [] if sources is None else sources(arguments(operation), operation, out, dims, mask)
 
 
 def _adds(mask: Mask, known: Mask) -> bool:

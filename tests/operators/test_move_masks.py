@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.widths.provenance.move_masks import Mask, moved_back, moved_on
+from naivegraph.operators import movement_of
+from naivegraph.operators.move_masks import moved_back, moved_on
+from naivegraph.operators.movement import Mask
 
 aten = torch.ops.aten
 
@@ -63,10 +65,12 @@ def test_elements_go_where_their_numbers_go(
     source = Stub(0, shape, torch.float32)
     outs = [Stub(i + 1, tuple(out.shape), torch.float32) for i, out in enumerate(results)]
     operation = Operation(func, (source, *args), {}, tuple(outs))
+    movement = movement_of(operation)
+    assert movement is not None
     rng = np.random.default_rng(0)
     for mask in masks(shape, rng):
         chosen = numbers.numpy()[np.broadcast_to(mask, shape)]
-        reached = list(moved_on(operation, source, mask))
+        reached = list(moved_on(movement, operation, source, mask))
         assert [out for out, _ in reached] == outs
         for (_, got), moved in zip(reached, results, strict=True):
             want = np.isin(moved.numpy(), chosen)
@@ -77,7 +81,7 @@ def test_elements_go_where_their_numbers_go(
         for given in [None, *masks(out.shape, rng)]:
             which = np.broadcast_to(True if given is None else given, out.shape)
             want = np.isin(numbers.numpy(), moved.numpy()[which])
-            found = list(moved_back(operation, out, every, given))
+            found = list(moved_back(movement, operation, out, every, given))
             masked = [True if entries is None else entries for _, _, entries in found]
             assert len(found) == 1 or not want.any()
             got = np.broadcast_to(masked[0] if masked else False, shape)
@@ -89,10 +93,12 @@ def test_parts_of_a_concatenation_are_told_apart() -> None:
     first, second = Stub(0, (3, 2), torch.float32), Stub(1, (3, 4), torch.float32)
     out = Stub(2, (3, 6), torch.float32)
     operation = Operation(aten.cat.default, ([first, second], 1), {}, (out,))
+    movement = movement_of(operation)
+    assert movement is not None
     mask = np.array([[False, True, False, True, True, False]])
-    (one, _, left), (two, _, right) = moved_back(operation, out, frozenset({1}), mask)
+    (one, _, left), (two, _, right) = moved_back(movement, operation, out, frozenset({1}), mask)
     assert (one, two) == (first, second)
     np.testing.assert_array_equal(left, np.array([[False, True]] * 3))
     np.testing.assert_array_equal(right, np.array([[False, True, True, False]] * 3))
-    ((_, reached),) = moved_on(operation, second, np.array([[True], [False], [True]]))
+    ((_, reached),) = moved_on(movement, operation, second, np.array([[True], [False], [True]]))
     np.testing.assert_array_equal(reached, np.array([[0, 0, 1, 1, 1, 1]] * 3) * [[1], [0], [1]])

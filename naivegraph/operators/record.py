@@ -1,0 +1,95 @@
+"""The record of an operator: everything this package knows of it, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping
+
+from naivegraph.errors import NaivegraphError
+from naivegraph.operators.movement import Arguments, Movement
+from naivegraph.operators.relation import Rule
+from naivegraph.operators.shapes import ShapeRule
+from naivegraph.operators.sources import Sources
+from naivegraph.operators.zeros import Zeros
+
+__all__ = ["CHANNELS", "FEATURES", "Neurons", "Operator", "Role"]
+
+
+class Role(enum.Enum):
+    """What an operator is to edits which rewire or rebuild it."""
+
+    SUM = "the sum of two tensors"
+    CONCATENATION = "tensors one after the other"
+    CONVOLUTION = "a kernel that slides over its input"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Neurons:
+    """The dimension that the neurons of a layer's operator are counted along, in what it takes and gives.
+
+    Attributes:
+        dim: The dimension.
+        taken: How many of the first operands have their neurons there too (a bias may come before the input).
+    """
+
+    dim: int
+    taken: int = 1
+
+    def in_rank(self, rank: int) -> int | None:
+        """The dimension, counted from the front, of a tensor of this rank; None if it has none such."""
+        return self.dim % rank if -rank <= self.dim < rank else None
+
+
+CHANNELS, FEATURES = Neurons(1), Neurons(-1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Operator:
+    """What is known of an operator, and of its variant in place.
+
+    Only `axes` has to be there. Where another fact is missing, nothing is assumed: results do not vanish, no
+    weight is followed through the operator, shapes are tried out. `OperatorContract` checks a record against
+    the operator itself.
+
+    Attributes:
+        axes: Which axes are equal, what the result's axes are, which neurons enter a statistic, and how many
+            multiply-accumulates it takes: `axes(relation, operation, arguments by name)`.
+        zeros: How results are zero where operands are.
+        movement: How it moves elements, if it does nothing else.
+        sources: In which operands it is linear.
+        shapes: Of some overloads, by name, the shapes of results from what they take.
+        neurons: Where a layer that is this operator has its neurons.
+        role: What it is to edits which rewire or rebuild it.
+        updates: The names of arguments which it writes into, though its schema does not say so.
+
+    Raises:
+        NaivegraphError: `axes` is no function, or another fact is of the wrong type.
+
+    Example:
+        >>> from naivegraph.operators.pointwise import pointwise
+        >>> from naivegraph.operators.zeros import KEPT
+        >>> Operator(pointwise, zeros=KEPT).movement is None  # say, of x -> 2*x, of each element by itself
+        True
+    """
+
+    axes: Rule
+    zeros: Zeros | None = None
+    movement: Movement | None = None
+    sources: Sources | None = None
+    shapes: Mapping[str, ShapeRule] = dataclasses.field(default_factory=dict)
+    neurons: Neurons | None = None
+    role: Role | None = None
+    updates: Callable[[Arguments], tuple[str, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.axes):
+            raise NaivegraphError(
+                f"axes={self.axes!r} is no rule: give `pointwise` for an operator that treats every element "
+                "by itself, or a function `axes(relation, operation, arguments)` that calls `relation.set` "
+                "for every result"
+            )
+        for name, kind in (("zeros", Zeros), ("movement", Movement), ("neurons", Neurons), ("role", Role)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise NaivegraphError(f"{name}={value!r} of an Operator is a {kind.__name__} or None")

@@ -1,0 +1,118 @@
+"""How zeros are preserved: whether a result is zero on every neuron whose parameters are all zero.
+
+A tensor of which that holds is said to vanish. Removing such a neuron then gives what zeroing its parameters
+gives, also behind an operator that sums over neurons.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.relation import Relation, tensors_in
+
+__all__ = [
+    "ALWAYS",
+    "JOINTLY",
+    "KEPT",
+    "PASSED",
+    "PASSED_ALL",
+    "Zeros",
+    "ZerosRule",
+    "kept_if",
+    "of_all",
+    "passed_if",
+]
+
+Arguments = dict[str, Any]
+ZerosRule = Callable[[Relation, Operation, Arguments], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Zeros:
+    """How an operator preserves zeros.
+
+    Attributes:
+        holds: Whether results vanish, told after the operator's axes were related.
+        results: Of how many results, from the first on, it tells; None for all. The others never vanish.
+    """
+
+    holds: ZerosRule
+    results: int | None = 1
+
+
+def covers(r: Relation, operand: Stub, out: Stub) -> bool:
+    """Whether every free dimension of an element-wise result is one of this operand too (not broadcast)."""
+    if operand.shape == out.shape:
+        return True
+    missing = len(out.shape) - len(operand.shape)
+    return all(
+        (d >= missing and operand.shape[d - missing] == out.shape[d]) or r.settled(axis)
+        for d, axis in enumerate(r.of(out))
+    )
+
+
+def _covering(r: Relation, op: Operation, operand: Stub) -> bool:
+    """Whether an operand vanishes, and with it an element-wise result in every free dimension."""
+    out = op.outputs[0]
+    return out is not None and r.vanishes(operand) and covers(r, operand, out)
+
+
+# Element by element
+
+
+def kept_if(when: Callable[[Arguments], bool] | None = None) -> Zeros:
+    """Functions of one value with f(0) = 0, if the arguments (by name) are so; others scale or choose."""
+
+    def holds(r: Relation, op: Operation, a: Arguments) -> bool:
+        operands = tensors_in((op.args, op.kwargs))
+        return bool(operands) and (when is None or when(a)) and _covering(r, op, operands[0])
+
+    return Zeros(holds)
+
+
+def _jointly(r: Relation, op: Operation, a: Arguments) -> bool:
+    if any(isinstance(value, (int, float)) and value != 0 for value in op.args[:2]):
+        return False
+    operands = tensors_in((op.args, op.kwargs))
+    return bool(operands) and all(_covering(r, op, stub) for stub in operands if stub.dtype != torch.bool)
+
+
+def _product(r: Relation, op: Operation, a: Arguments) -> bool:
+    return any(_covering(r, op, stub) for stub in tensors_in((op.args, op.kwargs)))
+
+
+KEPT = kept_if()
+# Functions that are zero where every operand is; truth values among the operands only choose.
+JOINTLY = Zeros(_jointly)
+PRODUCT = Zeros(_product)
+ALWAYS = Zeros(lambda r, op, a: True)
+
+
+# Whole tensors
+
+
+def _first_vanishes(r: Relation, op: Operation, a: Arguments) -> bool:
+    operands = tensors_in((op.args, op.kwargs))
+    return bool(operands) and r.vanishes(operands[0])
+
+
+def passed_if(when: ZerosRule, results: int | None = 1) -> Zeros:
+    """Results whose neurons are those of the first operand, zero where that is, if `when` holds too."""
+    return Zeros(lambda r, op, a: _first_vanishes(r, op, a) and when(r, op, a), results)
+
+
+def of_all(*names: str, results: int | None = 1) -> Zeros:
+    """Results that vanish where all of these arguments do."""
+    return Zeros(
+        lambda r, op, a: all(r.vanishes(stub) for stub in tensors_in([a[n] for n in names])), results
+    )
+
+
+# Results whose neurons are those of the first operand: zero where that is.
+PASSED = Zeros(_first_vanishes)
+PASSED_ALL = Zeros(_first_vanishes, None)
