@@ -37,6 +37,7 @@ from naivegraph.network import Graph, capture
 from naivegraph.prune import Report, inspect, prune
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
+from naivegraph.utility import Criterion, OfWidths, Utility
 from naivegraph.widths import Width, Widths
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "CaptureError",
     "Certificate",
     "Costs",
+    "Criterion",
     "Edit",
     "EditError",
     "Explanation",
@@ -54,12 +56,14 @@ __all__ = [
     "LoadError",
     "NaivegraphError",
     "Node",
+    "OfWidths",
     "Report",
     "Rule",
     "Same",
     "Stack",
     "Strategy",
     "Ties",
+    "Utility",
     "Vertex",
     "Width",
     "Widths",

@@ -7,6 +7,7 @@ from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Decision, Strategy
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
 from naivegraph.edits.structure.rewiring import Rewiring
@@ -24,6 +25,9 @@ from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.run.query import related
 from naivegraph.network import Graph
+from naivegraph.solvers import Backend
+from naivegraph.utility import Utility
+from naivegraph.utility.scores import Loss
 
 __all__ = ["connect"]
 
@@ -33,8 +37,11 @@ def connect(
     source: str | Vertex,
     target: str | Vertex,
     *,
+    utility: Utility = None,
+    loss: Loss | None = None,
     strategy: Strategy | None = None,
-    optimizer: Any = (),
+    backend: str | Backend = "highs",
+    optimizer: Any = None,
 ) -> Edit:
     """Let a sum or a concatenation take the output of one more vertex, in place.
 
@@ -45,8 +52,12 @@ def connect(
         graph: A graph.
         source: A vertex or its name.
         target: A sum or a concatenation. Behind a sum of two comes another one, named like it.
+        utility: What neurons are worth where some must go, by default "magnitude"; see
+            `naivegraph.utility.utility`.
+        loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What decides where a sum and its summand differ in size; by default first the smaller grows,
             if that cannot be the bigger shrinks, else both change.
+        backend: The solver; `naivegraph.solvers.backends()` lists those there are.
         optimizer: An optimizer (or several) which follows.
 
     Returns:
@@ -69,6 +80,7 @@ def connect(
         >>> graph.sizes["both"], graph["c"].target.in_features
         (5, 5)
     """
+    choice = SizeChoice(utility, loss, strategy, backend)
     start, end = vertex_of(graph, source), vertex_of(graph, target)
     way = [end] if start is end else path_between(graph, end, start)
     if way:
@@ -77,10 +89,10 @@ def connect(
     work = _Connection(graph, start, end)
     steps: list[Callable[[Rewiring], None]]
     if is_sum(end):
-        sizes, answer = work.to_sum(strategy)
+        sizes, answer = work.to_sum(choice)
         steps = [work.earlier, work.add]
     elif is_concatenation(end):
-        sizes, answer = work.to_concatenation()
+        sizes, answer = work.to_concatenation(choice)
         steps = [work.earlier, lambda rewiring: rewiring.add_part(end, output_of(start))]
     else:
         raise EditError(
@@ -104,15 +116,15 @@ class _Connection:
                 f"and {end.name!r} one of {len(self.out.shape)}"
             )
 
-    def to_sum(self, strategy: Strategy | None) -> tuple[AlignmentProgram, Decision]:
+    def to_sum(self, choice: SizeChoice) -> tuple[AlignmentProgram, Decision]:
         """Equal sizes of the sum and what comes to it."""
         dim = neuron_dimension(self.graph, self.end)
         sizes = AlignmentProgram(self.graph, [], [])
         sides = (sizes.axis(self.given, dim), sizes.axis(self.out, dim))
         sizes.equal(*sides, self.end, (f"what {self.start.name!r} gives", f"the sum {self.end.name!r}"))
-        return sizes, sizes.decide(f"{self.start.name!r} cannot be connected to {self.end.name!r}", strategy)
+        return sizes, sizes.decide(f"{self.start.name!r} cannot be connected to {self.end.name!r}", choice)
 
-    def to_concatenation(self) -> tuple[AlignmentProgram, Decision]:
+    def to_concatenation(self, choice: SizeChoice) -> tuple[AlignmentProgram, Decision]:
         """As many neurons more for all that use the concatenation; nothing else changes."""
         dim, parts = concatenation_dim(self.end), parts_of(self.end)
         more = self.given.shape[dim]
@@ -122,7 +134,7 @@ class _Connection:
             sizes.freeze(sizes.axis(part, dim), self.end, f"part {number}")
         if sizes.counted(run):
             sizes.size(run, run.length + more, self.end, "output")
-        answer = sizes.decide(what)
+        answer = sizes.decide(what, choice)
         if not sizes.in_order(run, answer):
             raise InfeasibleError(
                 f"{what}: what uses it takes it apart, so new neurons have no place at its end"

@@ -38,7 +38,7 @@ def insert(
     name: str | None = None,
     identity: bool = False,
     seed: int = 0,
-    optimizer: Any = (),
+    optimizer: Any = None,
 ) -> Edit:
     """Put a layer behind a vertex, in front of one, or on one edge, in place; it must keep the size.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Strategy
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import (
     concatenation_dim,
@@ -32,6 +33,9 @@ from naivegraph.graph.run.query import edges
 from naivegraph.ir.pytree import contains_stub
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
+from naivegraph.solvers import Backend
+from naivegraph.utility import Utility
+from naivegraph.utility.scores import Loss
 
 __all__ = ["disconnect", "remove"]
 
@@ -43,8 +47,11 @@ def remove(
     vertex: str | Vertex,
     *,
     reconnect: bool = True,
+    utility: Utility = None,
+    loss: Loss | None = None,
     strategy: Strategy | None = None,
-    optimizer: Any = (),
+    backend: str | Backend = "highs",
+    optimizer: Any = None,
 ) -> Edit:
     """Take a vertex out and join what it took to what used it, in place; sizes are made to fit.
 
@@ -53,8 +60,12 @@ def remove(
         vertex: A vertex or its name. It gives one tensor. If it takes several, its users are sums or
             concatenations, which get all of them.
         reconnect: False drops its output instead; its users are then sums or concatenations, too.
+        utility: What neurons are worth where some must go, by default "magnitude"; see
+            `naivegraph.utility.utility`.
+        loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What decides where sizes differ; by default first the smaller grows, if that cannot be the
             bigger shrinks, else both change.
+        backend: The solver; `naivegraph.solvers.backends()` lists those there are.
         optimizer: An optimizer (or several) which follows.
 
     Returns:
@@ -76,6 +87,7 @@ def remove(
         >>> graph.sizes
         {'input': 4, '0': 8, '1': 6, '2': 2}
     """
+    choice = SizeChoice(utility, loss, strategy, backend)
     gone = vertex_of(graph, vertex)
     if gone.kind == "input":
         raise EditError(f"the input {gone.name!r} of the network cannot be removed")
@@ -83,7 +95,7 @@ def remove(
     structure = {"verb": "remove", "vertex": gone.name, "reconnect": reconnect}
     work = _Removal(graph, gone)
     sizes, steps = work.reconnected() if reconnect else work.dropped()
-    answer = sizes.decide(f"{gone.name!r} cannot be removed", strategy)
+    answer = sizes.decide(f"{gone.name!r} cannot be removed", choice)
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
@@ -192,7 +204,17 @@ class _Removal:
         return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
 
-def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, optimizer: Any = ()) -> Edit:
+def disconnect(
+    graph: Graph,
+    source: str | Vertex,
+    target: str | Vertex,
+    *,
+    utility: Utility = None,
+    loss: Loss | None = None,
+    strategy: Strategy | None = None,
+    backend: str | Backend = "highs",
+    optimizer: Any = None,
+) -> Edit:
     """Take one edge away: a summand of a sum, or a part of a concatenation with the neurons it gave.
 
     Whatever used a concatenation loses exactly the neurons that came over that edge. If the edge is there
@@ -202,6 +224,11 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
         graph: A graph.
         source: A vertex or its name.
         target: A sum or a concatenation which takes its output.
+        utility: What neurons are worth where some must go, by default "magnitude"; see
+            `naivegraph.utility.utility`.
+        loss: For utility="taylor": a function of the network which returns its loss.
+        strategy: What decides about the sizes that have to follow; by default they follow or nothing is done.
+        backend: The solver; `naivegraph.solvers.backends()` lists those there are.
         optimizer: An optimizer (or several) which follows.
 
     Returns:
@@ -211,6 +238,7 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
         EditError: There is no such edge, or what it leads to cannot do without; the graph is as it was.
         InfeasibleError: The sizes that would have to follow cannot; the graph is as it was.
     """
+    choice = SizeChoice(utility, loss, strategy, backend)
     start, end = vertex_of(graph, source), vertex_of(graph, target)
     found = [stub for maker, user, stub in edges(graph) if maker is start and user is end]
     if not found:
@@ -224,7 +252,7 @@ def disconnect(graph: Graph, source: str | Vertex, target: str | Vertex, *, opti
             f"{end.name!r} is neither a sum nor a concatenation: it cannot do without {start.name!r}"
         )
     sizes, steps = _parted(graph, [end], stub, places)
-    answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}")
+    answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}", choice)
     structure = {"verb": "disconnect", "source": start.name, "target": end.name}
     asked = {"disconnect": [start.name, end.name]}
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)

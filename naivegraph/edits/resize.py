@@ -14,16 +14,20 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.program.resize_program import AxisRequest
-from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, default_strategy
+from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, decide, default_strategy
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate as given
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
+from naivegraph.solvers import Backend
 from naivegraph.undo import UndoLog
-from naivegraph.utility.vertex_utility import neuron_values
-from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
+from naivegraph.utility import Utility, utilities
+from naivegraph.utility.collect import Floats
+from naivegraph.utility.scores import Loss
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
 __all__ = ["resize"]
 
@@ -32,9 +36,11 @@ def resize(
     graph: Graph,
     requests: Mapping[Any, ask.Asked] | None = None,
     *,
-    utility: Any = "magnitude",
+    utility: Utility = None,
+    loss: Loss | None = None,
     strategy: Strategy | None = None,
-    optimizer: Any = (),
+    backend: str | Backend = "highs",
+    optimizer: Any = None,
     initialise: Any = "layer",
     seed: int = 0,
 ) -> Edit:
@@ -49,12 +55,14 @@ def resize(
             `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, a tuple of
             several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
             graph is resized by utility alone: neurons of negative utility go, none come.
-        utility: What neurons are worth: a criterion's name, a function of a vertex which gives an array, a
-            number or None, a dict of these by vertex name, a number; None lets only sizes count. A neuron of
+        utility: What neurons are worth, by default "magnitude"; see `naivegraph.utility.utility`. A neuron of
             negative utility is better gone: where that leaves fewer than a request wants, new ones come in
-            its place (`ng.strategy.MostNew(0)` forbids that). No other neuron is replaced.
+            its place (`ng.strategy.MostNew(0)` forbids that). No other neuron is replaced. With 0 only sizes
+            count.
+        loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What to do if the requests cannot be met; see `ng.strategy`. By default the
             nearest change with a warning, else nothing with a warning.
+        backend: The solver; `naivegraph.solvers.backends()` lists those there are.
         optimizer: An optimizer (or several) whose state follows.
         initialise: How new neurons begin: "layer" (as the layer itself does it), "duplicate" (copies
             of existing ones, whose effect is shared out) or a function of a tensor and its name to fill it.
@@ -70,8 +78,7 @@ def resize(
         InfeasibleError: If the strategy raises it.
     """
     given.graph(graph)
-    if strategy is not None:
-        given.function(strategy, "strategy", "one of ng.strategy, or a function as they are")
+    choice = SizeChoice(utility, loss, strategy, backend)
     if not isinstance(initialise, str):
         given.function(
             initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
@@ -81,11 +88,11 @@ def resize(
     constraints = constraints_of(widths)
     askings = tuple(_askings(graph, widths, requests))
 
-    def values(chosen: Any) -> Any:
-        return None if chosen is None else neuron_values(widths, chosen)
+    def values(chosen: Utility) -> dict[Width, Floats]:
+        return utilities(widths, chosen, default="magnitude", loss=loss)
 
-    attempt = Attempt(widths, constraints, askings, values(utility), values)
-    answer = (strategy or default_strategy())(attempt)
+    attempt = Attempt(widths, constraints, askings, values(utility), values, backend=choice.backend)
+    answer = decide(choice.strategy or default_strategy(), attempt)
     asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
         costs = Costs(widths.macs(), widths.params())
@@ -111,7 +118,7 @@ def carry_out(
     asked: dict[str, Any],
     *,
     askings: Sequence[AxisRequest] = (),
-    optimizer: Any = (),
+    optimizer: Any = None,
     initialise: Any = "layer",
     seed: int = 0,
 ) -> Edit:

@@ -23,6 +23,8 @@ from naivegraph.graph import Vertex
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
+from naivegraph.utility import Utility, check_utility, entry_values
+from naivegraph.utility.scores import Loss
 
 __all__ = ["resize_kernel"]
 
@@ -36,8 +38,9 @@ def resize_kernel(
     graph: Graph,
     sizes: Mapping[str | Vertex, int | Sequence[int]],
     *,
-    utility: Any = None,
-    optimizer: Any = (),
+    utility: Utility = None,
+    loss: Loss | None = None,
+    optimizer: Any = None,
 ) -> Edit:
     """Change the size of convolutions' kernels, in place; padding follows, so outputs keep their size.
 
@@ -50,11 +53,11 @@ def resize_kernel(
     Args:
         graph: A captured or written graph.
         sizes: By vertex (or its name): the new size of its kernel, one number, or one for each dimension.
-        utility: What entries of a kernel are worth: "magnitude" (the absolute weight), a function of a vertex
-            which gives a tensor of its weight's shape, or a dict of these by vertex name. The kernel then
-            keeps the part, of those in one piece, that is worth most, wherever it lies, and changes by odd
-            numbers too. Where the two sides of the input then differ, torch's layer does that with
-            `padding_mode="constant"`.
+        utility: What the entries of kernels are worth; see `naivegraph.utility.utility`. Where something is
+            said a kernel keeps the part, of those in one piece, that is worth most, wherever it lies, and
+            changes by odd numbers too. Where the two sides of the input then differ, torch's layer does that
+            with `padding_mode="constant"`. By default the middle stays.
+        loss: For utility="taylor": a function of the network which returns its loss.
         optimizer: An optimizer (or several) whose state follows.
 
     Returns:
@@ -76,6 +79,7 @@ def resize_kernel(
         True
     """
     given.graph(graph)
+    check_utility(utility, loss)
     wanted: dict[str, tuple[int, ...]] = {}
     done: dict[int, tuple[str, tuple[int, ...]]] = {}
     build = _Builder()
@@ -86,7 +90,7 @@ def resize_kernel(
         weight = group[0].layer.weight
         if id(weight) not in done:
             done[id(weight)] = vertex.name, size
-            build.add(graph, vertex, group, size, _values(vertex, weight, utility))
+            build.add(graph, vertex, group, size, _values(graph, vertex, group, utility, loss))
         name, other = done[id(weight)]
         if other != size:
             raise EditError(
@@ -106,24 +110,13 @@ def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple
     return tuple(map(int, size))
 
 
-def _values(vertex: Vertex, weight: torch.Tensor, utility: Any) -> torch.Tensor | None:
-    """What each entry of a weight is worth; None if nothing is said."""
-    if isinstance(utility, Mapping):
-        utility = utility.get(vertex.name)
-    found = utility(vertex) if callable(utility) else utility
-    if found is None:
-        return None
-    if isinstance(found, str):
-        if found != "magnitude":
-            raise EditError(f'utility={found!r}: give "magnitude", a function of a vertex, or a dict of them')
-        return weight.detach().double().abs()
-    values = torch.as_tensor(found, dtype=torch.float64).detach()
-    if values.shape != weight.shape or not bool(values.isfinite().all()):
-        raise EditError(
-            f"the utility of the kernel of {vertex.name!r} must be finite and have the shape of its weight, "
-            f"{tuple(weight.shape)}; it has {tuple(values.shape)}"
-        )
-    return values
+def _values(
+    graph: Graph, vertex: Vertex, group: list[Convolution], utility: Utility, loss: Loss | None
+) -> torch.Tensor | None:
+    """What each entry of the weight of some convolutions is worth; None if nothing is said."""
+    layers = [each.layer for each in group]
+    calls = [other for other in graph if other is vertex or any(other.target is one for one in layers)]
+    return entry_values(graph, calls, f"{group[0].path}.weight".removeprefix("."), utility, loss)
 
 
 class _Builder:

@@ -12,8 +12,8 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.operators import constraints
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
+from naivegraph.utility.collect import Floats
 from naivegraph.utility.ranking import NeuronRanking, marked
-from naivegraph.utility.utility import Floats
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["BudgetProgram", "pose"]

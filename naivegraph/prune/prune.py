@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import nn
 
 from naivegraph.edits import Change, Costs, Edit
@@ -19,6 +18,7 @@ from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request import validate as given
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph.record.record_train_mode import run_training
 from naivegraph.graph.torch_utils.preserve_state import restored
@@ -29,9 +29,11 @@ from naivegraph.network import capture
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
+from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, CostFunction, optimise
 from naivegraph.utility import Utility, utilities
-from naivegraph.utility.utility import Floats
+from naivegraph.utility.collect import Floats
+from naivegraph.utility.scores import Loss
 from naivegraph.widths import Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import UNUSED
 
@@ -50,8 +52,9 @@ def prune(
     ratio: float | None = None,
     round_to: int = 1,
     keep: Sequence[Keep] | Keep = (),
-    utility: Utility = "l2",
-    loss: Callable[[nn.Module], torch.Tensor] | None = None,
+    utility: Utility = None,
+    loss: Loss | None = None,
+    backend: str | Backend = "highs",
     gap: float = 1e-3,
     time_limit: float = 20.0,
     optimizer: Any = None,
@@ -76,10 +79,9 @@ def prune(
             heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
-        utility: What neurons are worth: "l2" or "l1" (the size of their weights), "bn_scale" (that of batch
-            norm scales), "taylor" (what the loss would change by, see `loss`), "random", or a function; see
-            `naivegraph.utility.utilities`.
-        loss: For utility="taylor": a function which runs the network it is given and returns the loss.
+        utility: What neurons are worth, by default "l2"; see `naivegraph.utility.utility`.
+        loss: For utility="taylor": a function of the network which returns its loss.
+        backend: The solver, where one is needed; `naivegraph.solvers.backends()` lists those there are.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
         optimizer: A torch optimizer of the model's parameters, an `AveragedModel` of it, or several of them:
@@ -102,10 +104,13 @@ def prune(
         (384, 192, 16)
     """
     _check_arguments(macs, params, ratio, round_to)
-    _check_search(gap, time_limit, loss, progress)
+    given.at_least_zero(gap, "gap")
+    given.at_least_zero(time_limit, "time_limit")
+    if progress is not None:
+        given.function(progress, "progress", "a function of a sentence")
+    choice = SizeChoice(utility, loss, backend=backend)
     named = keyword_inputs(kwargs)
     model = unwrapped(model)
-    _check_model(model, utility)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
     say("running the network once to capture it")
@@ -119,7 +124,7 @@ def prune(
     posed = pose(widths, constraints, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
-    solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, say)
+    solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, choice.backend, say)
     kept = {
         width: posed.worth(width, values[width]).best(int(size))
         for width, size in zip(posed.free, solution.k, strict=True)
@@ -155,27 +160,6 @@ def _check_arguments(macs: float | None, params: float | None, ratio: float | No
     given.whole(round_to, "round_to", 1)
 
 
-def _check_search(gap: float, time_limit: float, *functions: Any) -> None:
-    for name, value in (("gap", gap), ("time_limit", time_limit)):
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or math.isnan(value) or value < 0:
-            raise EditError(f"{name} must be a number from 0 up, not {value!r}")
-    for name, value in zip(("loss", "progress"), functions, strict=True):
-        if value is not None:
-            given.function(value, name, "a function" + (" of the network" if name == "loss" else ""))
-
-
-def _check_model(model: nn.Module, utility: Utility) -> None:
-    empty = (
-        [name for name, p in model.named_parameters() if p.is_meta] if isinstance(model, nn.Module) else []
-    )
-    if empty and not callable(utility):
-        raise EditError(
-            f"{empty[0]} is on the meta device and has no values to choose neurons by; load the weights "
-            "first, or give utility= a function of the widths"
-        )
-
-
 def _real(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
 
@@ -196,6 +180,7 @@ def _solve(
     round_to: int,
     gap: float,
     time_limit: float,
+    backend: str | Backend,
     say: Progress,
 ) -> BudgetSolution:
     steps = posed.steps(int(round_to))
@@ -209,7 +194,7 @@ def _solve(
             costs.append((posed.params(), _limit(params, posed.widths.params())))
         problem = posed.budgets(values, costs, steps)
     try:
-        return optimise(problem, gap=gap, time_limit=time_limit, progress=say)
+        return optimise(problem, gap=gap, time_limit=time_limit, backend=backend, progress=say)
     except BudgetError as error:
         raise InfeasibleError(_infeasible(posed, error)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,31 +11,23 @@ from torch import nn
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 
-__all__ = ["CRITERIA", "Criterion", "Score", "taylor", "weights"]
+__all__ = ["BoundLoss", "Loss", "Score", "batch_norm_scale", "taylor", "weights"]
 
 # What the elements of a parameter count for, but for their sign, by its name; None where it does not count.
 Score = Callable[[str], torch.Tensor | None]
 
-
-class Criterion(NamedTuple):
-    """How the elements of a network's parameters are scored.
-
-    Attributes:
-        score: Makes the score of a network.
-        power: 1 if the absolute values of what it gives count, 2 if their squares do.
-    """
-
-    score: Callable[[nn.Module], Score]
-    power: Literal[1, 2]
+# A function of a network, which runs it on data of its own and gives the loss; the same of one network.
+Loss = Callable[[Any], torch.Tensor]
+BoundLoss = Callable[[], torch.Tensor]
 
 
-def weights(module: nn.Module) -> Score:
+def weights(module: nn.Module, loss: BoundLoss | None = None) -> Score:
     """The parameters themselves."""
     parameters = parameters_of(module)
     return lambda name: parameters[name].detach()
 
 
-def _batch_norm_scale(module: nn.Module) -> Score:
+def batch_norm_scale(module: nn.Module, loss: BoundLoss | None = None) -> Score:
     """Liu et al., "Learning efficient convolutional networks through network slimming" (2017)."""
     scales = {
         f"{path}.weight" if path else "weight": layer.weight.detach()
@@ -49,18 +41,20 @@ def _batch_norm_scale(module: nn.Module) -> Score:
     return scales.get
 
 
-def taylor(module: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> Score:
+def taylor(module: nn.Module, loss: BoundLoss | None) -> Score:
     """|weight * gradient|: the first-order change of the loss when a weight becomes zero.
 
     Molchanov et al., "Importance estimation for neural network pruning" (2019), equation 8. The parameters'
     own gradients are left as they were.
     """
+    if loss is None:
+        raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
     parameters = dict(module.named_parameters())
     wanted = {name: p for name, p in parameters.items() if p.requires_grad}
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     with torch.enable_grad():
         try:
-            value = loss(module)
+            value = loss()
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise EditError("loss= must return one number as a tensor")
             grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
@@ -77,10 +71,3 @@ def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
-
-
-CRITERIA: dict[str, Criterion] = {
-    "l1": Criterion(weights, 1),
-    "l2": Criterion(weights, 2),
-    "bn_scale": Criterion(_batch_norm_scale, 1),
-}

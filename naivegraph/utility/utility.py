@@ -1,196 +1,349 @@
-"""What neurons are worth: numbers collected from all parameters that live on them."""
+"""The contract of `utility=`, the same in every verb: what neurons are worth.
+
+More is worth keeping, and a neuron of negative utility is better gone. A utility is one of
+
+- the name of a criterion, which judges all neurons: "l2" and "l1" (the size of their weights, each layer's
+  scaled to count the same), "magnitude" (the mean absolute weight), "bn_scale" (the size of batch norms'
+  scales), "taylor" (what the loss would change by, for which the verb needs `loss=`) or "random"; or a
+  `Criterion`, such as `ng.OfWidths(f)` of a function of all widths;
+- a number for every neuron: with 0 they are worth nothing, and only sizes count;
+- a dict, by a vertex or its name, a width or its name, or a layer (the module). A name is a vertex's if there
+  is one of that name, else a width's, else a module's path;
+- a function, which is called with each vertex;
+- None: the verb's own default, which its docstring names.
+
+What a dict holds and a function returns is, for the neurons of the vertex, width or layer, in order: a list,
+an array or a tensor (of any device) of one value each; a number, for each of them; a criterion or its name,
+for what that says of them; or None, which says nothing. Of a width whose neurons are told apart by rows, as
+those inside heads, it may be an array `[rows, neurons]`.
+
+What several entries say about the same neurons is added up: of the vertices `conv`, `norm` and `relu`, which
+have the same neurons, it is enough to name one. Neurons about which nothing is said are judged by the
+default. To say that they are worth nothing, say 0: `lambda vertex: told.get(vertex.name, 0)`.
+
+For kernels (`ng.resize_kernel`) the same holds of the entries of a convolution's weight instead of neurons:
+values have its shape, and entries about which nothing is said have no say in what goes.
+
+Whatever does not fit (an unknown name, a wrong length, a value that is not finite, another type) is an
+EditError, and the network is as it was.
+
+Example:
+    >>> import torch, naivegraph as ng
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    >>> graph = ng.capture(net, torch.ones(1, 2))
+    >>> for utility in ({"1": [4, 1, 3, 2]}, lambda vertex: [4, 1, 3, 2] if vertex.name == "0" else None):
+    ...     edit = ng.resize(graph, {"0": -2}, utility=utility)
+    ...     print(edit.sizes["0"].kept)
+    ...     edit.undo()
+    (range(0, 1), range(2, 3))
+    (range(0, 1), range(2, 3))
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal
+import numbers
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from naivegraph.algebra.axis import Atom, Axis
-from naivegraph.errors import EditError
-from naivegraph.utility.scores import CRITERIA, Score, taylor
+from naivegraph.algebra.axis import Axis
+from naivegraph.errors import EditError, nearest
+from naivegraph.graph import Vertex
+from naivegraph.ir.recording import Recording
+from naivegraph.utility.collect import Floats, by_row, per_atom, shape_of
+from naivegraph.utility.criteria import Criterion, criterion
+from naivegraph.utility.scores import BoundLoss, Loss
 from naivegraph.widths import Width, Widths
 
-__all__ = ["Floats", "Utility", "by_row", "collect", "per_atom", "utilities"]
+__all__ = ["NeuronValues", "Utility", "check_utility", "entry_values", "utilities"]
 
-Floats = npt.NDArray[np.float64]
-# A criterion's name, or a function of the widths which gives one value per neuron by the name of each width.
-Utility = str | Callable[[Widths], Mapping[str, npt.ArrayLike]]
+NeuronValues = npt.ArrayLike | torch.Tensor | Criterion | None
+Utility = str | float | Criterion | Mapping[Any, NeuronValues] | Callable[[Vertex], NeuronValues] | None
+
+_FORMS = (
+    "give a criterion's name, a number for all, a dict by vertex or width, or a function of a vertex "
+    "(of all widths: ng.OfWidths(function))"
+)
+
+
+def check_utility(utility: Any, loss: Any = None) -> None:
+    """Check all of `utility=` and `loss=` that can be checked without a network.
+
+    Raises:
+        EditError: A criterion is unknown, or something is of the wrong type.
+    """
+    if loss is not None and not callable(loss):
+        raise EditError(f"loss={loss!r}: give a function of the network which returns its loss")
+    if isinstance(utility, Mapping):
+        for key, told in utility.items():
+            if not isinstance(key, (str, Vertex, Width, nn.Module)):
+                raise EditError(f"utility= has an entry for {key!r}, which is no vertex, width or layer")
+            _judging(told)
+    elif isinstance(utility, type) or not (
+        _judging(utility) or utility is None or callable(utility) or _number(utility, "utility=") is not None
+    ):
+        shown = utility.__name__ if isinstance(utility, type) else _kind(utility)
+        raise EditError(f"utility= cannot be {shown}: {_FORMS}")
 
 
 def utilities(
     widths: Widths,
-    utility: Utility = "l2",
+    utility: Utility = None,
     *,
-    loss: Callable[[nn.Module], torch.Tensor] | None = None,
-    seed: int = 0,
+    default: Utility = "l2",
+    loss: Loss | None = None,
+    graph: Recording | None = None,
 ) -> dict[Width, Floats]:
-    """One number per neuron of every width; more is worth keeping.
+    """What every neuron is worth: of each width one number per neuron.
 
     Of a width in `widths.outer`, an array [rows, neurons]: its neurons are worth something of their own in
     each row, in each head, say.
 
     Args:
         widths: The widths of a graph.
-        utility: "l1", "l2" (magnitude of the weights), "bn_scale" (magnitude of batch norms' scales),
-            "taylor" (first order estimate of the change of the loss), "random", or a function which takes the
-            widths and gives, by the name of each width, an array of its size (or [rows, its size]).
-        loss: For "taylor": a function which runs the network it is given on a batch and returns the loss.
-        seed: For "random".
+        utility: See the contract in the docstring of this module.
+        default: What neurons are worth about which `utility` says nothing.
+        loss: For the criterion "taylor": a function which runs the network it is given (the graph, if its
+            structure was edited) on a batch and returns the loss.
+        graph: The graph, if the widths are those of a part of it.
 
     Raises:
-        EditError: An unknown criterion, a missing loss, values that are not finite or of the wrong length.
+        EditError: The utility does not fit the network, or a loss is missing.
+
+    Example:
+        >>> from naivegraph.network import capture
+        >>> from naivegraph.widths import relate
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+        >>> found = utilities(relate(capture(net, torch.ones(1, 2))), {"0": [1.0, 5.0, 2.0]})
+        >>> [values.tolist() for values in found.values()]
+        [[1.0, 5.0, 2.0]]
     """
-    if callable(utility):
-        return _checked(widths, utility(widths))
-    if utility == "random":
-        generator = np.random.default_rng(seed)
-        shapes = {width: _shape(widths, width) for width in widths}
-        return {width: generator.random(shape) / math.prod(shape) for width, shape in shapes.items()}
-    if utility == "taylor":
-        if loss is None:
-            raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
-        return collect(widths, taylor(widths.graph.module, loss), how="sum")
-    if utility not in CRITERIA:
-        raise EditError(
-            f"there is no utility {utility!r}; there are {', '.join([*CRITERIA, 'taylor', 'random'])}"
-        )
-    score, power = CRITERIA[utility]
-    return collect(widths, score(widths.graph.module), power=power)
+    judge = _Judge(widths, widths.graph if graph is None else graph, loss)
+    told = judge.told(utility)
+    if len(told) < len(widths.widths):
+        told = {**judge.told(default), **told}
+    return {width: told[width] for width in widths.widths}
 
 
-def _checked(widths: Widths, given: Mapping[str, npt.ArrayLike]) -> dict[Width, Floats]:
-    out = {}
-    unknown = given.keys() - {width.name for width in widths.widths}
-    if unknown:
-        raise EditError(
-            f"the utility function gave values for {min(unknown)!r}, which is no width of the network"
-        )
-    for width in widths.widths:
-        if width.name not in given:
-            raise EditError(f"the utility function gave no values for the width {width.name!r}")
-        values = np.asarray(given[width.name], np.float64)
-        if values.shape not in ((width.size,), _shape(widths, width)):
-            raise EditError(f"the utilities of {width.name} have shape {values.shape}, not ({width.size},)")
-        if not np.isfinite(values).all():
-            raise EditError(f"the utilities of {width.name} are not all finite")
-        out[width] = by_row(widths, width, values)
-    return out
+class _Judge:
+    """Works out what is said of the neurons of one network."""
+
+    def __init__(self, widths: Widths, graph: Recording, loss: Loss | None) -> None:
+        self.widths, self.graph = widths, graph
+        self._loss = _bound(loss, graph)
+        self._judged: dict[int, tuple[Criterion, dict[Width, Floats]]] = {}
+
+    def told(self, utility: Utility) -> dict[Width, Floats]:
+        """What is said, of the widths of which something is."""
+        check_utility(utility)
+        if utility is None:
+            return {}
+        judging = _judging(utility)
+        if judging is not None:
+            return self._criterion(judging)
+        number = _number(utility, "utility=")
+        if number is not None:
+            return {w: by_row(self.widths, w, np.full(w.size, number)) for w in self.widths}
+        out: dict[Width, Floats] = {}
+        for name, place, said in self._entries(utility):
+            for width, values in self._entry(name, place, said).items():
+                out[width] = out[width] + values if width in out else values
+        return out
+
+    def _criterion(self, judging: Criterion) -> dict[Width, Floats]:
+        if id(judging) not in self._judged:
+            names = {width.name: width for width in self.widths}
+            out: dict[Width, Floats] = {}
+            for key, said in judging.neurons(self.widths, self._loss).items():
+                out.update(self._entry(_key(key), self._width(key, names), said))
+            self._judged[id(judging)] = judging, out
+        return self._judged[id(judging)][1]
+
+    def _width(self, key: Any, names: Mapping[str, Width]) -> Width:
+        """A width by itself, that of another graph of the same network, or its name."""
+        name = key.name if isinstance(key, Width) else key
+        if name not in names or (isinstance(key, Width) and key.size != names[name].size):
+            shown = repr(name) if isinstance(name, str) else repr(key)
+            hint = nearest(str(name), names)
+            raise EditError(f"utility= names {shown}, which is no width of the network{hint}")
+        return names[name]
+
+    def _entries(self, utility: Any) -> Iterator[tuple[str, Axis | Width, Any]]:
+        """The name of each entry, where its neurons are, and what is said of them."""
+        if not isinstance(utility, Mapping):
+            for vertex in self.graph.vertices:
+                yield vertex.name, self.widths.output_axis(vertex), utility(vertex)
+            return
+        names = {width.name: width for width in self.widths}
+        for key, said in utility.items():
+            vertices = [] if isinstance(key, Width) else vertices_of(self.graph, key, names)
+            # Calls of one layer which give the same neurons are one entry.
+            for axis in dict.fromkeys(map(self.widths.output_axis, vertices)):
+                yield _key(key), axis, said
+            if not vertices:
+                yield _key(key), self._width(key, names), said
+
+    def _entry(self, name: str, place: Axis | Width, said: Any) -> dict[Width, Floats]:
+        """What one entry says, by width."""
+        if said is None:
+            return {}
+        by_atom = self.widths.by_atom
+        atoms = [place.atom] if isinstance(place, Width) else place.atoms()
+        judging = _judging(said)
+        if judging is not None:
+            judged = self._criterion(judging)
+            found = [by_atom[atom] for atom in dict.fromkeys(atoms) if atom in by_atom]
+            return {width: judged[width] for width in found if width in judged}
+        if isinstance(place, Width):
+            shapes = [(place.size,), shape_of(self.widths, place)]
+            return {place: by_row(self.widths, place, _array(name, said, shapes))}
+        values = per_atom(place, _array(name, said, [(place.length,)]), self.widths.outer)
+        return {by_atom[atom]: part for atom, part in values.items() if atom in by_atom}
 
 
-def _shape(widths: Widths, width: Width) -> tuple[int, ...]:
-    outer = widths.outer.get(width.atom)
-    return (width.size,) if outer is None else (outer.length, width.size)
-
-
-def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
-    """What the neurons of a width are worth; shared out equally if its rows choose for themselves."""
-    shape = _shape(widths, width)
-    return values if values.shape == shape else np.tile(values / shape[0], (shape[0], 1))
-
-
-def collect(
-    widths: Widths,
-    score: Score,
-    *,
-    how: Literal["share", "sum", "mean"] = "share",
-    power: Literal[1, 2] = 1,
-) -> dict[Width, Floats]:
-    """Sum up a score of single weights for every neuron, over the parameters that live on it.
+def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> list[Vertex]:
+    """The vertices that a key of a dict is about.
 
     Args:
-        widths: The widths.
-        score: What every element of a parameter counts for, but for its sign.
-        how: "sum" adds the scores up, "mean" averages them over each parameter's other dimensions. "share"
-            divides the sums along each axis of a parameter by their total, so that a layer counts the same
-            whatever the scale of its weights, and a width that many layers share counts for all of them (a
-            sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
-            they divide by the mean). Biases and scales of norms, of one dimension, then count only for
-            neurons that have no other weights.
-        power: 2 for the squares of the scores.
+        graph: A graph.
+        key: A vertex, the name of one, or a layer (or its path).
+        others: Further names which may be meant.
+
+    Returns:
+        The vertex, or every one that calls the layer; none if it is one of the other names.
 
     Raises:
-        EditError: A score is not finite.
+        EditError: It is about nothing in this graph.
     """
-    sums = {rank: {w.atom: np.zeros(_shape(widths, w)) for w in widths} for rank in (1, 2)}
-    for name, axes in widths.parameters().items():
-        free = [d for d, axis in enumerate(axes) if not axis.fixed]
-        values = score(name) if free else None
-        if values is None:
-            continue
-        for dim, along in _sums(values, free, power).items():
-            total = float(along.sum())
-            if not np.isfinite(total):
-                raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
-            if how == "share":
-                along = along / total if total > 0 else along
-            elif how == "mean":
-                along = along * len(along) / values.numel()
-            rank = sums[1 if how == "share" and values.dim() == 1 else 2]
-            for atom, part in per_atom(axes[dim], along, widths.outer).items():
-                if atom in rank:
-                    rank[atom] += part
-    return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
+    if isinstance(key, Vertex):
+        if not any(vertex is key for vertex in graph.vertices):
+            raise EditError(f"utility= names the vertex {key.name!r} of another graph: give its name")
+        return [key]
+    if isinstance(key, str):
+        if key in graph:
+            return [graph[key]]
+        if key in others:
+            return []
+        modules = dict(graph.module.named_modules(remove_duplicate=False))
+        if key not in modules:
+            names = [*(vertex.name for vertex in graph.vertices), *others]
+            hint = nearest(key, names, otherwise="see graph.summary() for names")
+            raise EditError(f"utility= names {key!r}, which is no vertex, width or layer{hint}")
+        return _calls(graph, modules[key], repr(key))
+    return _calls(graph, key, type(key).__name__)
 
 
-def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:
-    """The sums of absolute values, or of squares, over all dimensions but one, for each of `dims`.
-
-    Block by block, for a copy of a large parameter takes many times longer than the sums, and each block as a
-    matrix, whose sums take half as long.
-    """
-    size = torch.square if power == 2 else torch.abs
-    if values.dim() == 1:
-        return {0: size(values.float()).double().cpu().numpy()}
-    rows: list[torch.Tensor] = []
-    columns: torch.Tensor | None = None
-    small = values.numel() <= _BLOCK
-    for block in (values,) if small else torch.split(values, max(1, _BLOCK * len(values) // values.numel())):
-        sizes = size(block.float().flatten(1))
-        if 0 in dims:
-            rows.append(sizes.sum(1).double())
-        if dims != [0]:
-            part = sizes.sum(0).double()
-            columns = part if columns is None else columns + part
-    found: dict[int, Floats] = {0: torch.cat(rows).cpu().numpy()} if rows else {}
-    if columns is not None:
-        inner: Floats = columns.cpu().numpy().reshape(values.shape[1:])
-        for dim in dims:
-            if dim:
-                found[dim] = inner.sum(axis=tuple(d for d in range(inner.ndim) if d != dim - 1))
+def _calls(graph: Recording, layer: nn.Module, shown: str) -> list[Vertex]:
+    found = [vertex for vertex in graph.vertices if vertex.target is layer]
+    if not found:
+        raise EditError(f"utility= names {shown}, which the network does not call as a layer: name a vertex")
     return found
 
 
-_BLOCK = 1 << 18  # elements; as many floats fit a core's own cache
+def entry_values(
+    graph: Recording, vertices: Collection[Vertex], parameter: str, utility: Utility, loss: Loss | None
+) -> torch.Tensor | None:
+    """What the single elements of a parameter are worth, added up over what is said of some vertices.
+
+    Args:
+        graph: A graph.
+        vertices: Those whose parameter it is.
+        parameter: Its name.
+        utility: See the contract in the docstring of this module.
+        loss: As for `utilities`.
+
+    Returns:
+        A tensor of the parameter's shape; None if nothing is said.
+
+    Raises:
+        EditError: The utility does not fit the network or the parameter.
+    """
+    check_utility(utility, loss)
+    weight = graph.tensor(parameter)
+
+    def entry(name: str, said: Any) -> torch.Tensor | None:
+        judging = _judging(said)
+        if judging is None:
+            shape = tuple(weight.shape)
+            return None if said is None else torch.from_numpy(_array(name, said, [shape]))
+        values = judging.elements(graph.module, _bound(loss, graph))(parameter)
+        if values is None or not bool(values.isfinite().all()):
+            raise EditError(f"utility={said!r} gives no finite values for the entries of {parameter}")
+        return values.detach().double().cpu()
+
+    if isinstance(utility, Mapping):
+        about = [(_key(key), vertices_of(graph, key), said) for key, said in utility.items()]
+        said = [
+            entry(name, value)
+            for name, found, value in about
+            if any(vertex is other for vertex in found for other in vertices)
+        ]
+    elif callable(utility):
+        said = [entry(vertex.name, utility(vertex)) for vertex in vertices]
+    else:
+        said = [entry("utility=", utility)]
+    told = [values for values in said if values is not None]
+    return functools.reduce(torch.add, told) if told else None
 
 
-def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom, Floats]:
-    """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`)."""
-    whole = axis.atoms()
-    if axis.terms == (whole,) and len(whole) == 1 and whole[0] not in outer:
-        return {whole[0]: along}
-    out: dict[Atom, Floats] = {}
-    offset = 0
-    for term in axis.terms:
-        shape = [factor.length if isinstance(factor, (Atom, Axis)) else int(factor) for factor in term]
-        length = int(np.prod(shape))
-        block = along[offset : offset + length].reshape(shape)
-        offset += length
-        for position, factor in enumerate(term):
-            if isinstance(factor, int):
-                continue
-            rows = outer.get(factor) if isinstance(factor, Atom) else None
-            inside = rows is not None and position > 0 and term[position - 1] is rows
-            chosen = (position - 1, position) if inside else (position,)
-            part = block.sum(axis=tuple(d for d in range(len(shape)) if d not in chosen))
-            if rows is not None and not inside:
-                part = np.tile(part / rows.length, (rows.length, 1))
-            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part, outer)
-            for atom, values in found.items():
-                out[atom] = out[atom] + values if atom in out else values
-    return out
+def _bound(loss: Loss | None, graph: Recording) -> BoundLoss | None:
+    """A loss of the network, or of the graph where the network's own forward does something else."""
+    return None if loss is None else functools.partial(loss, graph if graph.rewired else graph.module)
+
+
+def _judging(value: Any) -> Criterion | None:
+    """The criterion that this is or names, if it is one."""
+    if isinstance(value, str):
+        return criterion(value)
+    return value if isinstance(value, Criterion) else None
+
+
+def _number(value: Any, name: str) -> float | None:
+    """The number that this is, if it is one."""
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
+        return float(_array(name, value, [()]))
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return None
+    if not math.isfinite(value):
+        raise EditError(f"{name} {value!r} is not finite")
+    return float(value)
+
+
+def _array(name: str, value: Any, shapes: list[tuple[int, ...]]) -> Floats:
+    """Values as an array of one of these shapes; a number is one for all.
+
+    Raises:
+        EditError: They are none.
+    """
+    try:
+        tensor = isinstance(value, torch.Tensor)
+        found = np.asarray(value.detach().double().cpu().numpy() if tensor else value)
+        if found.dtype.kind not in "iuf":
+            raise TypeError
+        values: Floats = np.asarray(found, np.float64)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise EditError(
+            f"the utility of {name} cannot be {_kind(value)}: give a list, an array or a tensor of finite "
+            "numbers, one number, a criterion's name or None"
+        ) from error
+    if values.shape not in ((), *shapes):
+        raise EditError(f"the utility of {name} has shape {values.shape}, not {shapes[-1]}")
+    if not np.isfinite(values).all():
+        raise EditError(f"the utility of {name} is not finite")
+    return values if values.ndim else np.full(shapes[0], values)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, (Vertex, Width)):
+        return key.name
+    return type(key).__name__ if isinstance(key, nn.Module) else str(key)
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from naivegraph.solvers.backend.interface import Backend
 from naivegraph.solvers.budget.branch_and_bound import EXACT, BranchAndBound
 from naivegraph.solvers.budget.compact import Compact, compact
 from naivegraph.solvers.budget.local_search import LocalSearch
@@ -57,7 +58,7 @@ def optimise(
     *,
     gap: float = 1e-3,
     time_limit: float = 20.0,
-    backend: str = "highs",
+    backend: str | Backend = "highs",
     progress: Callable[[str], None] | None = None,
 ) -> BudgetSolution:
     """Find sizes worth the most with every cost within its limit.
@@ -96,13 +97,13 @@ def optimise(
         branching = BranchAndBound(c, x, _repair(search), gap, late, progress or (lambda line: None))
         bound = branching.run(search.prices.copy())
         x = branching.x
-    k = c.lift(_within(problem, c, search, x))
+    k = c.lift(_within(problem, c, search, x, backend))
     certificate = Certificate(problem.value(k), max(bound, problem.value(k)))
     outcome = Outcome.OPTIMAL if certificate.gap <= max(gap, EXACT) else Outcome.FEASIBLE
     return BudgetSolution(k, certificate, outcome, time.perf_counter() - started, first_seconds)
 
 
-def smallest(problem: BudgetProblem, cost: str | None = None, *, backend: str = "highs") -> Ints:
+def smallest(problem: BudgetProblem, cost: str | None = None, *, backend: str | Backend = "highs") -> Ints:
     """Return sizes at which a cost is smallest within bounds, steps and rows.
 
     Args:
@@ -127,7 +128,7 @@ def smallest(problem: BudgetProblem, cost: str | None = None, *, backend: str = 
     return c.lift(_smallest(c, None if cost is None else names.index(cost), backend))
 
 
-def _smallest(c: Compact, b: int | None, backend: str) -> Ints:
+def _smallest(c: Compact, b: int | None, backend: str | Backend) -> Ints:
     """Return the positions at which budget `b`, or all together, are smallest."""
     shares = 1.0 / np.maximum(np.abs(c.limits), 1.0) if b is None else np.eye(len(c.limits))[b]
 
@@ -139,7 +140,7 @@ def _smallest(c: Compact, b: int | None, backend: str) -> Ints:
 
 
 def _first(
-    problem: BudgetProblem, c: Compact, search: LocalSearch, late: Callable[[], bool], backend: str
+    problem: BudgetProblem, c: Compact, search: LocalSearch, late: Callable[[], bool], backend: str | Backend
 ) -> Ints:
     """Return a first answer: from everything downwards, or else from the smallest upwards.
 
@@ -161,19 +162,19 @@ def _first(
     return search.exchange(least, late)
 
 
-def _within(problem: BudgetProblem, c: Compact, search: LocalSearch, x: Ints) -> Ints:
+def _within(problem: BudgetProblem, c: Compact, search: LocalSearch, x: Ints, backend: str | Backend) -> Ints:
     """Remove what exceeds a limit by rounding alone; here costs are added up exactly."""
     while any(cost(c.lift(x)) > limit for cost, limit in problem.costs):
         c.limits = c.limits - np.maximum(c.rounding, 1e-12 * np.abs(c.limits))
         fitting = search.shave(x)
         if fitting is None:
-            _refuse(problem, c, "highs")
+            _refuse(problem, c, backend)
         else:
             x = fitting
     return x
 
 
-def _refuse(problem: BudgetProblem, c: Compact, backend: str) -> None:
+def _refuse(problem: BudgetProblem, c: Compact, backend: str | Backend) -> None:
     """Raise BudgetError with the smallest cost that can be reached for each budget."""
     reached: dict[str, float] = {}
     parts = []

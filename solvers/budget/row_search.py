@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from naivegraph.solvers.backend.interface import Backend
 from naivegraph.solvers.budget.compact import Compact
 from naivegraph.solvers.budget.local_search import Deadline, LocalSearch
 from naivegraph.solvers.budget.problem import BudgetError, Floats, Ints
@@ -37,7 +38,9 @@ def program_of(c: Compact, low: Ints, high: Ints) -> Program:
     return program
 
 
-def smallest_positions(c: Compact, weigh: Callable[[Floats], Floats], backend: str = "highs") -> Ints:
+def smallest_positions(
+    c: Compact, weigh: Callable[[Floats], Floats], backend: str | Backend = "highs"
+) -> Ints:
     """Return positions at which a cost is smallest.
 
     Without rows that is the first position of every variable. With rows, programs that minimise the cost's
@@ -75,7 +78,7 @@ def smallest_positions(c: Compact, weigh: Callable[[Floats], Floats], backend: s
 class RowSearch(LocalSearch):
     """Local search whose linearised problems are programs, so that every step keeps the rows."""
 
-    def __init__(self, c: Compact, backend: str = "highs") -> None:
+    def __init__(self, c: Compact, backend: str | Backend = "highs") -> None:
         super().__init__(c)
         self.backend = backend
         self._excess = np.zeros(len(c.limits))

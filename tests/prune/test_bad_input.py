@@ -160,11 +160,13 @@ def test_weights_that_are_not_finite(value: float) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update({"stem.0": np.full(12, math.nan)}), "the utilities of stem.0 are not all finite"),
-        (lambda v: v.update({"stem.0": np.ones(11)}), r"stem.0 have shape \(11,\), not \(12,\)"),
-        (lambda v: v.update({"stem.0": 1.0}), r"stem.0 have shape \(\), not \(12,\)"),
-        (lambda v: v.pop("first.0"), "gave no values for the width 'first.0'"),
-        (lambda v: v.update(other=np.ones(3)), "gave values for 'other', which is no width of the network"),
+        (lambda v: v.update({"stem.0": np.full(12, math.nan)}), "the utility of stem.0 is not finite"),
+        (lambda v: v.update({"stem.0": np.ones(11)}), r"stem.0 has shape \(11,\), not \(12,\)"),
+        (lambda v: v.update({"stem.0": {}}), "utility of stem.0 cannot be a dict: give a list, an array"),
+        (
+            lambda v: v.update(sten=np.ones(3)),
+            "'sten', which is no width of .*did you mean 'stem.0'",
+        ),
     ],
 )
 def test_senseless_utilities(change: Any, message: str) -> None:
@@ -173,13 +175,13 @@ def test_senseless_utilities(change: Any, message: str) -> None:
         change(values)
         return values
 
-    refused(ng.EditError, message, macs=0.5, utility=utility)
+    refused(ng.EditError, message, macs=0.5, utility=ng.OfWidths(utility))
 
 
 def test_unknown_utility() -> None:
     refused(
         ng.EditError,
-        "there is no utility 'l3'; there are l1, l2, bn_scale, taylor, random",
+        "there is no utility 'l3' among l2, l1, .*random; did you mean 'l2' or 'l1'",
         macs=0.5,
         utility="l3",
     )
@@ -209,7 +211,7 @@ def test_a_utility_function_that_raises() -> None:
     model, inputs = by_name("Residual").make()
     before = snapshot(model)
     with pytest.raises(ZeroDivisionError):
-        ng.prune(model, inputs, macs=0.5, utility=lambda widths: {"a": 1 / 0})
+        ng.prune(model, inputs, macs=0.5, utility=lambda vertex: 1 / 0)
     assert unchanged(model, before)
 
 

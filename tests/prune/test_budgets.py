@@ -88,7 +88,7 @@ def test_answer_is_the_best_of_all(fraction: float) -> None:
         torch.ones(1, 5),
         macs=fraction,
         gap=0.0,
-        utility=lambda widths: dict(zip(["0", "2"], worth, strict=True)),
+        utility=dict(zip(["0", "2"], worth, strict=True)),
     )
     best = brute_force([9, 7], [np.sort(w)[::-1] for w in worth], cost, limit)
     assert edit.certificate is not None

@@ -26,8 +26,8 @@ def later_is_better(widths: Widths) -> dict[str, np.ndarray[tuple[int], np.dtype
 def test_shapes_follow_given_utilities_as_with_values() -> None:
     net, image = build(), torch.randn(2, 3, 8, 8)
     empty = copy.deepcopy(net).to("meta")
-    edit = ng.prune(empty, image.to("meta"), macs=0.5, utility=later_is_better)
-    ng.prune(net, image, macs=0.5, utility=later_is_better)
+    edit = ng.prune(empty, image.to("meta"), macs=0.5, utility=ng.OfWidths(later_is_better))
+    ng.prune(net, image, macs=0.5, utility=ng.OfWidths(later_is_better))
     shapes = {name: value.shape for name, value in net.state_dict().items()}
     assert {name: value.shape for name, value in empty.state_dict().items()} == shapes
     assert shapes["0.weight"][0] < 8

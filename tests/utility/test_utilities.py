@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from naivegraph.network import capture
-from naivegraph.utility import utilities
-from naivegraph.utility.utility import Floats
+from naivegraph.utility import OfWidths, Random, utilities
+from naivegraph.utility.collect import Floats
 from naivegraph.widths import Width, Widths, relate
 from tests.networks.plain import ALL, Network, by_name
 from tests.oracle import mask_of, snapshot, unchanged
@@ -138,9 +138,9 @@ def test_taylor_restores_statistics_when_the_loss_fails() -> None:
 def test_random_depends_on_the_seed_alone() -> None:
     widths = relate(capture(*by_name("Residual").make()))
     torch.manual_seed(1)
-    first = utilities(widths, "random", seed=1)
+    first = utilities(widths, Random(1))
     torch.manual_seed(2)
-    again, other = utilities(widths, "random", seed=1), utilities(widths, "random", seed=2)
+    again, other = utilities(widths, Random(1)), utilities(widths, Random(2))
     for width in widths.widths:
         np.testing.assert_array_equal(first[width], again[width])
         assert not np.array_equal(first[width], other[width])
@@ -155,7 +155,7 @@ def test_a_function_is_given_the_widths() -> None:
         seen.append(given)
         return {width.name: [3, -1, 2] for width in given.widths}
 
-    np.testing.assert_array_equal(only(utilities(widths, utility)), [3.0, -1.0, 2.0])
+    np.testing.assert_array_equal(only(utilities(widths, OfWidths(utility))), [3.0, -1.0, 2.0])
     assert seen == [widths]
 
 

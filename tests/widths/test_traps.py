@@ -165,7 +165,8 @@ def test_tensors_of_a_kind_of_their_own(tagged: bool) -> None:
     assert torch.equal(graph(x), net(x))
     zero = OfTagged()
     zero.load_state_dict(net.state_dict())
-    ng.prune(net, x, ratio=0.5, utility=lambda widths: {w.name: range(w.size) for w in widths})
+    later = ng.OfWidths(lambda widths: {width: range(width.size) for width in widths})
+    ng.prune(net, x, ratio=0.5, utility=later)
     with torch.no_grad():
         zero.scale[:4] = 0
     assert net.scale.shape == (4,)

@@ -12,7 +12,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.explain.explain import Explainer, Subject
 from naivegraph.edits.explain.explanation import chain_text
 from naivegraph.graph import Vertex
-from naivegraph.solvers import Program, irreducible_infeasible_set, solve
+from naivegraph.solvers import Backend, Program, irreducible_infeasible_set, solve
 from naivegraph.widths import SizeConstraints, Widths
 from naivegraph.widths.ties import DimPlace, once
 
@@ -68,6 +68,7 @@ def conflict_text(
     *,
     offers: bool = True,
     time_limit: float | None = None,
+    backend: str | Backend = "highs",
 ) -> str:
     """Tell which requests are in conflict, what ties them, and what could be done instead.
 
@@ -78,6 +79,7 @@ def conflict_text(
         wanted: The requests.
         offers: Whether to look for what could be done instead.
         time_limit: Seconds for each search; None for no limit.
+        backend: The solver.
 
     Raises:
         ValueError: The program has concave terms.
@@ -86,7 +88,7 @@ def conflict_text(
     if program.terms:
         raise ValueError("a conflict is looked for in a program without concave terms")
     try:
-        names = irreducible_infeasible_set(program, time_limit=time_limit)
+        names = irreducible_infeasible_set(program, backend=backend, time_limit=time_limit)
     except ValueError:
         return "No sizes meet what the network's own code demands, whatever is asked for."
     if not names:
@@ -103,7 +105,7 @@ def conflict_text(
         lines += [line for one, two in _pairs(parties) for line in _tied(explainer, one, two)]
     if not offers:
         return "\n".join(lines)
-    found = relaxations(program, about, time_limit=time_limit)
+    found = relaxations(program, about, time_limit=time_limit, backend=backend)
     if found:
         lines.append(f"The nearest that can be done: {found[0]}.")
         lines += [f"Or: {other}." for other in found[1:]]
@@ -113,7 +115,11 @@ def conflict_text(
 
 
 def relaxations(
-    program: Program, about: Sequence[Wanted], *, time_limit: float | None = None
+    program: Program,
+    about: Sequence[Wanted],
+    *,
+    time_limit: float | None = None,
+    backend: str | Backend = "highs",
 ) -> list[Relaxation]:
     """Give up each request in turn for the nearest size that the others leave it; the nearest comes first.
 
@@ -134,7 +140,7 @@ def relaxations(
         elif side < now:
             moving.row("smaller", columns, factors, upper=now - 1)
         for tried in (moving, rest):
-            found = solve(tried, time_limit=time_limit)
+            found = solve(tried, backend=backend, time_limit=time_limit)
             if found.values is not None:
                 size = round(float(factors @ found.values[columns]) + wanted.constant)
                 out.append(Relaxation(wanted, size))

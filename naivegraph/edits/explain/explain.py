@@ -12,18 +12,20 @@ from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
+from naivegraph.solvers import Backend
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, once
 
 __all__ = ["explain"]
 
 
-def explain(graph: Graph, what: str | Vertex) -> Explanation:
+def explain(graph: Graph, what: str | Vertex, *, backend: str | Backend = "highs") -> Explanation:
     """Explain the size of a vertex: what it is tied to, why it is fixed, which sizes it can take.
 
     Args:
         graph: A captured or written graph.
         what: A vertex, its name, or the name of a parameter.
+        backend: The solver; `naivegraph.solvers.backends()` lists those there are.
 
     Returns:
         The facts as data; printed, they are sentences.
@@ -42,8 +44,10 @@ def explain(graph: Graph, what: str | Vertex) -> Explanation:
         >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
         (7, 9)
     """
-    widths = relate(given.graph(graph), free_outputs=True)
-    return Explainer(widths, constraints_of(widths)).explain(what)
+    given.graph(graph)
+    given.backend(backend)
+    widths = relate(graph, free_outputs=True)
+    return Explainer(widths, constraints_of(widths)).explain(what, backend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +66,11 @@ class Explainer:
         self.widths, self.constraints = widths, constraints
         self.ties = TieGraph(widths)
 
-    def explain(self, what: str | Vertex) -> Explanation:
+    def explain(self, what: str | Vertex, backend: str | Backend = "highs") -> Explanation:
         """Everything about the size of a vertex; see the function of this name."""
         subject = self.subject(what)
         atoms = list(dict.fromkeys(subject.axis.atoms()))
-        nearest = nearest_sizes(subject.axis, self.constraints)
+        nearest = nearest_sizes(subject.axis, self.constraints, backend)
         return Explanation(
             subject.name,
             subject.axis.length,

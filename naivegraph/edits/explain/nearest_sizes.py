@@ -11,7 +11,7 @@ import numpy as np
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.operators.constraints import WidthConstraint
-from naivegraph.solvers import Program, solve
+from naivegraph.solvers import Backend, Program, solve
 from naivegraph.utility.ranking import marked
 from naivegraph.widths import SizeConstraints
 
@@ -42,7 +42,9 @@ class Nearest:
     changed: Mapping[Atom, int]
 
 
-def nearest_sizes(axis: Axis, constraints: SizeConstraints) -> list[Nearest]:
+def nearest_sizes(
+    axis: Axis, constraints: SizeConstraints, backend: str | Backend = "highs"
+) -> list[Nearest]:
     """The nearest sizes of an axis; one entry for each way in which it can change.
 
     A sum of widths changes in one way: by any of them. In a product (heads times head size) each factor is a
@@ -50,7 +52,9 @@ def nearest_sizes(axis: Axis, constraints: SizeConstraints) -> list[Nearest]:
     """
     out = []
     for varying, held in _ways(axis, constraints):
-        found = _Sizes(Polynomial.of_axis(axis).with_constants(held), constraints, held).nearest(varying)
+        found = _Sizes(Polynomial.of_axis(axis).with_constants(held), constraints, held, backend).nearest(
+            varying
+        )
         if found.smaller is not None or found.larger is not None:
             out.append(found)
     return out
@@ -86,7 +90,10 @@ def _ways(axis: Axis, constraints: SizeConstraints) -> Iterator[tuple[list[Atom]
 class _Sizes:
     """The sizes of the widths that an axis is made of, and of all that the code's demands link to them."""
 
-    def __init__(self, size: Polynomial, constraints: SizeConstraints, held: _Held) -> None:
+    def __init__(
+        self, size: Polynomial, constraints: SizeConstraints, held: _Held, backend: str | Backend
+    ) -> None:
+        self._backend = backend
         self._size, self._constraints, self._held = size, constraints, held
         self._now = size.value(_length)
         self._rows, self._atoms = _linked(size.atoms(), constraints, held)
@@ -150,13 +157,13 @@ class _Sizes:
         columns, factors = parts(self._size)
         program.row("change", columns, factors, lower=lower, upper=upper)
         program.set_objective(columns, [toward * factor for factor in factors])
-        best = solve(program)
+        best = solve(program, backend=self._backend)
         if best.values is None:
             return None
         reached = round(float(np.dot(factors, best.values[columns])))
         program.row("reached", columns, factors, lower=reached, upper=reached)
         program.set_objective([*more, *fewer], [-1.0] * (2 * count))
-        still = solve(program)
+        still = solve(program, backend=self._backend)
         values = best.values if still.values is None else still.values
         return {a: a.length + round(values[more[i]] - values[fewer[i]]) for i, a in enumerate(self._atoms)}
 

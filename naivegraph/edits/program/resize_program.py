@@ -332,6 +332,8 @@ class ResizeProgram:
         self.program.set_objective(columns, factors)
         for width in self.taking_part if self._worth else []:
             sums = self._worth[width.atom].sums
+            if not sums.any():  # worth nothing, whichever stay
+                continue
             self.program.concave(f"{width.name} utility", self._kept[width.atom], sums)
 
     def _size_terms(self) -> Goal | None:

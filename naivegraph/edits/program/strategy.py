@@ -20,10 +20,12 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.program.resize_program import AxisRequest, Floats, ResizeProgram
+from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.requests import Delta, Size, relaxed
-from naivegraph.errors import InfeasibleError
-from naivegraph.solvers import Outcome, Solution, solve
+from naivegraph.errors import EditError, InfeasibleError
+from naivegraph.solvers import Backend, Outcome, Solution, solve
 from naivegraph.solvers.budget import Certificate
+from naivegraph.utility import Utility, check_utility
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ __all__ = [
     "Validate",
     "Warn",
     "WithUtility",
+    "decide",
     "default_strategy",
 ]
 
@@ -84,16 +87,18 @@ class Attempt:
         time_limit: Seconds for one solve; None for no limit.
         late: What to do if a solve finds no answer in that time; None for what is done without an answer.
         utilities: Works out values from what `WithUtility` is given.
+        backend: The solver.
     """
 
     widths: Widths
     constraints: SizeConstraints
     askings: tuple[AxisRequest, ...]
     values: Mapping[Width, Floats] | None
-    utilities: Callable[[Any], Mapping[Width, Floats] | None]
+    utilities: Callable[[Utility], Mapping[Width, Floats] | None]
     new: int | None = None
     time_limit: float | None = None
     late: Strategy | None = None
+    backend: str | Backend = "highs"
 
     def posed(self) -> ResizeProgram:
         """The program of this attempt."""
@@ -105,14 +110,14 @@ class Attempt:
         if posed.nearness is not None and posed.first is not None:
             first, goal = posed.first, posed.nearness
             first.set_objective(goal.indices, goal.coefficients)
-            nearest = solve(first, time_limit=self.time_limit)
+            nearest = solve(first, backend=self.backend, time_limit=self.time_limit)
             if nearest.values is None:
                 return None, nearest.outcome
             slack = 1e-6 * (1 + abs(nearest.objective))
             posed.program.row(
                 "as near as can be", goal.indices, goal.coefficients, lower=nearest.objective - slack
             )
-        found = solve(posed.program, time_limit=self.time_limit)
+        found = solve(posed.program, backend=self.backend, time_limit=self.time_limit)
         return self._answer(posed, found), found.outcome
 
     def conflict(self, *, offers: bool = True) -> str:
@@ -125,8 +130,9 @@ class Attempt:
         limit = _PATIENCE if self.time_limit is None else self.time_limit
         try:
             return conflict_text(
-                self.widths, self.constraints, posed.program, wanted, offers=offers, time_limit=limit
-            )
+                self.widths, self.constraints, posed.program, wanted,
+                offers=offers, time_limit=limit, backend=self.backend,
+            )  # fmt: skip
         except TimeoutError:
             return f"No sizes that meet all of it ({self}) were found, and the time was too short to say why."
 
@@ -148,6 +154,18 @@ class Strategy:
     """
 
     says: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check the strategies to go on with, where this is a dataclass of some.
+
+        Raises:
+            EditError: One is none.
+        """
+        for name in ("then", "otherwise"):
+            other = getattr(self, name, None)
+            if other is not None and (isinstance(other, type) or not callable(other)):
+                shown = other.__name__ if isinstance(other, type) else repr(other)
+                raise EditError(f"{type(self).__name__}({name}={shown}): give a strategy, such as Raise()")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Try; None changes nothing."""
@@ -246,6 +264,11 @@ class TimeLimit(Strategy):
     then: Strategy = Solve()
     otherwise: Strategy = Nothing()
 
+    def __post_init__(self) -> None:
+        """See the base."""
+        super().__post_init__()
+        given.at_least_zero(self.seconds, "TimeLimit's seconds")
+
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a time limit."""
         return self.then(dataclasses.replace(attempt, time_limit=self.seconds, late=self.otherwise))
@@ -258,6 +281,11 @@ class MostNew(Strategy):
     most: int
     then: Strategy = Solve()
 
+    def __post_init__(self) -> None:
+        """See the base."""
+        super().__post_init__()
+        given.whole(self.most, "the most new neurons", 0)
+
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a bound on new neurons."""
         return self.then(dataclasses.replace(attempt, new=self.most))
@@ -267,8 +295,13 @@ class MostNew(Strategy):
 class WithUtility(Strategy):
     """Judge neurons by another utility, then go on."""
 
-    utility: Any
+    utility: Utility
     then: Strategy = Solve()
+
+    def __post_init__(self) -> None:
+        """See the base."""
+        super().__post_init__()
+        check_utility(self.utility)
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with other values."""
@@ -281,6 +314,11 @@ class After(Strategy):
 
     callback: Callable[[Edit], Any]
     then: Strategy = Solve()
+
+    def __post_init__(self) -> None:
+        """See the base."""
+        super().__post_init__()
+        given.function(self.callback, "callback", "a function of the edit")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the callback."""
@@ -297,6 +335,11 @@ class Validate(Strategy):
     check: Callable[[Edit], bool]
     then: Strategy = Solve()
 
+    def __post_init__(self) -> None:
+        """See the base."""
+        super().__post_init__()
+        given.function(self.check, "check", "a function of the edit which returns whether it may stay")
+
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the check."""
 
@@ -305,6 +348,18 @@ class Validate(Strategy):
                 raise InfeasibleError(f"the network after the edit did not pass validation ({attempt})")
 
         return After(validated, self.then)(attempt)
+
+
+def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | None:
+    """What a strategy, which may be the user's own, decides.
+
+    Raises:
+        EditError: That is no decision.
+    """
+    answer = strategy(attempt)
+    if answer is None or isinstance(answer, Decision):
+        return answer
+    raise EditError(f"the strategy gave {answer!r}: it must give a Decision, as attempt.solve()[0], or None")
 
 
 def _levels() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 from collections.abc import Mapping
@@ -9,11 +10,23 @@ from typing import Any
 
 from torch import nn
 
-from naivegraph.errors import EditError
+from naivegraph.errors import EditError, nearest
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.network import Graph
+from naivegraph.solvers import Backend, backends
+from naivegraph.solvers.backend.interface import find_backend
 
-__all__ = ["LARGEST", "file_path", "function", "graph", "mapping", "network", "whole"]
+__all__ = [
+    "LARGEST",
+    "at_least_zero",
+    "backend",
+    "file_path",
+    "function",
+    "graph",
+    "mapping",
+    "network",
+    "whole",
+]
 
 LARGEST = 2**31  # no size of a tensor that fits anywhere is larger
 
@@ -70,6 +83,20 @@ def function(value: Any, name: str, what: str) -> Any:
     return value
 
 
+def backend(value: Any) -> None:
+    """Check that this is a solver that can be used here, or the name of one.
+
+    Raises:
+        EditError: It is none; the message lists those there are.
+    """
+    if not isinstance(value, (str, Backend)):
+        raise EditError(f"backend={value!r}: give a solver's name ({', '.join(backends())}) or a Backend")
+    try:
+        find_backend(value)
+    except ValueError as error:
+        raise EditError(f"backend={value!r}: {error}{nearest(str(value), backends())}") from error
+
+
 def whole(value: Any, name: str, least: int, most: int = LARGEST) -> int:
     """The whole number.
 
@@ -81,6 +108,18 @@ def whole(value: Any, name: str, least: int, most: int = LARGEST) -> int:
         far = f" to {most}" if number and int(value) > most else ""
         raise EditError(f"{name} must be a whole number from {least} up{far}, not {value!r}")
     return int(value)
+
+
+def at_least_zero(value: Any, name: str) -> float:
+    """The number.
+
+    Raises:
+        EditError: It is none, or below zero.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or math.isnan(value) or value < 0:
+        raise EditError(f"{name} must be a number from 0 up, not {value!r}")
+    return float(value)
 
 
 def file_path(value: Any) -> str | os.PathLike[str]:

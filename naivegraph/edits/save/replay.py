@@ -33,7 +33,7 @@ def replay(
     target: nn.Module | Graph,
     edits: Edit | str | Sequence[Edit | str],
     *,
-    optimizer: Any = (),
+    optimizer: Any = None,
     layers: Layers | None = None,
 ) -> Edit:
     """Carry out edits once more, on another copy of the network, in place: all of them or none.

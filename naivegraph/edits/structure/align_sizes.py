@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,9 +14,10 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy
+from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy, decide
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request.scope import AxisRequest
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import InfeasibleError
@@ -26,8 +28,9 @@ from naivegraph.network import Graph
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
-from naivegraph.utility.vertex_utility import neuron_values
-from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
+from naivegraph.utility import Utility, utilities
+from naivegraph.utility.collect import Floats
+from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
 __all__ = ["Align", "AlignmentProgram", "Pair"]
@@ -161,16 +164,18 @@ class AlignmentProgram:
         self._askings.append(AxisRequest(vertex, axis, ask.Size(size), where))
         self._ended[axis] = size
 
-    def decide(self, what: str, strategy: Strategy | None = None) -> Decision:
+    def decide(self, what: str, choice: SizeChoice) -> Decision:
         """What becomes of the widths.
 
         Args:
             what: What is being done, for messages.
-            strategy: What decides where two sizes differ; by default `Align`.
+            choice: What chooses where sizes must change; by default by `Align`, where two differ.
 
         Raises:
+            EditError: The utility does not fit the graph.
             InfeasibleError: Nothing meets what was demanded.
         """
+        told = None if choice.utility is None else self._utilities(choice, choice.utility)
         apart = any(pair.apart for pair in self._pairs)
         if not apart and not self._ended:
             return Decision({}, {}, Certificate(0, 0))
@@ -178,15 +183,21 @@ class AlignmentProgram:
         askings = [*self._askings, *(a for pair in self._pairs for a in pair.asking(ask.Between(1)))]
         askings = [asking for asking in askings if not asking.axis.fixed or asking.target is not None]
 
-        def values(utility: Any) -> Any:
-            return None if utility is None else neuron_values(self.widths, utility)
-
-        attempt = Attempt(self.widths, self.constraints, tuple(askings), values("magnitude"), values)
-        align = (strategy or Align(tuple(self._pairs))) if self._pairs else Solve(Nothing())
-        answer = align(attempt)
+        values = functools.partial(self._utilities, choice)
+        attempt = Attempt(
+            self.widths, self.constraints, tuple(askings), values(None) if told is None else told, values,
+            backend=choice.backend,
+        )  # fmt: skip
+        answer = decide(choice.strategy or self._default_strategy(), attempt)
         if answer is None or not self._met(answer):
             raise InfeasibleError(f"{what}: {self._reason()}")
         return answer
+
+    def _utilities(self, choice: SizeChoice, utility: Utility) -> dict[Width, Floats]:
+        return utilities(self.widths, utility, default="magnitude", loss=choice.loss, graph=self._graph)
+
+    def _default_strategy(self) -> Strategy:
+        return Align(tuple(self._pairs)) if self._pairs else Solve(Nothing())
 
     def _met(self, answer: Decision) -> bool:
         """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""

@@ -19,7 +19,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
-from naivegraph.utility import utilities
+from naivegraph.utility import OfWidths, utilities
 from naivegraph.widths import Width, Widths, constraints_of, relate
 from tests.machine.random_graphs import Attention
 from tests.oracle import snapshot, unchanged
@@ -111,12 +111,12 @@ def test_a_function_of_the_widths_may_tell_rows_or_not() -> None:
 
     def utility(values: Any) -> Floats:
         return utilities(
-            widths, lambda found: {w.name: values if w is which else np.ones(w.size) for w in found}
+            widths, OfWidths(lambda found: {w.name: values if w is which else np.ones(w.size) for w in found})
         )[which]
 
     np.testing.assert_array_equal(utility(told()), told())
     np.testing.assert_allclose(utility(np.arange(4.0)), np.tile(np.arange(4.0) / HEADS, (HEADS, 1)))
-    with pytest.raises(EditError, match=r"have shape \(2, 4\), not \(4,\)"):
+    with pytest.raises(EditError, match=rf"has shape \(2, 4\), not \({HEADS}, 4\)"):
         utility(np.ones((2, 4)))
 
 

@@ -17,7 +17,7 @@ from naivegraph.edits.program.resize_program import AxisRequest
 from naivegraph.edits.program.strategy import Attempt, Raise, Solve
 from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.ir.custom_rule import CustomFunction, Rule, Ties
-from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.utility import utilities
 from naivegraph.widths import constraints_of, relate
 from tests.edits.program.exhaustive import away
 from tests.machine.correspond import Floats
@@ -176,8 +176,8 @@ def _best(
 def _attempt(graph: ng.Graph, asked: dict[str, Request], told: Any = "magnitude") -> Attempt:
     widths = relate(graph, free_outputs=True)
     askings = tuple(AxisRequest(graph[n], widths.output_axis(graph[n]), r) for n, r in asked.items())
-    values = neuron_values(widths, told)
-    return Attempt(widths, constraints_of(widths), askings, values, lambda utility: None)
+    values = utilities(widths, told, default="magnitude")
+    return Attempt(widths, constraints_of(widths), askings, values, lambda utility: values)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -297,7 +297,7 @@ def test_neurons_that_must_stay_or_go_do_so() -> None:
 def test_without_utility_marked_neurons_are_chosen_too() -> None:
     graph = one_layer(neurons(0, [6], keep=True), neurons(0, [0, 1], keep=False))
     weight = _weight(graph).clone()
-    ng.resize(graph, {"a": -5}, utility=None)
+    ng.resize(graph, {"a": -5}, utility=0)
     assert torch.equal(_weight(graph), weight[[2, 3, 6]])
 
 

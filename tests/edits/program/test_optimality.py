@@ -13,7 +13,7 @@ from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.utility import utilities
 from naivegraph.widths import Widths, constraints_of, relate
 from tests.edits.program.dense import Asked, Dense, Found
 from tests.edits.program.exhaustive import exhaustive
@@ -89,9 +89,10 @@ class Ours:
             askings.append(AxisRequest(vertex, widths.output_axis(vertex), one.request))
         values = None
         if instance.told is not None:
-            values = neuron_values(widths, {net.vertex_name(i): v for i, v in instance.told.items()})
+            told = {net.vertex_name(i): v for i, v in instance.told.items()}
+            values = utilities(widths, told, default=0)
         attempt = Attempt(
-            widths, constraints_of(widths), tuple(askings), values, lambda utility: None, new=instance.new
+            widths, constraints_of(widths), tuple(askings), values, lambda utility: values, new=instance.new
         )
         return Ours(net, widths, *attempt.solve())
 

@@ -14,7 +14,7 @@ from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.utility import utilities
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from tests.edits.program.exhaustive import away, choices
 from tests.machine.correspond import Floats, Net, Node
@@ -204,7 +204,8 @@ def test_a_layer_keeps_a_neuron_though_all_its_widths_are_shared() -> None:
     both = [Node("cat", (1, 2, 3), 6), Node("cat", (4, 5, 6, 7), 6), Node("add", (8, 9), 6)]
     net = Net([Node("input", (), 3), *parts, *both, Node("linear", (10,), 2)])
     attempts = Attempts(net, net.example())
-    values = neuron_values(attempts.widths, {net.vertex_name(10): [1.0, -1.0, -2.0, 1.0, 1.0, 1.0]})
+    told = {net.vertex_name(10): [1.0, -1.0, -2.0, 1.0, 1.0, 1.0]}
+    values = utilities(attempts.widths, told, default=0)
     assert len(attempts.widths) == 7
     answer, _ = attempts.solve(None, values)
     sizes = {w.atom: len(answer.kept[w]) for w in attempts.widths} if answer else {}

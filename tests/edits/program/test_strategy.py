@@ -33,7 +33,7 @@ from naivegraph.edits.program.strategy import (
 from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome
-from naivegraph.utility.vertex_utility import neuron_values
+from naivegraph.utility import utilities
 from tests.edits.program.test_resize_program import Attempts, Halves
 
 
@@ -57,10 +57,10 @@ def _attempt(**asked: Request) -> Attempt:
 def _plain(asked: Request, values: list[float] | None = None) -> Attempt:
     """A resize of a layer of six neurons."""
     attempts = Attempts(nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 2)), torch.randn(2, 3))
-    given = None if values is None else neuron_values(attempts.widths, {"0": values})
+    given = None if values is None else utilities(attempts.widths, {"0": values})
     return dataclasses.replace(
         attempts.attempt({"0": asked}, given),
-        utilities=lambda utility: None if utility is None else neuron_values(attempts.widths, utility),
+        utilities=lambda utility: utilities(attempts.widths, utility),
     )
 
 
@@ -218,7 +218,7 @@ def test_forbidden_insertion_still_lets_neurons_go() -> None:
 def test_with_utility_judges_by_other_values() -> None:
     attempt = _plain(Size(2), [1, 5, 2, 4, 3, 6])
     first, other = Solve()(attempt), WithUtility({"0": [6, 5, 4, 3, 2, 1]})(attempt)
-    sizes_only = WithUtility(None)(attempt)
+    sizes_only = WithUtility(0)(attempt)
     assert first is not None
     assert other is not None
     assert sizes_only is not None

@@ -41,7 +41,7 @@ def test_every_size_is_the_length_of_the_axis_a_request_is_about() -> None:
 def test_where_heads_lie_apart_a_request_is_about_their_size(request_: Asked, head: int) -> None:
     graph = attention()
     assert graph.sizes["view"] == graph.sizes["scaled_dot_product_attention"] == 4
-    assert ng.resize(graph, {"view": request_}, utility=None)
+    assert ng.resize(graph, {"view": request_}, utility=0)
     assert graph.sizes["view"] == graph.sizes["view_1"] == head
     assert inner(graph) == {"q": 3 * head, "k": 3 * head, "v": 12}
 
@@ -84,7 +84,7 @@ def test_utility_is_told_per_neuron_that_is_counted() -> None:
 
 
 @pytest.mark.parametrize("utility", [None, 0.0, {"a": 1.0}, {"cat": 2.0, "a": 0.0}])
-def test_what_nothing_is_said_of_keeps_still(utility: object) -> None:
+def test_what_nothing_is_said_of_keeps_still(utility: ng.Utility) -> None:
     class Joined(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,0 +1,44 @@
+"""What chooses among sizes wherever some must give way, and which neurons go: the same in every verb."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from naivegraph.edits.request import validate as given
+from naivegraph.errors import EditError
+from naivegraph.solvers import Backend
+from naivegraph.utility import Utility, check_utility
+from naivegraph.utility.scores import Loss
+
+__all__ = ["SizeChoice"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeChoice:
+    """What the user says of how sizes are chosen, validated as far as that goes without the network.
+
+    Attributes:
+        utility: What neurons are worth; see `naivegraph.utility.utility`.
+        loss: The loss of the network, for the criterion "taylor".
+        strategy: What to do if the sizes asked for cannot be had; None for the verb's default.
+        backend: The solver.
+
+    Raises:
+        EditError: One of them makes no sense.
+    """
+
+    utility: Utility = None
+    loss: Loss | None = None
+    strategy: Callable[[Any], Any] | None = None
+    backend: str | Backend = "highs"
+
+    def __post_init__(self) -> None:
+        check_utility(self.utility, self.loss)
+        if isinstance(self.strategy, type):
+            name = self.strategy.__name__
+            raise EditError(f"strategy={name} is a class: give {name}(...)")
+        if self.strategy is not None:
+            given.function(self.strategy, "strategy", "one of ng.strategy, or a function as they are")
+        given.backend(self.backend)

@@ -1,0 +1,138 @@
+"""Values of neurons, collected from all parameters that live on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.errors import EditError
+from naivegraph.utility.scores import Score
+from naivegraph.widths import Width, Widths
+
+__all__ = ["Floats", "by_row", "collect", "per_atom", "shape_of"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def shape_of(widths: Widths, width: Width) -> tuple[int, ...]:
+    """The shape of the values of a width's neurons: one each, or one in each row of `widths.outer`."""
+    outer = widths.outer.get(width.atom)
+    return (width.size,) if outer is None else (outer.length, width.size)
+
+
+def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
+    """What the neurons of a width are worth; shared out equally if its rows choose for themselves."""
+    shape = shape_of(widths, width)
+    return values if values.shape == shape else np.tile(values / shape[0], (shape[0], 1))
+
+
+def collect(
+    widths: Widths,
+    score: Score,
+    *,
+    how: Literal["share", "sum", "mean"] = "share",
+    power: Literal[1, 2] = 1,
+) -> dict[Width, Floats]:
+    """Sum up a score of single weights for every neuron, over the parameters that live on it.
+
+    Args:
+        widths: The widths.
+        score: What every element of a parameter counts for, but for its sign.
+        how: "sum" adds the scores up, "mean" averages them over each parameter's other dimensions. "share"
+            divides the sums along each axis of a parameter by their total, so that a layer counts the same
+            whatever the scale of its weights, and a width that many layers share counts for all of them (a
+            sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
+            they divide by the mean). Biases and scales of norms, of one dimension, then count only for
+            neurons that have no other weights.
+        power: 2 for the squares of the scores.
+
+    Raises:
+        EditError: A score is not finite.
+    """
+    sums = {rank: {w.atom: np.zeros(shape_of(widths, w)) for w in widths} for rank in (1, 2)}
+    for name, axes in widths.parameters().items():
+        free = [d for d, axis in enumerate(axes) if not axis.fixed]
+        values = score(name) if free else None
+        if values is None:
+            continue
+        if values.is_meta:
+            raise EditError(
+                f"{name} is on the meta device and has no values to choose neurons by; load the weights "
+                "first, or give utility= the values"
+            )
+        for dim, along in _sums(values, free, power).items():
+            total = float(along.sum())
+            if not np.isfinite(total):
+                raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
+            if how == "share":
+                along = along / total if total > 0 else along
+            elif how == "mean":
+                along = along * len(along) / values.numel()
+            rank = sums[1 if how == "share" and values.dim() == 1 else 2]
+            for atom, part in per_atom(axes[dim], along, widths.outer).items():
+                if atom in rank:
+                    rank[atom] += part
+    return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
+
+
+def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:
+    """The sums of absolute values, or of squares, over all dimensions but one, for each of `dims`.
+
+    Block by block, for a copy of a large parameter takes many times longer than the sums, and each block as a
+    matrix, whose sums take half as long.
+    """
+    size = torch.square if power == 2 else torch.abs
+    if values.dim() == 1:
+        return {0: size(values.float()).double().cpu().numpy()}
+    rows: list[torch.Tensor] = []
+    columns: torch.Tensor | None = None
+    small = values.numel() <= _BLOCK
+    for block in (values,) if small else torch.split(values, max(1, _BLOCK * len(values) // values.numel())):
+        sizes = size(block.float().flatten(1))
+        if 0 in dims:
+            rows.append(sizes.sum(1).double())
+        if dims != [0]:
+            part = sizes.sum(0).double()
+            columns = part if columns is None else columns + part
+    found: dict[int, Floats] = {0: torch.cat(rows).cpu().numpy()} if rows else {}
+    if columns is not None:
+        inner: Floats = columns.cpu().numpy().reshape(values.shape[1:])
+        for dim in dims:
+            if dim:
+                found[dim] = inner.sum(axis=tuple(d for d in range(inner.ndim) if d != dim - 1))
+    return found
+
+
+_BLOCK = 1 << 18  # elements; as many floats fit a core's own cache
+
+
+def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom, Floats]:
+    """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`)."""
+    whole = axis.atoms()
+    if axis.terms == (whole,) and len(whole) == 1 and whole[0] not in outer:
+        return {whole[0]: along}
+    out: dict[Atom, Floats] = {}
+    offset = 0
+    for term in axis.terms:
+        shape = [factor.length if isinstance(factor, (Atom, Axis)) else int(factor) for factor in term]
+        length = int(np.prod(shape))
+        block = along[offset : offset + length].reshape(shape)
+        offset += length
+        for position, factor in enumerate(term):
+            if isinstance(factor, int):
+                continue
+            rows = outer.get(factor) if isinstance(factor, Atom) else None
+            inside = rows is not None and position > 0 and term[position - 1] is rows
+            chosen = (position - 1, position) if inside else (position,)
+            part = block.sum(axis=tuple(d for d in range(len(shape)) if d not in chosen))
+            if rows is not None and not inside:
+                part = np.tile(part / rows.length, (rows.length, 1))
+            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part, outer)
+            for atom, values in found.items():
+                out[atom] = out[atom] + values if atom in out else values
+    return out

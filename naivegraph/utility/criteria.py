@@ -1,0 +1,148 @@
+"""Criteria: ways to judge all neurons of a network at once, by name or as objects."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from naivegraph.errors import EditError, nearest
+from naivegraph.utility.collect import collect, shape_of
+from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, taylor, weights
+from naivegraph.widths import Width, Widths
+
+__all__ = ["CRITERIA", "Criterion", "OfWidths", "Random", "WeightScore", "criterion"]
+
+
+class Criterion(abc.ABC):
+    """A way to judge all neurons of a network at once."""
+
+    @abc.abstractmethod
+    def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Any, Any]:
+        """What neurons are worth, by width or its name.
+
+        Args:
+            widths: The widths of the network, which is `widths.graph.module`.
+            loss: Runs the network and gives its loss; None where no `loss=` was given.
+
+        Returns:
+            For a width one value per neuron, an array `[rows, neurons]` where each row of a product keeps its
+            own (`widths.outer`), or a number for each of them. A width that is not there, or of which there
+            is None, is judged by the default.
+        """
+
+    def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
+        """What single elements of parameters are worth, for kernels; a criterion need not say that.
+
+        Args:
+            module: The network.
+            loss: As for `neurons`.
+        """
+        raise EditError(f"{self} judges neurons, and nothing smaller: it cannot judge the entries of kernels")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfWidths(Criterion):
+    """A function of all widths as a criterion.
+
+    Attributes:
+        function: Takes the widths and gives values by width or its name; see `Criterion.neurons`.
+
+    Example:
+        >>> import torch, naivegraph as ng
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> later = ng.OfWidths(lambda widths: {width: range(width.size) for width in widths})
+        >>> edit = ng.prune(net, torch.ones(1, 4), ratio=0.5, utility=later)
+        >>> edit.sizes["0"].kept
+        (range(4, 8),)
+    """
+
+    function: Callable[[Widths], Mapping[Any, Any]]
+
+    def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Any, Any]:
+        """See the class."""
+        return self.function(widths)
+
+
+@dataclasses.dataclass(frozen=True)
+class Random(Criterion):
+    """Chance: numbers between 0 and 1.
+
+    Attributes:
+        seed: The same seed gives the same numbers.
+    """
+
+    seed: int = 0
+
+    def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
+        """See the class."""
+        generator = np.random.default_rng(self.seed)
+        shapes = {width: shape_of(widths, width) for width in widths}
+        return {width: generator.random(shape) / math.prod(shape) for width, shape in shapes.items()}
+
+    def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
+        """See the class."""
+        generator = np.random.default_rng(self.seed)
+        parameters = weights(module)
+
+        def score(name: str) -> torch.Tensor | None:
+            parameter = parameters(name)
+            return None if parameter is None else torch.from_numpy(generator.random(tuple(parameter.shape)))
+
+        return score
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightScore(Criterion):
+    """A score of single weights, collected for each neuron from all parameters that live on it.
+
+    Attributes:
+        score: Makes the score of a network.
+        power: 1 if the absolute values of what it gives count, 2 if their squares do.
+        how: How the scores of a neuron become one number; see `collect`.
+    """
+
+    score: Callable[[nn.Module, BoundLoss | None], Score]
+    power: Literal[1, 2] = 1
+    how: Literal["share", "sum", "mean"] = "share"
+
+    def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
+        """See the class."""
+        return collect(widths, self.score(widths.graph.module, loss), power=self.power, how=self.how)
+
+    def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
+        """See the class."""
+        scored = self.score(module, loss)
+
+        def score(name: str) -> torch.Tensor | None:
+            values = scored(name)
+            return None if values is None else values.detach().double().abs() ** self.power
+
+        return score
+
+
+CRITERIA: dict[str, Criterion] = {
+    "l2": WeightScore(weights, power=2),
+    "l1": WeightScore(weights),
+    "magnitude": WeightScore(weights, how="mean"),
+    "bn_scale": WeightScore(batch_norm_scale),
+    "taylor": WeightScore(taylor, how="sum"),
+    "random": Random(),
+}
+
+
+def criterion(name: str) -> Criterion:
+    """The criterion of this name.
+
+    Raises:
+        EditError: There is none; the message lists those there are.
+    """
+    if name not in CRITERIA:
+        raise EditError(f"there is no utility {name!r} among {', '.join(CRITERIA)}{nearest(name, CRITERIA)}")
+    return CRITERIA[name]
