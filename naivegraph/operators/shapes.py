@@ -111,8 +111,10 @@ def convolution(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
     ]
+    if min(sizes) <= 0:  # torch 2.6 refuses this of real tensors alone
+        raise RuntimeError(f"a kernel of {tuple(kernel)} does not fit into sizes {tuple(x.shape[2:])}")
     shape = (x.shape[0], weight.shape[0], *sizes)
-    return FakeResult(shape, row_major(shape), x.dtype) if min(sizes) > 0 else None
+    return FakeResult(shape, row_major(shape), x.dtype)
 
 
 def layer_norm(

@@ -336,9 +336,10 @@ class _Export:
     def _encode_output(self, value: Any) -> Any:
         if type(value) is dict:
             return {key: self._encode_output(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
+        named = hasattr(value, "_fields")  # torch 2.6 writes code that does not know such a class
+        if isinstance(value, (tuple, list)) and not named:
             return rebuild(value, [self._encode_output(item) for item in value])
-        if not isinstance(value, dict) and not is_record(value):
+        if not isinstance(value, dict) and not named and not is_record(value):
             return self._encode(value)
         parts: list[Any] = []
 

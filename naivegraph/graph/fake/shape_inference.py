@@ -30,7 +30,22 @@ def known(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any
 @functools.cache
 def _returns_it(func: Any) -> bool:
     """Whether an operator returns the tensor it takes, of the shape it has."""
-    return torch.Tag.inplace in func.tags and torch.Tag.inplace_view not in func.tags
+    return _in_place(func) and torch.Tag.inplace_view not in func.tags
+
+
+def _in_place(func: Any) -> bool:
+    """Tell whether an operator of torch's own writes into its first argument and returns that alone.
+
+    Its schema says so, as in `add_.Tensor(Tensor(a!) self, Tensor other) -> Tensor(a!)`; `torch.Tag.inplace`
+    is there from torch 2.8 on only.
+    """
+    takes, gives = func._schema.arguments, func._schema.returns
+    if func.namespace != "aten" or not takes or len(gives) != 1:
+        return False
+    first, result = takes[0].alias_info, gives[0].alias_info
+    if first is None or not first.is_write or takes[0].is_out or result is None:
+        return False
+    return bool(result.before_set == first.before_set)
 
 
 def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], tried: dict[Any, Any]) -> Any:
@@ -62,7 +77,7 @@ def _on_each(func: Any) -> bool:
     tags = func.tags
     if torch.Tag.pointwise not in tags or torch.Tag.nondeterministic_seeded in tags:
         return False
-    return not func._schema.is_mutable or torch.Tag.inplace in tags
+    return not func._schema.is_mutable or _in_place(func)
 
 
 def _broadcasts(sizes: Sequence[int], to: Sequence[int]) -> bool:
