@@ -1,8 +1,8 @@
-"""The smallest changes of a graph's structure; sizes are not looked at.
+"""Elementary changes of a graph's structure, which do not look at sizes.
 
 Each checks the graph with `lint` afterwards and leaves it as it was if that fails. Several are undone
-together by the log that is given as `undo=`. After a change the graph runs, `to_module()` of it is a network,
-and `rewired` is True; call `graph.refresh()` before relating it again.
+together by one log passed as `undo=`. After a change the graph runs, `to_module()` of it is a network, and
+`rewired` is True; call `graph.refresh()` before widths are related again.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
 
 @contextlib.contextmanager
 def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
-    """A block which changes a graph; leaving it checks the graph, and failing undoes the block."""
-    follow_training(graph)  # while the network's own forward still tells
+    """Change a graph during a block; leaving it checks the graph, and an error undoes the block."""
+    follow_training(graph)  # while the network's own forward still computes what the graph does
     with UndoLog() if undo is None else undo as log:
         log.push(snapshot(graph))
         yield log
@@ -54,13 +54,14 @@ def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
 
 
 def _leave_training(graph: Recording) -> None:
-    """An edited graph does one thing: that of eval mode, with what follows the flags in it."""
+    """Drop the runs in train mode: an edited graph makes the calls of eval mode in both."""
     if graph.in_train_mode is not graph:
         graph.checks = {**graph.checks, TRAIN_MODE: _left_behind(graph, graph.in_train_mode)}
     graph.rewired, graph.training, graph.train_replay = True, None, None
 
 
 def _left_behind(graph: Recording, training: Recording) -> str:
+    """The difference from the run in train mode that was dropped, in words."""
     only = sorted((unused_parameters(graph) & training.state.keys()) - unused_parameters(training))
     without = (
         f", without the {len(only)} parameters ({only[0]}, ...) that train mode alone used" if only else ""
@@ -72,7 +73,7 @@ def _left_behind(graph: Recording, training: Recording) -> str:
 
 
 def new_stub(graph: Recording, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:
-    """What stands for a tensor which is not in the graph yet."""
+    """A stub for a tensor that is not in the graph yet, with a number of its own."""
     number = max(largest_number(graph) + 1, graph.reserved)
     graph.reserved = number + 1
     return Stub(number, tuple(shape), dtype)
@@ -89,17 +90,17 @@ def add_vertex(
     output: Any = None,
     undo: UndoLog | None = None,
 ) -> Vertex:
-    """Add a vertex which calls a layer or a function; nothing uses its output yet.
+    """Add a vertex that calls a layer or a function; nothing uses its output yet.
 
     Args:
-        graph: Changed in place.
-        name: Of the vertex, and of a new layer's submodule: `graph.module` gets it under this path.
+        graph: The graph, changed in place.
+        name: Name of the vertex, and path of a new layer in `graph.module`.
         target: The layer, which may be one of the network's, or the function.
         args: Its arguments, with stubs of tensors made before.
         kwargs: Keyword arguments.
         at: Position in `graph.vertices`; as early as its arguments allow by default.
-        output: What it returns, with new stubs; by default one tensor, whose shape `refresh` finds out.
-        undo: Takes what undoes this.
+        output: The pytree it returns, with new stubs; by default one tensor, whose shape `refresh` finds out.
+        undo: The log that takes this back; by default its own, in case of an error.
 
     Raises:
         NaivegraphError: The name is taken, or an argument is not made before that position.
@@ -138,7 +139,7 @@ def _place(graph: Recording, name: str, layer: nn.Module, undo: UndoLog) -> str:
 
 
 def _update_state(graph: Recording) -> None:
-    """Names of state as the module has them; those known keep their stub."""
+    """Update the names of state to those of the module; those known keep their stubs."""
     stubs: dict[int, Stub] = {}
     state: dict[str, Stub] = {}
     for name, tensor in state_of(graph.module).items():
@@ -153,7 +154,7 @@ def _update_state(graph: Recording) -> None:
 
 
 def _maker(graph: Recording, stub: Stub) -> int:
-    """Position of the first vertex which makes a tensor; -1 for state."""
+    """Position of the first vertex that makes a tensor; -1 for state."""
     for position, vertex in enumerate(graph.vertices):
         if contains_stub(vertex.output, stub):
             return position
@@ -169,15 +170,15 @@ def remove_vertex(
     *,
     undo: UndoLog | None = None,
 ) -> None:
-    """Take a vertex out; whatever used its tensors uses others.
+    """Remove a vertex; the users of its tensors use others.
 
-    A layer which nothing uses any more is taken out of the network, too.
+    A layer that no vertex uses any more is removed from the network, too.
 
     Args:
-        graph: Changed in place.
-        vertex: What goes; no input.
-        replacements: By number of a tensor it made: what stands in its place.
-        undo: Takes what undoes this.
+        graph: The graph, changed in place.
+        vertex: The vertex; no input.
+        replacements: The stubs to use in place of its tensors, by number of the tensor.
+        undo: The log that takes this back; by default its own, in case of an error.
 
     Raises:
         NaivegraphError: One of its tensors is used and has no replacement, or that is made too late.
@@ -204,7 +205,7 @@ def remove_vertex(
 
 
 def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:
-    """Take a layer out of the network, wherever it is registered, if no vertex needs it."""
+    """Remove a layer from the network, wherever it is registered, if no vertex needs it."""
     inside = {id(module) for module in layer.modules()}
     paths = [path for path, m in graph.module.named_modules(remove_duplicate=False) if m is layer and path]
     if any(isinstance(v.target, nn.Module) and id(v.target) in inside for v in graph.vertices):
@@ -221,7 +222,7 @@ def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:
 
 
 def _named(graph: Recording) -> Iterable[str]:
-    """Paths and names of state which vertices and output name in their arguments."""
+    """Paths and names of state in the arguments of vertices and in the output."""
     values: list[Any] = [graph.output]
     for vertex in graph.vertices:
         values.append((vertex.args, vertex.kwargs))
@@ -251,12 +252,12 @@ def replace_argument(
     """Let a vertex use another tensor.
 
     Args:
-        graph: Changed in place.
-        vertex: Whose arguments change.
+        graph: The graph, changed in place.
+        vertex: The vertex whose arguments change.
         old: The tensor it uses now.
         new: The tensor it is to use.
-        occurrence: Which use of `old` (0 is the first); all by default.
-        undo: Takes what undoes this.
+        occurrence: The number of the use of `old` to replace, from 0; all by default.
+        undo: The log that takes this back; by default its own, in case of an error.
 
     Raises:
         NaivegraphError: The vertex does not use `old` (so often), or `new` is made too late.
@@ -269,10 +270,11 @@ def replace_argument(
 
 
 def _replaced(value: Any, old: Stub, new: Stub, occurrence: int | None) -> tuple[Any, int]:
-    """The nesting with one use, or all, of a tensor replaced, and how many uses there are."""
+    """The pytree with one use, or all, of a tensor replaced, and the number of uses."""
     found = 0
 
     def change(leaf: Any) -> Any:
+        """Replace a use of the tensor, and return any other leaf as it is."""
         nonlocal found
         if not isinstance(leaf, Stub) or leaf.id != old.id:
             return leaf
@@ -283,7 +285,7 @@ def _replaced(value: Any, old: Stub, new: Stub, occurrence: int | None) -> tuple
 
 
 def _map_plain(value: Any, change: Callable[[Any], Any]) -> Any:
-    # unlike map_leaves, which keeps one copy of a list met twice
+    """Map leaves of lists, tuples and dicts; unlike in `map_leaves`, a list used twice is copied twice."""
     if type(value) in (list, tuple):
         return type(value)([_map_plain(item, change) for item in value])
     if type(value) is dict:
@@ -292,7 +294,7 @@ def _map_plain(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def parts_of(vertex: Vertex) -> list[Any]:
-    """The tensors of a vertex which takes a list of them (a concatenation).
+    """The tensors of a vertex that takes a list of them (a concatenation).
 
     Raises:
         EditError: It takes no list of tensors, or several.
@@ -301,6 +303,7 @@ def parts_of(vertex: Vertex) -> list[Any]:
 
 
 def _parts(vertex: Vertex) -> tuple[int | str, Any]:
+    """Position or name of the one argument that is a list of tensors, and the list."""
     arguments: list[tuple[int | str, Any]] = [*enumerate(vertex.args), *vertex.kwargs.items()]
     found = [
         (key, value)
@@ -354,7 +357,7 @@ def set_output(graph: Recording, output: Any, *, undo: UndoLog | None = None) ->
     """Let the network return something else.
 
     Raises:
-        NaivegraphError: There is a tensor in it which nothing makes.
+        NaivegraphError: There is no tensor in it, or one that no vertex makes.
     """
     if not any(isinstance(leaf, (Stub, State)) for leaf in leaves(output)):
         raise NaivegraphError("a network returns at least one tensor")

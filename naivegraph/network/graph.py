@@ -19,7 +19,7 @@ from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary
-from naivegraph.graph.verify.shape_prop import refresh
+from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import TRAIN_MODE, Recording
@@ -176,7 +176,7 @@ class Graph(Recording):
             NaivegraphError: The graph has no example, or a vertex gives something else than before.
             Exception: Whatever a vertex raises, with a note which one; the graph is as it was.
         """
-        refresh(self)
+        propagate_shapes(self)
 
     # Copying
 

@@ -10,7 +10,7 @@ import torch
 
 from naivegraph.algebra.axis import Atom, Axis, reasons, single
 from naivegraph.graph.record.record_run import unsaved_buffers
-from naivegraph.graph.run.neuron_dims import TensorPlace, neuron_dimensions
+from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
 from naivegraph.graph.torch_utils.module_paths import parameters_of
@@ -122,7 +122,7 @@ class Widths:
         return axes[self._neuron_dimensions.get((stub.id, len(axes)), -1)] if axes else single(1)
 
     @functools.cached_property
-    def _neuron_dimensions(self) -> dict[TensorPlace, int]:
+    def _neuron_dimensions(self) -> dict[TensorKey, int]:
         return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:

@@ -17,7 +17,7 @@ import naivegraph as ng
 from naivegraph.edits.structure.merges import is_concatenation, is_sum, tensors_of
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import history_of
-from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.widths import relate
 from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total
 from tests.machine.random_graphs import Case, norm_sizes, random_case
@@ -83,7 +83,7 @@ class Walk:
         """A mutation that is done, refused with an error of the package, or falsy with a warning."""
         before, old, norms = everything(self), tensors(self.graph(self.x)), norm_sizes(self.graph)
         sizes, dims = self.graph.sizes, neuron_dimensions(self.graph)
-        where = {v.name: dims[place_of(first(v))] for v in self.graph if v.name in sizes}
+        where = {v.name: dims[tensor_key(first(v))] for v in self.graph if v.name in sizes}
         self.wanted: dict[str, Any] = {}
         self.kept = False
         with warnings.catch_warnings(record=True) as caught:

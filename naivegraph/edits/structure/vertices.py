@@ -7,7 +7,7 @@ import itertools
 from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.run.neuron_dims import neuron_dimensions, place_of
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.graph.run.query import edges, related
 from naivegraph.ir.pytree import contains_stub, stubs_in
 from naivegraph.ir.values import Stub
@@ -48,7 +48,7 @@ def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
     stub = output_of(vertex)
     if not stub.shape:
         raise EditError(f"{vertex.name!r} gives a single number, which has no neurons")
-    return neuron_dimensions(graph)[place_of(stub)]
+    return neuron_dimensions(graph)[tensor_key(stub)]
 
 
 def new_name(graph: Graph, wished: str) -> str:

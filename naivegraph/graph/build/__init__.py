@@ -1,1 +1,1 @@
-"""Networks written by hand as nodes."""
+"""Networks written by hand: nodes, and the recording made of them."""

@@ -1,4 +1,4 @@
-"""Finding an input on which a network written by hand runs."""
+"""Search for inputs on which a network written by hand runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MOST = 64
 
 
 def find_examples(module: nn.Module, inputs: list[Node]) -> tuple[torch.Tensor, ...]:
-    """An example for every input: those given, and for the others the first shapes on which the network runs.
+    """An example of every input: its own, or one of the first shapes on which the network runs.
 
     Shapes are `(2, size)`, `(2, size, 16, 16)`, `(2, size, 16)`, `(2, size, 8, 8, 8)`, `(2, 7, size)`, larger
-    maps, and numbers below `size` of shape `(2, 7)` and `(2,)`. One where every sample of the batch has an
-    output of its own is preferred: many layers run on `(2, size)` as on one sample without a batch.
+    maps, and integers below `size` of shape `(2, 7)` and `(2,)`. One where every sample of the batch has an
+    output of its own is preferred: many layers take `(2, size)` for one sample without a batch.
 
     Raises:
-        CaptureError: The network runs on none; the message says what was tried and what each gave.
+        CaptureError: The network runs on none; the message lists the shapes tried and their errors.
     """
     open_inputs = [node for node in inputs if node.example is None]
     tried: list[str] = []
@@ -59,7 +59,7 @@ _Make = Callable[[int], torch.Tensor]
 
 
 def _combinations(count: int) -> Iterator[tuple[_Make, ...]]:
-    """How to make each open input: all the same way first, then mixed."""
+    """Factories for `count` inputs: all of one kind first, then mixed."""
     ways = list(_ways())
     same = [(way,) * count for way in ways] if count else [()]
     mixed = itertools.islice(itertools.product(ways[:5], repeat=count), _MOST) if count > 1 else ()
@@ -68,7 +68,10 @@ def _combinations(count: int) -> Iterator[tuple[_Make, ...]]:
 
 
 def _ways() -> Iterator[_Make]:
+    """Factories of one input of a given size, in the order to try them."""
+
     def map_of(spatial: tuple[int, ...]) -> _Make:
+        """Return a factory of batches of maps."""
         return lambda size: _random(3 if size == 2 else 2, size, *spatial)
 
     yield from map(map_of, _SPATIAL)
@@ -88,17 +91,18 @@ def _run(module: nn.Module, values: tuple[torch.Tensor, ...]) -> Any:
 
 
 def _error(module: nn.Module, values: tuple[torch.Tensor, ...]) -> str | None:
+    """The first line of the error that the network raises on these inputs, if any."""
     try:
         _run(module, values)
     except Exception as error:
-        # whatever a layer raises on a shape it does not take
+        # Layers raise any exception on shapes they do not take.
         lines = str(error).strip().splitlines()
         return f"{type(error).__name__}: {lines[0] if lines else ''}"
     return None
 
 
 def _separate(module: nn.Module, values: tuple[torch.Tensor, ...]) -> bool:
-    """Whether the last sample alone gives what it gives in the batch."""
+    """Tell whether the last sample has the same output alone as in the batch."""
     whole = [leaf for leaf in leaves(_run(module, values)) if isinstance(leaf, torch.Tensor)]
     last = tuple(value[-1:] for value in values)
     if _error(module, last) is not None:

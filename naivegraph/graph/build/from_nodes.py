@@ -1,4 +1,4 @@
-"""From nodes written by hand to a recorded network."""
+"""A network written by hand, recorded: from nodes to a module to a recording."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def _are_nodes(value: Any) -> bool:
 
 
 def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
-    """The module which these nodes describe, recorded on an example.
+    """The recording of the module that these nodes describe.
 
     Args:
         inputs: The network's inputs, in order.
-        outputs: What it returns: one node (or a list of one), several, or a dict of them.
+        outputs: Its output: one node (or a list of one), several, or a dict of them.
 
     Raises:
         NaivegraphError: The nodes are no network; the message says why.
@@ -51,6 +51,7 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
     slots = {id(node): ValueRef(index) for index, node in enumerate([*sources, *nodes])}
 
     def slot(leaf: Any) -> Any:
+        """Return the reference to a node's value, and any other leaf as it is."""
         return slots[id(leaf)] if isinstance(leaf, Node) else leaf
 
     steps = [Step(paths[id(n)], map_leaves(n.args, slot), map_leaves(n.kwargs, slot)) for n in nodes]
@@ -71,7 +72,7 @@ def build(inputs: Node | Sequence[Node], outputs: Any) -> Recording:
 
 
 def _reachable(sources: list[Node], outputs: Any) -> list[Node]:
-    """The nodes which the outputs need, without inputs, in the order they were written."""
+    """The nodes that the outputs depend on, without inputs, in the order they were written."""
     wanted = nodes_in(outputs)
     if not wanted or len(wanted) != sum(1 for _ in leaves(outputs)):
         raise NaivegraphError("the outputs of a graph are nodes, and at least one")
@@ -92,7 +93,7 @@ def _reachable(sources: list[Node], outputs: Any) -> list[Node]:
 
 
 def _names(sources: list[Node], nodes: list[Node]) -> dict[int, str]:
-    """A name for every node: those given, and others made unique."""
+    """A name for every node: the user's, or one made unique."""
     taken: set[str] = set()
     names: dict[int, str] = {}
     for node in [*sources, *nodes]:
@@ -113,7 +114,7 @@ def _names(sources: list[Node], nodes: list[Node]) -> dict[int, str]:
 
 
 def _modules(nodes: list[Node], names: dict[int, str]) -> tuple[dict[str, nn.Module], dict[int, str]]:
-    """What to register under which path, and the path each node calls."""
+    """The modules to register, by path, and the path that each node calls."""
     modules: dict[str, nn.Module] = {}
     paths: dict[int, str] = {}
     first: dict[int, str] = {}  # by id() of the layer
@@ -132,14 +133,14 @@ def _modules(nodes: list[Node], names: dict[int, str]) -> tuple[dict[str, nn.Mod
 def _name_vertices(
     recorded: Recording, nodes: list[Node], names: dict[int, str], paths: dict[int, str]
 ) -> None:
-    """Vertices get the names and lines of their nodes; of a function made of several, lines alone."""
+    """Give vertices the names and lines of their nodes; of a function made of several, lines alone."""
     for node in nodes:
         path = paths[id(node)]
         module = recorded.module.get_submodule(path)
         same = [n for n in nodes if paths[id(n)] == path]
         mine = [v for v in recorded.vertices if v.kind != "input" and _within(v.path, path)]
         if len(mine) % len(same):
-            continue  # a module which does not do the same in each call keeps the recorder's names
+            continue  # a module that does not do the same in each call keeps the recorder's names
         count = len(mine) // len(same)
         position = same.index(node)
         mine = mine[position * count : (position + 1) * count]
@@ -158,7 +159,7 @@ def _within(path: str, root: str) -> bool:
 def _check_torch(
     recorded: Recording, nodes: list[Node], names: dict[int, str], paths: dict[int, str]
 ) -> None:
-    """A function without a rule whose result does not hang together with what it was called on is refused."""
+    """Refuse a function without a rule whose result does not depend on its arguments by torch functions."""
     reached = _reached(recorded)
     for node in nodes:
         path = paths[id(node)]
@@ -175,7 +176,7 @@ def _check_torch(
 
 
 def _reached(recorded: Recording) -> set[int]:
-    """By `id`: the vertices which the output needs."""
+    """The vertices that the output depends on, by `id`."""
     needed = _numbers(recorded.output)
     reached: set[int] = set()
     for vertex in reversed(recorded.vertices):
@@ -194,13 +195,14 @@ def _made(vertices: list[Vertex]) -> set[int]:
 
 
 def _numbers(value: Any) -> set[int]:
-    """The tensors, and those of which a size, stands in a nesting."""
+    """Numbers of the tensors in a pytree, and of those with a size in it."""
     found = {stub.id for stub in stubs_in(value)}
     sizes = (e.tensor for e in expressions(value) if isinstance(e, DimSize))
     return found | {tensor for tensor in sizes if isinstance(tensor, int)}
 
 
 def _check_rule(module: CustomFunction, vertex: Vertex) -> None:
+    """Refuse a rule that cannot hold for the tensors of its vertex."""
     inputs, outputs = (
         [stub.shape for stub in stubs_in(value)] for value in ((vertex.args, vertex.kwargs), vertex.output)
     )

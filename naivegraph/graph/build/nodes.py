@@ -1,4 +1,4 @@
-"""Writing a network by hand: inputs, layers and functions as nodes which are called on each other.
+"""Nodes, of which a network is written by hand: inputs, and layers and functions called on nodes.
 
 Example:
     >>> import torch
@@ -39,19 +39,19 @@ _order = itertools.count()
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Node:
-    """One input, layer or function of a network being written; `Graph(inputs, outputs)` makes the network.
+    """An input, layer or function of a network being written; `Graph(inputs, outputs)` makes the network.
 
     Attributes:
-        base: The name wished for; made unique in the graph unless it was given.
-        named: Whether the user gave the name.
+        base: The name asked for; made unique in the graph unless the user chose it.
+        named: Whether the user chose the name.
         target: The layer or function called; None for an input.
-        rule: How a function's sizes hang together, if that was declared.
+        rule: The rule of a function's sizes, if it has one.
         args: Arguments with nodes among them.
         kwargs: Keyword arguments, likewise.
         size: An input's number of neurons, where known.
-        example: An input's example, where given.
-        where: The line which wrote it.
-        order: Later nodes have higher numbers.
+        example: An input's example, where there is one.
+        where: The line that wrote it.
+        order: Serial number, higher for later nodes.
     """
 
     base: str
@@ -67,7 +67,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The name given, or the one wished for."""
+        """The user's name, or the one asked for."""
         return self.base
 
     @property
@@ -76,7 +76,7 @@ class Node:
         return nodes_in((self.args, self.kwargs))
 
     def then(self, target: nn.Module | Callable[..., Any], *, name: str | None = None) -> Node:
-        """A layer or a torch function called on this node alone."""
+        """Call a layer or a torch function on this node alone."""
         return (
             layer(target, self, name=name) if isinstance(target, nn.Module) else call(target, self, name=name)
         )
@@ -160,7 +160,7 @@ def input_node(
 
 
 def layer(module: nn.Module, *inputs: Any, name: str | None = None, **kwargs: Any) -> Node:
-    """A layer (any module) called on nodes; the same one may be called several times.
+    """Call a layer (any module) on nodes; the same one may be called several times.
 
     Args:
         module: The layer.
@@ -185,20 +185,20 @@ def call(
     name: str | None = None,
     **kwargs: Any,
 ) -> Node:
-    """A function called on nodes.
+    """Call a function on nodes.
 
     Args:
         function: A torch function, or one made of torch functions: its sizes are read from those. Any other
             needs a `rule`.
         inputs: Its arguments: nodes, lists of nodes, constants.
-        rule: "same": everything taken and returned has the same neurons along dimension 1. "stack": the
-            output is the concatenation of the inputs. "absorb": takes any size, returns what it returned
-            before. "fixed": nothing may change. Or a `Rule` (`Same(dim=2)`, or one of your own).
+        rule: "same": all tensors taken and returned have the same neurons along dimension 1. "stack": the
+            output is the concatenation of the inputs. "absorb": inputs of any size, outputs of the size they
+            have. "fixed": no size may change. Or a `Rule` (`Same(dim=2)`, or one of your own).
         name: Its name; the function's by default, made unique.
         kwargs: Keyword arguments of the function.
 
     Raises:
-        NaivegraphError: The rule is none, or there is no node among the arguments.
+        NaivegraphError: The rule is not one of these, or there is no node among the arguments.
     """
     if not callable(function):
         raise NaivegraphError(f"call takes a function, not {type(function).__name__}")
@@ -211,7 +211,7 @@ def call(
 
 
 def concat(*nodes: Node, dim: int = 1, name: str | None = None) -> Node:
-    """The concatenation of nodes along `dim`."""
+    """Concatenate nodes along `dim`."""
     return call(torch.cat, list(nodes), dim=dim, name=name)
 
 
@@ -246,5 +246,5 @@ def _checked(name: str) -> str:
 
 
 def nodes_in(value: Any) -> list[Node]:
-    """The nodes in a nesting, in order."""
+    """The nodes in a pytree, in order."""
     return [leaf for leaf in leaves(value) if isinstance(leaf, Node)]

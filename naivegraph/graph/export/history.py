@@ -1,4 +1,4 @@
-"""What a network remembers of how it came about: the edits made on it, and the graph it was exported from."""
+"""History of a network, kept in the module itself: its edits, and the graphs it was exported from."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _ORIGINS = "_naivegraph_origins"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """One graph, the edits of which led to a network that was exported from it.
+    """A graph that a network was exported from.
 
     Attributes:
         edits: The edits of its module, as JSON, oldest first.
         network: The class of its module.
         written: Whether it was written by hand, not captured.
         example: Its inputs, by name.
-        constants: Arguments of the forward which are no tensors, by name.
+        constants: Arguments of the forward that are no tensors, by name.
     """
 
     edits: tuple[str, ...]
@@ -44,14 +44,15 @@ class Origin:
 
 
 def _notes(module: nn.Module) -> dict[str, Any]:
-    # a copy of a GraphModule keeps `meta` alone of all that was set on it
+    """The dict of a module that holds its history."""
+    # Of all that was set on a GraphModule, its copies keep `meta` alone.
     return module.meta if isinstance(module, fx.GraphModule) else vars(module)
 
 
 class HistoryNote:
-    """An edit in the history of a network, told by a text that is made when it is wanted.
+    """An edit in the history of a network, whose text is made when it is asked for.
 
-    Copied or pickled with its network it becomes the text itself: a copy has another history from then on.
+    Copied or pickled with its network it becomes the text itself, as a copy has its own history from then on.
 
     Attributes:
         copied: Whether it was copied or pickled.
@@ -75,18 +76,18 @@ def history_of(module: nn.Module) -> list[str]:
 
 
 def is_last_note(module: nn.Module, note: HistoryNote) -> bool:
-    """Whether the last edit made on a module is this one."""
+    """Tell whether the last edit made on a module is this one."""
     noted = _notes(module).get(_EDITS, [])
     return bool(noted) and noted[-1] is note
 
 
 def note_edit(module: nn.Module, text: Callable[[], str], undo: UndoLog) -> HistoryNote:
-    """Remember an edit made on a module.
+    """Add an edit to the history of a module.
 
     Args:
         module: The network.
-        text: Gives the JSON of the edit.
-        undo: Takes what forgets the edit again.
+        text: The function that returns the JSON of the edit.
+        undo: The log that removes the edit from the history again.
     """
     notes, note = _notes(module), HistoryNote(text)
     undo.keep_entry(notes, _EDITS)
@@ -95,11 +96,11 @@ def note_edit(module: nn.Module, text: Callable[[], str], undo: UndoLog) -> Hist
 
 
 def note_origins(module: fx.GraphModule, origins: tuple[Origin, ...]) -> None:
-    """Remember the graphs a module was exported from."""
+    """Write down the graphs a module was exported from."""
     _notes(module)[_ORIGINS] = origins
 
 
 def origins_of(module: nn.Module) -> tuple[Origin, ...]:
-    """The graphs a module was exported from, one after the other, the first one first."""
+    """The graphs a module was exported from, one after the other, the oldest first."""
     found: tuple[Origin, ...] = _notes(module).get(_ORIGINS, ())
     return found

@@ -31,8 +31,9 @@ __all__ = ["SIZES", "Arguments", "Flag", "Rewrite", "Sizes", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Sizes = dict[Attribute, int]
-# Of a run, and the values of such attributes in another run of the network: arguments of vertices by name,
-# with attributes of `SIZES` in place of sizes that may change, and their values. Shared ones are equal.
+# A function of a run and of the sizes found in another run of the network. It returns new arguments of
+# vertices, by name, with attributes of `SIZES` in place of sizes that may change, and the values of these
+# attributes.
 Rewrite = Callable[[Recording, Sizes], tuple[dict[str, Arguments], Sizes]]
 
 SIZES = "naivegraph_sizes"  # the submodule whose attributes are sizes
@@ -60,7 +61,7 @@ _ITEMS: dict[Any, Callable[..., Any]] = {
 
 
 class Assemble(nn.Module):
-    """Puts values into an object of the class which the network returned.
+    """Layer that puts values into an object of the class that the network returned.
 
     Args:
         template: Such an object with a `ValueRef` for each value.
@@ -78,11 +79,11 @@ class Assemble(nn.Module):
 
 
 class Flag(nn.Module):
-    """Gives one value while it trains and another while not, so that these follow `train()` and `eval()`.
+    """Layer that returns one value in train mode and another in eval mode, as `train()` and `eval()` set it.
 
     Args:
-        on: The value while it trains; by default the flag itself.
-        off: The other.
+        on: The value in train mode; by default the flag itself.
+        off: The value in eval mode.
     """
 
     def __init__(self, on: Any = True, off: Any = False) -> None:
@@ -90,23 +91,26 @@ class Flag(nn.Module):
         self._on, self._off = on, off
 
     def forward(self) -> Any:
-        """The value of the moment."""
+        """The value of the present mode."""
         return self._on if self.training else self._off
 
 
 def to_module(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
-    """A `torch.fx.GraphModule` which computes what the graph computes and shares nothing with it.
+    """Export a graph as a `torch.fx.GraphModule` that computes the same and shares nothing with it.
 
-    Sizes of inputs stay live, so it takes other batch sizes. Integer attributes become the numbers they are
-    now. Where a number would hold a size that nothing else does, it is an attribute of the submodule
-    `naivegraph_sizes`, which edits change. `training` flags, and constants that are others in train mode,
-    follow `train()` and `eval()`. If a network calls other operators in train mode, this does so while it
-    trains itself (not a part of it), unless the graph's structure was edited. Arguments that are plain
-    values, such as `return_dict=False`, come last and may be left out.
+    Sizes of inputs are read from the inputs, so it takes other batch sizes. Integer attributes become the
+    numbers they are now. Where a number would fix a size that is free otherwise, it is an attribute of the
+    submodule `naivegraph_sizes`, which edits change. `training` flags, and constants that differ in train
+    mode, follow `train()` and `eval()`. If a network calls other operators in train mode, so does the module
+    while its own flag is set (not that of a part of it), unless the graph's structure was edited. Arguments
+    that are plain values, such as `return_dict=False`, come last and may be left out.
 
     Args:
-        graph: What was recorded.
-        rewrite: Tells which numbers are sizes that may change, of which operators, not vertices, know.
+        graph: The recording.
+        rewrite: The function that replaces numbers by sizes that may change, of which widths alone know.
+
+    Returns:
+        The module, in the mode of the network.
     """
     follow_training(graph)
     module = _exported(graph, rewrite)
@@ -141,7 +145,7 @@ def _flags(graph: Recording, module: nn.Module) -> dict[str, bool]:
 
 
 class _Parts:
-    """What the runs of a network share: copies of its layers and tensors, and names for what is added."""
+    """Parts that the exported runs of a network share: copies of layers and tensors, names of new parts."""
 
     def __init__(self, rewrite: Rewrite) -> None:
         self.rewrite = rewrite
@@ -153,14 +157,14 @@ class _Parts:
         self._counts: dict[str, int] = {}
 
     def name(self, base: str) -> str:
-        """A new name for something that is added."""
+        """A new name for a part that is added."""
         number = self._counts.get(base, 0)
         self._counts[base] = number + 1
         return f"{base}_{number}"
 
 
 class _Export:
-    """Builds the module; nodes of vertices are made in order, so that in-place calls stay where they were."""
+    """Builder of the graph of one run; nodes are made in recorded order, on which operators in place rely."""
 
     def __init__(self, graph: Recording, parts: _Parts) -> None:
         self._graph = graph
@@ -173,7 +177,7 @@ class _Export:
         parts.numbers.update(self._numbers)
 
     def build(self) -> fx.Graph:
-        """What the recorded run did, in terms of the parts."""
+        """Build the `torch.fx.Graph` of the run."""
         for vertex in self._inputs():
             self._input(vertex)
         self._take_constants()
@@ -184,7 +188,7 @@ class _Export:
         return self._fx
 
     def _inputs(self) -> list[Vertex]:
-        """In the order of the forward's own arguments."""
+        """The input vertices in the order of the forward's arguments."""
         order = list(inspect.signature(self._graph.module.forward).parameters)
         return sorted(
             self._graph.inputs, key=lambda v: order.index(v.name) if v.name in order else len(order)
@@ -194,15 +198,16 @@ class _Export:
         self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
 
     def _take_constants(self) -> None:
-        """An argument that is no tensor may be given as before, with the value that was captured."""
+        """Add arguments that are no tensors, with the captured value as default and only value allowed."""
         plain = {n: v for n, v in self._graph.constants.items() if v is None or type(v) in _PLAIN}
-        given = {n: self._fx.placeholder(_identifier(n), default_value=v) for n, v in plain.items()}
+        nodes = {n: self._fx.placeholder(_identifier(n), default_value=v) for n, v in plain.items()}
         for name, value in plain.items():
-            self._fx.call_function(check_constant, (name, value, given[name]))
+            self._fx.call_function(check_constant, (name, value, nodes[name]))
 
     def _call(self, vertex: Vertex) -> fx.Node:
-        given, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
-        args = self._encode(given)
+        """The node that calls what a vertex calls."""
+        positional, named = self._arguments.get(vertex.name, (vertex.args, vertex.kwargs))
+        args = self._encode(positional)
         kwargs = {key: self._encode(value) for key, value in named.items()}
         target = vertex.target
         if isinstance(target, nn.Module):
@@ -215,6 +220,7 @@ class _Export:
         return node
 
     def _call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+        """The node of a function or method, of the kind of which its code can be printed."""
         item = _ITEMS.get(target)
         if item is not None:
             return self._fx.call_function(item, args, kwargs)
@@ -238,7 +244,7 @@ class _Export:
             _add(self._root, path, copy.deepcopy(module, self._memo))
 
     def _assign(self, output: Any, node: fx.Node) -> None:
-        """Nodes for the parts of a result; in-place results keep the node of the tensor they changed."""
+        """Make nodes of the tensors in a result; one changed in place gets the node of that call."""
         if isinstance(output, Stub):
             self._nodes[output.id] = node
             return
@@ -256,6 +262,7 @@ class _Export:
                     self._assign(item, self._fx.call_function(getattr, (node, key)))
 
     def _encode(self, value: Any) -> Any:
+        """Arguments with nodes in place of tensors, sizes, state and flags."""
         kind = type(value)
         if kind is tuple:
             return tuple([self._encode(item) for item in value])
@@ -280,9 +287,10 @@ class _Export:
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
-        return value.item() if isinstance(value, np.generic) else value  # whose repr is no code by itself
+        return value.item() if isinstance(value, np.generic) else value  # the repr of the former is no code
 
     def _make(self, value: State | DimSize | ConstantTensor | Training | Compound | Attribute) -> Any:
+        """The node of a value that is no tensor of a vertex, or the number that it is."""
         if isinstance(value, Attribute):
             setattr(_home(self._root, value.path), value.name, self._numbers[value])
             return self._fx.create_node("get_attr", f"{value.path}.{value.name}", name=value.name)
@@ -307,7 +315,7 @@ class _Export:
         return _OPERATORS[value.operator](left, right)
 
     def _flag(self, value: Training) -> str:
-        """The name of the layer which gives this value."""
+        """The name of the layer that returns this value."""
         flags = self._parts.flags
         if repr(value) not in flags:
             base = f"{value.path}.naivegraph_training" if value.path else "naivegraph_training"
@@ -323,6 +331,7 @@ class _Export:
         return node
 
     def _place_state(self, name: str) -> None:
+        """Copy a parameter or buffer to the same place in the new module."""
         path, _, attribute = name.rpartition(".")
         owner = self._graph.module.get_submodule(path)
         tensor = copy.deepcopy(self._graph.tensor(name), self._memo)
@@ -334,6 +343,7 @@ class _Export:
             home.register_buffer(attribute, tensor, persistent=persistent)
 
     def _encode_output(self, value: Any) -> Any:
+        """The output with nodes; records and dicts of other classes are assembled by a layer."""
         if type(value) is dict:
             return {key: self._encode_output(item) for key, item in value.items()}
         named = hasattr(value, "_fields")  # torch 2.6 writes code that does not know such a class
@@ -344,6 +354,7 @@ class _Export:
         parts: list[Any] = []
 
         def place(leaf: Any) -> Any:
+            """Return a reference to a value, and a copy of any other leaf."""
             if not isinstance(leaf, _RECORDED):
                 return copy.deepcopy(leaf, self._memo)
             parts.append(self._encode(leaf))
@@ -355,7 +366,7 @@ class _Export:
 
 
 def _identifier(name: str) -> str:
-    """A name which Python takes as an argument's."""
+    """The name as a Python identifier."""
     name = "".join(letter if letter.isalnum() else "_" for letter in name)
     if keyword.iskeyword(name):
         return f"{name}_"
@@ -363,6 +374,7 @@ def _identifier(name: str) -> str:
 
 
 def _home(root: nn.Module, path: str) -> nn.Module:
+    """The module at a path, made of empty modules where there are none."""
     for name in path.split(".") if path else ():
         if name not in root._modules:
             root.add_module(name, nn.Module())

@@ -1,8 +1,9 @@
-"""Tensors without numbers: they have a shape, strides, a type and a device, and cost nothing to compute with.
+"""Fake tensors: shape, strides, dtype and device without values, which cost next to nothing to compute with.
 
-A network that runs on them calls the same operators with the same arguments as on its real inputs, as
-long as no decision depends on a number in a tensor. Where one does, or an operator cannot tell the shape
-of its result beforehand, the run fails, and the caller has to run the network for real.
+A network that runs on them calls the same operators with the same arguments as on its real inputs, as long as
+no decision depends on a value in a tensor. Where one does, or the shape of a result depends on values, the
+run fails, and the caller has to run the network on real tensors. torch's own `FakeTensorMode` does more and
+takes longer.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
 def on_fake_tensors(module: nn.Module, run: Callable[[FakeMode], _T], *, buffers: bool = False) -> _T | None:
-    """What a run of the network on fake tensors gives; None where that is not possible.
+    """The result of a run of the network on fake tensors; None where that is not possible.
 
-    It is not where hooks of the user see what passes through the network, nor where the network keeps a
-    tensor of the run somewhere: the run on real tensors then leaves a real one there.
+    It is not possible where hooks of the user see what passes through the network, nor where the network
+    keeps a tensor of the run somewhere, for it has to find a real one there.
 
     Args:
         module: The network.
-        run: Runs it.
-        buffers: Whether the network may write into its buffers, which `run` then puts back.
+        run: The function that runs it.
+        buffers: Whether the network may write into its buffers, which `run` then restores.
     """
     if _watched(module):
         return None
@@ -49,7 +50,7 @@ def on_fake_tensors(module: nn.Module, run: Callable[[FakeMode], _T], *, buffers
         with uncollected():
             found = run(fake)
     except Exception:
-        # whatever the network does on a fake tensor: it has to be run
+        # Whatever the reason, the network does not run on fake tensors and has to run on real ones.
         return None
     return None if fake.failed or fake.kept() else found
 
@@ -62,11 +63,11 @@ def _watched(module: nn.Module) -> bool:
 
 
 class NoValuesError(RuntimeError):
-    """What only a real run can tell."""
+    """Error raised where only a run on real tensors can tell the result."""
 
 
 class FakeTensor(torch.Tensor):
-    """A fake tensor; `FakeMode` makes them."""
+    """A tensor with shape, strides, dtype and device, but without values; made by `FakeMode`."""
 
     _fake: FakeMode
 
@@ -76,7 +77,7 @@ class FakeTensor(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """The fake tensors of the results."""
+        """Return fake tensors of the results."""
         return _owner(args, kwargs or {}).call(func, args, kwargs or {})
 
 
@@ -92,15 +93,15 @@ def _owner(args: tuple[Any, ...], kwargs: dict[str, Any]) -> FakeMode:
 
 
 class FakeMode:
-    """Makes fake tensors for a few runs, and works out the shapes of results, each once.
+    """Factory of fake tensors for a few runs, which works out the shapes of results, each once.
 
     Args:
-        module: The network that runs; no operator may write into what is its own.
-        buffers: But into its buffers.
+        module: The network that runs; no operator may write into its parameters.
+        buffers: Whether operators may write into its buffers.
 
     Attributes:
-        failed: Whether an operator could not be run on fake tensors, also if the network went on after that.
-        returned: What the caller keeps, in which fake tensors may be.
+        failed: Whether an operator could not be run on fake tensors, even if the network went on after that.
+        returned: The pytree the caller keeps, which may have fake tensors in it.
     """
 
     def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
@@ -111,10 +112,10 @@ class FakeMode:
         self._made: list[weakref.ref[FakeTensor]] = []
 
     def of(self, value: Any) -> Any:
-        """The nesting `value` with a fake tensor for every tensor in it.
+        """The pytree `value` with a fake tensor for every tensor in it.
 
         Raises:
-            NoNumbersError: One of them is no plain tensor.
+            NoValuesError: One of them is no plain tensor.
         """
         return map_leaves(value, lambda leaf: self._of(leaf) if isinstance(leaf, torch.Tensor) else leaf)
 
@@ -133,7 +134,7 @@ class FakeMode:
         return out
 
     def kept(self) -> bool:
-        """Whether any fake tensor is left, once the run is over, but those that are returned."""
+        """Tell whether any fake tensor is left after the run, apart from those returned."""
         returned = {id(leaf) for leaf in leaves(self.returned)}
         left = [fake_tensor for made in self._made if (fake_tensor := made()) is not None]
         return any(id(fake_tensor) not in returned for fake_tensor in left)
@@ -163,17 +164,17 @@ class FakeMode:
             raise
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor shares no memory with what is the network's own."""
+        """Tell whether a tensor shares no memory with the network's own tensors."""
         return tensor.untyped_storage().data_ptr() not in self._memory
 
     @functools.cached_property
     def _memory(self) -> set[int]:
-        """Where that lies."""
+        """Addresses of the network's own tensors that operators must not write into."""
         own = itertools.chain(self._module.parameters(), () if self._buffers else self._module.buffers())
         return {t.untyped_storage().data_ptr() for t in own if t.layout is torch.strided}
 
     def _tried(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-        """What an operator gives where no rule tells: what it gave on tensors alike, or gives on others."""
+        """The results of an operator without a shape rule, from the meta device or an equal call before."""
         found = pointwise(func, args, kwargs, tensors, self._known)
         if found is None:
             key = func, signature(args, tensors, _whole), signature(kwargs, tensors, _whole)
@@ -209,7 +210,7 @@ def _gather(values: Sequence[Any], tensors: list[torch.Tensor]) -> None:
 
 
 def _updated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """The tensors with numbers which an operator writes into, though its schema does not say so."""
+    """The real tensors that an operator writes into, though its schema does not say so."""
     updates = record_of(func).updates
     if updates is None:
         return []
@@ -222,7 +223,7 @@ def _whole(tensor: torch.Tensor) -> Any:
 
 
 def _device(func: Any, tensors: list[torch.Tensor]) -> torch.device:
-    """The device of a result; numbers on the processor go with tensors anywhere."""
+    """The device of a result; scalars on the CPU go with tensors of any device."""
     if len(tensors) == 1:
         return tensors[0].device
     devices = {t.device for t in tensors if t.dim()} or {
@@ -240,13 +241,16 @@ def _check_plain(tensor: torch.Tensor) -> None:
 
 
 def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    """The results of an operator on the meta device; an argument that it returns is told by its position."""
     metas = {id(t): torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for t in tensors}
     places = {id(metas[id(t)]): place for place, t in enumerate(tensors)}
 
     def meta(value: Any) -> Any:
+        """Return the meta tensor of a tensor, and any other leaf as it is."""
         return torch.device("meta") if isinstance(value, torch.device) else metas.get(id(value), value)
 
     def result(value: Any) -> Any:
+        """Return the description of a result."""
         if isinstance(value, torch.Tensor):
             return (
                 places[id(value)]
@@ -259,9 +263,9 @@ def _on_meta(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> 
             return NOTHING
         raise NoValuesError(f"{func} gives a {type(value).__name__}")
 
-    given = func(*map_leaves(args, meta), **map_leaves(kwargs, meta))
+    found = func(*map_leaves(args, meta), **map_leaves(kwargs, meta))
     for tensor in tensors:
         now = metas[id(tensor)]
         if now.shape != tensor.shape or now.dtype != tensor.dtype:
             raise NoValuesError(f"{func} changes the shape of a tensor in place")
-    return result(given)
+    return result(found)

@@ -1,4 +1,4 @@
-"""One recorded run of a network."""
+"""Recording one run of a network: what is replaced for it, and the recording that results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.fake.fake_tensor import FakeMode, FakeTensor, NoValuesError
 from naivegraph.graph.record.recorder import Recorder, Watch
 from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
-from naivegraph.graph.record.symbolic_int import counting, ledger
+from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
 from naivegraph.graph.torch_utils.leaf_modules import places
 from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
@@ -27,7 +27,7 @@ from naivegraph.ir.vertex import Vertex
 __all__ = ["copy_tensors", "record", "slow_attention", "state_of", "unsaved_buffers"]
 
 _SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
-_ONE_AT_A_TIME = threading.RLock()  # what is replaced while a run is recorded, all threads see
+_ONE_AT_A_TIME = threading.RLock()  # builtins and methods are replaced meanwhile, for all threads
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
@@ -40,19 +40,19 @@ def record(
     fake: FakeMode | None = None,
     first: Recording | None = None,
 ) -> tuple[Recording, Any]:
-    """Run the network once and note its graph; the caller restores flags, buffers and seeds.
+    """Run the network once and record it; the caller restores flags, buffers and seeds.
 
     Args:
         module: The network.
         args: Its inputs.
         kwargs: Its keyword inputs.
         watch: Called with name and value of each vertex as it is recorded.
-        fake: Runs the network on fake tensors of its inputs.
+        fake: The mode by which the network runs on fake tensors of its inputs; None for real tensors.
         first: A run recorded before, in another mode. Parameters and buffers keep the numbers they have in
-            it, and all other tensors get numbers that it will never give.
+            it, and all other tensors get numbers that it never uses.
 
     Returns:
-        The graph, and a copy of what the network returned.
+        The recording, and a copy of the output.
     """
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
@@ -64,7 +64,7 @@ def record(
     with (
         _ONE_AT_A_TIME,
         torch.no_grad(),
-        counting() as escapes,
+        symbolic_ints() as escapes,
         _uncompiled(module),
         SymbolicAttributes(module),
         _layers_seen(recorder),
@@ -91,6 +91,7 @@ def record(
 def _recorder(
     module: nn.Module, watch: Watch | None, first: Recording | None, fake: FakeMode | None
 ) -> Recorder:
+    """A recorder for the network; arguments as for `record`."""
     state = state_of(module)
     call = fake.call if fake is not None else None
     if first is None:
@@ -103,6 +104,7 @@ def _recorder(
 
 @runs_network
 def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+    """Call the network under the recorder's modes; its errors become a CaptureError that says where."""
     try:
         with DispatchMode(recorder), FunctionMode(recorder):
             return module(*args, **kwargs)
@@ -124,7 +126,10 @@ def _hint(args: tuple[Any, ...]) -> str:
 
 
 def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Types and shapes of arguments, for messages."""
+
     def one(value: Any) -> str:
+        """Describe one argument."""
         if isinstance(value, torch.Tensor):
             return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
         return type(value).__name__
@@ -134,9 +139,10 @@ def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 
 def copy_tensors(value: Any) -> Any:
-    """The same nesting with a copy of every tensor, so that nothing in place reaches the user's."""
+    """The same pytree with a copy of every tensor, so that operators in place do not change the user's."""
 
     def change(leaf: Any) -> Any:
+        """Return a copy of a tensor, and any other leaf as it is."""
         return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
 
     return map_leaves(value, change)
@@ -145,6 +151,7 @@ def copy_tensors(value: Any) -> Any:
 def _split_arguments(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments by name: those with a tensor in them, and the others."""
     try:
         flat = flat_arguments(module, args, kwargs)
     except NaivegraphError as error:
@@ -176,7 +183,7 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def unsaved_buffers(module: nn.Module) -> list[str]:
-    """The buffers that are not saved with a network, by every name they have: it works them out itself."""
+    """The buffers that are not saved with a network, as it computes them itself, by every name they have."""
     return [
         f"{path}.{name}" if path else name
         for path, owner in modules_of(module, every_path=True)
@@ -187,14 +194,16 @@ def unsaved_buffers(module: nn.Module) -> list[str]:
 
 @contextlib.contextmanager
 def _layers_seen(recorder: Recorder) -> Iterator[None]:
-    """Calls of modules reach the recorder.
+    """Pass calls of modules to the recorder during a block.
 
-    Not by `__call__`: a class whose special methods change has all its subclasses gone through.
+    By replacing `nn.Module._call_impl`. Replacing `__call__` would be slow: Python goes through all
+    subclasses of a class whose special methods change.
     """
     original: Callable[..., Any] = nn.Module._call_impl
     thread = threading.get_ident()
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Record a leaf module as one vertex, and call any other with its path noted."""
         place = recorder.places.get(id(module))
         if recorder.inside or place is None or threading.get_ident() != thread:
             return original(module, *args, **kwargs)
@@ -216,7 +225,7 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uncompiled(root: nn.Module) -> Iterator[None]:
-    """A module that was compiled in place (`module.compile()`) calls its own code, which is seen."""
+    """Let modules that were compiled in place (`module.compile()`) run their own code during a block."""
     compiled = [vars(m) for _, m in modules_of(root) if vars(m).get("_compiled_call_impl") is not None]
     before = [attributes["_compiled_call_impl"] for attributes in compiled]
     try:
@@ -230,7 +239,7 @@ def _uncompiled(root: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow_attention() -> Iterator[None]:
-    """`nn.MultiheadAttention` is made of operators with rules, not of one for inference alone."""
+    """Turn off the fast path of `nn.MultiheadAttention`, one operator for inference alone, during a block."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -241,12 +250,13 @@ def slow_attention() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _autograd_functions_seen(recorder: Recorder) -> Iterator[None]:
-    """Calls of the user's own `torch.autograd.Function` reach the recorder: their backward is kept."""
+    """Pass calls of the user's own `torch.autograd.Function`s to the recorder, so that backwards are kept."""
     base = torch.autograd.Function
     original = base.__dict__["apply"]
     thread = threading.get_ident()
 
     def apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+        """Record the call as one vertex, unless it is torch's own."""
         run = original.__get__(None, cls)
         if cls.__module__.startswith("torch.") or threading.get_ident() != thread:
             return run(*args, **kwargs)

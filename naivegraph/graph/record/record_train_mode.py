@@ -1,4 +1,4 @@
-"""A second recorded run, in train mode, where the one in eval mode does not use all parameters."""
+"""A second recorded run, in train mode, for networks that call other functions there."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 def record_training(
     graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool
 ) -> Recording | None:
-    """A run in train mode, if that uses parameters which the recorded run in eval mode does not.
+    """Record a run in train mode, if it uses parameters that the recorded run in eval mode does not.
 
-    Also if the network is known to call others in train mode, for it was made of such a graph.
+    Also if the network is known to call other functions in train mode, as it was exported from such a graph.
 
-    Where the network does not run on the example in train mode (a batch norm wants more than one value per
-    channel), it is run on two of it.
+    Where the network does not run on the example in train mode (a batch norm needs more than one value per
+    channel), it runs on the example twice, as one batch.
 
     Args:
-        graph: What was recorded in eval mode.
+        graph: The run recorded in eval mode.
         args: The example it was recorded on.
         kwargs: Its keyword inputs.
-        fake: Run on fake tensors where that is possible.
+        fake: Whether to run on fake tensors where that is possible.
 
     Returns:
-        What was recorded; None if there is nothing more to see, or the network does not run in train mode.
+        The run; None if it uses no other parameters, or the network does not run in train mode.
     """
     unused = _unused(graph)
     other = isinstance(graph.module, TrainEvalModule)
@@ -69,11 +69,11 @@ def record_training(
 
 
 def record_again(graph: Recording, training: Recording, example: dict[str, Any]) -> Recording:
-    """The run in train mode as the network does it now.
+    """Record the run in train mode once more, as the network does it now.
 
     Args:
-        graph: What was recorded in eval mode, up to date.
-        training: The run in train mode that was recorded.
+        graph: The run in eval mode, up to date.
+        training: The run in train mode recorded before.
         example: The inputs of that run.
 
     Raises:
@@ -83,10 +83,10 @@ def record_again(graph: Recording, training: Recording, example: dict[str, Any])
 
 
 def run_training(training: Recording) -> Any:
-    """What the network's own forward gives in train mode, on the inputs of a recorded run.
+    """The output of the network's own forward in train mode, on the inputs of a recorded run.
 
     Raises:
-        Exception: Whatever the network raises.
+        Exception: Any exception of the network.
     """
     module = training.module
     args, kwargs = nested_arguments(module, {**training.constants, **copy_tensors(training.example)})
@@ -95,7 +95,7 @@ def run_training(training: Recording) -> Any:
 
 
 def doubled(arguments: Arguments) -> Arguments | None:
-    """The inputs with twice the batch; the second half is the first with its last dimension rolled.
+    """The inputs with twice the batch, the second half with its last dimension rolled.
 
     None if they do not share the size of their first dimension.
     """
@@ -106,6 +106,7 @@ def doubled(arguments: Arguments) -> Arguments | None:
         return None
 
     def double(leaf: Any) -> Any:
+        """Return a tensor with twice the batch, and any other leaf as it is."""
         if not isinstance(leaf, torch.Tensor):
             return leaf
         return torch.cat([leaf, leaf.roll(1, -1) if leaf.dim() > 1 else leaf]).detach()
@@ -115,7 +116,7 @@ def doubled(arguments: Arguments) -> Arguments | None:
 
 
 def record_in_train_mode(graph: Recording, arguments: Arguments, fake: FakeMode | None = None) -> Recording:
-    """A run in train mode, which shares the numbers of parameters and buffers with the graph's own run.
+    """Record a run in train mode, which shares the numbers of parameters and buffers with the graph's run.
 
     Raises:
         CaptureError: The network does not run in train mode on these arguments.
@@ -126,20 +127,20 @@ def record_in_train_mode(graph: Recording, arguments: Arguments, fake: FakeMode 
 
 
 def unused_parameters(run: Recording) -> set[str]:
-    """Names of the parameters that no operator of a run takes, of those there were when it was recorded."""
+    """Names of the parameters that no operator of a run takes, apart from those added since."""
     unused = _unused(run)
     return {n for n, _ in run.module.named_parameters() if n in run.state and run.state[n].id in unused}
 
 
 def _unused(run: Recording) -> set[int]:
-    """Numbers of the parameters no operator of a run takes."""
+    """Numbers of the parameters that no operator of a run takes."""
     unused = {run.state[name].id for name in parameters_of(run.module) if name in run.state}
     waiting: list[Any] = []
     for vertex in run.vertices:
         for operation in vertex.operations:
             waiting.extend(operation.args)
             waiting.extend(operation.kwargs.values())
-    for value in waiting:  # which grows by what lies in lists
+    for value in waiting:  # which grows by the items of lists
         kind = type(value)
         if kind is Stub:
             unused.discard(value.id)

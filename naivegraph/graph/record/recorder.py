@@ -1,4 +1,8 @@
-"""Recording one run of a network: layers, torch functions, and the ATen operators they are made of."""
+"""The recorder of one run of a network: layers, torch functions, and the ATen operators they are made of.
+
+Each call of a layer or of a public torch function becomes a vertex. The ATen operators called within are
+recorded with it, as the rules of widths are about these.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ import torch
 from torch import nn
 
 from naivegraph.errors import CaptureError
-from naivegraph.graph.record.data_dependent import READS, counts_in, may_be_sizes, remembered
-from naivegraph.graph.record.decompositions import Chance
+from naivegraph.graph.record.data_dependent import READS, counts_in, may_be_sizes, with_expressions
+from naivegraph.graph.record.decompositions import DropoutProbability
 from naivegraph.graph.record.symbolic_int import SymbolicInt, ledger
 from naivegraph.graph.record.torch_modes import unseen
 from naivegraph.graph.torch_utils.leaf_modules import ModulePlace, converted_from, memory_key
@@ -51,16 +55,16 @@ _SIZES: dict[Any, str] = {
 
 
 class Recorder:
-    """Everything known of the run in progress.
+    """State of the run that is being recorded.
 
     Args:
-        places: Of each module of the network (by `id`): its path and whether it is a layer.
+        places: Path of each module of the network, and whether it is a layer, by `id` of the module.
         state: Every parameter and buffer by every name it has.
         watch: Called with name and value of each vertex as it is recorded.
         start: Number of the first tensor.
-        known: What stands for some tensors already, by `id` of the tensor.
+        known: Stubs that some tensors have already, by `id` of the tensor.
         training: Whether the network is in train mode.
-        call: Runs an ATen operator.
+        call: The function that runs an ATen operator; by default the operator itself.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Recorder:
         self.stubs = dict(known or {})  # by id() of the tensor, kept alive below
         self.alive: list[torch.Tensor] = []
         self.state, self._states = dict[str, Stub](), dict[int, State]()
-        self._produced: set[int] = set()  # id() of inputs and of what vertices returned
+        self._produced: set[int] = set()  # id() of inputs and of tensors that vertices returned
         self.constants: dict[int, ConstantTensor] = {}
         self._operations, self._mutated = list[Operation](), set[int]()
         self._names: dict[str, int] = {}
@@ -93,6 +97,7 @@ class Recorder:
         self._enter_state(state)
 
     def _enter_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Number parameters and buffers; those that share memory have one number."""
         storages: dict[Any, Stub] = {}
         for name, tensor in state.items():
             if id(tensor) in self._states:
@@ -108,7 +113,7 @@ class Recorder:
     # Tensors
 
     def stub(self, tensor: torch.Tensor) -> Stub:
-        """What stands for this tensor."""
+        """The stub of this tensor, numbered on its first use."""
         known = self.stubs.get(id(tensor))
         if known is None:
             made = converted_from(tensor, self.alive) if type(tensor) is not torch.Tensor else None
@@ -126,6 +131,7 @@ class Recorder:
         return vertex
 
     def _produce(self, value: Any) -> Any:
+        """The stub of a tensor that vertices may use from now on; any other value as it is."""
         if not isinstance(value, torch.Tensor):
             return value
         if id(value) not in self._states:
@@ -133,6 +139,7 @@ class Recorder:
         return self.stub(value)
 
     def _reference(self, tensor: torch.Tensor) -> Stub | State | ConstantTensor:
+        """A tensor as an argument: made by a vertex, state of the network, or a constant of its code."""
         key = id(tensor)
         if key in self._produced:
             return self.stubs[key]
@@ -150,7 +157,7 @@ class Recorder:
         return self.constants[key]
 
     def encode(self, value: Any) -> Any:
-        """Arguments or results as a vertex keeps them."""
+        """Arguments or results as a vertex stores them."""
         kind = type(value)
         if kind is SymbolicInt:
             return value.expression
@@ -158,7 +165,7 @@ class Recorder:
             return value
         if isinstance(value, torch.Tensor):
             return self._reference(value)
-        if kind is Chance:
+        if kind is DropoutProbability:
             return Training(self.path[-1], value.probability, 0.0)
         if kind is tuple or kind is torch.Size:
             return tuple([self.encode(item) for item in value])
@@ -209,6 +216,7 @@ class Recorder:
         args: tuple[Any, ...],
         kwargs: Any,
     ) -> Any:
+        """Run a call as one vertex; its result, with an object of its own for each tensor that is new."""
         escapes = ledger.escapes
         self.inside, ledger.escapes = True, None
         self._operations, self._mutated = [], set()
@@ -236,7 +244,7 @@ class Recorder:
         return result
 
     def watched(self, run: _Function) -> tuple[Any, Any, list[Operation]]:
-        """Run a call that is no new vertex: its result, the record of that, and its ATen operators."""
+        """Run a call that is no new vertex; return its result, the encoded result, and its ATen operators."""
         self.inside = True
         self._operations, self._mutated = [], set()
         try:
@@ -248,13 +256,13 @@ class Recorder:
             self.inside = False
 
     def _results(self, result: Any) -> tuple[Any, Any]:
-        """The result with an object of its own for each tensor in it, and its record."""
+        """The result with an object of its own for each tensor in it, and the encoded result."""
         if isinstance(result, torch.Tensor):
             key = id(result)
             if key in self._mutated and (key in self._produced or key in self._states):
                 return result, self.stubs[key]
             if key in self._produced or key in self._states or key in self.constants:
-                # The argument itself came back (dropout in eval mode): in another mode it need not.
+                # The argument itself was returned (dropout in eval mode): in train mode it need not be.
                 result = torch.ops.aten.alias.default(result)
             self._produced.add(id(result))
             return result, self.stub(result)
@@ -269,6 +277,7 @@ class Recorder:
         return result, self.encode(result)
 
     def _unique(self, name: str) -> str:
+        """The name, with a number if a vertex has it already."""
         if name not in self._names:
             self._names[name] = 1
             return name
@@ -280,7 +289,7 @@ class Recorder:
                 return candidate
 
     def _follow_training(self, vertex: Vertex) -> None:
-        """An argument `training` with the value of the module's flag stays that flag."""
+        """Let an argument `training` that has the value of the module's flag follow that flag."""
         argument = training_argument(vertex.target)
         if argument is None:
             return
@@ -293,6 +302,7 @@ class Recorder:
     # Sizes
 
     def _size(self, what: str, func: _Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function that returns sizes of a tensor, and make them symbolic."""
         result = func(*args, **kwargs)
         tensor = args[0]
         if id(tensor) in self._produced:
@@ -314,16 +324,17 @@ class Recorder:
         return SymbolicInt(result, DimSize(source, dim % rank))
 
     def _read(self, func: _Function, args: tuple[Any, ...]) -> Any:
+        """Run a function that reads numbers from a tensor; numbers that may be sizes become symbolic."""
         result = func(*args)
         if not may_be_sizes(result):
             return result
         counts = self.function(counts_in, args[:1], {})
-        return remembered(result, iter([self.stubs[id(count)] for count in counts]))
+        return with_expressions(result, iter([self.stubs[id(count)] for count in counts]))
 
     # Below autograd
 
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one ATen operator and note it."""
+        """Run one ATen operator and record it."""
         with _DISABLED():
             recorded = tuple([self._strip(arg) for arg in args])
             named = {key: self._strip(arg) for key, arg in kwargs.items()} if kwargs else {}
@@ -345,6 +356,7 @@ class Recorder:
         return result
 
     def _strip(self, value: Any) -> Any:
+        """An argument of an operator, with stubs for tensors."""
         kind = type(value)
         if kind is int or value is None or kind is bool or kind is float:
             return value
@@ -355,7 +367,7 @@ class Recorder:
         return value
 
     def _refresh(self, tensor: torch.Tensor) -> None:
-        """An operator which changes a tensor's shape in place leaves it its number."""
+        """Update the shape of a tensor that an operator changed in place; its number stays."""
         known = self.stub(tensor)
         shape = tuple(tensor.shape)
         if known.shape != shape:
@@ -364,7 +376,7 @@ class Recorder:
     def _loose(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
-        """An operator called where no public function was seen is a vertex of its own, if it computes."""
+        """Record an operator outside of any function as a vertex, if it computes with tensors of the run."""
         inputs = [t for t in flat((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor)]
         if not any(id(tensor) in self._produced or id(tensor) in self._states for tensor in inputs):
             return

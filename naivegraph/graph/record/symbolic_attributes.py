@@ -1,4 +1,4 @@
-"""While a capture runs, every integer attribute of every module remembers which attribute it is."""
+"""Integer attributes of modules as symbolic integers, while a run is recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from naivegraph.graph.record.symbolic_int import SymbolicInt, plain
+from naivegraph.graph.record.symbolic_int import SymbolicInt, plain_int
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.ir.pytree import is_record, rebuild
 from naivegraph.ir.values import Attribute
@@ -15,15 +15,15 @@ from naivegraph.ir.values import Attribute
 __all__ = ["SymbolicAttributes", "scrub"]
 
 _DEPTH = 4
-_PLAIN = frozenset({float, bool, str, type(None)})  # where no integer lies in; most attributes are such
+_PLAIN = frozenset({float, bool, str, type(None)})  # with no integer in them; most attributes are such
 _Key = str | int
 
 
 class SymbolicAttributes:
-    """Replaces the integers in the attributes of all modules of a network; a context manager.
+    """Context manager that makes the integers in the attributes of all modules of a network symbolic.
 
-    On leaving, the very objects that were there are there again. What the forward itself assigned stays, with
-    plain integers in it.
+    On leaving, the very objects that were there are there again. Values that the forward itself assigned
+    stay, with plain integers in them.
 
     Args:
         root: The network.
@@ -40,15 +40,16 @@ class SymbolicAttributes:
             for name, value in before.items():
                 if type(value) in _PLAIN or name in INTERNAL:
                     continue
-                new = self._remember(value, path, name, (), memo)
+                new = self._symbolic(value, path, name, (), memo)
                 if new is not value:
                     attributes[name] = new
                     self._replaced.append((attributes, name, value, new))
         return self
 
-    def _remember(
+    def _symbolic(
         self, value: Any, path: str, name: str, keys: tuple[_Key, ...], memo: dict[int, Any]
     ) -> Any:
+        """A value with symbolic integers; the value itself if there are none in it."""
         kind = type(value)
         if kind is int:
             return SymbolicInt(value, Attribute(path, name, keys))
@@ -57,7 +58,7 @@ class SymbolicAttributes:
         if isinstance(value, (tuple, list)):
             if len(keys) >= _DEPTH or (kind not in (tuple, list) and not hasattr(kind, "_make")):
                 return value
-            items = [self._remember(item, path, name, (*keys, i), memo) for i, item in enumerate(value)]
+            items = [self._symbolic(item, path, name, (*keys, i), memo) for i, item in enumerate(value)]
             if [*map(id, items)] == [*map(id, value)]:
                 return value
             new = rebuild(value, items)
@@ -66,18 +67,19 @@ class SymbolicAttributes:
             return new
         if len(keys) >= _DEPTH or not is_record(value):
             return value
-        return self._remember_record(value, path, name, keys, memo)
+        return self._symbolic_record(value, path, name, keys, memo)
 
-    def _remember_record(
+    def _symbolic_record(
         self, value: Any, path: str, name: str, keys: tuple[_Key, ...], memo: dict[int, Any]
     ) -> Any:
+        """A copy of a record with symbolic integers; the record itself if there are none in it."""
         if id(value) in memo:
             return memo[id(value)]
-        memo[id(value)] = value  # a field which leads back here keeps the object itself
+        memo[id(value)] = value  # a field that leads back here keeps the object itself
         fields = dict(vars(value))
         changed = False
         for key, item in vars(value).items():
-            fields[key] = self._remember(item, path, name, (*keys, key), memo)
+            fields[key] = self._symbolic(item, path, name, (*keys, key), memo)
             changed = changed or fields[key] is not item
         if not changed:
             return value
@@ -109,7 +111,7 @@ class SymbolicAttributes:
 
 
 def _carry_over(original: Any, copy: Any, fields: dict[Any, Any]) -> None:
-    """What the forward wrote into the copy of a list or a config goes into the original."""
+    """Write into the original of a list or config all that the forward wrote into its copy."""
     if isinstance(original, list):
         if len(copy) != len(fields) or any(copy[i] is not item for i, item in fields.items()):
             original[:] = [scrub(item, _DEPTH) for item in copy]
@@ -123,15 +125,15 @@ def _carry_over(original: Any, copy: Any, fields: dict[Any, Any]) -> None:
 
 
 def scrub(value: Any, depth: int) -> Any:
-    """`value` with plain integers for the remembering ones; lists and dicts are cleaned in place.
+    """Replace symbolic integers by plain ones; in lists, dicts and records in place.
 
     Args:
         value: Anything.
-        depth: How deep to look into nested containers.
+        depth: Number of levels of nested containers to look into.
     """
     kind = type(value)
     if kind is SymbolicInt:
-        return plain(value)
+        return plain_int(value)
     if depth == 0:
         return value
     if isinstance(value, tuple):

@@ -1,4 +1,9 @@
-"""Integers that remember which sizes and attributes they were computed from."""
+"""Symbolic integers: ints with the expression of sizes and attributes that they were computed from.
+
+While a run is recorded, sizes of tensors and integer attributes of modules are `SymbolicInt`s. Arithmetic
+among them gives new ones. Where the code needs an ordinary number, the value escapes: nothing tells what
+becomes of it, so it has to stay the same. Where it compares two of them, the outcome has to stay the same.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +19,16 @@ import torch
 from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.ir.values import Comparison, Compound, Escape, Expression
 
-__all__ = ["Ledger", "SymbolicInt", "counting", "ledger", "plain"]
+__all__ = ["Ledger", "SymbolicInt", "ledger", "plain_int", "symbolic_ints"]
 
 
 class Ledger:
-    """Where the numbers of a capture report that their value left the integers.
+    """Escapes and comparisons of the symbolic integers of the run that is being recorded.
 
     Attributes:
-        held: `(expression, where, how)` of each; None while nothing is recorded, then arithmetic with a
-            number gives plain integers.
-        compared: The comparisons that must come out as they did.
+        escapes: Expression, line and use of each value that escaped; None while nothing is recorded, then
+            arithmetic gives plain ints.
+        comparisons: The comparisons that have to come out as they did.
     """
 
     __slots__ = ("comparisons", "escapes")
@@ -32,13 +37,13 @@ class Ledger:
         self.escapes: list[Escape] | None = None
         self.comparisons: list[Comparison] = []
 
-    def hold(self, value: object, how: str) -> None:
-        """Note that `value` must keep its value, if it is a number and a capture is on."""
+    def escape(self, value: object, how: str) -> None:
+        """Note that a symbolic integer escapes into the use `how`, while a run is recorded."""
         if self.escapes is not None and type(value) is SymbolicInt:
             self.escapes.append((value.expression, user_line(), how))
 
-    def order(self, larger: int, smaller: int, least: int) -> None:
-        """Note that one number must stay larger than another, by `least`, if a capture is on."""
+    def compare(self, larger: int, smaller: int, least: int) -> None:
+        """Note that one integer has to stay larger than another, by `least`, while a run is recorded."""
         if self.escapes is not None:
             difference = Compound("-", _expression(larger), _expression(smaller))
             self.comparisons.append(Comparison(difference, least, user_line()))
@@ -51,13 +56,15 @@ def _expression(value: int) -> Expression:
     return value.expression if type(value) is SymbolicInt else int(value)
 
 
-def _kept(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt, Any], Any]:
+def _arithmetic(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt, Any], Any]:
+    """The method of an operator whose result is symbolic."""
     compute = getattr(int, name)
 
     def method(self: SymbolicInt, other: Any) -> Any:
+        """Compute with another int; with anything else the value escapes."""
         if not isinstance(other, int):
             if isinstance(other, (float, complex, str, list, tuple)):
-                ledger.hold(self, f"{symbol} with {type(other).__name__}")
+                ledger.escape(self, f"{symbol} with {type(other).__name__}")
             return NotImplemented
         value = compute(self, other)
         if ledger.escapes is None:
@@ -68,38 +75,42 @@ def _kept(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt, Any],
     return method
 
 
-def _left(name: str, how: str) -> Callable[..., Any]:
+def _escaping(name: str, how: str) -> Callable[..., Any]:
+    """The method of an operator into which values escape."""
     compute = getattr(int, name)
 
     def method(self: SymbolicInt, *others: Any) -> Any:
-        ledger.hold(self, how)
+        """Compute as a plain int."""
+        ledger.escape(self, how)
         for other in others:
-            ledger.hold(other, how)
+            ledger.escape(other, how)
         return compute(self, *others)
 
     return method
 
 
 def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[SymbolicInt, Any], Any]:
+    """The method of an order relation, whose outcome is noted."""
     compute = getattr(int, name)
     whole = math.ceil if lesser is strict else math.floor
 
     def method(self: SymbolicInt, other: Any) -> Any:
+        """Compare, and note which is the larger."""
         if isinstance(other, float) and math.isfinite(other):
             other = whole(other)  # an integer is below 2.5 if it is below 3, and above it if above 2
         found = compute(self, other)
         if found is not NotImplemented:
             larger, smaller = (other, self) if found is lesser else (self, other)
-            ledger.order(larger, smaller, int(strict is found))
+            ledger.compare(larger, smaller, int(strict is found))
         return found
 
     return method
 
 
 class SymbolicInt(int):
-    """An int with the expression it came from; sums, products and quotients of it remember, too.
+    """An int with the expression it came from, as sums, products and quotients of it have, too.
 
-    Comparisons, hashing and printing see a plain int; what was compared is noted.
+    Comparisons, hashing and printing see a plain int; comparisons are noted.
 
     >>> from naivegraph.ir.values import Attribute
     >>> ledger.escapes = []
@@ -111,16 +122,19 @@ class SymbolicInt(int):
     expression: Expression
 
     def __new__(cls, value: int, expression: Expression) -> SymbolicInt:
-        """An int of this value which came from `expression`."""
+        """Make an int of this value with this expression."""
         self = int.__new__(cls, value)
         self.expression = expression
         return self
 
-    __add__, __radd__ = _kept("+", "__add__", False), _kept("+", "__radd__", True)
-    __sub__, __rsub__ = _kept("-", "__sub__", False), _kept("-", "__rsub__", True)
-    __mul__, __rmul__ = _kept("*", "__mul__", False), _kept("*", "__rmul__", True)
-    __floordiv__, __rfloordiv__ = _kept("//", "__floordiv__", False), _kept("//", "__rfloordiv__", True)
-    __mod__, __rmod__ = _kept("%", "__mod__", False), _kept("%", "__rmod__", True)
+    __add__, __radd__ = _arithmetic("+", "__add__", False), _arithmetic("+", "__radd__", True)
+    __sub__, __rsub__ = _arithmetic("-", "__sub__", False), _arithmetic("-", "__rsub__", True)
+    __mul__, __rmul__ = _arithmetic("*", "__mul__", False), _arithmetic("*", "__rmul__", True)
+    __floordiv__, __rfloordiv__ = (
+        _arithmetic("//", "__floordiv__", False),
+        _arithmetic("//", "__rfloordiv__", True),
+    )
+    __mod__, __rmod__ = _arithmetic("%", "__mod__", False), _arithmetic("%", "__rmod__", True)
 
     def __eq__(self, other: object) -> bool:
         return self._compared(int.__eq__(self, other), True, other)  # type: ignore[arg-type]
@@ -133,30 +147,30 @@ class SymbolicInt(int):
     __hash__ = int.__hash__
 
     def _compared(self, found: bool, equal: bool, other: int) -> bool:
-        """What a comparison gave; what it found equal must stay so, or the code takes another way."""
+        """Note a test for equality, whose outcome has to stay for the code to go the same way."""
         if found is equal and ledger.escapes is not None:
             difference = Compound("-", self.expression, _expression(other))
             ledger.escapes.append((difference, user_line(), "a comparison"))
         elif isinstance(other, int):
-            # What differs stays in the order it is in.
+            # Integers that differ have to stay in this order.
             larger, smaller = (self, other) if int.__gt__(self, other) else (other, self)
-            ledger.order(larger, smaller, 1)
+            ledger.compare(larger, smaller, 1)
         return found
 
-    __truediv__ = _left("__truediv__", "true division")
-    __rtruediv__ = _left("__rtruediv__", "true division")
-    __pow__ = _left("__pow__", "power")
-    __rpow__ = _left("__rpow__", "power")
-    __float__ = _left("__float__", "float")
-    __int__ = _left("__int__", "int")
-    __round__ = _left("__round__", "round")
-    __abs__ = _left("__abs__", "abs")
-    __invert__ = _left("__invert__", "bits")
-    __lshift__, __rlshift__ = _left("__lshift__", "bits"), _left("__rlshift__", "bits")
-    __rshift__, __rrshift__ = _left("__rshift__", "bits"), _left("__rrshift__", "bits")
-    __and__, __rand__ = _left("__and__", "bits"), _left("__rand__", "bits")
-    __or__, __ror__ = _left("__or__", "bits"), _left("__ror__", "bits")
-    __xor__, __rxor__ = _left("__xor__", "bits"), _left("__rxor__", "bits")
+    __truediv__ = _escaping("__truediv__", "true division")
+    __rtruediv__ = _escaping("__rtruediv__", "true division")
+    __pow__ = _escaping("__pow__", "power")
+    __rpow__ = _escaping("__rpow__", "power")
+    __float__ = _escaping("__float__", "float")
+    __int__ = _escaping("__int__", "int")
+    __round__ = _escaping("__round__", "round")
+    __abs__ = _escaping("__abs__", "abs")
+    __invert__ = _escaping("__invert__", "bits")
+    __lshift__, __rlshift__ = _escaping("__lshift__", "bits"), _escaping("__rlshift__", "bits")
+    __rshift__, __rrshift__ = _escaping("__rshift__", "bits"), _escaping("__rrshift__", "bits")
+    __and__, __rand__ = _escaping("__and__", "bits"), _escaping("__rand__", "bits")
+    __or__, __ror__ = _escaping("__or__", "bits"), _escaping("__ror__", "bits")
+    __xor__, __rxor__ = _escaping("__xor__", "bits"), _escaping("__rxor__", "bits")
 
     def __neg__(self) -> int:
         return SymbolicInt.__rsub__(self, 0)  # type: ignore[no-any-return]
@@ -171,7 +185,7 @@ class SymbolicInt(int):
         return other // self, other % self
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (plain(self),)
+        return int, (plain_int(self),)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[int], tuple[int]]:
         return self.__reduce__()
@@ -180,11 +194,11 @@ class SymbolicInt(int):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> int:
-        return plain(self)
+        return plain_int(self)
 
 
-def plain(value: int) -> int:
-    """The value as a plain int."""
+def plain_int(value: int) -> int:
+    """The value as a plain int, which no operation is noted for."""
     return int.__int__(value)
 
 
@@ -193,6 +207,8 @@ _len = builtins.len
 
 
 class _RangeType(type):
+    """Class of `_EscapingRange`, for which ranges are instances as they are of `range`."""
+
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, _range)
 
@@ -200,34 +216,35 @@ class _RangeType(type):
         return issubclass(subclass, _range)
 
 
-class _CountedRange(metaclass=_RangeType):
-    """Stands for `range` during a capture; the numbers it counts through keep their value."""
+class _EscapingRange(metaclass=_RangeType):
+    """Stand-in for `range` while a run is recorded; its bounds escape."""
 
     def __new__(cls, *bounds: Any) -> Any:
         if ledger.escapes is not None:
             for bound in bounds:
-                ledger.hold(bound, "range")
+                ledger.escape(bound, "range")
         return _range(*bounds)
 
 
-def _remembering_len(value: Any, /) -> int:
+def _symbolic_len(value: Any, /) -> int:
+    """Stand-in for `len` while a run is recorded; the length of a tensor is symbolic."""
     if ledger.escapes is not None and isinstance(value, torch.Tensor) and value.dim():
         return value.shape[0]
     return _len(value)
 
 
 @contextlib.contextmanager
-def counting() -> Iterator[list[Escape]]:
-    """Let numbers remember, and watch `range` and `len`; gives the list of what left the integers.
+def symbolic_ints() -> Iterator[list[Escape]]:
+    """Record escapes and comparisons during a block, with stand-ins for `range` and `len`.
 
-    What was compared is in `ledger.comparisons`.
+    Yields the list of escapes; comparisons are in `ledger.comparisons`.
     """
-    # dynamo notes the builtins when it is imported, which a first call under a torch mode does
+    # Dynamo copies the builtins when it is imported, which a first call under a torch mode does.
     importlib.import_module("torch._dynamo")
     escapes: list[Escape] = []
     ledger.escapes, ledger.comparisons = escapes, []
-    builtins.range = _CountedRange  # type: ignore[misc]
-    builtins.len = _remembering_len
+    builtins.range = _EscapingRange  # type: ignore[misc]
+    builtins.len = _symbolic_len
     try:
         yield escapes
     finally:

@@ -1,4 +1,4 @@
-"""How a recorder gets to see what torch is called for."""
+"""The torch modes by which a recorder sees calls of functions and operators."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Any, Protocol
 from torch import overrides
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from naivegraph.graph.record.decompositions import opened
+from naivegraph.graph.record.decompositions import decomposed
 
 __all__ = ["DispatchMode", "FunctionMode", "unseen"]
 
-_MODES: Any = overrides  # whose functions on the stack of modes have no types
+_MODES: Any = overrides  # its functions on the stack of modes have no types
 
 
 class _Recorder(Protocol):
+    """The part of a recorder that the modes call."""
+
     inside: bool
 
-    def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a torch function and record it."""
 
-    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an ATen operator and record it."""
 
 
 class FunctionMode(overrides.TorchFunctionMode):
-    """Hands every public torch call to the recorder."""
+    """Mode that passes every call of a public torch function to the recorder."""
 
     def __init__(self, recorder: _Recorder) -> None:
         super().__init__()
@@ -37,7 +41,7 @@ class FunctionMode(overrides.TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        body = None if self._recorder.inside else opened(func)
+        body = None if self._recorder.inside else decomposed(func)
         if body is None:
             return self._recorder.function(func, args, kwargs or {})
         with self:
@@ -45,7 +49,7 @@ class FunctionMode(overrides.TorchFunctionMode):
 
 
 class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hands every ATen call to the recorder."""
+    """Mode that passes every call of an ATen operator to the recorder."""
 
     def __init__(self, recorder: _Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -58,7 +62,10 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def unseen(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call what is seen as a whole: public torch functions in it need not be, if we would be the first."""
+    """Call a layer without the function mode, as its operators alone are recorded.
+
+    Only if that mode is the innermost, for the user's own modes have to see the calls.
+    """
     mode = _MODES._get_current_function_mode()
     if type(mode) is not FunctionMode:
         return call(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Running a graph: its vertices in recorded order, with the sizes and attributes of the moment."""
+"""The interpreter of a graph: its vertices run in recorded order, with the present sizes and attributes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COMPUTE: dict[str, Callable[[int, int], int]] = {
 
 
 def read_attribute(module: nn.Module, attribute: Attribute) -> Any:
-    """The value which this attribute of the network has now."""
+    """The present value of an attribute of the network."""
     return attribute_of(module.get_submodule(attribute.path), attribute)
 
 
 def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
-    """The value which an attribute has now of the module it belongs to."""
+    """The present value of an attribute of the module it belongs to."""
     value: Any = getattr(owner, attribute.name)
     for key in attribute.keys:
         value = value[key] if isinstance(key, int) else field_of(value, key)
@@ -40,13 +40,13 @@ def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
 
 
 def field_of(value: Any, name: str) -> Any:
-    """A field of a plain object, past any `__getattribute__`: configs refuse to read some."""
+    """A field of an object without its `__getattribute__`, by which configs refuse to read some."""
     fields = vars(value)
     return fields[name] if name in fields else getattr(value, name)
 
 
 def expressions(value: Any) -> Iterator[DimSize | Attribute]:
-    """The sizes and attributes which the arguments (or the output) of a vertex are computed from."""
+    """The sizes and attributes that the arguments (or the output) of a vertex are computed from."""
     for leaf in leaves(value):
         if isinstance(leaf, (DimSize, Attribute)):
             yield leaf
@@ -58,9 +58,12 @@ class Interpreter:
     """One run of a graph.
 
     Args:
-        graph: What to run.
+        graph: The graph.
         wanted: Names of vertices whose values are kept.
         watch: Called with name and value of each vertex as it is computed.
+
+    Attributes:
+        values: The values of the vertices that are kept, by name.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Interpreter:
         self.values: dict[str, Any] = {}
 
     def _last_uses(self) -> list[list[int]]:
-        """For each vertex the tensors nobody needs after it."""
+        """For each vertex the numbers of the tensors that none after it uses."""
         vertices = self._graph.vertices
         last: dict[int, int] = {}
         for position, vertex in enumerate(vertices):
@@ -94,7 +97,7 @@ class Interpreter:
         return drop
 
     def run(self, inputs: dict[str, Any]) -> Any:
-        """Run all vertices; gives what the network returns.
+        """Run all vertices and return the network's output.
 
         Args:
             inputs: The value of each input vertex, by its name.
@@ -113,9 +116,11 @@ class Interpreter:
         return map_leaves(self._graph.output, self._resolve_leaf)
 
     def _enter(self, vertex: Vertex, value: Any) -> Any:
+        """The value of an input vertex."""
         return value
 
     def _call(self, vertex: Vertex) -> Any:
+        """Call the target of a vertex; its errors get a note with the vertex and line."""
         try:
             target = vertex.target
             if target is None:
@@ -128,6 +133,7 @@ class Interpreter:
             raise
 
     def _assign(self, vertex: Vertex, result: Any) -> None:
+        """Store the tensors of a result under the numbers that the vertex has for them."""
         output = vertex.output
         if type(output) is Stub and isinstance(result, torch.Tensor):
             self._set(output, result)

@@ -19,14 +19,14 @@ def lint(graph: Recording) -> None:
 
     1. Names are unique.
     2. Inputs have no target; layers are modules of the network at their path; functions are callable.
-    3. A tensor is used only after it was made; so are its sizes.
+    3. A tensor, or its size, is used only after the tensor was made.
     4. Parameters, buffers, attributes and training flags named in arguments exist.
     5. The network's inputs are vertices, and its output was made.
     6. The names of state are parameters and buffers of the network, those of every layer among them.
     7. Every input has an example.
 
     Raises:
-        NaivegraphError: One does not hold; the message names the vertex.
+        NaivegraphError: One is violated; the message names the vertex.
     """
     seen: set[str] = set()
     made: set[int] = {stub.id for stub in graph.state.values()}
@@ -51,6 +51,7 @@ def lint(graph: Recording) -> None:
 
 
 def _lint_target(graph: Recording, vertex: Vertex) -> None:
+    """Check the target of a vertex (invariants 2 and 6)."""
     if vertex.kind == "input":
         if vertex.target is not None:
             raise NaivegraphError(f"the input {vertex.name!r} has something to call")
@@ -69,6 +70,7 @@ def _lint_target(graph: Recording, vertex: Vertex) -> None:
 
 
 def _lint_values(graph: Recording, who: str, value: object, made: set[int]) -> None:
+    """Check the values in a pytree (invariants 3 and 4); `made` are the numbers of the tensors so far."""
     for leaf in leaves(value):
         if isinstance(leaf, Stub) and leaf.id not in made:
             raise NaivegraphError(f"{who} uses the tensor {leaf.id} before anything made it")

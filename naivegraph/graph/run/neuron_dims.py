@@ -1,4 +1,4 @@
-"""Which dimension of every tensor its neurons are counted along."""
+"""The dimension of every tensor along which its neurons are counted."""
 
 from __future__ import annotations
 
@@ -13,84 +13,84 @@ from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.movement import Movement, same_dims, viewed
 from naivegraph.operators.relation import arguments
 
-__all__ = ["TensorPlace", "neuron_dimensions", "output_sizes", "place_of"]
+__all__ = ["TensorKey", "neuron_dimensions", "output_sizes", "tensor_key"]
 
 
 # A tensor by its number and rank: squeezed in place it is the same tensor with fewer dimensions.
-TensorPlace = tuple[int, int]
+TensorKey = tuple[int, int]
 
 
-def place_of(stub: Stub) -> TensorPlace:
-    """What `neuron_dimensions` knows a tensor by."""
+def tensor_key(stub: Stub) -> TensorKey:
+    """The key of a tensor in `neuron_dimensions`."""
     return stub.id, len(stub.shape)
 
 
 def output_sizes(graph: Recording) -> dict[str, int]:
-    """The number of neurons of the first tensor each vertex gives, by the vertex's name."""
+    """The number of neurons of the first output of each vertex, by the vertex's name."""
     dims = neuron_dimensions(graph)
     out: dict[str, int] = {}
     for vertex in graph.vertices:
         stub = _first(vertex)
         if stub is not None and stub.shape:
-            out[vertex.name] = stub.shape[dims[place_of(stub)]]
+            out[vertex.name] = stub.shape[dims[tensor_key(stub)]]
     return out
 
 
-def neuron_dimensions(graph: Recording) -> dict[TensorPlace, int]:
-    """By `place_of` a tensor, of all that vertices take or give: the dimension of its neurons.
+def neuron_dimensions(graph: Recording) -> dict[TensorKey, int]:
+    """The dimension of the neurons of each tensor that vertices take or return, by `tensor_key`.
 
-    A convolution, a batch or group norm have them in dimension 1, a matrix product, an embedding and a layer
-    norm in the last. Other operators leave them where their first operand of the same rank has them, and a
-    change of shape or order takes them along. Where that tells nothing it is dimension 1, of three dimensions
-    the last; an input follows what it is used for.
+    Convolutions, batch and group norms have them in dimension 1, matrix products, embeddings and layer norms
+    in the last. Other operators leave them where their first operand of the same rank has them, and a change
+    of shape or order takes them along. An input has them where the first layer that takes it expects them.
+    Where nothing tells, it is dimension 1, of three dimensions the last.
     """
     operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
     used = _used(operations)
-    dims: dict[TensorPlace, int] = {}
+    dims: dict[TensorKey, int] = {}
     for vertex in graph.inputs:
         for stub in _stubs(vertex.output):
-            dims[place_of(stub)] = used.get(place_of(stub), _usual(stub))
+            dims[tensor_key(stub)] = used.get(tensor_key(stub), _usual(stub))
     for operation, operands in operations:
         _follow(operation, operands, dims)
     for vertex in graph.vertices:
         for stub in _stubs((vertex.args, vertex.kwargs, vertex.output)):
-            dims.setdefault(place_of(stub), _usual(stub))
+            dims.setdefault(tensor_key(stub), _usual(stub))
     return dims
 
 
 def _stubs(value: Any) -> list[Stub]:
-    """Every tensor of some dimensions in a nesting."""
+    """The stubs in a pytree that are no scalars."""
     return [stub for stub in stubs_in(value) if stub.shape]
 
 
-def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorPlace, int]:
-    """By `place_of` a tensor: the dimension in which the first layer that takes it wants its neurons."""
-    used: dict[TensorPlace, int] = {}
+def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorKey, int]:
+    """The dimension in which the first layer that takes a tensor expects its neurons, by `tensor_key`."""
+    used: dict[TensorKey, int] = {}
     for operation, operands in reversed(operations):
         neurons, movement = record_of(operation.func).neurons, movement_of(operation)
         if neurons is not None:
             for stub in operands[: neurons.taken]:
                 if (dim := neurons.in_rank(len(stub.shape))) is not None:
-                    used[place_of(stub)] = dim
+                    used[tensor_key(stub)] = dim
         elif movement is None or movement.dims is same_dims:
             for out in operation.outputs:
                 for stub in operands:
-                    if out is not None and place_of(out) in used and len(stub.shape) == len(out.shape):
-                        used[place_of(stub)] = used[place_of(out)]
+                    if out is not None and tensor_key(out) in used and len(stub.shape) == len(out.shape):
+                        used[tensor_key(stub)] = used[tensor_key(out)]
     return used
 
 
-def _follow(operation: Operation, operands: list[Stub], dims: dict[TensorPlace, int]) -> None:
+def _follow(operation: Operation, operands: list[Stub], dims: dict[TensorKey, int]) -> None:
     neurons, movement = record_of(operation.func).neurons, movement_of(operation)
     for out in operation.outputs:
-        if out is None or not out.shape or place_of(out) in dims:
+        if out is None or not out.shape or tensor_key(out) in dims:
             continue
         if neurons is not None:
             found = neurons.in_rank(len(out.shape))
         else:
             found = _carried(operation, movement, operands, out, dims)
         if found is not None:
-            dims[place_of(out)] = found
+            dims[tensor_key(out)] = found
 
 
 def _carried(
@@ -98,12 +98,12 @@ def _carried(
     movement: Movement | None,
     operands: list[Stub],
     out: Stub,
-    dims: dict[TensorPlace, int],
+    dims: dict[TensorKey, int],
 ) -> int | None:
-    """Where the neurons of the first operand which has some are in the result."""
-    known = [stub for stub in operands if place_of(stub) in dims]
+    """The dimension of the result that has the neurons of the first operand whose dimension is known."""
+    known = [stub for stub in operands if tensor_key(stub) in dims]
     for stub in known:
-        rank, dim = len(stub.shape), dims[place_of(stub)]
+        rank, dim = len(stub.shape), dims[tensor_key(stub)]
         if movement is not None and movement.dims is viewed:
             return _viewed(stub.shape, dim, out.shape)
         if movement is not None and movement.dims is not same_dims:
@@ -113,11 +113,11 @@ def _carried(
             place = _viewed(stub.shape, dim, out.shape)
             return place if place is not None and out.shape[place] == stub.shape[dim] else None
     same = [stub for stub in known if len(stub.shape) == len(out.shape)]
-    return dims[place_of(same[0])] if same else None
+    return dims[tensor_key(same[0])] if same else None
 
 
 def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | None:
-    """Where a dimension is after a change of shape: as far from the end, or else the front, as it was."""
+    """The place of a dimension after a change of shape: as far from the end, or else the front, as before."""
     inner, outer = math.prod(before[dim + 1 :]), math.prod(before[:dim])
     places = [d for d in range(len(after)) if math.prod(after[d + 1 :]) == inner]
     places += [d for d in range(len(after)) if math.prod(after[:d]) == outer]
@@ -132,4 +132,5 @@ def _first(vertex: Vertex) -> Stub | None:
 
 
 def _usual(stub: Stub) -> int:
+    """The dimension of the neurons where nothing tells: 1, the last of three, the only one."""
     return {1: 0, 3: 2}.get(len(stub.shape), 1)

@@ -1,4 +1,4 @@
-"""Finding vertices, and what they are connected to."""
+"""Queries on a graph: its vertices by name, its edges, and the vertices up- or downstream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from naivegraph.graph.run.summary import what
+from naivegraph.graph.run.summary import target_name
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
@@ -19,7 +19,7 @@ __all__ = ["edges", "find", "related", "to_networkx"]
 
 
 def find(graph: Recording, what: str | Callable[[Vertex], object]) -> list[Vertex]:
-    """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate holds."""
+    """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate is true."""
     if isinstance(what, str):
         return [vertex for vertex in graph.vertices if fnmatch.fnmatchcase(vertex.name, what)]
     return [vertex for vertex in graph.vertices if what(vertex)]
@@ -28,7 +28,7 @@ def find(graph: Recording, what: str | Callable[[Vertex], object]) -> list[Verte
 def edges(graph: Recording) -> Iterator[tuple[Vertex, Vertex, Stub]]:
     """Maker, user and tensor of every use of a tensor, in the order of the users.
 
-    A tensor which was changed in place was made by the vertex that changed it last.
+    A tensor that was changed in place was made by the vertex that changed it last.
     """
     maker: dict[int, Vertex] = {}
     for vertex in graph.vertices:
@@ -39,7 +39,7 @@ def edges(graph: Recording) -> Iterator[tuple[Vertex, Vertex, Stub]]:
 
 
 def related(graph: Recording, vertex: Vertex, *, upwards: bool) -> list[Vertex]:
-    """Everything this vertex depends on, or (`upwards=False`) everything that depends on it, in order."""
+    """All vertices that this one depends on, or (`upwards=False`) that depend on it, in recorded order."""
     next_to: dict[int, list[Vertex]] = {}
     for maker, user, _ in edges(graph):
         one, two = (user, maker) if upwards else (maker, user)
@@ -60,7 +60,7 @@ def to_networkx(graph: Recording) -> networkx.MultiDiGraph[str]:
 
     result: networkx.MultiDiGraph[str] = networkx.MultiDiGraph()
     for vertex in graph.vertices:
-        result.add_node(vertex.name, kind=vertex.kind, what=what(vertex.target), path=vertex.path)
+        result.add_node(vertex.name, kind=vertex.kind, what=target_name(vertex.target), path=vertex.path)
     for maker, user, stub in edges(graph):
         result.add_edge(maker.name, user.name, tensor=stub.id, shape=stub.shape)
     return result

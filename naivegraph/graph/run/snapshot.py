@@ -1,4 +1,4 @@
-"""Remembering what a graph is made of, so that a change of it can be taken back."""
+"""Snapshots of a graph, to take back a change of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["snapshot"]
 
 
 def snapshot(graph: Recording) -> Undo:
-    """What puts vertices, their arguments, the state's names and the output back as they are now.
+    """A function that restores vertices, their arguments, the state's names and the output as they are now.
 
-    It is cheap: values are shared, and whatever changes a graph replaces them and never changes them. The
-    module's tensors, attributes and submodules are not part of it.
+    It is cheap, as values are shared: changes of a graph replace values and never change them. The module's
+    tensors, attributes and submodules are not part of it.
     """
     vertices = list(graph.vertices)
     inside = [
@@ -22,6 +22,7 @@ def snapshot(graph: Recording) -> Undo:
     listed, inputs = graph.vertices, list(graph.inputs)
 
     def restore() -> None:
+        """Restore the graph."""
         for vertex, name, target, path, args, kwargs, output, operations, where in inside:
             vertex.name, vertex.target, vertex.path, vertex.where = name, target, path, where
             vertex.args, vertex.kwargs, vertex.output, vertex.operations = args, kwargs, output, operations

@@ -11,7 +11,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["summary", "what"]
+__all__ = ["summary", "target_name"]
 
 _HEADER = ("name", "what", "output", "parameters")
 
@@ -36,11 +36,11 @@ def _row(vertex: Vertex) -> tuple[str, str, str, str]:
     if isinstance(vertex.target, nn.Module):
         count = sum(parameter.numel() for parameter in vertex.target.parameters())
         parameters = f"{count:,}" if count else ""
-    return vertex.name, what(vertex.target), ", ".join(shapes), parameters
+    return vertex.name, target_name(vertex.target), ", ".join(shapes), parameters
 
 
-def what(target: Any) -> str:
-    """What a vertex calls, in a word."""
+def target_name(target: Any) -> str:
+    """The name of the layer's class or of the function that a vertex calls; "input" for none."""
     if target is None:
         return "input"
     return type(target).__name__ if isinstance(target, nn.Module) else function_name(target)

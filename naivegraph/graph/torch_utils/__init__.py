@@ -1,1 +1,1 @@
-"""Facts about torch's modules and functions, and leaving them as they were."""
+"""Facts about torch's modules and functions, and blocks after which they are as before."""

@@ -11,10 +11,10 @@ __all__ = ["uncollected"]
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Run a block, or a function decorated with it, without the collector.
+    """Pause the collector during a block, or a function decorated with it.
 
-    A graph and what is worked out from it are many small objects which live on, and nothing large. The
-    collector goes through all objects of the process on their account, which may take longer than the work.
+    A graph and what is worked out from it are many small objects that live on, and none large. They make the
+    collector go through all objects of the process, which may take longer than the work itself.
 
     Example:
         >>> with uncollected():

@@ -1,4 +1,4 @@
-"""Which modules are recorded as one vertex, and which are looked into."""
+"""Leaf modules: those recorded as one vertex, while the forward of all others is looked into."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTAINERS = nn.Sequential.__module__
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModulePlace:
-    """Where a module is in its network.
+    """Place of a module in its network.
 
     Attributes:
         path: Its (first) path.
@@ -39,11 +39,11 @@ def places(root: nn.Module) -> dict[int, ModulePlace]:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a call of this module is recorded as one vertex.
+    """Tell whether a call of this module is recorded as one vertex.
 
-    So are torch's own layers that are no containers, functions with a declared rule, and modules without
-    children, parameters and buffers whose behaviour depends on `training`. A forward which was replaced on
-    the object is looked into.
+    True of torch's own layers that are no containers, of functions with a custom rule, and of modules without
+    children, parameters and buffers whose behaviour depends on `training`. A forward that was replaced on the
+    object is looked into.
     """
     kind = type(module)
     if kind is CustomFunction:
@@ -61,23 +61,27 @@ def is_layer(module: nn.Module) -> bool:
 
 @functools.cache
 def _names_training(forward: Callable[..., Any]) -> bool:
+    """Tell whether the code of a forward names an attribute `training`."""
     code = getattr(inspect.unwrap(forward), "__code__", None)
     return code is not None and "training" in code.co_names
 
 
 def memory_key(tensor: torch.Tensor) -> object:
-    """Equal for tensors that are the same numbers in memory."""
+    """A key that is equal for tensors that are the same numbers in memory."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() == 0:
         return id(tensor)
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
 
 
 def converted_from(tensor: torch.Tensor, known: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """The tensor which a function computed and made one of the user's own kind of, below any operator.
+    """The tensor that a function wrapped in a subclass of the user's, which no operator shows.
 
     Args:
-        tensor: What it returned.
-        known: Tensors that were seen, the latest last.
+        tensor: The tensor of the subclass.
+        known: Tensors seen so far, the latest last.
+
+    Returns:
+        The last of them with the same memory; None if there is none, or `tensor` is of no such class.
     """
     kind = type(tensor)
     if kind is torch.Tensor or kind.__torch_function__ is torch._C._disabled_torch_function_impl:

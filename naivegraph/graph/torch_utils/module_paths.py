@@ -1,6 +1,7 @@
 """The modules of a network by their paths, and its parameters and buffers.
 
-As `nn.Module.named_modules` and the like give them; those pass each result through a generator per level.
+The results are those of `nn.Module.named_modules` and the like, which are slower: they pass each result
+through one generator per level.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from torch import nn
 
 __all__ = ["INTERNAL", "Modules", "buffers_of", "modules_of", "parameters_of"]
 
-INTERNAL = frozenset(vars(nn.Module()))  # the attributes which every module has
+INTERNAL = frozenset(vars(nn.Module()))  # the attributes that every module has
 
 
 def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, nn.Module]]:
@@ -18,7 +19,7 @@ def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, 
 
     Args:
         root: The network.
-        every_path: Give a module once for each path that leads to it, not by its first path alone.
+        every_path: List a module once for each path that leads to it, instead of by its first path alone.
 
     Example:
         >>> shared = nn.ReLU()
@@ -29,6 +30,7 @@ def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, 
     seen: set[int] = set()
 
     def enter(path: str, module: nn.Module) -> None:
+        """Add a module and those below it."""
         if id(module) in seen:
             return
         if not every_path:
@@ -63,7 +65,7 @@ def buffers_of(root: nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Modules(dict[str, nn.Module]):
-    """The modules of a network by path, each looked up once, while nothing moves them.
+    """The modules of a network by path, each looked up once; valid while none is moved.
 
     Raises:
         AttributeError: The network has no module at a path.

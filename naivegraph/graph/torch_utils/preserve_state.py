@@ -1,4 +1,4 @@
-"""Leaving a network, and the random numbers, as they were."""
+"""Blocks after which a network, and the random number generators, are as before."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from naivegraph.undo import UndoLog
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
 _CONTAINERS = (dict, list, set)
-# What every module has of its own and no forward changes. Hooks are not among it: transformers installs some
-# during the first forward.
+# Attributes that every module has and no forward changes. Hooks are not among them: transformers installs
+# some during the first forward.
 _STILL = frozenset(
     name
     for name in INTERNAL
@@ -53,7 +53,7 @@ def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True
 
 
 def _set_flag(module: nn.Module, training: bool) -> None:
-    # not by `train()`, which users override to do more
+    """Set a `training` flag, but not by `train()`, which users override to do more."""
     if module.training is training:
         return
     if "training" in vars(module):
@@ -64,7 +64,7 @@ def _set_flag(module: nn.Module, training: bool) -> None:
 
 @contextlib.contextmanager
 def same_seed() -> Iterator[None]:
-    """Random numbers drawn in the block are drawn again after it: torch's, Python's and numpy's."""
+    """Restore the random number generators of torch, Python and numpy after the block."""
     numpy: Any = sys.modules.get("numpy")
     saved = random.getstate(), numpy.random.get_state() if numpy is not None else None, torch.get_rng_state()
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ def same_seed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored(module: nn.Module) -> Iterator[None]:
-    """Give every module back its attributes, and what was in them, whatever the block assigns or caches."""
+    """Restore the attributes of every module, and the contents of containers in them, after the block."""
     before = _attributes(module)
     try:
         yield
@@ -92,7 +92,7 @@ def restored(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored_on_error(module: nn.Module) -> Iterator[None]:
-    """As `restored`, but only if the block fails."""
+    """Restore as `restored` does, but only if the block fails."""
     with UndoLog() as undo:
         undo.push(functools.partial(_put_back, _attributes(module)))
         yield
@@ -103,7 +103,7 @@ _Before = list[tuple[_Container, _Container]]
 
 
 def _attributes(module: nn.Module) -> _Before:
-    """The attributes of every module, and what is in the containers among them (caches)."""
+    """Copies of the attributes of every module, and of the contents of containers among them (caches)."""
     before: _Before = []
     for _, each in modules_of(module):
         attributes = vars(each)
@@ -115,13 +115,14 @@ def _attributes(module: nn.Module) -> _Before:
 
 
 def _content(container: _Container) -> _Container:
-    """A plain copy: those of other classes, and most are empty, are slow to make."""
+    """A copy as a plain container, as those of other classes are slow to make and most are empty."""
     if isinstance(container, dict):
         return dict(container) if container else {}
     return container.copy()
 
 
 def _put_back(attributes: _Before) -> None:
+    """Restore containers to their copies, where they differ."""
     for now, before in attributes:
         if not (now or before):
             continue

@@ -1,4 +1,4 @@
-"""The line of the user's code that is running."""
+"""Lines of the user's code: the one that is running, and how to print it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _outermost: set[CodeType] = set()
 
 
 def runs_network(function: _Run) -> _Run:
-    """Mark a function that calls a network: what calls it in turn is no code of the network."""
+    """Mark a function that calls a network, whose callers are no code of the network."""
     _outermost.add(function.__code__)
     return function
 
@@ -28,7 +28,7 @@ def runs_network(function: _Run) -> _Run:
 def user_line() -> tuple[str, int] | None:
     """File and line of the innermost running frame outside torch and this package.
 
-    None if the network that runs has no such line: its code was generated.
+    None if the running network has no such line, as its code was generated.
     """
     frame = sys._getframe(1)
     while frame is not None:
@@ -46,7 +46,7 @@ def user_line() -> tuple[str, int] | None:
 
 
 def line_text(where: tuple[str, int]) -> str:
-    """A file and line as a person would say it: the file as seen from where Python looks for modules.
+    """A file and line for a person to read: the file relative to the folder Python found it in.
 
     Example:
         >>> line_text((os.path.join(os.path.dirname(torch.__file__), "nn", "functional.py"), 3))

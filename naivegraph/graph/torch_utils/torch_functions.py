@@ -1,4 +1,4 @@
-"""What there is to know of a torch function before it is called, worked out once per function."""
+"""Facts about a torch function that do not depend on its arguments, worked out once per function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _transforms: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
 
 
 def any_batched(args: tuple[Any, ...]) -> bool:
-    """Whether a call happens under `torch.vmap`, on tensors which stand for one row of others."""
+    """Tell whether a call happens under `torch.vmap`, on tensors that stand for one row of others."""
     return _transforms() is not None and any(
         isinstance(arg, torch.Tensor) and _is_wrapped(arg) for arg in args
     )
@@ -25,7 +25,7 @@ def any_batched(args: tuple[Any, ...]) -> bool:
 
 @functools.cache
 def function_name(func: Any) -> str:
-    """A short name for a torch function: `add`, `getitem`, `T`, `relu_`."""
+    """A short name of a torch function: `add`, `getitem`, `T`, `relu_`."""
     if isinstance(func, torch._ops.OpOverload):
         return func._schema.name.split("::")[-1]
     if inspect.ismethod(func) and isinstance(func.__self__, type):
@@ -38,7 +38,7 @@ def function_name(func: Any) -> str:
 
 @functools.cache
 def training_argument(func: Any) -> tuple[str, int] | None:
-    """Name and position of the argument which switches between training and evaluation, if there is one."""
+    """Name and position of the argument that switches between training and evaluation, if there is one."""
     for position, name in enumerate(_argument_names(func)):
         if name in _FLAGS:
             return name, position
@@ -46,6 +46,7 @@ def training_argument(func: Any) -> tuple[str, int] | None:
 
 
 def _argument_names(func: Any) -> list[str]:
+    """Names of a function's arguments, from its schema, its signature, or the operator of the same name."""
     if isinstance(func, torch._ops.OpOverload):
         return [argument.name for argument in func._schema.arguments]
     try:
@@ -59,6 +60,7 @@ def _argument_names(func: Any) -> list[str]:
 
 @functools.cache
 def _written(func: torch._ops.OpOverload) -> tuple[tuple[int, str], ...]:
+    """Position and name of the arguments that an operator writes into, by its schema."""
     arguments = enumerate(func._schema.arguments)
     return tuple((i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write)
 
@@ -66,7 +68,7 @@ def _written(func: torch._ops.OpOverload) -> tuple[tuple[int, str], ...]:
 def mutated_arguments(
     func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[torch.Tensor]:
-    """The tensors which this ATen call writes into."""
+    """The tensors that this ATen call writes into."""
     found: list[torch.Tensor] = []
     for position, name in _written(func):
         value = args[position] if position < len(args) else kwargs.get(name)

@@ -1,4 +1,4 @@
-"""Networks inside torch's own wrappers, which call them and nothing else."""
+"""Networks inside torch's own wrappers, which do nothing but call them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["unwrapped"]
 
 
 def unwrapped(network: Any) -> Any:
-    """The network that DataParallel, DistributedDataParallel or torch.compile was given; else the same.
+    """The network inside DataParallel, DistributedDataParallel or `torch.compile`; any other as it is.
 
-    An edit of it is one of the wrapper's, too, and its names are those it has without the wrapper.
+    An edit of the network is an edit of its wrapper, too, and its names are those without the wrapper.
 
     Example:
         >>> unwrapped(nn.DataParallel(nn.Linear(2, 3)))

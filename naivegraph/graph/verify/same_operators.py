@@ -1,4 +1,4 @@
-"""Whether a network and its graph call the same operators, told without computing anything."""
+"""Comparison of a network and its graph by the operators they call, without computing anything."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ _FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
 def same_operators(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What the network's own forward returns, as fake tensors, if the graph calls exactly the same operators.
+    """The output of the network's forward, as fake tensors, if the graph calls exactly the same operators.
 
-    The same operators on the same tensors with the same other arguments, in the same order, give the same
-    numbers, so nothing needs to be computed to compare the two.
+    The same operators on the same tensors with the same other arguments, in the same order, have the same
+    results, so nothing needs to be computed to compare the two.
 
     Returns:
-        The output; None if the two differ, or if it cannot be told without numbers.
+        The output; None if the two differ, or if fake tensors cannot tell.
     """
     module = graph.module
 
     def repeat(*args: Any, **kwargs: Any) -> Any:
+        """Run the graph."""
         return Interpreter(graph).run(bind(graph, args, kwargs))
 
     def both(fake: FakeMode) -> Any:
+        """Run network and graph, and return the output if they are the same."""
         own, repeated = (_Tape(fake, module, run, args, kwargs) for run in (module, repeat))
         fake.returned = own.output if own.same_as(repeated) else None
         return fake.returned
@@ -45,7 +47,7 @@ def same_operators(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The operators of one run; tensors made in it are numbered, all others stand for themselves."""
+    """The operators of one run; tensors made in it are numbered, all others compared by identity."""
 
     def __init__(
         self, fake: FakeMode, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any
@@ -89,14 +91,14 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return type(value), value  # 1, 1.0 and True are equal
 
     def _constant(self, tensor: torch.Tensor) -> Any:
-        """A tensor that no operator made: `torch.tensor(0.5)` in the code is another object in each run."""
+        """The key of a tensor that no operator made; its values if small, as code may make it in each run."""
         if tensor.numel() <= _FEW and id(tensor) not in self._state:
             return tensor.dtype, tensor.device, tuple(tensor.shape), repr(tensor.tolist())
         self._alive.append(tensor)
         return "tensor", id(tensor)
 
     def same_as(self, other: _Tape) -> bool:
-        """Whether both made the same calls and returned the same."""
+        """Tell whether both made the same calls and returned the same."""
         if len(self.calls) != len(other.calls) or self._outputs != other._outputs:
             return False
         try:

@@ -1,4 +1,4 @@
-"""Running a graph once to see the shapes and operators of its vertices as they are now."""
+"""Shape propagation: running a graph once for the shapes and operators that its vertices have now."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.undo import UndoLog
 
-__all__ = ["largest_number", "placed", "refresh"]
+__all__ = ["largest_number", "placed", "propagate_shapes"]
 
 
-def refresh(graph: Recording) -> None:
-    """Run the vertices once on the stored example; shapes, operators and names of state become those of now.
+def propagate_shapes(graph: Recording) -> None:
+    """Run the vertices once on the stored example, and update shapes, operators and names of state.
 
-    The run in train mode, if there is one, is recorded anew; if it counts for no sizes, once it is needed.
-    Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are restored.
+    The run in train mode, if there is one, is recorded anew; if sizes are not related by it, only once it is
+    needed. Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are
+    restored.
 
     Raises:
         NaivegraphError: The graph has no example.
-        Exception: Whatever a vertex raises, with a note which one; the graph is as it was.
+        Exception: Any exception of a vertex, with a note that names it; the graph is as it was.
     """
     missing = [vertex.name for vertex in graph.inputs if vertex.name not in graph.example]
     if missing:
@@ -55,7 +56,7 @@ def refresh(graph: Recording) -> None:
 
 
 def largest_number(graph: Recording) -> int:
-    """The largest number a tensor of the graph has."""
+    """The largest number of a tensor of the graph."""
     found = [stub.id for stub in graph.state.values()]
     for vertex in graph.vertices:
         found.extend(stub.id for stub in stubs_in(vertex.output))
@@ -64,13 +65,14 @@ def largest_number(graph: Recording) -> int:
 
 
 def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
-    """An example on the network's device and in its precision, if those are one and not the example's."""
+    """An example moved to the network's device and precision, if it has one of each."""
     tensors = [graph.tensor(name) for name in graph.state]
     devices = {tensor.device for tensor in tensors}
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     before = {stub.dtype for stub in graph.state.values() if stub.dtype.is_floating_point}
 
     def place(leaf: Any) -> Any:
+        """Move a tensor, and return any other leaf as it is."""
         if not isinstance(leaf, torch.Tensor):
             return leaf
         if len(devices) == 1:
@@ -84,9 +86,9 @@ def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Observed(Interpreter):
-    """A run of a graph which notes what each vertex is now; nothing changes before `commit`.
+    """A run of a graph that observes its vertices; nothing changes before `commit`.
 
-    The recorder numbers tensors anew; `_numbers` leads from its numbers to those of the graph.
+    The recorder numbers tensors anew; `_numbers` maps its numbers to those of the graph.
     """
 
     def __init__(self, graph: Recording, recorder: Recorder) -> None:
@@ -99,6 +101,7 @@ class _Observed(Interpreter):
         self._state = {name: self._name_state(name, stub) for name, stub in recorder.state.items()}
 
     def _name_state(self, name: str, stub: Stub) -> Stub:
+        """The stub of a parameter or buffer, with the number it has in the graph if that is free."""
         known = self._graph.state.get(name)
         if known is not None and known.id not in self._used:
             self._used.add(known.id)
@@ -120,6 +123,7 @@ class _Observed(Interpreter):
         return result
 
     def _note(self, vertex: Vertex, record: Any, operations: list[Operation]) -> None:
+        """Map the numbers of a vertex's results to those of the graph, and keep what was observed."""
         try:
             both = list(pairs(vertex.output, record))
         except ValueError as error:
@@ -128,7 +132,7 @@ class _Observed(Interpreter):
             if isinstance(old, Stub) != isinstance(new, Stub):
                 raise NaivegraphError(f"{vertex.name!r} gives something else than before{at and ' at '}{at}")
             if isinstance(old, Stub):
-                # in place: the result is the tensor that was changed, whatever stood for it before
+                # In place: the result is the tensor that was changed, which has had a number before.
                 number = self._numbers.setdefault(new.id, old.id)
                 self._latest[old.id] = self._latest[number] = Stub(number, new.shape, new.dtype)
         self._seen.append(
@@ -145,7 +149,7 @@ class _Observed(Interpreter):
         return with_tensors(value, self._latest)
 
     def commit(self) -> None:
-        """Write what was seen into the graph."""
+        """Write what was observed into the graph."""
         graph = self._graph
         for vertex, args, kwargs, output, operations in self._seen:
             vertex.args, vertex.kwargs, vertex.output = args, kwargs, output

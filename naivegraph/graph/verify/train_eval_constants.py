@@ -1,4 +1,4 @@
-"""Constants which are others in train mode: found by lining up a run in eval mode with one in train mode."""
+"""Constants that differ in train mode, found by aligning a run in eval mode with one in train mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = (bool, int, float, complex, str, type(None))
 
 
 def switch_constants(graph: Recording, training: Recording) -> bool:
-    """Let each constant of a run in eval mode that is another one in train mode follow the flag.
+    """Let each constant that differs between eval and train mode follow the training flag.
 
     It becomes a `Training`: both values, and the path of the innermost module whose forward made the call.
 
@@ -27,16 +27,16 @@ def switch_constants(graph: Recording, training: Recording) -> bool:
         training: The same network's run in train mode.
 
     Returns:
-        Whether the two call the same functions and layers on the same tensors, in the same order, and differ
-        in numbers (no sizes), flags and words alone. If not, nothing is changed.
+        True if the two call the same functions and layers on the same tensors, in the same order, and differ
+        in numbers (no sizes), flags and strings alone. If not, nothing is changed.
     """
-    lines = _Lines()
+    alignment = _Alignment()
     try:
         if len(graph.vertices) != len(training.vertices):
             return False
         both = zip(graph.vertices, training.vertices, strict=True)
-        arguments = [lines.vertices(one, two) for one, two in both]
-        output = lines.value(graph.output, training.output, "")
+        arguments = [alignment.vertices(one, two) for one, two in both]
+        output = alignment.value(graph.output, training.output, "")
     except _OtherError:
         return False
     for vertex, (args, kwargs) in zip(graph.vertices, arguments, strict=True):
@@ -46,18 +46,18 @@ def switch_constants(graph: Recording, training: Recording) -> bool:
 
 
 class _OtherError(Exception):
-    """The two runs do other things."""
+    """Error raised where the two runs do different things."""
 
 
-class _Lines:
-    """Which tensor of the run in eval mode each tensor of the run in train mode is."""
+class _Alignment:
+    """Alignment of the tensors of a run in train mode with those of the run in eval mode."""
 
     def __init__(self) -> None:
         self._tensors: dict[int, int] = {}
         self._taken: dict[int, int] = {}
 
     def vertices(self, one: Vertex, two: Vertex) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a vertex that do in each mode what the two vertices do."""
+        """The arguments of one vertex that does in each mode what the two vertices do."""
         if (one.kind, one.path) != (two.kind, two.path) or one.target != two.target:
             raise _OtherError
         arguments = self.value((one.args, one.kwargs), (two.args, two.kwargs), two.path)
@@ -78,7 +78,7 @@ class _Lines:
                 raise _OtherError
 
     def value(self, one: Any, two: Any, path: str) -> Any:
-        """What is `one` in eval mode and `two` while the module at `path` trains."""
+        """The value that is `one` in eval mode and `two` while the module at `path` trains."""
         kind = type(one)
         if kind is type(two) and kind in (tuple, list) and len(one) == len(two):
             return rebuild(one, [self.value(*both, path) for both in zip(one, two, strict=True)])
@@ -144,7 +144,7 @@ def _equal(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 
 def _may_switch(on: Any, off: Any) -> bool:
-    """Whether two values may take turns; sizes may not, by which shapes hang together."""
+    """Tell whether a value may depend on the mode; integers may not, as they may be sizes."""
     if not (isinstance(on, _PLAIN) and isinstance(off, _PLAIN)):
         return False
     return int not in (type(on), type(off)) or float in (type(on), type(off))

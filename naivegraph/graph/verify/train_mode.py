@@ -1,4 +1,4 @@
-"""Letting a graph that was recorded in eval mode do in train mode what its network does there."""
+"""Train mode of a graph that was recorded in eval mode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ __all__ = ["follow_training"]
 
 
 def follow_training(graph: Recording) -> None:
-    """Compare in train mode, once; where graph and network differ, record what the network does there.
+    """Compare in train mode, once; where graph and network differ, record the network's run there.
 
-    If that is the same calls with other constants, these become switches between the two. If it is other
-    calls, they are kept beside those of eval mode. What was found is in `checks`. Where the network does not
-    run on the example in train mode (a batch norm wants more than one value per channel), it is run on two
-    of it. Nothing is done once the structure was edited: the network's own forward is another one then.
+    If it makes the same calls with other constants, these follow the training flag from then on. If it makes
+    other calls, they are kept beside those of eval mode. The result is in `checks`. Where the network does
+    not run on the example in train mode (a batch norm needs more than one value per channel), it runs on the
+    example twice, as one batch. Nothing is done once the structure was edited, for then the network's own
+    forward computes something else.
 
     Args:
         graph: Changed in place; the network is left as it was.
@@ -37,6 +38,7 @@ def follow_training(graph: Recording) -> None:
 
 
 def _follow(graph: Recording, arguments: Arguments) -> str:
+    """Compare on these arguments, record if needed, and return the result in words."""
     found = compare(graph, arguments, training=True)
     if not found.startswith("differs") or graph.training is not None:
         return found

@@ -1,4 +1,4 @@
-"""Comparing a graph with the network it was captured from."""
+"""Comparison of a graph with the network it was captured from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["compare", "difference", "disagreement", "record_fake", "record_verif
 def record_verified(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], verify: bool | Literal["recorded"]
 ) -> Recording:
-    """Record one run in eval mode and compare what was recorded with the network.
+    """Record one run in eval mode and compare the recording with the network.
 
     Raises:
         CaptureError: See `capture`; the network is as it was.
@@ -41,11 +41,12 @@ def record_verified(
 def record_fake(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recording | None:
     """Record a run on fake tensors of the inputs, which computes nothing; None where that is not possible.
 
-    What was recorded has not been compared with the network: see `disagreement`. What the forward stores in
-    its modules does not stay: it is made of fake tensors.
+    The recording is not compared with the network: see `disagreement`. Fake tensors that the forward stores
+    in its modules do not stay there.
     """
 
     def run(fake: FakeMode) -> Recording:
+        """Record on fake tensors."""
         with restored(module), preserved(module, buffers=False):
             return record(module, args, kwargs, fake=fake)[0]
 
@@ -62,7 +63,7 @@ def verify_graph(
     """
     checks = {"recorded batch": _repeats(graph, (args, kwargs), output, training=False)}
     if all_checks and checks["recorded batch"] == "equal":
-        # A second run: what the first one saw may have been made by more than torch calls.
+        # A second run, as the first may have depended on more than torch calls.
         checks["recorded batch"] = compare(graph, (args, kwargs), training=False)
     if checks["recorded batch"] != "equal":
         first = _first_difference(graph, args, kwargs)
@@ -82,9 +83,9 @@ def verify_graph(
 
 
 def disagreement(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
-    """What the module's own forward returns in eval mode, and how the graph differs (empty if not).
+    """The output of the module's forward in eval mode, and the difference of the graph's, if any, in words.
 
-    Nothing is computed if both call the same operators; the output is made of fake tensors then.
+    Nothing is computed if both call the same operators; the output is fake tensors then.
     """
     output = same_operators(graph, args, kwargs)
     if output is not None:
@@ -95,19 +96,23 @@ def disagreement(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def compare(graph: Recording, arguments: Arguments, *, training: bool) -> str:
-    """Whether the graph gives what the module's own forward gives with all flags set so, in words."""
+    """Compare the outputs of graph and module with all flags set to `training`; return the result in words.
+
+    The words begin with "equal", "differs" or "not run".
+    """
     try:
         expected = _output(graph.module, graph, arguments, training)
     except Exception as error:
-        # the user's own forward fails there: nothing to compare with
+        # The user's own forward fails here, so there is nothing to compare with.
         return f"not run: the module itself raises {type(error).__name__}: {error}"
     return _repeats(graph, arguments, expected, training=training)
 
 
 def _repeats(graph: Recording, arguments: Arguments, expected: Any, *, training: bool) -> str:
-    """Whether the graph gives what is expected, in words."""
+    """Compare the output of the graph with the expected one; return the result in words."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        """Run the graph."""
         return Interpreter(graph.present).run(bind(graph, args, kwargs))
 
     try:
@@ -118,13 +123,14 @@ def _repeats(graph: Recording, arguments: Arguments, expected: Any, *, training:
 
 
 def _output(run: Any, graph: Recording, arguments: Arguments, training: bool) -> Any:
+    """A copy of the output of a run, after which the module is as before."""
     args, kwargs = copy_tensors(arguments)
     with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
-        return copy_tensors(run(*args, **kwargs))  # one which is a buffer is about to be restored
+        return copy_tensors(run(*args, **kwargs))  # it may be a buffer, which is about to be restored
 
 
 def difference(expected: Any, found: Any) -> str:
-    """How two outputs differ, in words; empty if they do not."""
+    """The first difference of two outputs, in words; empty if there is none."""
     try:
         both = list(pairs(expected, found, "output"))
     except ValueError as error:
@@ -142,6 +148,7 @@ def difference(expected: Any, found: Any) -> str:
 
 
 def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:
+    """The difference of two tensors, in words; empty within rounding errors."""
     if one.shape != two.shape:
         return f"has shape {tuple(two.shape)}, not {tuple(one.shape)}"
     if one.dtype != two.dtype:
@@ -159,10 +166,11 @@ def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:
 
 
 def _first_difference(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Names the first vertex whose value is not what the forward computed, by recording once more."""
+    """Name the first vertex whose value is not what the forward computed, by recording once more."""
     values: dict[str, Any] = {}
 
     def keep(name: str, value: Any) -> None:
+        """Keep a copy of a vertex's value."""
         values[name] = copy_tensors(value)
 
     with preserved(graph.module):
@@ -176,7 +184,7 @@ def _first_difference(graph: Recording, args: tuple[Any, ...], kwargs: dict[str,
             execution.run(bind(graph, copied, named))
             ran = True
         except Exception:
-            # said already, by whoever asks for the first difference; it lies before what fails, if anywhere
+            # The caller reports this error; the first difference, if there is one, comes before it.
             ran = False
     for name in names:
         if name in found and difference(values[name], found[name]):

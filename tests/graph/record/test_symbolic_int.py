@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from naivegraph.graph.record.symbolic_int import SymbolicInt, counting, ledger, plain
+from naivegraph.graph.record.symbolic_int import SymbolicInt, ledger, plain_int, symbolic_ints
 from naivegraph.graph.run.interpreter import COMPUTE
 from naivegraph.ir.values import Attribute, Compound, Escape, Expression
 
@@ -41,7 +41,7 @@ LEAVING: list[tuple[Callable[[Any], Any], str]] = [
 
 @pytest.fixture
 def escapes() -> Iterator[list[Escape]]:
-    with counting() as ledger:
+    with symbolic_ints() as ledger:
         yield ledger
 
 
@@ -63,9 +63,9 @@ def test_arithmetic_remembers(compute: Callable[[Any, Any], Any], escapes: list[
     for one, two in itertools.permutations(VALUES, 2):
         for left, right in ((_number(one), _number(two)), (_number(one), 5), (5, _number(two))):
             result = compute(left, right)
-            assert plain(result) == compute(int.__int__(left), int.__int__(right))
+            assert plain_int(result) == compute(int.__int__(left), int.__int__(right))
             assert isinstance(result, SymbolicInt)
-            assert _evaluate(result.expression) == plain(result)
+            assert _evaluate(result.expression) == plain_int(result)
     assert escapes == []
 
 
@@ -107,15 +107,15 @@ def test_what_is_found_equal_must_stay_so(escapes: list[Escape]) -> None:
 
 
 @pytest.mark.parametrize("other", [5, 6, 7, 8, 9, 6.5, 7.0, 7.5])
-@pytest.mark.parametrize("order", [operator.lt, operator.le, operator.gt, operator.ge])
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
 def test_an_order_must_come_out_the_same(
-    order: Callable[[Any, Any], bool], other: float, escapes: list[Escape]
+    compare: Callable[[Any, Any], bool], other: float, escapes: list[Escape]
 ) -> None:
-    assert order(_number("a"), other) is order(7, other)
+    assert compare(_number("a"), other) is compare(7, other)
     (found,) = ledger.comparisons
     assert _evaluate(found.difference) >= found.least
     for value in range(1, 12):
-        same = order(value, other) is order(7, other)
+        same = compare(value, other) is compare(7, other)
         assert (_evaluate(found.difference, value) >= found.least) is same
 
 
