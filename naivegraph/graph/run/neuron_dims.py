@@ -81,6 +81,7 @@ def _used(operations: list[tuple[Operation, list[Stub]]]) -> dict[TensorKey, int
 
 
 def _follow(operation: Operation, operands: list[Stub], dims: dict[TensorKey, int]) -> None:
+    """Set the dimension of an operator's results by its record or its operands."""
     neurons, movement = record_of(operation.func).neurons, movement_of(operation)
     for out in operation.outputs:
         if out is None or not out.shape or tensor_key(out) in dims:
