@@ -326,7 +326,7 @@ def _without_constant(terms: Sequence[Concave], arrays: Arrays) -> tuple[list[Co
         shift[term.auxiliary] = np.interp(arrays.lower[term.column], np.arange(len(term.values)), term.values)
     fixed = (arrays.lower == arrays.upper) & (shift == 0)
     fixed[[term.auxiliary for term in terms]] = False
-    constant = float(arrays.cost @ shift + (arrays.cost * arrays.lower)[fixed].sum())
+    constant = float(arrays.cost @ shift + arrays.cost[fixed] @ arrays.lower[fixed])
     rows, moved = arrays.rows, arrays.rows.activity(shift)
     shifted = Arrays(
         np.where(fixed, 0.0, arrays.cost),

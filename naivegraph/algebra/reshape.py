@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from naivegraph.algebra.algebra import Algebra
-from naivegraph.algebra.axis import Axis, matching
+from naivegraph.algebra.axis import Axis, matching, single
 
 __all__ = ["reshaped"]
 
@@ -32,6 +32,8 @@ def reshaped(algebra: Algebra, axes: Sequence[Axis], shape: Sequence[int]) -> li
     while sources or targets:
         group, sizes = matching(sources, targets)
         joined = algebra.join(group)
+        if len(sizes) > 1 and 1 in sizes:
+            _pin_single(algebra, joined)
         for size in reversed(sizes[1:]):
             joined, row = algebra.split(joined, size)
             out.append(row)
@@ -41,3 +43,13 @@ def reshaped(algebra: Algebra, axes: Sequence[Axis], shape: Sequence[int]) -> li
             algebra.pin(joined, f"a dimension of one index is dropped, at {algebra.where}")
         out[len(out) - len(sizes) :] = reversed(out[len(out) - len(sizes) :])
     return [algebra.resolve(axis) for axis in out]
+
+
+def _pin_single(algebra: Algebra, axis: Axis) -> None:
+    """Fix the widths of one neuron in an axis of which a dimension of one index is split off.
+
+    That dimension may be the width or a constant 1; which of them shows only once there are several neurons.
+    """
+    for atom in algebra.resolve(axis).atoms():
+        if atom.length == 1:
+            algebra.pin(single(atom), "one neuron, seen as a dimension of its own or none")

@@ -5,27 +5,27 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
-from naivegraph.errors import NaivegraphError
+from naivegraph.errors import NaivegraphError, nearest
 
 __all__ = [
+    "NAMED_RULES",
     "Absorb",
     "Call",
     "CustomFunction",
     "Fixed",
     "Rule",
-    "RuleName",
     "Same",
     "Shapes",
     "Stack",
     "Ties",
+    "register_rule",
     "rule_of",
 ]
 
-RuleName = Literal["same", "stack", "absorb", "fixed"]
 Shapes = Sequence[tuple[int, ...]]
 
 
@@ -190,10 +190,37 @@ def _sizes(shapes: Shapes, dim: int) -> list[int] | str:
     return [shape[dim] for shape in shapes]
 
 
-_RULES: dict[str, Rule] = {"same": Same(), "stack": Stack(), "absorb": Absorb(), "fixed": Fixed()}
+# By the name to pass as `rule=`; `register_rule` adds to it.
+NAMED_RULES: dict[str, Rule] = {"same": Same(), "stack": Stack(), "absorb": Absorb(), "fixed": Fixed()}
 
 
-def rule_of(rule: RuleName | Rule) -> Rule:
+def register_rule(name: str, rule: Rule) -> None:
+    """Let a rule be called by a name, wherever there is a `rule=`.
+
+    Args:
+        name: The name, which no other rule has.
+        rule: The rule.
+
+    Raises:
+        NaivegraphError: `rule` is no rule or `name` no name, or another rule has it.
+
+    Example:
+        >>> register_rule("same", Absorb())
+        Traceback (most recent call last):
+            ...
+        naivegraph.errors.NaivegraphError: there is a rule 'same' already, Same(dim=1); choose another name
+    """
+    if not isinstance(rule, Rule):
+        made = " (the class; make one of it)" if isinstance(rule, type) else ""
+        raise NaivegraphError(f"register_rule takes a Rule, with its method tie(ties), not {rule!r}{made}")
+    if not isinstance(name, str) or not name:
+        raise NaivegraphError(f"the name of a rule is a string that is not empty, not {name!r}")
+    if name in NAMED_RULES and NAMED_RULES[name] is not rule:
+        raise NaivegraphError(f"there is a rule {name!r} already, {NAMED_RULES[name]}; choose another name")
+    NAMED_RULES[name] = rule
+
+
+def rule_of(rule: str | Rule) -> Rule:
     """The rule of this name, or the rule itself.
 
     Raises:
@@ -201,9 +228,11 @@ def rule_of(rule: RuleName | Rule) -> Rule:
     """
     if isinstance(rule, Rule):
         return rule
-    if rule not in _RULES:
-        raise NaivegraphError(f"a rule is one of {', '.join(map(repr, _RULES))} or a Rule, not {rule!r}")
-    return _RULES[rule]
+    if not isinstance(rule, str) or rule not in NAMED_RULES:
+        hint = nearest(rule, NAMED_RULES) if isinstance(rule, str) else ""
+        names = ", ".join(map(repr, NAMED_RULES))
+        raise NaivegraphError(f"a rule is one of {names} or a Rule, not {rule!r}{hint}")
+    return NAMED_RULES[rule]
 
 
 class Call(nn.Module):

@@ -36,21 +36,22 @@ class _Ties:
         self._relation = relation
         self._vertex = vertex
         taken = dict.fromkeys(tensors_in([list(vertex.args), dict(vertex.kwargs)]))
-        self.inputs: list[list[Any]] = [list(relation.of(stub)) for stub in taken]
+        self.inputs: list[list[Any]] = [_own(relation.of(stub)) for stub in taken]
         returned = dict.fromkeys(tensors_in(vertex.output))
         self.outputs: list[list[Any]] = []
         for stub in returned:
             if stub.id not in relation.axes:
                 relation.axes[stub.id] = relation.fresh_state(stub.shape)
-            self.outputs.append(list(relation.axes[stub.id]))
+            self.outputs.append(_own(relation.axes[stub.id]))
+        # By id, as two tensors may have equal axes.
         self._inputs = {id(axis) for axes in self.inputs for axis in axes}
-        self._said: set[int] = set()
-        self._alive: list[list[Axis]] = [*self.inputs, *self.outputs]
+        self._shared: set[int] = set()
+        self._free: dict[int, Axis] = {}
 
     def _tied(self, axes: Sequence[Axis]) -> None:
         """Outputs may change only if an input takes part in the change."""
         if any(id(axis) in self._inputs for axis in axes):
-            self._said.update(id(axis) for axis in axes)
+            self._shared.update(id(axis) for axis in axes)
 
     def equal(self, first: Axis, *others: Axis) -> None:
         for other in others:
@@ -68,7 +69,7 @@ class _Ties:
 
     def free(self, dimension: Axis) -> None:
         if id(dimension) in self._inputs:
-            self._said.add(id(dimension))
+            self._free[id(dimension)] = dimension
 
     def fixed(self, dimension: Axis, reason: str) -> None:
         self._relation.pin(dimension, reason)
@@ -95,7 +96,16 @@ class _Ties:
 
     def close(self, rule: object) -> None:
         """Fix every dimension of which the rule said nothing."""
-        for axes in self._alive:
-            for axis in axes:
-                if id(axis) not in self._said:
-                    self._relation.pin(axis, f"not said to change by {type(rule).__name__}")
+        for axis in (axis for axes in (*self.inputs, *self.outputs) for axis in axes):
+            if id(axis) in self._shared:
+                continue
+            if id(axis) not in self._free:
+                self._relation.pin(axis, f"not said to change by {type(rule).__name__}")
+                continue
+            # Nothing tells what the function makes of neurons that come.
+            self._relation.statistics.append((axis, f"what {self._vertex.name} makes of any size"))
+
+
+def _own(axes: Sequence[Axis]) -> list[Any]:
+    """The same axes as objects of their own, one for each dimension."""
+    return [Axis(axis.terms, axis.length) for axis in axes]

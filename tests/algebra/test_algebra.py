@@ -258,3 +258,15 @@ def test_an_axis_cut_thousands_of_times_is_resolved() -> None:
     for _ in range(2999):
         _, rest = algebra.cut(rest, 1)
     assert [axis.length for axis in map(single, algebra.resolve(whole).atoms())] == [1] * 3000
+
+
+def test_one_neuron_beside_a_dimension_of_one_index_is_fixed() -> None:
+    """Which of the two dimensions it becomes shows only when there are two of it."""
+    algebra = Algebra()
+    one, three = algebra.new(1), algebra.new(3)
+    reshaped(algebra, [join([one, three])], [1, 3])
+    assert algebra.resolve(one).fixed
+    assert not algebra.resolve(three).fixed
+    kept = algebra.new(1)
+    reshaped(algebra, [join([kept, three])], [3])
+    assert not algebra.resolve(kept).fixed

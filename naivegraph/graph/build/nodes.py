@@ -28,7 +28,7 @@ from torch import nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.graph.torch_utils.torch_functions import function_name
-from naivegraph.ir.custom_rule import Rule, RuleName, rule_of
+from naivegraph.ir.custom_rule import Rule, rule_of
 from naivegraph.ir.pytree import leaves, map_leaves
 from naivegraph.ir.values import SourceLine
 
@@ -181,7 +181,7 @@ def layer(module: nn.Module, *inputs: Any, name: str | None = None, **kwargs: An
 def call(
     function: Callable[..., Any],
     *inputs: Any,
-    rule: RuleName | Rule | None = None,
+    rule: str | Rule | None = None,
     name: str | None = None,
     **kwargs: Any,
 ) -> Node:
@@ -193,7 +193,8 @@ def call(
         inputs: Its arguments: nodes, lists of nodes, constants.
         rule: "same": all tensors taken and returned have the same neurons along dimension 1. "stack": the
             output is the concatenation of the inputs. "absorb": inputs of any size, outputs of the size they
-            have. "fixed": no size may change. Or a `Rule` (`Same(dim=2)`, or one of your own).
+            have. "fixed": no size may change. Or a `Rule` (`Same(dim=2)`, or one of your own), or the name
+            it is registered by (`naivegraph.extend.register_rule`).
         name: Its name; the function's by default, made unique.
         kwargs: Keyword arguments of the function.
 

@@ -382,3 +382,44 @@ def test_alignment_meets_the_rules_or_names_them() -> None:
     with pytest.raises(ng.InfeasibleError, match="twice says"):
         ng.connect(stuck, "c", "add")
     assert stuck.sizes == sizes
+
+
+def test_what_a_function_makes_of_new_neurons_is_told() -> None:
+    graph = two_layers()
+    given = torch.randn(2, 3)
+    before = graph(given)
+    edit = ng.resize(graph, {"a": +1})
+    note = "The new neurons of a change what the network computes: it enters what both makes of any size."
+    assert edit.notes == (note,)
+    assert not torch.allclose(graph(given), before)
+    kept = one_layer()
+    assert ng.resize(kept, {"a": +1}).notes == ()
+
+
+def test_two_inputs_of_the_same_neurons_are_told_apart() -> None:
+    """Nothing is said of the second, so nothing of either may change."""
+
+    class First(Rule):
+        def tie(self, ties: Ties) -> None:
+            ties.free(ties.inputs[0][1])
+
+    x = ng.input_node("x", 3)
+    a = ng.layer(nn.Linear(3, 4), x, name="a")
+    both = ng.call(lambda one, two: (one * two).sum(1, keepdim=True), a, a.then(nn.ReLU()), rule=First())
+    graph = ng.Graph([x], [both])
+    with pytest.raises(ng.InfeasibleError, match="not said to change by First"):
+        ng.resize(graph, {"a": -1}, strategy=Solve(Raise()))
+
+
+def test_a_dimension_that_shrank_to_one_neuron_stays() -> None:
+    """The linear layer after it sees it through a view, which does not tell it from a dimension of one."""
+    x = ng.input_node("x", example=torch.randn(2, 8, 3))
+    rows = ng.layer(nn.Linear(2, 2), ng.call(torch.movedim, x, 0, -1), name="rows")
+    back = ng.call(torch.movedim, rows, -1, 0)
+    columns = ng.layer(nn.Linear(8, 8), ng.call(torch.movedim, back, 1, -1), name="columns")
+    last = ng.layer(nn.Linear(3, 3), ng.call(torch.movedim, columns, -1, 1), name="last")
+    graph = ng.Graph([x], [last])
+    ng.resize(graph, {"rows": -1})
+    assert graph.sizes["rows"] == 1
+    with pytest.raises(ng.InfeasibleError, match="one neuron, seen as a dimension of its own or none"):
+        ng.resize(graph, {"rows": +1}, strategy=Solve(Raise()))

@@ -165,7 +165,7 @@ def test_errors_of_writing() -> None:
     with pytest.raises(NaivegraphError, match="parameter of no module"):
         x * nn.Parameter(torch.ones(3))
     with pytest.raises(NaivegraphError, match="a rule is one of 'same'"):
-        call(torch.relu, x, rule="sum")  # type: ignore[arg-type]
+        call(torch.relu, x, rule="sum")
     assert repr(layer(nn.Linear(3, 2), x, name="hidden")) == "'hidden': Linear('x')"
 
 
