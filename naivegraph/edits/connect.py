@@ -8,6 +8,7 @@ from typing import Any
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Decision, Strategy
 from naivegraph.edits.request.size_choice import SizeChoice
+from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
 from naivegraph.edits.structure.rewiring import Rewiring
@@ -32,8 +33,9 @@ from naivegraph.utility.scores import Loss
 __all__ = ["connect"]
 
 
+@graph_verb
 def connect(
-    graph: Graph,
+    model: Graph,
     source: str | Vertex,
     target: str | Vertex,
     *,
@@ -49,7 +51,8 @@ def connect(
     and whatever uses it takes as many neurons more, with weights of zero.
 
     Args:
-        graph: A graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         source: A vertex or its name.
         target: A sum or a concatenation. Behind a sum of two comes another one, named like it.
         utility: What neurons are worth where some must go, by default "magnitude"; see
@@ -81,12 +84,12 @@ def connect(
         (5, 5)
     """
     choice = SizeChoice(utility, loss, strategy, backend)
-    start, end = vertex_of(graph, source), vertex_of(graph, target)
-    way = [end] if start is end else path_between(graph, end, start)
+    start, end = vertex_of(model, source), vertex_of(model, target)
+    way = [end] if start is end else path_between(model, end, start)
     if way:
         names = " -> ".join(vertex.name for vertex in [*way, end])
         raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
-    work = _Connection(graph, start, end)
+    work = _Connection(model, start, end)
     steps: list[Callable[[Rewiring], None]]
     if is_sum(end):
         sizes, answer = work.to_sum(choice)

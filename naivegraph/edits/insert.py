@@ -14,6 +14,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.initialise import seeded
 from naivegraph.edits.request import validate as given
+from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.save.layer_spec import recipe_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.rewiring import Rewiring
@@ -28,8 +29,9 @@ from naivegraph.network import Graph
 __all__ = ["insert"]
 
 
+@graph_verb
 def insert(
-    graph: Graph,
+    model: Graph,
     layer: nn.Module | Callable[[int], nn.Module],
     *,
     after: str | Vertex | None = None,
@@ -43,7 +45,8 @@ def insert(
     """Put a layer behind a vertex, in front of one, or on one edge, in place; it must keep the size.
 
     Args:
-        graph: A graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         layer: The layer, or a function which makes it from the size of what it is put behind. Of a function
             the edit's JSON says enough to make the layer again, if it is one of `torch.nn`.
         after: The vertex behind which it comes: whatever used that one's output uses the layer's.
@@ -71,14 +74,13 @@ def insert(
         >>> graph.sizes
         {'input': 4, '0': 8, 'norm': 8, '1': 2}
     """
-    given.graph(graph)
-    place = _place(graph, after, before, edge)
-    size = graph.sizes.get(place.maker.name)
+    place = _place(model, after, before, edge)
+    size = model.sizes.get(place.maker.name)
     if size is None:
         raise EditError(
             f"{place.maker.name!r} gives a single number, behind which there is no place for a layer"
         )
-    start = zlib.crc32(f"{seed}:{place.maker.name}:{len(graph)}".encode())
+    start = zlib.crc32(f"{seed}:{place.maker.name}:{len(model)}".encode())
     if not isinstance(layer, nn.Module):
         given.function(layer, "layer", "a torch.nn.Module, or a function of a size that makes one")
     if name is not None and not isinstance(name, str):
@@ -90,11 +92,11 @@ def insert(
         )
     home = place.maker.name.rpartition(".")[0]
     wished = f"{home}.{type(made).__name__.lower()}" if home else type(made).__name__.lower()
-    found = new_name(graph, wished) if name is None else name
-    work = _Insertion(graph, made, found, place, size, identity, start)
+    found = new_name(model, wished) if name is None else name
+    work = _Insertion(model, made, found, place, size, identity, start)
     structure = {"verb": "insert", "name": found, "behind": place.maker.name}
     return rewire(
-        graph,
+        model,
         Change({}, {}, [], structure=structure),
         [work.add, work.use],
         asked={"insert": found, "behind": place.maker.name},

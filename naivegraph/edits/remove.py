@@ -9,6 +9,7 @@ from typing import Any
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.program.strategy import Strategy
 from naivegraph.edits.request.size_choice import SizeChoice
+from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import (
     concatenation_dim,
@@ -42,8 +43,9 @@ __all__ = ["disconnect", "remove"]
 Step = Callable[[Rewiring], None]
 
 
+@graph_verb
 def remove(
-    graph: Graph,
+    model: Graph,
     vertex: str | Vertex,
     *,
     reconnect: bool = True,
@@ -56,7 +58,8 @@ def remove(
     """Take a vertex out and join what it took to what used it, in place; sizes are made to fit.
 
     Args:
-        graph: A graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         vertex: A vertex or its name. It gives one tensor. If it takes several, its users are sums or
             concatenations, which get all of them.
         reconnect: False drops its output instead; its users are then sums or concatenations, too.
@@ -88,12 +91,12 @@ def remove(
         {'input': 4, '0': 8, '1': 6, '2': 2}
     """
     choice = SizeChoice(utility, loss, strategy, backend)
-    gone = vertex_of(graph, vertex)
+    gone = vertex_of(model, vertex)
     if gone.kind == "input":
         raise EditError(f"the input {gone.name!r} of the network cannot be removed")
     asked = {"remove": gone.name, "reconnect": reconnect}
     structure = {"verb": "remove", "vertex": gone.name, "reconnect": reconnect}
-    work = _Removal(graph, gone)
+    work = _Removal(model, gone)
     sizes, steps = work.reconnected() if reconnect else work.dropped()
     answer = sizes.decide(f"{gone.name!r} cannot be removed", choice)
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
@@ -204,8 +207,9 @@ class _Removal:
         return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
 
+@graph_verb
 def disconnect(
-    graph: Graph,
+    model: Graph,
     source: str | Vertex,
     target: str | Vertex,
     *,
@@ -221,7 +225,8 @@ def disconnect(
     several times, the last one goes.
 
     Args:
-        graph: A graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         source: A vertex or its name.
         target: A sum or a concatenation which takes its output.
         utility: What neurons are worth where some must go, by default "magnitude"; see
@@ -239,8 +244,8 @@ def disconnect(
         InfeasibleError: The sizes that would have to follow cannot; the graph is as it was.
     """
     choice = SizeChoice(utility, loss, strategy, backend)
-    start, end = vertex_of(graph, source), vertex_of(graph, target)
-    found = [stub for maker, user, stub in edges(graph) if maker is start and user is end]
+    start, end = vertex_of(model, source), vertex_of(model, target)
+    found = [stub for maker, user, stub in edges(model) if maker is start and user is end]
     if not found:
         raise EditError(f"{end.name!r} does not take anything from {start.name!r}")
     stub = found[-1]
@@ -251,7 +256,7 @@ def disconnect(
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation: it cannot do without {start.name!r}"
         )
-    sizes, steps = _parted(graph, [end], stub, places)
+    sizes, steps = _parted(model, [end], stub, places)
     answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}", choice)
     structure = {"verb": "disconnect", "source": start.name, "target": end.name}
     asked = {"disconnect": [start.name, end.name]}

@@ -18,6 +18,8 @@ from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, decid
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.size_choice import SizeChoice
+from naivegraph.edits.request.target import graph_verb
+from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
@@ -32,8 +34,9 @@ from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, re
 __all__ = ["resize"]
 
 
+@graph_verb
 def resize(
-    graph: Graph,
+    model: Graph,
     requests: Mapping[Any, ask.Asked] | None = None,
     *,
     utility: Utility = None,
@@ -50,7 +53,8 @@ def resize(
     one, or if utility alone decides.
 
     Args:
-        graph: A captured or written graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         requests: By vertex (or its name): a number is an exact change of the output size (`-8`), or
             `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, a tuple of
             several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
@@ -77,16 +81,15 @@ def resize(
         EditError: A request makes no sense, or names no vertex.
         InfeasibleError: If the strategy raises it.
     """
-    given.graph(graph)
     choice = SizeChoice(utility, loss, strategy, backend)
     if not isinstance(initialise, str):
         given.function(
             initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
         )
     given.whole(seed, "seed", 0)
-    widths = relate(graph, free_outputs=True)
+    widths = relate(model, free_outputs=True)
     constraints = constraints_of(widths)
-    askings = tuple(_askings(graph, widths, requests))
+    askings = tuple(_askings(model, widths, requests))
 
     def values(chosen: Utility) -> dict[Width, Floats]:
         return utilities(widths, chosen, default="magnitude", loss=loss)
@@ -96,9 +99,9 @@ def resize(
     asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
         costs = Costs(widths.macs(), widths.params())
-        return apply(Change({}, {}, []), graph, asked=asked, before=costs, after=costs)
+        return apply(Change({}, {}, []), model, asked=asked, before=costs, after=costs)
     return carry_out(
-        graph,
+        model,
         widths,
         constraints,
         answer,
@@ -151,7 +154,7 @@ def carry_out(
 
 def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | None) -> Iterator[AxisRequest]:
     for key, found in ask.as_mapping(requests).items():
-        vertex = key if isinstance(key, Vertex) else graph[key]
+        vertex = vertex_of(graph, key)
         for request in found:
             if not isinstance(request, ask.Inputs):
                 yield AxisRequest(vertex, widths.output_axis(vertex), request)

@@ -16,6 +16,7 @@ from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, Widt
 from naivegraph.edits.plan.index_formula import Floats, Formula
 from naivegraph.edits.plan.kernel_padding import Convolution, sharing
 from naivegraph.edits.request import validate as given
+from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.transaction import costs_of
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
@@ -34,8 +35,9 @@ _LARGEST = 2**16
 _FURTHEST = 8  # sizes above the present one among which the nearest possible one is looked for
 
 
+@graph_verb
 def resize_kernel(
-    graph: Graph,
+    model: Graph,
     sizes: Mapping[str | Vertex, int | Sequence[int]],
     *,
     utility: Utility = None,
@@ -51,7 +53,8 @@ def resize_kernel(
     `padding="same"` or is transposed with an `output_padding` that makes up for it.
 
     Args:
-        graph: A captured or written graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         sizes: By vertex (or its name): the new size of its kernel, one number, or one for each dimension.
         utility: What the entries of kernels are worth; see `naivegraph.utility.utility`. Where something is
             said a kernel keeps the part, of those in one piece, that is worth most, wherever it lies, and
@@ -78,25 +81,24 @@ def resize_kernel(
         >>> torch.allclose(net(image), before, atol=1e-6)
         True
     """
-    given.graph(graph)
     check_utility(utility, loss)
     wanted: dict[str, tuple[int, ...]] = {}
     done: dict[int, tuple[str, tuple[int, ...]]] = {}
     build = _Builder()
     for key, asked in given.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
-        vertex = vertex_of(graph, key)
-        group = sharing(graph, vertex)
+        vertex = vertex_of(model, key)
+        group = sharing(model, vertex)
         size = wanted[vertex.name] = _size(vertex, group[0], asked)
         weight = group[0].layer.weight
         if id(weight) not in done:
             done[id(weight)] = vertex.name, size
-            build.add(graph, vertex, group, size, _values(graph, vertex, group, utility, loss))
+            build.add(model, vertex, group, size, _values(model, vertex, group, utility, loss))
         name, other = done[id(weight)]
         if other != size:
             raise EditError(
                 f"{name!r} and {vertex.name!r} have the same weight, and {other} and {size} were asked for"
             )
-    return _carry_out(graph, build.change(), wanted, optimizer)
+    return _carry_out(model, build.change(), wanted, optimizer)
 
 
 def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -19,9 +20,9 @@ __all__ = ["capture"]
 
 
 def capture(
-    module: nn.Module,
+    model: nn.Module,
     args: Any = (),
-    kwargs: dict[str, Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     *,
     verify: bool | Literal["recorded"] = True,
     fake: bool = False,
@@ -29,7 +30,7 @@ def capture(
     """The graph of a network, from one run in eval mode on an example.
 
     Args:
-        module: The network; it is left exactly as it was. Of one wrapped by `nn.DataParallel` or
+        model: The network; it is left exactly as it was. Of one wrapped by `nn.DataParallel` or
             `torch.compile`, what is inside.
         args: Example inputs of its forward: a tuple, or a single tensor.
         kwargs: Example keyword inputs.
@@ -52,13 +53,13 @@ def capture(
         >>> graph.checks["another batch"]
         'equal'
     """
-    module = unwrapped(module)
-    _check_network(module)
+    model = unwrapped(model)
+    _check_network(model)
     args = args if isinstance(args, tuple) else tuple(args) if isinstance(args, list) else (args,)
-    kwargs = keyword_inputs(kwargs)
-    faked = record_fake(module, args, kwargs) if fake else None
-    recorded = faked or record_verified(module, args, kwargs, verify)
-    recorded.training = record_training(recorded, args, kwargs, fake=fake)
+    named = keyword_inputs(kwargs)
+    faked = record_fake(model, args, named) if fake else None
+    recorded = faked or record_verified(model, args, named, verify)
+    recorded.training = record_training(recorded, args, named, fake=fake)
     if verify is True and faked is None:
         follow_training(recorded)
     return Graph.of(recorded)

@@ -9,6 +9,7 @@ from naivegraph.algebra.axis import Atom, Axis, made_of, reasons
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple, SizePart, Tie
 from naivegraph.edits.explain.nearest_sizes import nearest_sizes
 from naivegraph.edits.request import validate as given
+from naivegraph.edits.request.target import graph_verb
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
@@ -19,11 +20,13 @@ from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, once
 __all__ = ["explain"]
 
 
-def explain(graph: Graph, what: str | Vertex, *, backend: str | Backend = "highs") -> Explanation:
+@graph_verb
+def explain(model: Graph, what: str | Vertex, *, backend: str | Backend = "highs") -> Explanation:
     """Explain the size of a vertex: what it is tied to, why it is fixed, which sizes it can take.
 
     Args:
-        graph: A captured or written graph.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs.
         what: A vertex, its name, or the name of a parameter.
         backend: The solver; `naivegraph.solvers.backends()` lists those there are.
 
@@ -44,9 +47,8 @@ def explain(graph: Graph, what: str | Vertex, *, backend: str | Backend = "highs
         >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
         (7, 9)
     """
-    given.graph(graph)
     given.backend(backend)
-    widths = relate(graph, free_outputs=True)
+    widths = relate(model, free_outputs=True)
     return Explainer(widths, constraints_of(widths)).explain(what, backend)
 
 
@@ -91,7 +93,7 @@ class Explainer:
         graph, ties = self.widths.graph, self.ties
         if isinstance(what, Vertex):
             if not any(vertex is what for vertex in graph.vertices):
-                raise EditError(f"the vertex {what.name!r} is not one of this graph's")
+                raise EditError(f"the vertex {what.name!r} is not one of this graph's: give its name")
             return self._of_vertex(what)
         if not isinstance(what, str):
             raise EditError(f"explain takes a vertex, its name or a parameter's, not {what!r}")

@@ -22,29 +22,12 @@ __all__ = [
     "backend",
     "file_path",
     "function",
-    "graph",
     "mapping",
     "network",
     "whole",
 ]
 
 LARGEST = 2**31  # no size of a tensor that fits anywhere is larger
-
-
-def graph(value: Any) -> Graph:
-    """The graph.
-
-    Raises:
-        EditError: It is none.
-    """
-    if isinstance(value, nn.Module):
-        raise EditError(
-            f"a graph is needed, not the network itself: capture it first, "
-            f"graph = ng.capture({type(value).__name__.lower()}, example), and edit that"
-        )
-    if not isinstance(value, Graph):
-        raise EditError(f"a graph is needed, as ng.capture(network, example) makes one, not {_kind(value)}")
-    return value
 
 
 def network(value: Any) -> nn.Module | Graph:

@@ -30,7 +30,7 @@ _WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
 def replay(
-    target: nn.Module | Graph,
+    model: nn.Module | Graph,
     edits: Edit | str | Sequence[Edit | str],
     *,
     optimizer: Any = None,
@@ -43,7 +43,7 @@ def replay(
     original edit, so a copy with the weights that one had becomes the very same network.
 
     Args:
-        target: A network as it was before the edits. A graph for edits of the structure.
+        model: A network as it was before the edits. A graph for edits of the structure.
         edits: An edit, what its `to_json` gave, or several of these in order.
         optimizer: An optimizer (or several) which follows.
         layers: By name of their vertices: inserted layers which cannot be made from what was written (other
@@ -54,7 +54,7 @@ def replay(
         The edit; of several the last one, whose `undo` undoes all, with the others in `earlier`.
 
     Raises:
-        EditError: The target is not the network the edits were made for, or a layer is missing; it is as
+        EditError: The model is not the network the edits were made for, or a layer is missing; it is as
             it was.
 
     Example:
@@ -69,17 +69,17 @@ def replay(
         >>> fresh.sizes
         {'input': 4, '0': 8, '1': 2}
     """
-    target = given.network(target)
+    model = given.network(model)
     changes = [change for change in _changes(edits) if change]
     check_layers(changes, layers)
     if not changes:
-        return apply(Change({}, {}, []), target, asked={"replay": "sizes"})
+        return apply(Change({}, {}, []), model, asked={"replay": "sizes"})
     done: list[Edit] = []
     with UndoLog() as undo:
         for change in changes[:-1]:
-            done.append(carried_out(target, change, layers or {}, optimizer=optimizer))
+            done.append(carried_out(model, change, layers or {}, optimizer=optimizer))
             undo.push(done[-1].undo)
-        return carried_out(target, changes[-1], layers or {}, optimizer=optimizer, earlier=tuple(done))
+        return carried_out(model, changes[-1], layers or {}, optimizer=optimizer, earlier=tuple(done))
 
 
 def _changes(edits: Any) -> list[Change]:

@@ -33,11 +33,11 @@ __all__ = ["load", "save"]
 _EXAMPLE = "naivegraph_example/"
 
 
-def save(network: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
+def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
     """Write a network's tensors and its edits to a safetensors file.
 
     Args:
-        network: A network, edited by this package or not. After edits of a graph's structure: the graph or
+        model: A network, edited by this package or not. After edits of a graph's structure: the graph or
             its `to_module()`; then the example it was captured with is written, too, so that `load` can
             capture a fresh network.
         path: Where to; an existing file is replaced once the new one is complete.
@@ -64,7 +64,7 @@ def save(network: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
         >>> bool((copy(x) == graph(x)).all())
         True
     """
-    module = given.network(network)
+    module = given.network(model)
     given.file_path(path)
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
@@ -128,44 +128,44 @@ def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, An
 
 
 def load(
-    target: nn.Module | Graph, path: str | os.PathLike[str], *, layers: Layers | None = None
+    model: nn.Module | Graph, path: str | os.PathLike[str], *, layers: Layers | None = None
 ) -> nn.Module:
     """Make a fresh network the saved one: replay its edits, then copy the tensors in.
 
     Args:
-        target: A network as it was built before any edit, or one with the very edits of the file. Of a
+        model: A network as it was built before any edit, or one with the very edits of the file. Of a
             network written by hand, and of one whose example could not be written: the fresh graph.
         path: A file written by `save`.
         layers: By name of their vertices: inserted layers which are none of `torch.nn` (the error says
             which), or functions of a size which make them.
 
     Returns:
-        `target` itself (of a graph its module, of a wrapped network what is inside), changed in place, if the
+        `model` itself (of a graph its module, of a wrapped network what is inside), changed in place, if the
         edits were of sizes. If the
-        structure was edited, or the file is of a `to_module()`: such a module, a new one, with `target` as it
+        structure was edited, or the file is of a `to_module()`: such a module, a new one, with `model` as it
         was.
 
     Raises:
-        LoadError: The file is damaged, or was saved from another network; `target` is as it was.
+        LoadError: The file is damaged, or was saved from another network; `model` is as it was.
     """
-    target = given.network(target)
+    model = given.network(model)
     header, tensors = read(Path(given.file_path(path)))
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)
-    module = target.module if isinstance(target, Graph) else target
+    module = model.module if isinstance(model, Graph) else model
     known = len(origins_of(module))
     if [stage.edits for stage in stages[:known]] != [list(o.edits) for o in origins_of(module)]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
     try:
         if len(stages) == known:
-            _in_place(target, header, changes, tensors, path)
+            _in_place(model, header, changes, tensors, path)
             return module
         if history_of(module):
             raise LoadError(
                 f"the network was edited already, not as in {path}: load into a freshly built one"
             )
         check_layers([change for stage in stages for change in stage.changes], layers)
-        made: nn.Module | Graph = copy.deepcopy(target)
+        made: nn.Module | Graph = copy.deepcopy(model)
         for stage in stages[known:]:
             made = _exported(made, stage, example, layers or {}, path)
         _in_place(made, header, changes, tensors, path)

@@ -98,8 +98,8 @@ def _notes(graph: Graph) -> tuple[str, ...]:
     else:
         what = f"the forward of {type(graph.module).__name__}"
     return (
-        f"{what} does not know of this edit and may fail or do something else: run graph(...) or "
-        "graph.to_module()",
+        f"{what} does not know of this edit and may fail or do something else: run edit.graph(...) or "
+        "edit.graph.to_module()",
     )
 
 

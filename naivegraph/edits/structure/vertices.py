@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-from naivegraph.edits.request import validate as given
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
@@ -20,9 +19,13 @@ def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
     """The vertex of this name.
 
     Raises:
-        EditError: There is none.
+        EditError: There is none, or it is another graph's.
     """
-    return given.graph(graph)[vertex.name if isinstance(vertex, Vertex) else vertex]
+    if not isinstance(vertex, Vertex):
+        return graph[vertex]
+    if not any(vertex is mine for mine in graph.vertices):
+        raise EditError(f"the vertex {vertex.name!r} is not one of this graph's: give its name")
+    return vertex
 
 
 def output_of(vertex: Vertex) -> Stub:
