@@ -174,7 +174,7 @@ class Trial:
         widths = relate(self.graph or ng.capture(self.fresh(), *self.examples[0], verify=False))
         constraints = constraints_of(widths)
         related = {w.atom: np.ones(w.size, np.bool_) for w in widths.widths}
-        in_place = {atom: mask for atom, mask in related.items() if atom not in constraints.holds}
+        in_place = {atom: mask for atom, mask in related.items() if atom not in constraints.fixed}
         shares = []
         for removed in (related, in_place):
             on = 0
@@ -182,7 +182,7 @@ class Trial:
                 still = [int(np.count_nonzero(~gone(axis, removed))) for axis in axes]
                 on += int(np.prod([axis.length for axis in axes]) - np.prod(still))
             shares.append(on / max(widths.params(), 1))
-        held = list(dict.fromkeys(constraints.holds.values()))
+        held = list(dict.fromkeys(constraints.fixed.values()))
         return {
             "outcome": unless({"no width may change": not in_place}),
             "related": shares[0],
@@ -295,7 +295,7 @@ class Trial:
         dtype = next(model.parameters()).dtype
         widths = relate(ng.capture(model, *examples[0], verify=False))
         constraints = constraints_of(widths)
-        if all(w.coupled or w.atom in constraints.holds for w in widths.widths):
+        if all(w.coupled or w.atom in constraints.fixed for w in widths.widths):
             return {"outcome": "none: no width may change without changing a statistic"}
         kept, tested = chosen(widths, constraints, FRACTION, 0)
         removed = sum(w.size - len(indices) for w, indices in kept.items())

@@ -131,7 +131,7 @@ def chosen(widths: Widths, constraints: SizeConstraints, fraction: float, seed: 
         width: np.sort(generator.permutation(width.size)[: max(int(size), 1)])
         for width, size in zip(posed.free, sizes, strict=True)
     }
-    held = sum(w.atom in constraints.holds and not w.coupled for w in widths.widths)
+    held = sum(w.atom in constraints.fixed and not w.coupled for w in widths.widths)
     return kept, f"{len(posed.free)} of {len(widths)} ({len(coupled)} coupled, {held} held)"
 
 
@@ -153,7 +153,7 @@ def compared(
 def tied(constraints: SizeConstraints, kept: Kept) -> list[dict[Width, npt.NDArray[np.int64]]]:
     """The widths in groups which no row of the demands ties to one another."""
     group = {width.atom: {width.atom} for width in kept}
-    for row in constraints.rows:
+    for row in constraints.width_constraints:
         atoms = [atom for atom in row.polynomial.atoms() if atom in group]
         together = set().union(*(group[atom] for atom in atoms))
         group.update(dict.fromkeys(together, together))

@@ -53,20 +53,20 @@ def choose(widths: Widths, constraints: SizeConstraints, seed: int, least: int =
     """
     rng = np.random.default_rng(seed)
     counts = {w.atom: w.size for w in widths.widths}
-    tied = {atom for row in constraints.rows for atom in row.polynomial.atoms()}
+    tied = {atom for row in constraints.width_constraints for atom in row.polynomial.atoms()}
     for width in widths.widths:
-        if width.atom in constraints.holds or width.coupled or width.atom in tied:
+        if width.atom in constraints.fixed or width.coupled or width.atom in tied:
             continue
         if width.size > least:
             counts[width.atom] = int(rng.integers(least, width.size))
-    stuck = {a for a in tied if a in constraints.holds or widths.by_atom[a].coupled}
+    stuck = {a for a in tied if a in constraints.fixed or widths.by_atom[a].coupled}
     for _ in tied:
-        for row in constraints.rows:
+        for row in constraints.width_constraints:
             if stuck & set(row.polynomial.atoms()):
                 stuck |= set(row.polynomial.atoms())
     for atom in tied - stuck:
         counts[atom] = max(atom.length // 2, least)
-    for row in constraints.rows:
+    for row in constraints.width_constraints:
         if row.polynomial.value(lambda atom: counts[atom]):
             counts.update({atom: atom.length for atom in tied})
 

@@ -1,4 +1,4 @@
-"""The graph that people work with: a network captured, or written by hand, and what it can be asked."""
+"""The graph that people work with: a network captured, or written by hand."""
 
 from naivegraph.network.capture import capture
 from naivegraph.network.graph import Graph

@@ -1,4 +1,4 @@
-"""Capturing a network: run it once and remember everything."""
+"""Capture of a network: one run, recorded."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def capture(
     verify: bool | Literal["recorded"] = True,
     fake: bool = False,
 ) -> Graph:
-    """The graph of a network, from one run in eval mode on an example.
+    """Capture the graph of a network, from one run in eval mode on an example.
 
     Args:
-        model: The network; it is left exactly as it was. Of one wrapped by `nn.DataParallel` or
-            `torch.compile`, what is inside.
+        model: The network; it is left exactly as it was. Of `nn.DataParallel` and `torch.compile`, the
+            network inside is captured.
         args: Example inputs of its forward: a tuple, or a single tensor.
         kwargs: Example keyword inputs.
         verify: Compare the graph with the network at the recorded batch (a difference is an error), at
             another batch size and in train mode (differences go into `graph.checks`). "recorded" makes the
             first comparison alone, False none; that in train mode is then made when the graph is first used
             in train mode, exported, or changed in structure.
-        fake: Run the network on fake tensors where that is possible. This takes no time, and
-            nothing is compared; where it is not possible, the network runs as without this.
+        fake: Run the network on fake tensors where that is possible. This takes next to no time, and nothing
+            is compared; where it is not possible, the network runs as without this.
 
     Raises:
-        CaptureError: The network does not run on the example, or what it did cannot be repeated.
+        CaptureError: The network does not run on the example, or the graph does not repeat the run.
 
     Examples:
         >>> import torch
@@ -66,6 +66,7 @@ def capture(
 
 
 def _check_network(module: object) -> None:
+    """Raise CaptureError, with what to do instead, for anything but a module that can be recorded."""
     if isinstance(module, type) and issubclass(module, nn.Module):
         name = module.__name__
         raise CaptureError(f"{name} is a class; make a network of it first: {name}(...)")

@@ -1,4 +1,4 @@
-"""A network as a graph: what it calls, in order, and on what."""
+"""A network as a graph: its calls in order, with their arguments."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ __all__ = ["Graph"]
 
 
 class Graph(Recording):
-    """A network as vertices in order, bound to a module.
+    """A network as vertices in recorded order, and the module they belong to.
 
     `capture` makes one of any module; `Graph(inputs, outputs)` makes one, and its module, of nodes written by
-    hand. Calling it runs the vertices with the module's own layers, parameters and attributes of the moment.
+    hand. Calling it runs the vertices with the module's present layers, parameters and attributes.
 
     Args:
         inputs: The network's inputs, in order.
-        outputs: What it returns: a node (or a list of one), several, or a dict of them.
+        outputs: Its output: a node (or a list of one), several, or a dict of them.
 
     Raises:
         NaivegraphError: The nodes are no network.
-        CaptureError: It does not run, or calls a function with no rule which is not made of torch functions.
+        CaptureError: It does not run, or calls a function with no rule that is not made of torch functions.
 
     Example:
         >>> import torch
@@ -66,7 +66,7 @@ class Graph(Recording):
 
     @classmethod
     def of(cls, recorded: Recording) -> Graph:
-        """A graph of what was recorded."""
+        """A graph that is this recording."""
         graph = cls.__new__(cls)
         vars(graph).update(vars(recorded))
         return graph
@@ -78,28 +78,28 @@ class Graph(Recording):
         return f"Graph {what}: {len(self.vertices)} vertices"
 
     def summary(self) -> str:
-        """A table of the vertices and what verification found, as plain text."""
+        """A table of the vertices and the results of verification, as plain text."""
         return summary(self)
 
     def lint(self) -> None:
         """Check every invariant of a graph.
 
         Raises:
-            NaivegraphError: One does not hold; the message names the vertex.
+            NaivegraphError: One is violated; the message names the vertex.
         """
         lint(self)
 
     # Running
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the network returns for these arguments, computed vertex by vertex.
+        """The network's output for these arguments, computed vertex by vertex.
 
-        While the network trains it is what that returns in train mode, if `checks["train mode"]` says so.
+        In train mode it is the network's output there, if `checks["train mode"]` is "equal".
         """
         return Interpreter(self._now()).run(bind(self, args, kwargs))
 
     def _now(self) -> Recording:
-        """The run which fits the network's flags."""
+        """The run to repeat with the network's flags as they are."""
         if TRAIN_MODE not in self.checks and any(module.training for module in self.module.modules()):
             follow_training(self)
         return self.present
@@ -127,7 +127,7 @@ class Graph(Recording):
     # Looking
 
     def find(self, what: str | Callable[[Vertex], object]) -> list[Vertex]:
-        """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate holds."""
+        """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate is true."""
         return query.find(self, what)
 
     def inputs_of(self, vertex: str | Vertex) -> list[Vertex]:
@@ -136,16 +136,16 @@ class Graph(Recording):
         return list(dict.fromkeys(maker for maker, user, _ in query.edges(self) if user is mine))
 
     def outputs_of(self, vertex: str | Vertex) -> list[Vertex]:
-        """The vertices which use the tensors of this one, in order, each once."""
+        """The vertices that use the tensors of this one, in order, each once."""
         mine = self._own(vertex)
         return list(dict.fromkeys(user for maker, user, _ in query.edges(self) if maker is mine))
 
     def ancestors(self, vertex: str | Vertex) -> list[Vertex]:
-        """Every vertex this one depends on, in order."""
+        """All vertices that this one depends on, in order."""
         return query.related(self, self._own(vertex), upwards=True)
 
     def descendants(self, vertex: str | Vertex) -> list[Vertex]:
-        """Every vertex which depends on this one, in order."""
+        """All vertices that depend on this one, in order."""
         return query.related(self, self._own(vertex), upwards=False)
 
     def _own(self, vertex: str | Vertex) -> Vertex:
@@ -167,21 +167,21 @@ class Graph(Recording):
     # Changing
 
     def refresh(self) -> None:
-        """Run the vertices once on the stored example, so that shapes, operators and state are of now.
+        """Run the vertices once on the stored example, and update shapes, operators and state.
 
         To be called after parameters were resized or vertices changed. Flags, buffers, random numbers and
         attributes of the network are as before.
 
         Raises:
-            NaivegraphError: The graph has no example, or a vertex gives something else than before.
-            Exception: Whatever a vertex raises, with a note which one; the graph is as it was.
+            NaivegraphError: The graph has no example, or a vertex returns another structure than before.
+            Exception: Any exception of a vertex, with a note that names it; the graph is as it was.
         """
         propagate_shapes(self)
 
     # Copying
 
     def to_module(self) -> fx.GraphModule:
-        """A `torch.fx.GraphModule` which computes the same and shares nothing with the original."""
+        """A `torch.fx.GraphModule` that computes the same and shares nothing with the original."""
         return to_module(self, rewritable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
@@ -189,7 +189,10 @@ class Graph(Recording):
 
 
 def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:
+    """A copy of a recording, of a copy of its module."""
+
     def own(value: Any) -> Any:
+        """Return a copy of a constant tensor, and any other leaf as it is."""
         return (
             ConstantTensor(copy.deepcopy(value.tensor, memo)) if isinstance(value, ConstantTensor) else value
         )
@@ -226,6 +229,7 @@ def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments, from one tensor, a tuple or a dict."""
     if isinstance(inputs, dict):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}

@@ -12,7 +12,7 @@ __all__ = [
     "LinearConstraint",
     "MultipleConstraint",
     "NeuronConstraint",
-    "NeuronMark",
+    "RequiredNeurons",
     "WidthConstraint",
 ]
 
@@ -72,7 +72,7 @@ class WidthConstraint:
 
 
 @dataclasses.dataclass(frozen=True)
-class NeuronMark:
+class RequiredNeurons:
     """Neurons of one width which a declared rule keeps, or sends away with the next change.
 
     Attributes:

@@ -11,7 +11,7 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
 from naivegraph.operators.record import CHANNELS, FEATURES, Neurons, Operator, Role
 from naivegraph.operators.registry import register
-from naivegraph.operators.relation import Default, Relation, tensors_in
+from naivegraph.operators.relation import DefaultScale, Relation, tensors_in
 from naivegraph.operators.sources import of_convolution, of_embedding, of_matrices
 from naivegraph.operators.zeros import Zeros, covers, of_all
 
@@ -291,7 +291,7 @@ def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     if not (r.vanishes(query) or r.vanishes(key)):
         r.couple(q[-1], "a sum over values that do not vanish", summed=True)
     if a.get("scale") is None:
-        r.defaults.append(Default(r.where, q[-1], query, key))
+        r.default_scales.append(DefaultScale(r.where, q[-1], query, key))
     mask = a.get("attn_mask", a.get("attn_bias"))
     if isinstance(mask, Stub):
         r.broadcast([r.of(mask), [*q[:-1], k[-2]]])

@@ -16,7 +16,7 @@ from naivegraph.operators.constraints import AxisConstraint
 
 __all__ = [
     "Contraction",
-    "Default",
+    "DefaultScale",
     "Relation",
     "Rule",
     "Summed",
@@ -46,7 +46,7 @@ class Summed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Default:
+class DefaultScale:
     """An attention whose scale is worked out from the head size, `axis`."""
 
     where: str
@@ -82,7 +82,7 @@ class Relation:
         self.mixed: list[tuple[Axis, Operation]] = []
         self.contractions: list[Contraction] = []
         self.vanishing: set[int] = set()
-        self.defaults: list[Default] = []
+        self.default_scales: list[DefaultScale] = []
         self.summed: list[Summed] = []
         self.statistics: list[tuple[Axis, str]] = []
         self.unknown: list[tuple[str, str]] = []
@@ -213,8 +213,8 @@ def arguments_of(
     func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a call by the names of the operator's schema, defaults filled in."""
-    names, defaults = _schema(func)
-    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+    names, default_scales = _schema(func)
+    return {**default_scales, **dict(zip(names, args, strict=False)), **kwargs}
 
 
 def tensors_in(value: Any) -> list[Stub]:

@@ -39,16 +39,16 @@ class BudgetProgram:
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
         self._multiples = [1] * len(self.free)
-        for index, constraint in enumerate(constraints.rows):
+        for index, constraint in enumerate(constraints.width_constraints):
             self._demand(f"row {index}", constraint)
 
     def reasons(self) -> list[str]:
         """Why widths keep their size, each reason once."""
-        return [*dict.fromkeys([*self.limited.values(), *self.constraints.holds.values()])]
+        return [*dict.fromkeys([*self.limited.values(), *self.constraints.fixed.values()])]
 
     def bounds(self) -> list[str]:
         """Why widths may not become as small as can be, each reason once."""
-        rows = [row for row in self.constraints.rows if row.high is None and row.low is not None]
+        rows = [row for row in self.constraints.width_constraints if row.high is None and row.low is not None]
         return [*dict.fromkeys(r.reason for r in rows if r.polynomial.value(lambda atom: 1) < (r.low or 0))]
 
     def _demand(self, name: str, constraint: constraints.WidthConstraint) -> None:
@@ -180,11 +180,11 @@ class BudgetProgram:
 
 
 def _stay(constraints: SizeConstraints, width: Width) -> list[int]:
-    return marked(constraints.stay.get(width.atom))
+    return marked(constraints.must_stay.get(width.atom))
 
 
 def _go(constraints: SizeConstraints, width: Width) -> list[int]:
-    return marked(constraints.go.get(width.atom))
+    return marked(constraints.must_go.get(width.atom))
 
 
 def _step(multiple: int, factor: int) -> int:
@@ -198,8 +198,8 @@ def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, s
     for width in widths.widths:
         stay, go = _stay(constraints, width), _go(constraints, width)
         if set(stay) & set(go) or len(go) == width.size:
-            found[width.atom] = constraints.go[width.atom][0].reason
-    for constraint in constraints.rows:
+            found[width.atom] = constraints.must_go[width.atom][0].reason
+    for constraint in constraints.width_constraints:
         if constraint.multiple == 1:
             continue
         left = constraint.polynomial.with_constants(lambda atom: atom in held or atom in found)
@@ -213,4 +213,4 @@ def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, s
 
 def pose(widths: Widths, constraints: SizeConstraints, keep: Mapping[Atom, str]) -> BudgetProgram:
     """The problem over all widths that neither the code nor `keep` holds."""
-    return BudgetProgram(widths, constraints, {**constraints.holds, **keep})
+    return BudgetProgram(widths, constraints, {**constraints.fixed, **keep})

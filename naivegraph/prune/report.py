@@ -160,9 +160,9 @@ def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None =
 def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
     """The report on a graph whose widths are known."""
     held = {
-        width.name: constraints.holds[width.atom]
+        width.name: constraints.fixed[width.atom]
         for width in widths.widths
-        if width.atom in constraints.holds
+        if width.atom in constraints.fixed
     }
     sizes = {name: tensor.numel() for name, tensor in widths.graph.module.named_parameters()}
     movable = {width.atom for width in widths.widths if width.name not in held}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from naivegraph.operators.constraints import NeuronMark
+from naivegraph.operators.constraints import RequiredNeurons
 
 __all__ = ["TINY", "NeuronRanking", "marked"]
 
@@ -92,6 +92,6 @@ def _best(keys: Floats, count: int) -> Indices:
     return np.flatnonzero(chosen)
 
 
-def marked(marks: Iterable[NeuronMark] | None) -> list[int]:
+def marked(marks: Iterable[RequiredNeurons] | None) -> list[int]:
     """All neurons that some marks are about, in order."""
     return sorted({index for mark in marks or () for index in mark.indices})

@@ -1,4 +1,4 @@
-"""Widths: which neurons of a graph always occur together, where they live and what they cost."""
+"""Widths: runs of neurons that change together, the parameters they are in, constraints on their sizes."""
 
 from naivegraph.widths.code.rewritable import rewritable
 from naivegraph.widths.code.size_constraints import SizeConstraints, constraints_of

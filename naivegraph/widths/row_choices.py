@@ -1,14 +1,14 @@
-"""Which widths need not keep the same neurons in every row: of what lies inside a head each head its own.
+"""Widths whose rows may keep different neurons, such as the size of heads: each head may keep its own.
 
-In a product `g*c` every index of g is a row of c's neurons. The rows may keep different ones, as many in
-each, where nothing ever brings together neurons of the same place in two rows. That is so if
+In a product `g*c` every index of g is a row of c's neurons. The rows may keep different neurons, as many in
+each, if no operator ever combines the neurons of one place in two rows. That is so if
 
-- in every parameter and buffer c stands directly inside g, so that one list of indices can say what stays;
-- every tensor tells for each entry that lies on c which row it is of;
+- in every parameter and buffer c stands directly inside g, so that one list of indices can say which stay;
+- in every tensor each entry that lies on c tells its row;
 - no operator mixes the rows of such a tensor: none sums over g, none has g in a statistic, and none pairs
   rows with rows.
 
-An operator that does none of these treats every row apart, else its rule would not have left g free.
+An operator that does none of these treats every row by itself, or else its rule would not have left g free.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ _Places = list[tuple[Atom, Factor | None]]
 def outer_widths(
     graph: Recording, relation: Relation, state: Mapping[str, Sequence[Axis]]
 ) -> dict[Atom, Atom]:
-    """By width whose rows choose for themselves: the width of which each neuron is such a row.
+    """Find the widths whose rows may keep different neurons.
 
     Args:
         graph: A graph.
-        relation: What its operators' rules said.
+        relation: The result of relating its operators.
         state: The resolved axes of its parameters and buffers.
+
+    Returns:
+        By atom of such a width the atom of the width whose neurons are its rows.
     """
     found = _directly_inside(axis for axes in state.values() for axis in axes)
     if found:
@@ -43,7 +46,7 @@ def outer_widths(
 
 
 def bare(axis: Axis, inner: Atom, outer: Atom) -> bool:
-    """Whether a width stands somewhere in a resolved axis and `outer` does not stand directly outside it."""
+    """Tell whether a width stands somewhere in a resolved axis without `outer` directly outside it."""
     return any(atom is inner and outside is not outer for atom, outside in _places(axis))
 
 
@@ -60,6 +63,7 @@ def _places(axis: Axis) -> Iterator[tuple[Atom, Factor | None]]:
 
 
 def _directly_inside(axes: Iterator[Axis]) -> dict[Atom, Atom]:
+    """The atoms that stand directly inside one and the same atom in all of these axes, with that atom."""
     outside: dict[Atom, set[Factor | None]] = {}
     for axis in axes:
         for atom, factor in _places(axis):
@@ -72,7 +76,7 @@ def _directly_inside(axes: Iterator[Axis]) -> dict[Atom, Atom]:
 
 
 class _Rows:
-    """Goes through what a network computes and drops the widths whose rows are brought together."""
+    """Search through the operators of a network for those that mix rows, whose widths are dropped."""
 
     def __init__(self, relation: Relation, found: dict[Atom, Atom]) -> None:
         self._relation, self._found = relation, found
@@ -80,7 +84,7 @@ class _Rows:
         self._carried: dict[int, list[Atom]] = {}
 
     def check(self, graph: Recording) -> None:
-        """Drop what does not qualify."""
+        """Drop the widths that violate a condition."""
         for number in self._relation.axes:
             for atom in self._on(number):
                 if not self._told(number, atom):
@@ -107,7 +111,7 @@ class _Rows:
         return [self._at(axis) for axis in self._relation.axes.get(number, ())]
 
     def _on(self, number: int) -> list[Atom]:
-        """The widths in question which a tensor carries."""
+        """The widths still in question that a tensor carries."""
         if number not in self._carried:
             atoms = dict.fromkeys(atom for places in self._of(number) for atom, _ in places)
             self._carried[number] = [atom for atom in atoms if atom in self._found]
@@ -121,7 +125,7 @@ class _Rows:
             self._found.pop(atom)
 
     def _told(self, number: int, inner: Atom) -> bool:
-        """Whether each entry of a tensor tells its row.
+        """Tell whether each entry of a tensor tells its row.
 
         Either the width stands directly inside the outer one wherever it stands, or it never does and the
         outer one is in one other dimension, once, and in all entries of it.
@@ -138,7 +142,7 @@ class _Rows:
         return len(axis.terms) == 1 and outer in axis.terms[0] and dims[dim] not in inside
 
     def _apart(self, number: int, inner: Atom) -> int:
-        """How often the outer width stands in a tensor without the inner one directly inside it."""
+        """The number of times the outer width stands in a tensor without the inner one directly inside it."""
         return self._count(self._of(number), inner)
 
     def _count(self, dims: list[_Places], inner: Atom) -> int:
@@ -148,7 +152,7 @@ class _Rows:
         return sum(atom is outer for atom, _ in places) - together
 
     def _mixed(self, axis: Axis, value: object) -> None:
-        """Something is worked out over all of an axis of tensors."""
+        """Drop the widths of tensors whose rows lie along an axis that an operator works over as a whole."""
         for inner in self._among(value):
             if self._count([self._at(axis)], inner):
                 self._found.pop(inner)

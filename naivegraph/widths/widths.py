@@ -1,4 +1,4 @@
-"""The widths of a graph: which runs of neurons may change, where they live, what they cost."""
+"""The widths of a graph: runs of neurons that may change, the parameters they are in, and their costs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ UNUSED = "nothing that was captured uses it"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Width:
-    """A run of neurons that always occur together.
+    """A run of neurons (channels, features, heads) that are kept or removed together, in all layers at once.
+
+    The pruning literature calls the layers and dimensions with the same neurons a dependency group (Fang et
+    al., "DepGraph: towards any structural pruning", CVPR 2023). A width is finer: one dimension can be made
+    of several widths, as the sum `a + b` of a concatenation or the product `h * d` of heads and their size.
 
     Attributes:
         name: The layer whose output it is (with `:2`, `:3`... if that layer's output has several).
-        atom: Its place in the axes.
+        atom: The variable that stands for it in axes.
         size: Number of neurons.
         lives: The (parameter or buffer, dimension) pairs whose axis contains it.
         coupled: The statistics its neurons enter ("a layer norm at blocks.0.norm1"); empty if none.
@@ -50,7 +54,7 @@ class Width:
 
 @dataclasses.dataclass(frozen=True)
 class FixedAxis:
-    """An axis of a parameter of which nothing may change."""
+    """An axis of a parameter that cannot change, with the reason."""
 
     name: str
     dim: int
@@ -59,12 +63,14 @@ class FixedAxis:
 
 
 class Widths:
-    """The resolved axes of a graph.
+    """The resolved axes of a graph, and the widths in them.
 
     Attributes:
+        graph: The graph.
         widths: The free widths, in the order in which they first occur.
         axes: The resolved axes of every parameter and buffer, by its name.
-        relation: What the operators' rules said.
+        relation: The result of relating all operators.
+        by_atom: The width of each free atom.
     """
 
     def __init__(self, graph: Recording, relation: Relation) -> None:
@@ -87,15 +93,15 @@ class Widths:
         ]
 
     @functools.cached_property
-    def tracers(self) -> list[Provenance]:
-        """What follows the operators of each recorded run back to parameters."""
+    def provenances(self) -> list[Provenance]:
+        """The provenance of tensors in each recorded run."""
         return [Provenance(run) for run in self.graph.runs]
 
     @functools.cached_property
     def outer(self) -> dict[Atom, Atom]:
-        """The widths whose neurons need not be the same in every row of a product, as those inside a head.
+        """The widths whose neurons need not be the same in every row of a product, such as head sizes.
 
-        By atom, that of the width of which each neuron (each head) is a row.
+        The keys are their atoms; the values are the atoms of the widths whose neurons are these rows (heads).
         """
         return outer_widths(self.graph, self.relation, self.axes)
 
@@ -110,15 +116,15 @@ class Widths:
         return [self.relation.algebra.resolve(axis) for axis in self.relation.of(stub)]
 
     def output_axis(self, vertex: Vertex) -> Axis:
-        """The axis along which the neurons of a vertex's (first) output lie: what `graph.sizes` counts."""
+        """The axis of the neurons of a vertex's (first) output, whose length is in `graph.sizes`."""
         found = returned(vertex.output)
         return self.neuron_axis(found[0]) if found else single(1)
 
     def neuron_axis(self, stub: Stub) -> Axis:
-        """The axis along which the neurons of a tensor lie that some vertex takes or gives."""
+        """The axis of the neurons of a tensor that some vertex takes or returns."""
         if not stub.shape:
             return single(1)
-        axes = self.of(stub)  # as the tensor is in the end: it may have been squeezed in place
+        axes = self.of(stub)  # those of the tensor in the end: it may have been squeezed in place
         return axes[self._neuron_dimensions.get((stub.id, len(axes)), -1)] if axes else single(1)
 
     @functools.cached_property
@@ -126,6 +132,7 @@ class Widths:
         return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:
+        """A width for each free atom in the axes of parameters and buffers."""
         lives: dict[Atom, list[tuple[str, int]]] = {}
         for name, axes in self.axes.items():
             for dim, axis in enumerate(axes):
@@ -142,7 +149,7 @@ class Widths:
         ]
 
     def fixed(self) -> list[FixedAxis]:
-        """Every axis of a parameter that is fixed as a whole, with the reason; sizes of 1 are left out."""
+        """The axes of parameters that are fixed as a whole, with the reasons; sizes of 1 are left out."""
         out = []
         parameters = parameters_of(self.graph.module)
         for name, axes in self.axes.items():
@@ -154,9 +161,9 @@ class Widths:
     def macs(self, count: Callable[[Atom], int] | None = None) -> int:
         """Multiply-accumulates of one run on the example input, with `count` neurons of each width.
 
-        They are those of matrix products, convolutions and attention: half of what `torch.utils.flop_counter`
-        counts. It has no formula for a product with a vector nor for torch's fused recurrent layers; here
-        these cost what the same products of matrices do.
+        They are those of matrix products, convolutions and attention: half of the FLOPs that
+        `torch.utils.flop_counter` counts. That has no formula for a product with a vector nor for torch's
+        fused recurrent layers, which count here as the same products of matrices.
         """
         return _products(((c.coefficient, c.axes) for c in self.contractions), count)
 
@@ -174,7 +181,7 @@ class Widths:
 
 
 def _products(products: Iterable[tuple[int, Sequence[Axis]]], count: Callable[[Atom], int] | None) -> int:
-    """The sum of products of sizes."""
+    """The sum of products of a number and sizes of axes."""
     total = 0
     for product, axes in products:
         for axis in axes:
@@ -184,12 +191,12 @@ def _products(products: Iterable[tuple[int, Sequence[Axis]]], count: Callable[[A
 
 
 def reason_of(axis: Axis) -> str:
-    """Why a fixed axis is fixed."""
+    """The first reason for which a fixed axis is fixed."""
     return next(iter(reasons(axis)), "a number of the network's code")
 
 
 def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording) -> dict[Atom, str]:
-    """A name for every atom: the layer whose output it is, or the parameter of a module that is no layer."""
+    """A name for every atom: the layer whose output it is, or a parameter of a module that is no layer."""
     out: dict[Atom, str] = {}
     taken: dict[str, int] = {}
     layers = {vertex.path for vertex in graph.vertices if vertex.kind == "layer"}
@@ -205,14 +212,17 @@ def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording) -> dic
 
 @uncollected()
 def relate(
-    graph: Recording, *, free_outputs: bool = False, given: Mapping[int, Sequence[Axis]] | None = None
+    graph: Recording, *, free_outputs: bool = False, known: Mapping[int, Sequence[Axis]] | None = None
 ) -> Widths:
-    """Work out the widths of a graph from the operators recorded in it; runs nothing.
+    """Work out the widths of a graph from the operators recorded in it, without running anything.
+
+    Each operator relates the axes of its operands and results by a rule; equal axes are unified. Free atoms
+    in the axes of parameters are the widths.
 
     Args:
         graph: A captured graph.
         free_outputs: Let the outputs of the network change, too.
-        given: Axes of tensors that no vertex makes, by their number.
+        known: Axes of tensors that no vertex makes, by their number.
 
     Example:
         >>> import torch
@@ -225,7 +235,7 @@ def relate(
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh_state(stub.shape)
         relation.vanishing.add(stub.id)
-    relation.axes.update({number: list(axes) for number, axes in (given or {}).items()})
+    relation.axes.update({number: list(axes) for number, axes in (known or {}).items()})
     for run in graph.runs:
         _relate_run(relation, run, free_outputs)
         if run is graph:
@@ -237,6 +247,7 @@ def relate(
 
 
 def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
+    """Relate the operators of one run; inputs, and by default outputs, keep their sizes."""
     for vertex in run.inputs:
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
@@ -256,12 +267,13 @@ def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
 
 
 def _fix_worked_out(relation: Relation, graph: Recording) -> None:
-    """Fix what only a buffer makes that is not saved: the network works it out, and would do so again."""
+    """Fix neurons that only a buffer makes that is not saved, for the network computes it anew."""
     worked_out = [name for name in unsaved_buffers(graph.module) if name in graph.state]
     if not worked_out:
         return
 
     def atoms(name: str, dims: slice) -> set[Atom]:
+        """Return the free atoms in these dimensions of a parameter or buffer."""
         axes = relation.of(graph.state[name])[dims]
         return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
 
@@ -273,10 +285,10 @@ def _fix_worked_out(relation: Relation, graph: Recording) -> None:
 
 
 def _fix_unused(relation: Relation, graph: Recording) -> None:
-    """Fix what no run computed anything with: the rest of a table, layers which neither mode uses."""
+    """Fix neurons that no run computes with: the rest of a table, layers that neither mode uses."""
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
-    given = [tensors_in((o.args, o.kwargs)) for o in operations]
-    read = {stub.id for stubs in given for stub in stubs}
+    operands = [tensors_in((o.args, o.kwargs)) for o in operations]
+    read = {stub.id for stubs in operands for stub in stubs}
     for stub in dict.fromkeys(graph.state.values()):
         if stub.id not in read:
             for axis in relation.of(stub):
@@ -285,7 +297,7 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
     if not doubtful:
         return
     computed: dict[int, Stub] = {}
-    for operation, stubs in zip(operations, given, strict=True):
+    for operation, stubs in zip(operations, operands, strict=True):
         if not _only_views(operation.func):
             computed.update((stub.id, stub) for stub in (*stubs, *operation.outputs) if stub is not None)
     for stub in computed.values():
@@ -299,13 +311,13 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
 
 @functools.cache
 def _only_views(func: torch._ops.OpOverload) -> bool:
-    """Whether an operator computes nothing: all it returns are views of what it is given."""
+    """Tell whether an operator computes nothing, as all its results are views of its arguments."""
     returns = func._schema.returns
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
 def _fix_state(relation: Relation, run: Recording, vertex: Vertex) -> None:
-    """Parameters of a function with a declared rule keep their size: nothing says how they hang together."""
+    """Fix the sizes of the parameters of a function with a custom rule, which says nothing about them."""
     for name, stub in run.state.items():
         if name.startswith(f"{vertex.path}."):
             relation.pin_tensor(stub, "a parameter of a function with a declared rule")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "i
 def reasons(widths: Widths, constraints: SizeConstraints) -> list[str]:
     """Why neurons of the first layer stay."""
     axis = widths.axes["0.weight"][0]
-    held = [constraints.holds[atom] for atom in axis.atoms() if atom in constraints.holds]
+    held = [constraints.fixed[atom] for atom in axis.atoms() if atom in constraints.fixed]
     return held + [fixed.reason for fixed in widths.fixed() if (fixed.name, fixed.dim) == ("0.weight", 0)]
 
 

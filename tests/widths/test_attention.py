@@ -27,14 +27,14 @@ def related(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Widths, SizeC
 
 def sizes(constraints: SizeConstraints) -> dict[str, int]:
     """The free widths: name and size."""
-    return {w.name: w.size for w in constraints.widths if w.atom not in constraints.holds}
+    return {w.name: w.size for w in constraints.widths if w.atom not in constraints.fixed}
 
 
 def pruned_by_half(network: Network) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...], SizeConstraints]:
     """The network with half of every free width gone, and with the same neurons zeroed."""
     model, inputs = network.make(torch.float64)
     widths, constraints = related(model, inputs)
-    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.holds}
+    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.fixed}
     zero = zeroed(model, widths, kept)
     apply(plan(widths, constraints, kept), model)
     return model, zero, inputs, constraints
@@ -53,7 +53,7 @@ def test_without_its_cure_the_scale_of_heads_would_change() -> None:
     model, inputs = by_name("Multihead").make(torch.float64)
     widths, constraints = related(model, inputs)
     constraints = dataclasses.replace(constraints, rescales=[])
-    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.holds}
+    kept = {w: torch.arange(w.size)[w.size // 2 :].numpy() for w in widths if w.atom not in constraints.fixed}
     zero = zeroed(model, widths, kept)
     apply(plan(widths, constraints, kept), model)
     assert not torch.allclose(model(*inputs), zero(*inputs), rtol=1e-3)
@@ -63,7 +63,7 @@ def test_a_scale_that_left_the_integers_holds_the_size_of_heads() -> None:
     """With weights asked for, torch works out `math.sqrt(1 / head_dim)`: heads may go, their insides not."""
     model, zero, inputs, constraints = pruned_by_half(by_name("Multihead with weights"))
     assert sizes(constraints) == {"embed": 16, "attention.in_proj_weight": 4, "up": 20}
-    assert any("its size is used in float at" in reason for reason in constraints.holds.values())
+    assert any("its size is used in float at" in reason for reason in constraints.fixed.values())
     attention = model.get_submodule("attention")
     assert isinstance(attention, nn.MultiheadAttention)
     assert (attention.embed_dim, attention.num_heads, attention.head_dim) == (8, 2, 4)
@@ -136,7 +136,7 @@ def test_halves_of_a_chunk_keep_equal_sizes() -> None:
 
     model, x = Halves(), torch.randn(2, 4)
     _, constraints = related(model, (x,))
-    (row,) = constraints.rows
+    (row,) = constraints.width_constraints
     assert sorted(row.polynomial.terms.values()) == [-1, 1]
     ng.prune(model, x, params=0.6)
     assert model.a.in_features == model.b.in_features == model.up.out_features // 2 < 10
@@ -159,10 +159,10 @@ def test_width_and_size_of_heads_change_together(name: str) -> None:
 def test_a_quotient_of_sizes_stays_one() -> None:
     model, inputs = by_name("HeadsOfWidth").make()
     _, constraints = related(model, inputs)
-    (row,) = constraints.rows
+    (row,) = constraints.width_constraints
     assert {len(monomial) for monomial in row.polynomial.terms} == {1}
     assert sorted(row.polynomial.terms.values()) == [-4, 1]
-    (reason,) = constraints.holds.values()
+    (reason,) = constraints.fixed.values()
     assert "networks/attention.py" in reason
     assert reason.endswith("of the sizes multiplied there, the smallest stays")
 
@@ -176,7 +176,7 @@ def test_a_literal_that_a_size_was_compared_with_holds_it() -> None:
             return self.head(x)  # type: ignore[no-any-return]
 
     _, constraints = related(Checked(), (torch.randn(2, 5, 6),))
-    (reason,) = constraints.holds.values()
+    (reason,) = constraints.fixed.values()
     assert reason.startswith("its size is used in a comparison at")
     assert "test_attention.py:" in reason
 

@@ -24,7 +24,7 @@ def related(network: Network) -> tuple[Widths, SizeConstraints]:
 def free(network: str) -> dict[str, int]:
     """The sizes of the widths that the network's own code does not hold, by name; single neurons left out."""
     widths, constraints = related(by_name(network))
-    return {w.name: w.size for w in widths.widths if w.atom not in constraints.holds and w.size > 1}
+    return {w.name: w.size for w in widths.widths if w.atom not in constraints.fixed and w.size > 1}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_everything_fixed_or_held_has_a_reason_with_a_place(network: Network) ->
     for axis in widths.fixed():
         assert len(axis.reason.split()) >= 3, axis
         assert "the network" in axis.reason or any(name in axis.reason for name in names), axis
-    for atom, reason in constraints.holds.items():
+    for atom, reason in constraints.fixed.items():
         assert any(name in reason for name in names) or ".py:" in reason, reason
         assert atom in widths.by_atom
 
@@ -155,7 +155,7 @@ def test_everything_fixed_or_held_has_a_reason_with_a_place(network: Network) ->
 @pytest.mark.parametrize("network", [*ALL, *TRAPS], ids=str)
 def test_demands_hold_now(network: Network) -> None:
     widths, constraints = related(network)
-    for row in constraints.rows:
+    for row in constraints.width_constraints:
         assert row.polynomial.degree == 1
         assert row.polynomial.value(lambda atom: atom.length) == 0
     for attribute, size in constraints.attributes.items():
@@ -169,25 +169,25 @@ def test_default_scale_of_attention_is_made_up_for_by_the_query() -> None:
     widths, constraints = related(by_name("SeparateAttention"))
     (rescaled,) = constraints.rescales
     assert [widths.by_atom[atom].name for atom in rescaled.axis.atoms()] == ["query:2"]
-    assert [(feed.name, feed.rows) for feed in rescaled.feeds] == [
+    assert [(feed.name, feed.rows) for feed in rescaled.entries] == [
         ("query.weight", None),
         ("query.bias", None),
     ]
-    held = {widths.by_atom[atom].name for atom in constraints.holds}
+    held = {widths.by_atom[atom].name for atom in constraints.fixed}
     assert "query" not in held
 
 
 def test_equal_parts_are_equal_in_number_not_in_place() -> None:
     widths, constraints = related(by_name("third chunk"))
     assert [w.name for w in widths.widths if w.name.startswith("first")] == ["first", "first:2", "first:3"]
-    assert {row.reason for row in constraints.rows} == {constraints.rows[0].reason}
-    assert "makes equal parts" in constraints.rows[0].reason
+    assert {row.reason for row in constraints.width_constraints} == {constraints.width_constraints[0].reason}
+    assert "makes equal parts" in constraints.width_constraints[0].reason
 
 
 def test_a_literal_size_names_its_line() -> None:
     network = Network("literal", lambda: Body(lambda x: x.view(-1, 12)), lambda: (torch.randn(3, 6),))
     _, constraints = related(network)
-    (reason,) = constraints.holds.values()
+    (reason,) = constraints.fixed.values()
     line = test_a_literal_size_names_its_line.__code__.co_firstlineno + 1
     assert reason.startswith("its size is written as 12 at")
     assert f"test_widths.py:{line})" in reason
@@ -204,7 +204,7 @@ def test_an_operator_without_a_rule_is_named() -> None:
 
 def test_numbers_written_into_an_attention_hold_its_heads() -> None:
     widths, constraints = related(by_name("HeadsInFunction"))
-    held = {widths.by_atom[atom].name: reason for atom, reason in constraints.holds.items()}
+    held = {widths.by_atom[atom].name: reason for atom, reason in constraints.fixed.items()}
     assert set(held) == {"weight", "weight:2", "embed"}
     assert all("networks/traps.py" in reason for reason in held.values())
     assert held["embed"].startswith("its size is used in a comparison at")

@@ -158,7 +158,7 @@ class _Why:
         if vertex.name in self._texts:
             return f"asked: {'; '.join(self._texts[vertex.name])}", ()
         moved = [atom for atom in axis.atoms() if atom in self._keys]
-        places = self._ties.output(vertex)
+        places = self._ties.outputs_of(vertex)
         found: list[tuple[tuple[str, ...], _Root]] = []
         for root in self._roots:
             for atom in dict.fromkeys(a for a in root.axis.atoms() if a in moved):
@@ -175,8 +175,8 @@ class _Why:
     def _ways_from(self, root: _Root, atom: Atom) -> dict[DimPlace, tuple[str, ...]]:
         if (root, atom) not in self._ways:
             vertex = self._ties.widths.graph[root.vertex]
-            start = self._ties.given(vertex) if root.given else self._ties.output(vertex)
-            self._ways[root, atom] = self._ties.ways(start, atom)
+            start = self._ties.inputs_of(vertex) if root.given else self._ties.outputs_of(vertex)
+            self._ways[root, atom] = self._ties.paths(start, atom)
         return self._ways[root, atom]
 
 

@@ -14,7 +14,7 @@ from naivegraph.edits.explain.explanation import chain_text
 from naivegraph.graph import Vertex
 from naivegraph.solvers import Backend, Program, irreducible_infeasible_set, solve
 from naivegraph.widths import SizeConstraints, Widths
-from naivegraph.widths.ties import DimPlace, once
+from naivegraph.widths.ties import DimPlace, without_repeats
 
 __all__ = ["Relaxation", "Wanted", "conflict_text", "relaxations"]
 
@@ -174,9 +174,9 @@ def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
     """What declared rules demand, of those demands that are in conflict."""
     constraints, ties = explainer.constraints, explainer.ties
     found: dict[tuple[str, str], dict[Atom, None]] = {}
-    for row in constraints.rows:
+    for row in constraints.width_constraints:
         found.setdefault((row.reason, row.rule), {}).update(dict.fromkeys(row.polynomial.atoms()))
-    for marks in (constraints.stay, constraints.go):
+    for marks in (constraints.must_stay, constraints.must_go):
         for atom, some in marks.items():
             for mark in some:
                 found.setdefault((mark.reason, mark.rule), {})[atom] = None
@@ -184,7 +184,7 @@ def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
         if rule and reason in names:
             vertex = explainer.widths.graph[rule]
             now = ", ".join(f"{explainer.widths.by_atom[atom].name} is {atom.length}" for atom in atoms)
-            places = (*ties.given(vertex), *ties.output(vertex))
+            places = (*ties.inputs_of(vertex), *ties.outputs_of(vertex))
             yield _Party(reason, f"{reason} (now {now})", rule, tuple(atoms), places, limit=True)
 
 
@@ -205,10 +205,10 @@ def _pairs(parties: Sequence[_Party]) -> Iterator[tuple[_Party, _Party]]:
 
 def _subject(explainer: Explainer, wanted: Wanted) -> Subject:
     vertex, ties = wanted.vertex, explainer.ties
-    places = ties.output(vertex)
+    places = ties.outputs_of(vertex)
     atoms = set(wanted.axis.atoms())
     if not atoms <= {atom for place in places for atom in (ties.axis(place) or wanted.axis).atoms()}:
-        places = ties.given(vertex)
+        places = ties.inputs_of(vertex)
     return Subject(vertex.name, wanted.axis, tuple(places))
 
 
@@ -224,8 +224,8 @@ def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
     """How two parties to a conflict have to do with each other."""
     chains = []
     for atom in [atom for atom in one.atoms if atom in two.atoms]:
-        ways = explainer.ties.ways(one.places, atom)
-        chains += [once((one.vertex, *ways[p], two.vertex)) for p in two.places if p in ways]
+        ways = explainer.ties.paths(one.places, atom)
+        chains += [without_repeats((one.vertex, *ways[p], two.vertex)) for p in two.places if p in ways]
     if chains:
         shortest = min(chains, key=len)
         if len(shortest) > 1:
@@ -238,12 +238,12 @@ def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
 def _linking(constraints: SizeConstraints, start: set[Atom], goal: set[Atom]) -> list[str]:
     """The fewest demands which link some widths to others, in order."""
     reached: dict[Atom, list[str]] = {atom: [] for atom in start}
-    for _ in range(len(constraints.rows)):
-        for row, atom in itertools.product(constraints.rows, list(reached)):
+    for _ in range(len(constraints.width_constraints)):
+        for row, atom in itertools.product(constraints.width_constraints, list(reached)):
             atoms = list(row.polynomial.atoms())
             if atom in atoms:
                 for other in atoms:
-                    if len(reached.get(other, constraints.rows)) > len(reached[atom]) + 1:
+                    if len(reached.get(other, constraints.width_constraints)) > len(reached[atom]) + 1:
                         reached[other] = [*reached[atom], row.reason]
         found = [reached[atom] for atom in goal if atom in reached]
         if found:

@@ -15,7 +15,7 @@ from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.solvers import Backend
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, once
+from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, without_repeats
 
 __all__ = ["explain"]
 
@@ -112,37 +112,37 @@ class Explainer:
         raise EditError(f"the graph has no vertex or parameter {what!r}{hint}")
 
     def _of_vertex(self, vertex: Vertex) -> Subject:
-        return Subject(vertex.name, self.widths.output_axis(vertex), tuple(self.ties.output(vertex)))
+        return Subject(vertex.name, self.widths.output_axis(vertex), tuple(self.ties.outputs_of(vertex)))
 
     # Ties and causes
 
     def _part(self, subject: Subject, width: Width) -> SizePart:
-        ways = self.ties.ways(subject.places, width.atom)
+        ways = self.ties.paths(subject.places, width.atom)
         found: dict[tuple[str, Role], tuple[str, ...]] = {}
         for name, dim in width.lives:
             layer, role = self.ties.owner(name), self.ties.role(name, dim)
             way = ways.get(self.ties.state(name, dim), ())
-            chain = once((subject.name, *way, layer))
+            chain = without_repeats((subject.name, *way, layer))
             if layer != subject.name and len(chain) < len(found.get((layer, role), chain * 2)):
                 found[layer, role] = chain
         ties = [Tie(layer, chain, role) for (layer, role), chain in found.items()]
         ties.sort(key=lambda tie: len(tie.chain))
-        held = self.constraints.holds.get(width.atom)
-        ends = [ways[place] for place in self.ties.outputs() if place in ways]
-        output = once((subject.name, *min(ends, key=len), OUTPUT)) if ends else ()
+        held = self.constraints.fixed.get(width.atom)
+        ends = [ways[place] for place in self.ties.network_outputs() if place in ways]
+        output = without_repeats((subject.name, *min(ends, key=len), OUTPUT)) if ends else ()
         return SizePart(width.name, width.size, tuple(ties), held, width.coupled, output)
 
     def causes(self, subject: Subject) -> Iterable[Cause]:
         """Why parts of an axis are fixed, each with the way to what fixes them."""
         for reason in reasons(subject.axis):
-            yield Cause(reason, once((subject.name, *self.ties.cause(subject.places, reason))))
+            yield Cause(reason, without_repeats((subject.name, *self.ties.cause(subject.places, reason))))
 
     def demanded(self, atoms: list[Atom]) -> Iterable[str]:
         """What the network's own code and declared rules demand of some widths, in words."""
         for atom in atoms:
-            if atom in self.constraints.holds:
-                yield self.constraints.holds[atom]
-        for row in self.constraints.rows:
+            if atom in self.constraints.fixed:
+                yield self.constraints.fixed[atom]
+        for row in self.constraints.width_constraints:
             if any(atom in atoms for atom in row.polynomial.atoms()):
                 yield row.reason
 

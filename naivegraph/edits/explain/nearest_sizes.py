@@ -70,7 +70,7 @@ class _Held:
     def __call__(self, atom: Atom) -> bool:
         return (
             atom in self.others
-            or atom in self.constraints.holds
+            or atom in self.constraints.fixed
             or atom not in self.constraints.widths.by_atom
         )
 
@@ -99,7 +99,8 @@ class _Sizes:
         self._rows, self._atoms = _linked(size.atoms(), constraints, held)
         least = _smallest(self._atoms, constraints)
         self._room = [
-            atom.length - max(least[atom], len(marked(constraints.stay.get(atom)))) for atom in self._atoms
+            atom.length - max(least[atom], len(marked(constraints.must_stay.get(atom))))
+            for atom in self._atoms
         ]
         self._sums = _sums(self._atoms, constraints)
 
@@ -193,7 +194,10 @@ def _linked(
 ) -> tuple[list[WidthConstraint], list[Atom]]:
     """The rows that reach some atoms, directly or through others, and all atoms in them."""
     found = dict.fromkeys(atom for atom in atoms if not held(atom))
-    left = [(row, [atom for atom in row.polynomial.atoms() if not held(atom)]) for row in constraints.rows]
+    left = [
+        (row, [atom for atom in row.polynomial.atoms() if not held(atom)])
+        for row in constraints.width_constraints
+    ]
     rows: list[WidthConstraint] = []
     grew = True
     while grew:

@@ -43,7 +43,7 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
             )
         atoms = widths.relation.algebra.resolve(summed.axis).atoms()
         named = {keys[atom]: None for atom in atoms if atom in keys}
-        for feed in trace.feeds():
+        for feed in trace.entries():
             found.setdefault((feed.name, feed.dims, feed.rows), {}).update(named)
     return tuple(
         Outgoing(name, dims, tuple(named), _rows(rows)) for (name, dims, rows), named in found.items()
@@ -91,8 +91,8 @@ def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
 
 def _provenance(widths: Widths, summed: Summed) -> Provenance:
     """That of the run in which it is summed."""
-    made = (t for t in widths.tracers if any(t.made(stub) for stub, _ in summed.factors))
-    return next(made, widths.tracers[0])
+    made = (t for t in widths.provenances if any(t.made(stub) for stub, _ in summed.factors))
+    return next(made, widths.provenances[0])
 
 
 def _chosen(widths: Widths, summed: Summed) -> ProvenanceTrace | str:
@@ -104,7 +104,7 @@ def _chosen(widths: Widths, summed: Summed) -> ProvenanceTrace | str:
     for stub, dim in factors:
         try:
             trace = provenance.trace(stub, dim)
-            list(trace.feeds())
+            list(trace.entries())
         except Untraceable as error:
             reason = str(error)
             continue

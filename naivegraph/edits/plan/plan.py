@@ -119,7 +119,7 @@ def _scalings(constraints: SizeConstraints, count: Callable[[Atom], int]) -> tup
         size = rescaled.axis.size(count)
         if size != rescaled.axis.length:
             factor = math.sqrt(size / rescaled.axis.length)
-            out += [Scaling(feed.name, rows_of(feed), factor) for feed in rescaled.feeds]
+            out += [Scaling(feed.name, rows_of(feed), factor) for feed in rescaled.entries]
     return tuple(out)
 
 

@@ -92,7 +92,7 @@ class ResizeProgram:
         nearness: The goal of the requests which may give way; None without any.
         first: The program without what counts only once these are met; None without any.
         taking_part: The widths that may change.
-        holds: Those which keep all their neurons, with the reason.
+        fixed: Those that keep all their neurons, with the reason.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ResizeProgram:
         self.program = Program()
         self._block = _Block()
         self._part = Scope(widths, constraints, askings)
-        self.taking_part, self.holds = self._part.widths, self._part.holds
+        self.taking_part, self.fixed = self._part.widths, self._part.fixed
         self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.taking_part}
         self.new = 0 if not askings else new
         self._room = self._most_new()
@@ -121,7 +121,7 @@ class ResizeProgram:
         self._worths()
 
     def _judged(self, width: Width, values: Floats) -> NeuronRanking:
-        stay, go = self.constraints.stay.get(width.atom), self.constraints.go.get(width.atom)
+        stay, go = self.constraints.must_stay.get(width.atom), self.constraints.must_go.get(width.atom)
         return NeuronRanking(values, marked(stay), marked(go))
 
     # Columns
@@ -138,7 +138,7 @@ class ResizeProgram:
             elif isinstance(asking.request, ask.Multiple):
                 wanted = asking.request.of
             most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
-        for row in self.constraints.rows:
+        for row in self.constraints.width_constraints:
             if row.rule:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
@@ -148,10 +148,10 @@ class ResizeProgram:
     def _columns(self) -> None:
         """Columns of every width: neurons kept and neurons that come."""
         widths, columns = self.taking_part, self.program.columns
-        held = np.array([width.atom in self.holds for width in widths], dtype=bool)
+        fixed = np.array([width.atom in self.fixed for width in widths], dtype=bool)
         sizes = np.array([width.size for width in widths], dtype=np.float64)
-        kept = columns([f"{width.name} kept" for width in widths], np.where(held, sizes, 0.0), sizes)
-        no_more = held | np.array([width.atom.alone for width in widths], dtype=bool)
+        kept = columns([f"{width.name} kept" for width in widths], np.where(fixed, sizes, 0.0), sizes)
+        no_more = fixed | np.array([width.atom.alone for width in widths], dtype=bool)
         come = columns([f"{width.name} new" for width in widths], 0, np.where(no_more, 0.0, self._room))
         atoms = [width.atom for width in widths]
         self._kept, self._come = dict(zip(atoms, kept, strict=True)), dict(zip(atoms, come, strict=True))
@@ -163,7 +163,7 @@ class ResizeProgram:
         return self._linear(Polynomial.of_axis(axis))
 
     def _still(self, atom: Atom) -> bool:
-        return atom in self.holds or atom not in self._kept
+        return atom in self.fixed or atom not in self._kept
 
     def _linear(self, polynomial: Polynomial) -> LinearForm:
         constant, parts = 0.0, dict[int, float]()
@@ -211,10 +211,10 @@ class ResizeProgram:
         """Sizes are at least 1, what the code and rules demand holds, and new neurons are bounded."""
         for index, axis in enumerate(self._part.axes):
             self._at_least_one(f"axis {index} at least 1", axis)
-        for index, constraint in enumerate(self.constraints.rows):
+        for index, constraint in enumerate(self.constraints.width_constraints):
             self._demand(f"demand {index}", constraint)
         for width in self.taking_part:
-            if width.atom not in self.holds:
+            if width.atom not in self.fixed:
                 self._marked(width)
         if self.new is not None and self._come:
             # A row and no bound of the columns, so that a conflict can name it.
@@ -237,7 +237,9 @@ class ResizeProgram:
 
     def _marked(self, width: Width) -> None:
         """At least those neurons that must stay are kept, and as many go as must."""
-        stay, go = (marks.get(width.atom, []) for marks in (self.constraints.stay, self.constraints.go))
+        stay, go = (
+            marks.get(width.atom, []) for marks in (self.constraints.must_stay, self.constraints.must_go)
+        )
         kept = {self._kept[width.atom]: 1.0}
         for mark in stay:
             name = f"{width.name} stays: {mark.reason}"

@@ -49,7 +49,7 @@ class Scope:
             is asked for.
         axes: Every distinct axis of any tensor that has some of these widths; all else in it is a number.
         parameters: Those of them that are an axis of a parameter or buffer.
-        holds: Widths that keep all their neurons, with the reason.
+        fixed: Widths that keep all their neurons, with the reason.
     """
 
     def __init__(self, widths: Widths, constraints: SizeConstraints, askings: Sequence[AxisRequest]) -> None:
@@ -60,7 +60,7 @@ class Scope:
         self.widths = [width for width in self.widths if width.atom in self._moving]
         self.axes = self._having(every)
         self.parameters = self._having(axis for axes in widths.axes.values() for axis in axes)
-        self.holds = constraints.holds
+        self.fixed = constraints.fixed
 
     def settled(self, axis: Axis) -> Axis:
         """An axis with all that takes no part as numbers, in normal form."""
@@ -118,7 +118,7 @@ def _linked(
         return atom
 
     groups = [list(axis.atoms()) for axis in axes]
-    groups += [list(row.polynomial.atoms()) for row in constraints.rows]
+    groups += [list(row.polynomial.atoms()) for row in constraints.width_constraints]
     groups += [list(asking.axis.atoms()) for asking in askings]
     for group in groups:
         for atom in group[1:]:

@@ -110,7 +110,7 @@ class AlignmentProgram:
             axes[dim] = total([term for run in self._runs[stub.id] for term in run.terms])
             given[stub.id] = axes
         self._given = given
-        self.widths: Widths = relate(rest, free_outputs=True, given=given)
+        self.widths: Widths = relate(rest, free_outputs=True, known=given)
         self.constraints: SizeConstraints = constraints_of(self.widths)
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
@@ -146,7 +146,7 @@ class AlignmentProgram:
             raise InfeasibleError(self._told(pair, _why_not(pair)))
         self._pairs.append(pair)
         if pair.apart or not (left.fixed and right.fixed):
-            self.constraints.rows.append(
+            self.constraints.width_constraints.append(
                 WidthConstraint(difference, f"{names[0]} and {names[1]} are to be equal")
             )
 
@@ -260,7 +260,7 @@ class AlignmentProgram:
         for axis in self._outputs:
             for atom in axis.atoms():
                 if atom not in ended:
-                    self.constraints.holds.setdefault(atom, "an output of the network")
+                    self.constraints.fixed.setdefault(atom, "an output of the network")
 
     def _told(self, pair: Pair, reason: str) -> str:
         return (
@@ -281,10 +281,14 @@ class AlignmentProgram:
         atoms, constraints = {atom for axis in axes for atom in axis.atoms()}, self.constraints
         found = [reason_of(axis) for axis in axes if axis.fixed]
         found += [
-            constraints.holds[atom] for axis in axes for atom in axis.atoms() if atom in constraints.holds
+            constraints.fixed[atom] for axis in axes for atom in axis.atoms() if atom in constraints.fixed
         ]
-        found += [row.reason for row in constraints.rows if row.rule and atoms & set(row.polynomial.atoms())]
-        for marks in (constraints.stay, constraints.go):
+        found += [
+            row.reason
+            for row in constraints.width_constraints
+            if row.rule and atoms & set(row.polynomial.atoms())
+        ]
+        for marks in (constraints.must_stay, constraints.must_go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
 

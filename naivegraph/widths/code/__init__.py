@@ -1,1 +1,1 @@
-"""What the network's own code demands of its sizes."""
+"""Constraints on sizes that the network's own code, and custom rules, impose."""

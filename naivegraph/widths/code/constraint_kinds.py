@@ -1,4 +1,4 @@
-"""What the code of a network can demand of the sizes of its axes."""
+"""The kinds of constraints that the code of a network imposes on the sizes of its axes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from naivegraph.ir.values import Expression
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["CodeConstraint", "EqualSizes", "FixedValue", "OpaqueAxis", "SizeArgument", "taken_apart"]
+__all__ = ["CodeConstraint", "EqualSizes", "FixedValue", "OpaqueAxis", "SizeArgument", "opaque_axes"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SizeArgument:
-    """The code passes `value` where the size of `axis` must stand."""
+    """The code passes `value` as the size of `axis`."""
 
     value: Expression
     axis: Axis
@@ -25,7 +25,7 @@ class SizeArgument:
 
 @dataclasses.dataclass(frozen=True)
 class EqualSizes:
-    """The code makes these axes of equal size (the parts of a chunk)."""
+    """The code makes axes of equal size (the parts of a chunk)."""
 
     axes: tuple[Axis, ...]
     vertex: Vertex
@@ -33,7 +33,7 @@ class EqualSizes:
 
 @dataclasses.dataclass(frozen=True)
 class FixedValue:
-    """The code uses `value` in a way which lets it not change."""
+    """The code uses `value` in a way that does not let it change."""
 
     value: Expression
     vertex: Vertex
@@ -41,7 +41,7 @@ class FixedValue:
 
 @dataclasses.dataclass(frozen=True)
 class OpaqueAxis:
-    """A layer or function works with sizes of its own, so this axis of it may not change."""
+    """A layer or function works with sizes of its own, so that this axis may not change."""
 
     axis: Axis
     vertex: Vertex
@@ -50,20 +50,19 @@ class OpaqueAxis:
 CodeConstraint = SizeArgument | EqualSizes | FixedValue | OpaqueAxis
 
 
-def taken_apart(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:
-    """All axes of a function that is given numbers, if it makes or cuts axes inside.
+def opaque_axes(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:
+    """All axes of a function that takes numbers, if it makes or cuts axes inside.
 
-    Which of its numbers says how is not known (`hsplit`, `repeat_interleave`), so nothing it touches may
-    change.
+    Nothing tells which of its numbers says how (`hsplit`, `repeat_interleave`), so no axis of it may change.
     """
-    given: dict[int, list[Axis]] = {}
+    taken: dict[int, list[Axis]] = {}
     made: dict[int, list[Axis]] = {}
     for operation in vertex.operations:
         for stub in tensors_in([operation.args, operation.kwargs]):
             if stub.id not in made:
-                given[stub.id] = widths.of(stub)
-        made.update({s.id: widths.of(s) for s in operation.outputs if s is not None and s.id not in given})
-    whole = [axis for axes in given.values() for axis in axes if not axis.fixed]
+                taken[stub.id] = widths.of(stub)
+        made.update({s.id: widths.of(s) for s in operation.outputs if s is not None and s.id not in taken})
+    whole = [axis for axes in taken.values() for axis in axes if not axis.fixed]
     atoms = {axis: set(axis.atoms()) for axis in whole}
     known = set().union(*atoms.values())
     inside = [axis for axes in made.values() for axis in axes if not axis.fixed and axis not in atoms]

@@ -1,4 +1,4 @@
-"""What declared rules demand of sizes beyond equality, in terms of widths."""
+"""Constraints of custom rules beyond equality, in terms of widths."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from naivegraph.operators.constraints import (
     LinearConstraint,
     MultipleConstraint,
     NeuronConstraint,
-    NeuronMark,
+    RequiredNeurons,
     WidthConstraint,
 )
 from naivegraph.widths.widths import Widths
 
 __all__ = ["CustomConstraints", "custom_constraints_of", "neurons_at"]
 
-# Makes a polynomial linear by holding some of its atoms, for a reason.
+# Makes a polynomial linear by fixing some of its atoms, for a reason.
 Linearise = Callable[[Polynomial, str], Polynomial]
 
 
 @dataclasses.dataclass
 class CustomConstraints:
-    """The demands of all declared rules.
+    """The constraints of all custom rules.
 
     Attributes:
-        rows: Conditions on sizes.
-        stay: Neurons that must stay if their width changes.
-        go: Neurons that must go if their width changes.
+        width_constraints: Linear constraints on sizes, and multiples.
+        must_stay: Neurons that must stay if their width changes.
+        must_go: Neurons that must go if their width changes.
     """
 
-    rows: list[WidthConstraint] = dataclasses.field(default_factory=list)
-    stay: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
-    go: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
+    width_constraints: list[WidthConstraint] = dataclasses.field(default_factory=list)
+    must_stay: dict[Atom, list[RequiredNeurons]] = dataclasses.field(default_factory=dict)
+    must_go: dict[Atom, list[RequiredNeurons]] = dataclasses.field(default_factory=dict)
 
 
 def custom_constraints_of(widths: Widths, linear: Linearise) -> CustomConstraints:
-    """Translate what declared rules state of dimensions into conditions on widths.
+    """Translate the constraints of custom rules, on dimensions, into constraints on widths.
 
     Args:
         widths: The widths of a graph.
-        linear: Makes a size linear where it is a product of widths, by letting some of them keep still.
+        linear: The function that makes a product of widths linear by fixing some of them.
     """
     found = CustomConstraints()
     resolve = widths.relation.algebra.resolve
     for constraint in widths.relation.constraints:
         if isinstance(constraint, NeuronConstraint):
-            _mark(found, widths, constraint, resolve(constraint.axis))
+            _require_neurons(found, widths, constraint, resolve(constraint.axis))
             continue
         size = Polynomial({})
         for factor, axis in (
@@ -63,18 +63,20 @@ def custom_constraints_of(widths: Widths, linear: Linearise) -> CustomConstraint
             row = WidthConstraint(left, reason, None, None, constraint.multiple, constraint.where)
         else:
             row = WidthConstraint(left, reason, constraint.low, constraint.high, rule=constraint.where)
-        found.rows.append(row)
+        found.width_constraints.append(row)
     return found
 
 
-def _mark(found: CustomConstraints, widths: Widths, asked: NeuronConstraint, axis: Axis) -> None:
-    """Mark the neurons of widths which these indices of an axis are made of."""
+def _require_neurons(
+    found: CustomConstraints, widths: Widths, constraint: NeuronConstraint, axis: Axis
+) -> None:
+    """Add the neurons of widths that the indices of a constraint are made of."""
     marked: dict[Atom, dict[int, None]] = {}
-    for index in asked.indices:
+    for index in constraint.indices:
         atoms = [(atom, place) for atom, place in neurons_at(axis, index) if atom in widths.by_atom]
-        if not asked.keep and atoms:
-            # An index of a product goes with any of its neurons: that of the longest width, whose rows are
-            # the shortest, takes the fewest others along.
+        if not constraint.keep and atoms:
+            # An index of a product goes once any neuron that it is made of goes. Removing one of the longest
+            # width removes the fewest other indices.
             atoms = [max(atoms, key=lambda pair: pair[0].length)]
         for atom, place in atoms:
             marked.setdefault(atom, {})[place] = None
@@ -83,9 +85,10 @@ def _mark(found: CustomConstraints, widths: Widths, asked: NeuronConstraint, axi
         which = (
             f"neuron{'s' * (count != 1)} {', '.join(map(str, sorted(places)))} of {widths.by_atom[atom].name}"
         )
-        reason = f"the rule declared for {asked.where} says {which} must {'stay' if asked.keep else 'go'}"
-        side = found.stay if asked.keep else found.go
-        side.setdefault(atom, []).append(NeuronMark(tuple(sorted(places)), asked.where, reason))
+        fate = "stay" if constraint.keep else "go"
+        reason = f"the rule declared for {constraint.where} says {which} must {fate}"
+        side = found.must_stay if constraint.keep else found.must_go
+        side.setdefault(atom, []).append(RequiredNeurons(tuple(sorted(places)), constraint.where, reason))
 
 
 def neurons_at(axis: Axis, index: int) -> Iterator[tuple[Atom, int]]:

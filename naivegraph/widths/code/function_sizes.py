@@ -1,7 +1,7 @@
-"""Which axis each size that a network's own code passes to a torch function or keeps in a layer must equal.
+"""Constraints of the sizes that a network's code passes to torch functions.
 
-The functions which take sizes are listed here by themselves; a number that remembers, passed to any other
-function, must keep its value.
+Functions that take sizes have a rule each, listed here; a symbolic integer passed to any other function must
+keep its value.
 """
 
 from __future__ import annotations
@@ -26,35 +26,36 @@ from naivegraph.widths.code.constraint_kinds import (
     FixedValue,
     OpaqueAxis,
     SizeArgument,
-    taken_apart,
+    opaque_axes,
 )
 from naivegraph.widths.code.layer_sizes import first_output, layer_sizes, own_sizes
 from naivegraph.widths.widths import Widths
 
-__all__ = ["sizes_of", "value_of", "where_of"]
+__all__ = ["place_of_vertex", "sizes_of", "value_of"]
 
 
-Reader = Callable[[Widths, Vertex], Iterator[CodeConstraint]]
+SizeRule = Callable[[Widths, Vertex], Iterator[CodeConstraint]]
 
 
 def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """What the arguments of a vertex demand of the sizes."""
+    """The constraints that the arguments of a vertex impose."""
     if isinstance(vertex.target, nn.Module):
         yield from layer_sizes(widths, vertex, vertex.target)
         return
     yield from own_sizes(widths, vertex)
-    reader = _READERS.get(vertex.target) if callable(vertex.target) else None
-    if reader is not None:
-        yield from reader(widths, vertex)
+    rule = _RULES.get(vertex.target) if callable(vertex.target) else None
+    if rule is not None:
+        yield from rule(widths, vertex)
         return
     for value in _expressions([vertex.args, vertex.kwargs]):
         yield FixedValue(value, vertex)
     numbers = (int, DimSize, Attribute, Compound)
     if any(type(leaf) in numbers for leaf in leaves((vertex.args, vertex.kwargs))):
-        yield from taken_apart(widths, vertex)
+        yield from opaque_axes(widths, vertex)
 
 
 def _expressions(value: Any) -> Iterator[Expression]:
+    """The symbolic integers in nested arguments."""
     if isinstance(value, (DimSize, Attribute, Compound)):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -67,17 +68,19 @@ def _expressions(value: Any) -> Iterator[Expression]:
 
 
 def _number(value: Any) -> bool:
+    """Tell whether an argument is an integer, symbolic or plain."""
     return isinstance(value, (DimSize, Attribute, Compound)) or (
         isinstance(value, int) and not isinstance(value, bool)
     )
 
 
 def _flat(values: Any) -> list[Any]:
-    """The sizes in `reshape(2, 3)` and `reshape((2, 3))` alike."""
+    """The sizes in `reshape(2, 3)` and in `reshape((2, 3))`."""
     return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else list(values)
 
 
 def _target_shape(widths: Widths, vertex: Vertex, sizes: list[Any]) -> Iterator[CodeConstraint]:
+    """Each size is that of a dimension of the result; -1 is free."""
     out = first_output(vertex)
     if out is None:
         return
@@ -96,7 +99,7 @@ def _reshape(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 
 def _like(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """The result has the shape of the second argument."""
+    """Result of the shape of the second argument."""
     (other,) = _named(vertex, "other")
     out = first_output(vertex)
     if out is not None and isinstance(other, (Stub, State)):
@@ -106,13 +109,13 @@ def _like(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 
 def _no_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """The numbers it is given are no sizes that could change."""
+    """Numbers that are no sizes that could change."""
     for value in _expressions([vertex.args, vertex.kwargs]):
         yield FixedValue(value, vertex)
 
 
 def _strided(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """Sizes, and strides which are products of sizes, of the memory below; written or not, they stay."""
+    """Sizes, and strides that are products of sizes, of the memory below: none may change."""
     yield from _no_sizes(widths, vertex)
     for stub in tensors_in(vertex.output):
         for axis in widths.of(stub):
@@ -120,10 +123,10 @@ def _strided(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 
 def _repeats(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """How often something is repeated stays, whatever it is."""
+    """Numbers of repeats, which stay; the neurons repeated may change."""
     yield from _no_sizes(widths, vertex)
-    given = tensors_in([vertex.args, vertex.kwargs])
-    known = {atom for stub in given for axis in widths.of(stub) for atom in axis.atoms()}
+    operands = tensors_in([vertex.args, vertex.kwargs])
+    known = {atom for stub in operands for axis in widths.of(stub) for atom in axis.atoms()}
     for stub in tensors_in(vertex.output):
         for atom in dict.fromkeys(atom for axis in widths.of(stub) for atom in axis.atoms()):
             if atom not in known:
@@ -149,11 +152,11 @@ def _new_factory(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 
 def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    given, sizes = _named(vertex, "dim", "sizes")
+    at, sizes = _named(vertex, "dim", "sizes")
     out = first_output(vertex)
-    if out is None or not _number(given):
+    if out is None or not _number(at):
         return
-    dim = value_of(widths, given)
+    dim = value_of(widths, at)
     rank = len(out.shape) - len(sizes) + 1
     axes = widths.of(out)[dim % rank :]
     for value, axis in zip(sizes, axes, strict=False):
@@ -163,8 +166,8 @@ def _unflatten(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 def _named(vertex: Vertex, *names: str) -> list[Any]:
     """Arguments after the tensor, by position or name; a missing one is None."""
-    given = vertex.args[1:]
-    return [given[i] if i < len(given) else vertex.kwargs.get(name) for i, name in enumerate(names)]
+    args = vertex.args[1:]
+    return [args[i] if i < len(args) else vertex.kwargs.get(name) for i, name in enumerate(names)]
 
 
 def _split(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
@@ -248,12 +251,14 @@ def value_of(widths: Widths, value: Expression) -> int:
 
 
 def _narrow(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    given, start, length = _named(vertex, "dim", "start", "length")
+    at, start, length = _named(vertex, "dim", "start", "length")
     source, out = vertex.args[0], first_output(vertex)
-    if isinstance(source, Stub) and out is not None and _number(given):
-        dim = value_of(widths, given)
+    if isinstance(source, Stub) and out is not None and _number(at):
+        dim = value_of(widths, at)
         axis, part = widths.of(source)[dim], widths.of(out)[dim]
-        if not (_number(start) and _number(length)):  # a tensor says which, perhaps others next time
+        if not (
+            _number(start) and _number(length)
+        ):  # a tensor holds the start, which may be another next time
             yield from (OpaqueAxis(axis, vertex), OpaqueAxis(part, vertex))
             return
         yield SizeArgument(length, part, vertex)
@@ -286,10 +291,11 @@ def _pad(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
             yield FixedValue(value, vertex)
 
 
-def _counted(position: int, name: str) -> Reader:
-    """Functions which take a number of groups."""
+def _counted(position: int, name: str) -> SizeRule:
+    """Rule of a function with a number of groups as this argument."""
 
     def read(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
+        """The number of groups is a size; other numbers stay."""
         value = vertex.args[position] if position < len(vertex.args) else vertex.kwargs.get(name, 1)
         out = first_output(vertex)
         count = widths.relation.counts.get(out.id) if out is not None else None
@@ -303,7 +309,7 @@ def _counted(position: int, name: str) -> Reader:
 
 
 _Tensor, _aten = torch.Tensor, torch.ops.aten
-_READERS: dict[Any, Reader] = {
+_RULES: dict[Any, SizeRule] = {
     **dict.fromkeys(
         [_Tensor.reshape, _Tensor.view, _Tensor.expand, torch.reshape, torch.broadcast_to], _reshape
     ),
@@ -329,8 +335,8 @@ _READERS: dict[Any, Reader] = {
 }
 
 
-def where_of(vertex: Vertex) -> str:
-    """The vertex and the line of the user's code which made it, for messages."""
+def place_of_vertex(vertex: Vertex) -> str:
+    """The vertex and the line of the user's code that made it, for messages."""
     if vertex.where is None:
         return vertex.name
     return f"{vertex.name} ({line_text(vertex.where)})"

@@ -20,16 +20,16 @@ __all__ = ["first_output", "layer_sizes", "own_sizes", "unread_sizes"]
 
 
 def first_output(vertex: Vertex) -> Stub | None:
-    """The first tensor a vertex gives."""
+    """The first tensor that a vertex returns."""
     found = tensors_in(vertex.output)
     return found[0] if found else None
 
 
 def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[CodeConstraint]:
-    """The sizes which a torch layer keeps as attributes; they follow its parameters."""
-    for kind, reader in _LAYERS:
+    """The sizes that a torch layer keeps as attributes, which follow its parameters."""
+    for kind, rule in _LAYERS:
         if isinstance(layer, kind):
-            yield from _sizes(widths, vertex, layer, reader)
+            yield from _sizes(widths, vertex, layer, rule)
             return
     own: list[dict[str, Any]] = [
         dict(layer.named_parameters(prefix=vertex.path, remove_duplicate=False)),
@@ -44,11 +44,11 @@ Known = Mapping[Attribute, Polynomial]
 
 
 def unread_sizes(widths: Widths, known: Known) -> Iterator[tuple[Attribute, Polynomial]]:
-    """The sizes kept by layers whose parameters are used without calling them, and read by nobody.
+    """The sizes kept by layers whose parameters are used without calling them, and which no code reads.
 
     Args:
         widths: The widths.
-        known: What the attributes are that are read.
+        known: The sizes of the attributes that are read.
     """
     called = {v.path for run in widths.graph.runs for v in run.vertices if v.kind == "layer"}
     for path, layer in widths.graph.module.named_modules():
@@ -81,7 +81,7 @@ _WEIGHTS: dict[type[nn.Module], tuple[str, str]] = {
 
 
 def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
-    """The sizes kept by a module whose forward calls the function that a layer of torch's is made of.
+    """The sizes kept by a module whose forward calls the function of a torch layer.
 
     A layer with a parametrized weight is such a module, and so is a user's own subclass of a layer.
     """
@@ -90,14 +90,14 @@ def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
         return
     module = widths.graph.module.get_submodule(vertex.path)
     if isinstance(module, kind):
-        reader = next(reader for known, reader in _LAYERS if issubclass(kind, known))
-        yield from _sizes(widths, vertex, module, reader)
+        rule = next(rule for known, rule in _LAYERS if issubclass(kind, known))
+        yield from _sizes(widths, vertex, module, rule)
 
 
 def _sizes(
-    widths: Widths, vertex: Vertex, layer: nn.Module, reader: Callable[[Widths, Vertex, Any], LayerSizes]
+    widths: Widths, vertex: Vertex, layer: nn.Module, rule: Callable[[Widths, Vertex, Any], LayerSizes]
 ) -> Iterator[CodeConstraint]:
-    for (name, keys), axis in reader(widths, vertex, layer):
+    for (name, keys), axis in rule(widths, vertex, layer):
         # A subclass may mean something else by the name, or not have it.
         value: Any = getattr(layer, name, None)
         for key in keys if value is not None else ():
@@ -212,7 +212,7 @@ def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.RNNCellBase) -> La
 
 
 def _gates(widths: Widths, vertex: Vertex, end: str, state: str, size: int) -> LayerSizes:
-    """Weights of one direction of one layer: what comes in, the state, and the first of the gates."""
+    """Weights of one direction of one layer: its input, its state, and the first of its gates."""
     inputs, hidden = (_states(widths, vertex, f"weight_{kind}{end}") for kind in ("ih", "hh"))
     if inputs is not None and end in ("", "_l0"):
         yield ("input_size", ()), inputs[1]

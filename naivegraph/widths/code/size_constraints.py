@@ -1,4 +1,9 @@
-"""What a network's own code demands of its sizes, so that its own `forward` runs after an edit; and rules."""
+"""Constraints on sizes under which the network's own `forward` runs after an edit, and those of custom rules.
+
+The code computes sizes by itself: it reads attributes, passes numbers to functions, compares. Each such use
+becomes an equation or inequality between polynomials in widths. A program takes linear ones only, so products
+are made linear by fixing the smallest of the widths multiplied.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,8 @@ from naivegraph.graph import Vertex
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.ir.values import Attribute, Comparison, DimSize, Expression, State, Stub
-from naivegraph.operators.constraints import NeuronMark, WidthConstraint
-from naivegraph.operators.relation import Default
+from naivegraph.operators.constraints import RequiredNeurons, WidthConstraint
+from naivegraph.operators.relation import DefaultScale
 from naivegraph.widths.code.constraint_kinds import (
     CodeConstraint,
     EqualSizes,
@@ -23,9 +28,9 @@ from naivegraph.widths.code.constraint_kinds import (
     SizeArgument,
 )
 from naivegraph.widths.code.custom_constraints import custom_constraints_of
-from naivegraph.widths.code.function_sizes import sizes_of, value_of, where_of
+from naivegraph.widths.code.function_sizes import place_of_vertex, sizes_of, value_of
 from naivegraph.widths.code.layer_sizes import unread_sizes
-from naivegraph.widths.code.size_solver import Equation, Reader, len_of
+from naivegraph.widths.code.size_solver import Equation, SizeSolver, len_of
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, Untraceable
 from naivegraph.widths.widths import Widths
 
@@ -34,72 +39,80 @@ __all__ = ["Rescaled", "SizeConstraints", "constraints_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Rescaled:
-    """Weights which are multiplied by the square root of the ratio by which `axis`, a head size, changes."""
+    """Weights to multiply by the square root of the ratio by which the size of `axis`, a head size, changes.
+
+    Attributes:
+        axis: The axis of the neurons of one head.
+        entries: The entries of parameters to multiply.
+    """
 
     axis: Axis
-    feeds: tuple[ParameterEntries, ...]
+    entries: tuple[ParameterEntries, ...]
 
 
 @dataclasses.dataclass
 class SizeConstraints:
-    """What the code and declared rules demand, and what the code's attributes become.
+    """The constraints that the code and custom rules impose, and the sizes of the code's attributes.
 
     Attributes:
-        widths: The widths it is about.
-        rescales: Attentions whose scale follows their head size, and what makes up for that.
-        attributes: The size each integer attribute stands for.
-        rows: Linear conditions on sizes.
-        holds: Atoms that must keep their size, with the reason.
-        read: Every integer attribute of which the code made any use.
-        stay: Neurons that must stay if their width changes.
-        go: Neurons that must go if their width changes.
+        attributes: The size that each integer attribute stands for.
+        width_constraints: Linear constraints on sizes, and multiples.
+        fixed: Atoms that must keep their size, with the reason.
+        widths: The widths they are about.
+        rescales: Weights of attentions whose scale depends on the head size.
+        read: All integer attributes that the code used.
+        must_stay: Neurons that must stay if their width changes.
+        must_go: Neurons that must go if their width changes.
     """
 
     attributes: dict[Attribute, Polynomial]
-    rows: list[WidthConstraint]
-    holds: dict[Atom, str]
+    width_constraints: list[WidthConstraint]
+    fixed: dict[Atom, str]
     widths: Widths
     rescales: list[Rescaled] = dataclasses.field(default_factory=list)
     read: set[Attribute] = dataclasses.field(default_factory=set)
-    stay: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
-    go: dict[Atom, list[NeuronMark]] = dataclasses.field(default_factory=dict)
+    must_stay: dict[Atom, list[RequiredNeurons]] = dataclasses.field(default_factory=dict)
+    must_go: dict[Atom, list[RequiredNeurons]] = dataclasses.field(default_factory=dict)
     _products: list[WidthConstraint] = dataclasses.field(default_factory=list)
     _seen: set[object] = dataclasses.field(default_factory=set)
 
-    def _held(self, atom: Atom) -> bool:
-        return atom in self.holds or atom not in self.widths.by_atom
+    def _is_fixed(self, atom: Atom) -> bool:
+        """Tell whether an atom keeps its size."""
+        return atom in self.fixed or atom not in self.widths.by_atom
 
     def add(self, polynomial: Polynomial, reason: str) -> None:
-        """Demand that a polynomial, zero now, stays zero."""
-        left = polynomial.with_constants(self._held).reduced()
+        """Require that a polynomial, zero now, stays zero."""
+        left = polynomial.with_constants(self._is_fixed).reduced()
         free = list(left.atoms())
         if len(free) == 1:
-            self.holds.setdefault(free[0], reason)
+            self.fixed.setdefault(free[0], reason)
         elif free and _either_sign(left) not in self._seen:
             self._seen.add(_either_sign(left))
-            (self.rows if left.degree == 1 else self._products).append(WidthConstraint(left, reason))
+            (self.width_constraints if left.degree == 1 else self._products).append(
+                WidthConstraint(left, reason)
+            )
 
     def bound(self, polynomial: Polynomial, least: int, reason: str) -> None:
-        """Demand that a polynomial, at least `least` now, stays so."""
-        left = polynomial.with_constants(self._held)
+        """Require that a polynomial, at least `least` now, stays so."""
+        left = polynomial.with_constants(self._is_fixed)
         factors = [factor for atoms, factor in left.terms.items() if atoms]
         # Every size is at least 1: one of a sum's terms is.
         sure = min(factors, default=0) > 0 and left.terms.get((), 0) + min(factors) >= least
         key = (frozenset(left.terms.items()), least)
         if factors and not sure and key not in self._seen:
             self._seen.add(key)
-            (self.rows if left.degree == 1 else self._products).append(
+            (self.width_constraints if left.degree == 1 else self._products).append(
                 WidthConstraint(left, reason, least, None)
             )
 
     def settle(self) -> None:
-        """Make all demands linear: in what is a product of sizes, the shortest keep theirs.
+        """Make all constraints linear: in a product of sizes, the smallest are fixed.
 
-        That comes last, for what is held for other reasons may leave no product.
+        That comes last, as widths that are fixed for other reasons may leave no product.
         """
         self._spread()
         products, self._products = self._products, []
-        products.sort(key=lambda row: row.polynomial.with_constants(self._held).degree)
+        products.sort(key=lambda row: row.polynomial.with_constants(self._is_fixed).degree)
         for row in products:
             reason = f"{row.reason}; of the sizes multiplied there, the smallest stays"
             left = self.linear(row.polynomial, reason)
@@ -110,81 +123,86 @@ class SizeConstraints:
         self._spread()
 
     def _spread(self) -> None:
-        """Where all but one of the widths in an equation are held, so is the last."""
-        held = -1
-        while held != len(self.holds):
-            held = len(self.holds)
-            for row in self.rows:
-                free = [atom for atom in row.polynomial.atoms() if not self._held(atom)]
+        """Fix the last width of each equation whose other widths are all fixed, until none is left."""
+        before = -1
+        while before != len(self.fixed):
+            before = len(self.fixed)
+            for row in self.width_constraints:
+                free = [atom for atom in row.polynomial.atoms() if not self._is_fixed(atom)]
                 if len(free) == 1 and row.high is not None:
-                    self.holds[free[0]] = row.reason
-        self.rows = [row for row in self.rows if not all(map(self._held, row.polynomial.atoms()))]
+                    self.fixed[free[0]] = row.reason
+        self.width_constraints = [
+            row for row in self.width_constraints if not all(map(self._is_fixed, row.polynomial.atoms()))
+        ]
 
     def linear(self, polynomial: Polynomial, reason: str) -> Polynomial:
-        """A polynomial with the shortest atoms of its products held, so that it is linear."""
-        left = polynomial.with_constants(self._held)
+        """A polynomial with the shortest atoms of its products fixed, so that it is linear."""
+        left = polynomial.with_constants(self._is_fixed)
         while left.degree > 1:
             monomial = next(m for m in left.terms if len(m) > 1)
-            self.holds.setdefault(min(monomial, key=lambda atom: atom.length), reason)
-            left = left.with_constants(self._held)
+            self.fixed.setdefault(min(monomial, key=lambda atom: atom.length), reason)
+            left = left.with_constants(self._is_fixed)
         return left
 
 
 def _either_sign(polynomial: Polynomial) -> object:
-    """The same for a polynomial and its negative."""
+    """A key that is the same for a polynomial and its negative."""
     return frozenset(frozenset((m, sign * c) for m, c in polynomial.terms.items()) for sign in (1, -1))
 
 
 @uncollected()
 def constraints_of(widths: Widths) -> SizeConstraints:
-    """Read from the recorded calls what must hold so that the network's own forward runs after an edit.
+    """Work out the constraints under which the network's own forward runs after an edit.
 
-    Sizes which come from the same attribute are equal (in count, not in place), the parts of a chunk are
-    equal, what is read off another tensor follows that tensor, and a number which is used in any other way
-    keeps its value. What declared rules demand is added.
+    Sizes that come from the same attribute are equal (in number, not in place), the parts of a chunk are
+    equal, sizes read off another tensor follow that tensor, and a number used in any other way keeps its
+    value. The constraints of custom rules are added.
     """
     runs = widths.graph.runs
     found: list[CodeConstraint] = [
         d for run in runs for vertex in run.vertices for d in sizes_of(widths, vertex)
     ]
-    held = [each for run in runs for each in run.escapes]
-    # What is held first lets more be divided: half of `2 * c` channels once a literal 2 is known to stay.
+    escapes = [each for run in runs for each in run.escapes]
+    # Literals first: widths that they fix let more be divided, as `2 * c` channels by 2 once the 2 is fixed.
     found.sort(
         key=lambda constraint: (
             not isinstance(constraint, SizeArgument) or not isinstance(constraint.value, int)
         )
     )
-    holds: dict[Atom, str] = {}
-    reader = Reader(widths, holds)
+    fixed: dict[Atom, str] = {}
+    solver = SizeSolver(widths, fixed)
     equations: list[Equation] = [
-        (d.value, Polynomial.of_axis(d.axis), functools.partial(where_of, d.vertex))
+        (d.value, Polynomial.of_axis(d.axis), functools.partial(place_of_vertex, d.vertex))
         for d in found
         if isinstance(d, SizeArgument) and not isinstance(d.value, int)
     ]
-    equations += [(v, _constant(widths, v), functools.partial(_line, where)) for v, where, _ in held]
-    reader.learn(equations)
-    attributes = {value: size for value, size in reader.known.items() if isinstance(value, Attribute)}
+    equations += [(v, _constant(widths, v), functools.partial(_line, where)) for v, where, _ in escapes]
+    solver.learn(equations)
+    attributes = {value: size for value, size in solver.known.items() if isinstance(value, Attribute)}
     attributes = {**dict(unread_sizes(widths, attributes)), **attributes}
-    constraints = SizeConstraints(attributes, [], holds, widths)
+    constraints = SizeConstraints(attributes, [], fixed, widths)
     _keep_scales(constraints)
     for constraint in found:
-        _require(constraints, reader, constraint)
-    for value, where, how in held:
-        for left in _kept(reader, value):
+        _require(constraints, solver, constraint)
+    for value, where, how in escapes:
+        for left in _kept(solver, value):
             constraints.add(left, f"its size is used in {how} at {_line(where)}")
-    compared = [each for run in runs for each in run.comparisons]
-    for each in compared:
-        _compare(constraints, reader, each)
-    for row in reader.quotients():
+    comparisons = [each for run in runs for each in run.comparisons]
+    for each in comparisons:
+        _compare(constraints, solver, each)
+    for row in solver.quotients():
         constraints.add(row.polynomial, row.reason)
     constraints.settle()
     used = [d.value for d in found if isinstance(d, (SizeArgument, FixedValue))]
     constraints.read = set().union(
-        *map(_attributes, [*used, *(value for value, *_ in held), *(each.difference for each in compared)])
+        *map(
+            _attributes,
+            [*used, *(value for value, *_ in escapes), *(each.difference for each in comparisons)],
+        )
     )
     limits = custom_constraints_of(widths, constraints.linear)
-    constraints.rows += limits.rows
-    constraints.stay, constraints.go = limits.stay, limits.go
+    constraints.width_constraints += limits.width_constraints
+    constraints.must_stay, constraints.must_go = limits.must_stay, limits.must_go
     return constraints
 
 
@@ -208,10 +226,12 @@ def _works_out_scale(vertex: Vertex) -> bool:
     return vertex.target is F.scaled_dot_product_attention and vertex.kwargs.get("scale") is None
 
 
-def _defaults(widths: Widths, provenance: Provenance, apart: list[Vertex]) -> list[Default]:
-    """Every attention that works out its scale, also where torch took it apart (head sizes that differ)."""
+def _default_scales(widths: Widths, provenance: Provenance, apart: list[Vertex]) -> list[DefaultScale]:
+    """The attentions with a default scale, those too that torch decomposed (head sizes that differ)."""
     found = {
-        default.query.id: default for default in widths.relation.defaults if provenance.made(default.query)
+        default.query.id: default
+        for default in widths.relation.default_scales
+        if provenance.made(default.query)
     }
     for vertex in apart:
         query, key = (
@@ -220,30 +240,32 @@ def _defaults(widths: Widths, provenance: Provenance, apart: list[Vertex]) -> li
         )
         stubs = [widths.graph.state[v.name] if isinstance(v, State) else v for v in (query, key)]
         if all(isinstance(stub, Stub) for stub in stubs) and stubs[0].id not in found:
-            found[stubs[0].id] = Default(vertex.name, widths.of(stubs[0])[-1], *stubs)
+            found[stubs[0].id] = DefaultScale(vertex.name, widths.of(stubs[0])[-1], *stubs)
     return list(found.values())
 
 
 def _keep_scales(constraints: SizeConstraints) -> None:
-    """Let the size of an attention's heads change if its query or key can be scaled instead, else not.
+    """Let the head size of an attention change if its query or key can be scaled in turn, else fix it.
 
-    What is scaled must feed the same attention in every run that uses it.
+    The weights that are scaled must make the same query or key in every run that uses them, and nothing else.
     """
     widths = constraints.widths
-    found: list[tuple[Default, Provenance, Rescaled | str]] = []
+    found: list[tuple[DefaultScale, Provenance, Rescaled | str]] = []
     for index, run in enumerate(widths.graph.runs):
         apart = [vertex for vertex in run.vertices if _works_out_scale(vertex)]
-        if not apart and not widths.relation.defaults:
-            continue  # a tracer takes time to make
-        provenance = widths.tracers[index]
-        for default in _defaults(widths, provenance, apart):
+        if not apart and not widths.relation.default_scales:
+            continue  # provenance takes time to work out
+        provenance = widths.provenances[index]
+        for default in _default_scales(widths, provenance, apart):
             axis = widths.relation.algebra.resolve(default.axis)
             if not axis.fixed:
                 found.append((default, provenance, _rescaled(provenance, default, axis)))
     for default, provenance, rescaled in found:
         if isinstance(rescaled, Rescaled):
             others = [
-                t for t in widths.tracers if t is not provenance and t.uses(f.name for f in rescaled.feeds)
+                t
+                for t in widths.provenances
+                if t is not provenance and t.uses(f.name for f in rescaled.entries)
             ]
             same = [t for _, t, other in found if other == rescaled]
             if all(any(t is other for t in same) for other in others):
@@ -253,49 +275,51 @@ def _keep_scales(constraints: SizeConstraints) -> None:
             rescaled = "its weights are used otherwise in another mode"
         reason = f"the attention at {default.where} works out its scale from the head size, and {rescaled}"
         for atom in widths.relation.algebra.resolve(default.axis).atoms():
-            constraints.holds.setdefault(atom, reason)
+            constraints.fixed.setdefault(atom, reason)
 
 
-def _rescaled(provenance: Provenance, default: Default, axis: Axis) -> Rescaled | str:
-    """What to scale where the head size changes, or why there is nothing."""
+def _rescaled(provenance: Provenance, default: DefaultScale, axis: Axis) -> Rescaled | str:
+    """The weights to scale where the head size changes, or the reason why there are none."""
     reasons = []
     for operand in (default.query, default.key):
         try:
             trace = provenance.trace(operand)
             provenance.check_exclusive(trace)
-            return Rescaled(axis, tuple(trace.feeds()))
+            return Rescaled(axis, tuple(trace.entries()))
         except Untraceable as error:
             reasons.append(str(error))
     return reasons[0]
 
 
-def _require(constraints: SizeConstraints, reader: Reader, constraint: CodeConstraint) -> None:
+def _require(constraints: SizeConstraints, solver: SizeSolver, constraint: CodeConstraint) -> None:
+    """Add a constraint of the code to the constraints on widths."""
     if isinstance(constraint, EqualSizes):
         first, *others = (Polynomial.of_axis(axis) for axis in constraint.axes)
         for other in others:
-            constraints.add(first - other, f"{where_of(constraint.vertex)} makes equal parts")
+            constraints.add(first - other, f"{place_of_vertex(constraint.vertex)} makes equal parts")
     elif isinstance(constraint, OpaqueAxis):
-        free = [atom for atom in constraint.axis.atoms() if atom not in constraints.holds]
+        free = [atom for atom in constraint.axis.atoms() if atom not in constraints.fixed]
         if free:
-            reason = f"{where_of(constraint.vertex)} works with sizes of its own"
-            constraints.holds.update(dict.fromkeys(free, reason))
+            reason = f"{place_of_vertex(constraint.vertex)} works with sizes of its own"
+            constraints.fixed.update(dict.fromkeys(free, reason))
     elif isinstance(constraint, FixedValue):
-        for left in _kept(reader, constraint.value):
-            constraints.add(left, f"{where_of(constraint.vertex)} uses its size")
+        for left in _kept(solver, constraint.value):
+            constraints.add(left, f"{place_of_vertex(constraint.vertex)} uses its size")
     elif not (isinstance(constraint.value, int) and constraint.axis.fixed):
-        _require_size(constraints, reader, constraint)
+        _require_size(constraints, solver, constraint)
 
 
-def _require_size(constraints: SizeConstraints, reader: Reader, constraint: SizeArgument) -> None:
-    value = reader.read(constraint.value)
+def _require_size(constraints: SizeConstraints, solver: SizeSolver, constraint: SizeArgument) -> None:
+    """Require that an expression equals the size of an axis."""
+    value = solver.read(constraint.value)
     if value is None:
-        for left in _kept(reader, constraint.value):
-            constraints.add(left, f"{where_of(constraint.vertex)} computes with its size")
-        value = _constant(reader.widths, constraint.value)
+        for left in _kept(solver, constraint.value):
+            constraints.add(left, f"{place_of_vertex(constraint.vertex)} computes with its size")
+        value = _constant(solver.widths, constraint.value)
     left = value - Polynomial.of_axis(constraint.axis)
     if not left.degree:
         return
-    place = where_of(constraint.vertex)
+    place = place_of_vertex(constraint.vertex)
     if isinstance(constraint.value, int):
         reason = (
             f"its size is written as {constraint.value} at {place}; it can change once the code there works "
@@ -306,23 +330,24 @@ def _require_size(constraints: SizeConstraints, reader: Reader, constraint: Size
     constraints.add(left, reason)
 
 
-def _compare(constraints: SizeConstraints, reader: Reader, compared: Comparison) -> None:
-    difference = reader.read(compared.difference)
-    kept = _kept(reader, compared.difference) if difference is None else []
+def _compare(constraints: SizeConstraints, solver: SizeSolver, comparison: Comparison) -> None:
+    """Require that a comparison comes out as recorded."""
+    difference = solver.read(comparison.difference)
+    kept = _kept(solver, comparison.difference) if difference is None else []
     if not kept and (difference is None or not difference.degree):
         return
     reason = (
-        f"the code compares sizes at {_line(compared.where)} and would go another way; in "
+        f"the code compares sizes at {_line(comparison.where)} and would go another way; in "
         "ng.capture(...).to_module() nothing is compared"
     )
     if difference is not None:
-        constraints.bound(difference, compared.least, reason)
+        constraints.bound(difference, comparison.least, reason)
     for left in kept:
         constraints.add(left, reason)
 
 
-def _kept(reader: Reader, value: Expression) -> list[Polynomial]:
-    """What must stay zero so that an expression keeps its value."""
-    whole = reader.read(value)
-    found = reader.leaves(value) if whole is None else [whole]
+def _kept(solver: SizeSolver, value: Expression) -> list[Polynomial]:
+    """Polynomials that must stay zero so that an expression keeps its value."""
+    whole = solver.read(value)
+    found = solver.leaves(value) if whole is None else [whole]
     return [each - Polynomial.constant(each.value(len_of)) for each in found if each.degree]

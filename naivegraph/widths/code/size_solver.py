@@ -1,4 +1,4 @@
-"""Expressions of a network's code as polynomials in its widths."""
+"""The solver of equations between the code's expressions and sizes of axes, as polynomials in widths."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.widths.code.function_sizes import value_of
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Equation", "Reader", "len_of"]
+__all__ = ["Equation", "SizeSolver", "len_of"]
 
-# An expression, what it equals, and what says where.
+# An expression, the size it equals, and a function that tells the place in the code.
 Equation = tuple[Expression, Polynomial, Callable[[], str]]
 
 
-class Reader:
-    """Turns expressions into polynomials; an attribute is the size of the axis it is used for.
+class SizeSolver:
+    """Solver that turns expressions into polynomials; an attribute is the size of the axis it is used for.
 
     Attributes:
-        known: What attributes are, and quotients which no polynomial is (`channels // heads` where nothing
-            says that the channels are heads times something).
+        widths: The widths.
+        fixed: The atoms that keep their size, by which quotients may become polynomials.
+        known: The polynomials of attributes, and of quotients that are none by themselves (`channels //
+            heads` where nothing tells that the channels are heads times something).
+        symbols: An atom for each unknown while it is solved for.
     """
 
-    def __init__(self, widths: Widths, held: Mapping[Atom, str]) -> None:
+    def __init__(self, widths: Widths, fixed: Mapping[Atom, str]) -> None:
         self.widths = widths
-        self.held = held
+        self.fixed = fixed
         self.known: dict[Expression, Polynomial] = {}
         self.symbols: dict[Expression, Atom] = {}
         self._places: dict[Expression, Callable[[], str]] = {}
 
     def learn(self, equations: list[Equation]) -> None:
-        """Find out which size each attribute (and quotient) stands for."""
+        """Solve for the sizes of all attributes and quotients, by substitution until nothing more follows."""
         for value, size, _ in equations:
             if isinstance(value, Attribute):
                 self.known.setdefault(value, size)
@@ -49,7 +52,7 @@ class Reader:
                     progress = True
 
     def _note(self, part: Expression, size: Polynomial, place: Callable[[], str]) -> None:
-        """Note what an attribute or quotient is; and what the attribute is that was divided."""
+        """Note the size of an attribute or quotient, and that of the attribute that was divided."""
         self.known[part], self._places[part] = size, place
         if isinstance(part, Compound) and isinstance(part.left, Attribute):
             by = self.read(part.right)
@@ -57,7 +60,7 @@ class Reader:
                 self.known.setdefault(part.left, size * by)
 
     def _solve(self, value: Expression, size: Polynomial) -> tuple[Expression, Polynomial] | None:
-        """The one unknown attribute or quotient of an expression, if its value gives it."""
+        """The one unknown attribute or quotient of an expression, with its size, if `value = size` has it."""
         unknown = set(self._unknown(value))
         if len(unknown) != 1:
             return None
@@ -76,7 +79,7 @@ class Reader:
         return None if solved is None else (part, solved)
 
     def _unknown(self, value: Expression) -> Iterator[Expression]:
-        """The attributes in an expression of which nothing is known, and the quotients."""
+        """The unknown attributes and quotients in an expression."""
         if value in self.known or isinstance(value, (int, DimSize)):
             return
         if isinstance(value, Attribute):
@@ -84,16 +87,16 @@ class Reader:
             return
         inside = [*self._unknown(value.left), *self._unknown(value.right)]
         quotient = value.operator == "//" and self._exact(value)
-        # Of an attribute that is known by its quotient alone, this tells what it is.
+        # An attribute that occurs in a quotient alone follows from the quotient.
         alone = inside == [value.left] or (not inside and self.read(value) is None)
         yield from [value] if quotient and alone else inside
 
     def _exact(self, value: Compound) -> bool:
-        """Whether a quotient has no rest."""
+        """Tell whether a quotient has no remainder."""
         return value_of(self.widths, value.left) % value_of(self.widths, value.right) == 0
 
     def quotients(self) -> Iterator[WidthConstraint]:
-        """What must stay zero for the quotients to be what they were learned to be."""
+        """The constraints under which the quotients are what was solved for."""
         for value, size in self.known.items():
             if isinstance(value, Compound):
                 left, right = self.read(value.left), self.read(value.right)
@@ -101,14 +104,14 @@ class Reader:
                     yield WidthConstraint(left - size * right, f"{self._places[value]()} divides its size")
 
     def read(self, value: Expression) -> Polynomial | None:
-        """An expression as a polynomial; None where it is none (a quotient with a rest)."""
+        """An expression as a polynomial; None where it is none (a quotient with a remainder)."""
         known = None if isinstance(value, int) else self.known.get(value)
         if known is not None:
-            return known.with_constants(self.held.__contains__)
+            return known.with_constants(self.fixed.__contains__)
         if isinstance(value, (int, Attribute)):
             return Polynomial.constant(value_of(self.widths, value))
         if isinstance(value, DimSize):
-            return Polynomial.of_axis(self._axis(value)).with_constants(self.held.__contains__)
+            return Polynomial.of_axis(self._axis(value)).with_constants(self.fixed.__contains__)
         left, right = self.read(value.left), self.read(value.right)
         if left is None or right is None:
             return None
@@ -122,13 +125,14 @@ class Reader:
             return None if whole is None else Polynomial({})
         return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__}[value.operator](right)
 
-    def _axis(self, shape: DimSize) -> Axis:
-        if isinstance(shape.tensor, str):
-            return self.widths.axes[shape.tensor][shape.dim]
-        return self.widths.relation.algebra.resolve(self.widths.relation.axes[shape.tensor][shape.dim])
+    def _axis(self, size: DimSize) -> Axis:
+        """The axis of the dimension whose size is meant."""
+        if isinstance(size.tensor, str):
+            return self.widths.axes[size.tensor][size.dim]
+        return self.widths.relation.algebra.resolve(self.widths.relation.axes[size.tensor][size.dim])
 
     def leaves(self, value: Expression) -> list[Polynomial]:
-        """The polynomials of all attributes and shapes in an expression."""
+        """The polynomials of all attributes and sizes in an expression."""
         if isinstance(value, int):
             return []
         if isinstance(value, (Attribute, DimSize)):
@@ -138,5 +142,5 @@ class Reader:
 
 
 def len_of(atom: Atom) -> int:
-    """The present size of an atom."""
+    """The present number of neurons of an atom."""
     return atom.length

@@ -1,1 +1,1 @@
-"""Which entries of which parameters a tensor is made of."""
+"""Provenance: the entries of parameters that a tensor is linear in."""

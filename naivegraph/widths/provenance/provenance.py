@@ -1,8 +1,23 @@
-"""Which parameters a tensor of the run is made of linearly: scaling their entries scales the tensor.
+"""The provenance of a tensor: the entries of parameters that it is linear in, which scale it when scaled.
 
-The recorded operators are followed backwards from the tensor, through those that move elements and those that
-are homogeneous of degree one (a product with something else, a sum of homogeneous parts), to the weights and
-biases of the contraction, or the scale and shift of the norm, that produced it.
+In databases provenance is the data that a result comes from (Cheney, Chiticariu and Tan, "Provenance in
+databases: why, how, and where", Foundations and Trends in Databases 1, 2009). Here the program is the
+recorded run, without branches, and the search is a backward slice of it (Weiser, "Program slicing", ICSE
+1981) restricted to linear dependence.
+
+Backwards: from the tensor, operators are followed to their operands. One that moves elements (a view, a
+permutation, a cut) passes a mask of elements on to its operand. One that is homogeneous of degree one passes
+on to operands of which it scales with one (a product: either factor) or with all together (a sum: every
+part). Several choices are tried in turn, those made of parameters alone first. The search ends at the weights
+and biases of a contraction, or at the scale and shift of a norm; an operator that is not linear ends it in
+failure.
+
+Forwards: the entries found may be scaled only if nothing but the tensor depends on them. `check_exclusive`
+follows their elements through all users and fails where they reach an operator that is not among the steps of
+the way back.
+
+Masks are arrays of booleans over a tensor's elements, of length 1 along dimensions that do not matter, so
+that they broadcast; None stands for all elements.
 """
 
 from __future__ import annotations
@@ -25,7 +40,7 @@ __all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
 
 
 class Untraceable(Exception):
-    """Why a tensor could not be followed to its parameters."""
+    """Error raised where a tensor cannot be traced to parameters; its message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +49,7 @@ class ParameterEntries:
 
     Attributes:
         name: Its name.
-        dims: Its dimensions along which the dimension that was followed lies; all where the whole was.
+        dims: Its dimensions that the dimension followed lies along; all where the whole tensor was followed.
         rows: The entries as (dimension, indices along it); None for all.
     """
 
@@ -44,13 +59,13 @@ class ParameterEntries:
 
 
 class ProvenanceTrace:
-    """What was met on the way back from one tensor.
+    """The tensors and operators passed on the way back from one tensor.
 
     Attributes:
         target: The tensor.
-        masks: The elements met of every tensor, by its number; None for all of them.
-        steps: The operators followed back, by their place, and the operands each was followed to.
-        found: The dimensions that carry the one followed, by number of the parameter.
+        masks: The elements passed of every tensor, by its number; None for all of them.
+        steps: The operators passed, by position in the run, with the operands each was followed to.
+        found: The dimensions that the one followed lies along, by number of the parameter.
     """
 
     def __init__(self, provenance: Provenance, target: Stub) -> None:
@@ -61,14 +76,14 @@ class ProvenanceTrace:
         self.found: dict[int, set[int]] = {}
 
     def copy(self) -> ProvenanceTrace:
-        """The same, to be gone on with in one of several ways."""
+        """A copy, with which one of several choices is tried."""
         out = ProvenanceTrace(self.provenance, self.target)
         out.masks, out.found = dict(self.masks), {key: set(dims) for key, dims in self.found.items()}
         out.steps = {key: set(operands) for key, operands in self.steps.items()}
         return out
 
-    def met(self, stub: Stub, mask: Mask | None) -> bool:
-        """Note elements of a tensor; gives whether any of them are new."""
+    def add(self, stub: Stub, mask: Mask | None) -> bool:
+        """Add elements of a tensor; tell whether any of them are new."""
         if stub.id not in self.masks:
             self.masks[stub.id] = mask
             return True
@@ -78,7 +93,7 @@ class ProvenanceTrace:
         self.masks[stub.id] = None if mask is None else known | mask
         return True
 
-    def feeds(self) -> Iterator[ParameterEntries]:
+    def entries(self) -> Iterator[ParameterEntries]:
         """The entries of parameters that were found."""
         for key, dims in self.found.items():
             stub, name = self.provenance.states[key]
@@ -86,7 +101,7 @@ class ProvenanceTrace:
 
 
 def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, ...]] | None:
-    """A mask as indices along one dimension."""
+    """A mask as indices along one dimension; Untraceable if it is not made of whole rows."""
     if entries is None or entries.all():
         return None
     for dim in range(entries.ndim):
@@ -97,9 +112,18 @@ def _rows(entries: Mask | None, stub: Stub, name: str) -> tuple[int, tuple[int, 
 
 
 class Provenance:
-    """Follows the recorded operators of one run back and forth."""
+    """The operators of one run, by the tensors they make and use, to be followed back and forth.
+
+    Attributes:
+        operations: The operators in recorded order.
+        places: The vertex of each operator.
+        states: Stub and name of each parameter and buffer, by number.
+        outputs: Numbers of the network's outputs.
+        stateful: Numbers of parameters, buffers, and tensors made of these alone.
+    """
 
     def __init__(self, graph: Recording) -> None:
+        """Index the operators of a run."""
         self.operations: list[Operation] = [op for vertex in graph.vertices for op in vertex.operations]
         self.places = [vertex.name for vertex in graph.vertices for _ in vertex.operations]
         self.states: dict[int, tuple[Stub, str]] = {}
@@ -116,6 +140,7 @@ class Provenance:
         self._spread_changes()
 
     def _enter(self, place: int, operation: Operation) -> None:
+        """Index one operator; a tensor made twice, or made of itself, is changed in place."""
         operands = [stub.id for stub in self._operands[place]]
         for key in operands:
             self._users.setdefault(key, []).append(place)
@@ -130,12 +155,13 @@ class Provenance:
                 self.stateful.add(out.id)
 
     def _spread_changes(self) -> None:
-        """A tensor changed in place changes all its views."""
+        """Mark all views of the tensors that are changed in place (union-find over views)."""
         if not self._changed:
             return
         groups: dict[int, int] = {}
 
         def root(key: int) -> int:
+            """Return the representative of a tensor's group of views."""
             while groups.get(key, key) != key:
                 key = groups[key]
             return key
@@ -151,20 +177,21 @@ class Provenance:
         self._changed = {key for key in seen if root(key) in bad} | self._changed
 
     def made(self, stub: Stub) -> bool:
-        """Whether an operator of this run made the tensor."""
+        """Tell whether an operator of this run made the tensor."""
         return stub.id in self._producer
 
     def uses(self, names: Iterable[str]) -> bool:
-        """Whether an operator of this run takes any of these parameters or buffers."""
+        """Tell whether an operator of this run takes any of these parameters or buffers."""
         wanted = set(names)
         return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
 
     def trace(self, target: Stub, dim: int | None = None) -> ProvenanceTrace:
-        """The entries that `target` is linear in.
+        """Trace a tensor back to entries of parameters that it is linear in.
 
         Args:
             target: A tensor of the run.
-            dim: Follow this dimension: only parameters count that have it too.
+            dim: The dimension whose neurons are meant: every part has to have it, so that a subset of its
+                neurons can be scaled. None for the whole tensor.
 
         Raises:
             Untraceable: It is not known to be linear in any.
@@ -175,11 +202,20 @@ class Provenance:
     def _follow(
         self, trace: ProvenanceTrace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
     ) -> ProvenanceTrace:
+        """Follow elements of a tensor back.
+
+        Args:
+            trace: The way so far.
+            stub: The tensor.
+            dims: Its dimensions that the dimension followed lies along.
+            mask: The elements; None for all.
+            whole: Whether the whole target is followed, so that parts need not have the dimension.
+        """
         if stub.id in self._changed:
             raise Untraceable("it is changed in place")
         if not whole and not dims:
             raise Untraceable("one of its parts is the same for all neurons")
-        fresh = trace.met(stub, mask)
+        fresh = trace.add(stub, mask)
         if stub.id in self.states:
             trace.found.setdefault(stub.id, set()).update(dims)
             return trace
@@ -198,12 +234,14 @@ class Provenance:
         return self._any(trace, place, choices, whole)
 
     def _all(self, trace: ProvenanceTrace, place: int, parts: Choice, whole: bool) -> ProvenanceTrace:
+        """Follow all operands of one choice, in which the operator is linear together."""
         for part in parts:
             trace.steps.setdefault(place, set()).add(part.stub.id)
             trace = self._follow(trace, part.stub, part.dims, part.mask, whole=whole)
         return trace
 
     def _any(self, trace: ProvenanceTrace, place: int, choices: list[Choice], whole: bool) -> ProvenanceTrace:
+        """Follow the first choice that leads to parameters (backtracking)."""
         reason = ""
         for choice in choices:
             try:
@@ -214,14 +252,16 @@ class Provenance:
         raise Untraceable(reason or f"{packet} at {self.places[place]} is not linear")
 
     def check_exclusive(self, trace: ProvenanceTrace, others: Collection[int] = ()) -> None:
-        """Check that the entries found feed nothing but the traced tensor.
+        """Check that nothing but the traced tensor depends on the entries found.
+
+        The entries are tainted, and taint spreads from operands to results as in taint analysis.
 
         Args:
-            trace: What was found.
-            others: Numbers of tensors which they may feed too.
+            trace: The trace of the tensor.
+            others: Numbers of tensors that may depend on them too.
 
         Raises:
-            Untraceable: They feed something else too; the message says where.
+            Untraceable: Something else depends on them; the message says where.
         """
         self._check_once(trace.target)
         waiting: list[tuple[Stub, Mask | None]] = [
@@ -242,6 +282,7 @@ class Provenance:
                 waiting.extend(self._reached(trace, place, stub, taint))
 
     def _check_once(self, target: Stub) -> None:
+        """Check that a tensor is used once."""
         uses = [(place, s) for place in set(self._users.get(target.id, ())) for s in self._operands[place]]
         places = [self.places[place] for place, stub in uses if stub.id == target.id]
         if len(places) > 1:
@@ -250,7 +291,11 @@ class Provenance:
     def _reached(
         self, trace: ProvenanceTrace, place: int, stub: Stub, taint: Mask
     ) -> Iterator[tuple[Stub, Mask | None]]:
-        """The elements that one operator makes of tainted ones."""
+        """The tainted elements of an operator's results.
+
+        An operator that moves elements moves taint. Any other has to be a step of the way back, taking the
+        tainted tensor once and no more of it than was followed: then its result is linear in the entries.
+        """
         operation = self.operations[place]
         movement = movement_of(operation)
         if movement is not None:
@@ -269,7 +314,7 @@ class Provenance:
                 yield result, trace.masks[result.id]
 
     def _check_rest(self, trace: ProvenanceTrace, place: int, result: Stub, stub: Stub, taint: Mask) -> None:
-        """The elements of a result which are not followed must be made of others than the tainted ones."""
+        """Check that elements of a result that were not followed do not depend on tainted ones."""
         rest = ~_full(result, trace.masks[result.id])
         if not rest.any():
             return
@@ -280,15 +325,16 @@ class Provenance:
 
 
 def _choices(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
-    """The choices of operands in which a result of an operator is linear; empty where it is in none."""
+    """The choices of operands in which a result of an operator is linear; empty if there is none."""
     sources = record_of(operation.func).sources
     return [] if sources is None else sources(arguments(operation), operation, out, dims, mask)
 
 
 def _adds(mask: Mask, known: Mask) -> bool:
-    """Whether a mask has elements that are not known."""
+    """Tell whether a mask has elements that `known` lacks."""
     return bool(np.greater(mask, known).any())
 
 
 def _full(stub: Stub, mask: Mask | None) -> Mask:
+    """A mask as an array that broadcasts to the tensor's shape."""
     return np.ones((1,) * len(stub.shape), np.bool_) if mask is None else mask

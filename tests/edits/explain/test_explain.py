@@ -263,7 +263,7 @@ def posed(graph: Graph, sizes: dict[str, int]) -> tuple[Program, list[Wanted]]:
     widths = relate(graph)
     program = Program()
     columns = {width.atom: program.column(width.name, 1, 100) for width in widths}
-    for index, row in enumerate(constraints_of(widths).rows):
+    for index, row in enumerate(constraints_of(widths).width_constraints):
         parts = {columns[m[0]]: float(c) for m, c in row.polynomial.terms.items() if m}
         side = -float(row.polynomial.terms.get((), 0))
         program.row(f"row {index}", list(parts), list(parts.values()), lower=side, upper=side)

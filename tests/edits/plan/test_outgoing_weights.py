@@ -135,8 +135,8 @@ NO_COPIES = {"TiedEmbeddings"}
 def growth(widths: Widths, constraints: SizeConstraints, number: int = 3) -> dict[Width, int]:
     """New neurons for every width whose size is free and whose growth is known to keep the function."""
     changing = unkept(widths, {width.atom for width in widths})
-    tied = {atom for row in constraints.rows for atom in row.polynomial.atoms()}
-    held = {*constraints.holds, *changing, *tied}
+    tied = {atom for row in constraints.width_constraints for atom in row.polynomial.atoms()}
+    held = {*constraints.fixed, *changing, *tied}
     return {width: number for width in widths if width.atom not in held}
 
 

@@ -192,7 +192,8 @@ def test_limited_sizes_are_as_good_as_exhaustive_search(seed: int) -> None:
             asked[index] = Delta(max(int(rng.integers(-2, 3)), 1 - sizes[index]), bool(rng.random() < 0.6))
     graph = two_layers(*limits.said, a=sizes[0], b=sizes[1])
     linked = any(
-        row.rule and len(list(row.polynomial.atoms())) == 2 for row in constraints_of(relate(graph)).rows
+        row.rule and len(list(row.polynomial.atoms())) == 2
+        for row in constraints_of(relate(graph)).width_constraints
     )
     expected = _best(limits, values, asked, {0, 1} if linked else set(asked))
     requests = {"ab"[i]: request for i, request in asked.items()}

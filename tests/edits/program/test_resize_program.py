@@ -163,7 +163,7 @@ def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
 
 def test_what_the_code_makes_equal_stays_equal() -> None:
     attempts = Attempts(Halves(), torch.randn(2, 3))
-    assert attempts.constraints.rows
+    assert attempts.constraints.width_constraints
     answer, _ = attempts.solve({"both": ask.Delta(2)})
     assert set(attempts.sizes(answer).values()) == {4}
     assert attempts.solve({"both": ask.Delta(1)})[1] is Outcome.INFEASIBLE

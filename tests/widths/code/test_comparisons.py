@@ -54,13 +54,13 @@ def test_what_differs_keeps_its_order_and_what_is_equal_stays_so(sizes: tuple[in
 def test_the_reason_names_the_line_and_the_way_out() -> None:
     model, x = Stages(12, 13).eval(), torch.randn(2, 6)
     constraints = constraints_of(relate(capture(model, x)))
-    (row,) = constraints.rows
+    (row,) = constraints.width_constraints
     line = Stages.forward.__code__.co_firstlineno + 4
     assert f"the code compares sizes at tests/widths/code/test_comparisons.py:{line} " in row.reason
     assert row.reason.endswith("in ng.capture(...).to_module() nothing is compared")
     assert row.reason in str(ng.explain(capture(model, x), "embed")).replace("\n", " ")
     module = capture(model, x).to_module()
-    assert constraints_of(relate(capture(module, x))).rows == []
+    assert constraints_of(relate(capture(module, x))).width_constraints == []
 
 
 class Wide(nn.Module):
@@ -98,4 +98,4 @@ def test_a_comparison_that_comes_out_the_same_for_every_size_demands_nothing() -
             return self.last(x)  # type: ignore[no-any-return]
 
     constraints = constraints_of(relate(capture(Checked(), torch.randn(2, 6))))
-    assert (constraints.rows, constraints.holds) == ([], {})
+    assert (constraints.width_constraints, constraints.fixed) == ([], {})

@@ -133,7 +133,7 @@ def test_what_goes_is_what_was_zero(entry: Entry) -> None:
     graph = capture(module, x, verify="recorded")
     widths = relate(graph)
     constraints = constraints_of(widths)
-    assert not any("written as" in reason for reason in constraints.holds.values())
+    assert not any("written as" in reason for reason in constraints.fixed.values())
     kept = choose(widths, constraints, seed=1)
     expected = zeroed(module, widths, kept, TINY if "weight_norm" in entry.name else 0.0)
     apply(plan(widths, constraints, kept), module)

@@ -75,7 +75,7 @@ def attention(kind: str) -> tuple[Attention, Tensor]:
 def head_sizes(widths: Widths, constraints: SizeConstraints) -> list[Width]:
     """The widths that the scale of the attention depends on, and those which must be of equal size."""
     atoms = {atom for rescaled in constraints.rescales for atom in rescaled.axis.atoms()}
-    for row in constraints.rows:
+    for row in constraints.width_constraints:
         atoms |= set(row.polynomial.atoms())
     return [width for width in widths if width.atom in atoms]
 
@@ -95,7 +95,7 @@ def test_scale_of_attention_is_kept(kind: str, grow: bool) -> None:
         names |= {width.name for width in head_sizes(widths, constraints)}
         chosen = [width for width in widths if width.name in names]
         assert chosen
-        assert not any(width.atom in constraints.holds for width in chosen)
+        assert not any(width.atom in constraints.fixed for width in chosen)
         kept = {} if grow else {width: np.arange(width.size // 2) for width in chosen}
         new = {width: width.size for width in chosen} if grow else {}
         change = plan(widths, constraints, kept, new)
@@ -106,7 +106,7 @@ def test_scale_of_attention_is_kept(kind: str, grow: bool) -> None:
     (rescaled,) = constraints_of(relate(capture(model, x))).rescales
     assert rescaled.axis.length == SIZE * (2 if grow else 1) // (1 if grow else 2)
     expected = "q_norm." if kind in ("norm", "rms") else "fused." if kind in ("fused", "chunked") else "q."
-    assert all(feed.name.startswith(expected) for feed in rescaled.feeds)
+    assert all(feed.name.startswith(expected) for feed in rescaled.entries)
 
 
 def traced(model: nn.Module, x: Tensor) -> tuple[Graph, Provenance]:
@@ -144,7 +144,7 @@ def test_scaling_what_is_found_scales_the_tensor_and_nothing_else(kind: str) -> 
         return seen
 
     q, k, v = operands()
-    for feed in trace.feeds():
+    for feed in trace.entries():
         tensor = find_tensor(Modules(model), feed.name)
         assert tensor is not None
         dim, rows = feed.rows or (0, tuple(range(tensor.shape[0])))
@@ -156,7 +156,7 @@ def test_scaling_what_is_found_scales_the_tensor_and_nothing_else(kind: str) -> 
 def test_rows_of_a_fused_projection() -> None:
     graph, provenance = traced(*attention("fused"))
     rows = tuple(range(HEADS * SIZE))
-    assert list(provenance.trace(query(graph), -1).feeds()) == [
+    assert list(provenance.trace(query(graph), -1).entries()) == [
         ParameterEntries("fused.weight", (0,), (0, rows)),
         ParameterEntries("fused.bias", (0,), (0, rows)),
     ]
@@ -228,7 +228,7 @@ class Shared(nn.Module):
 def test_head_size_is_held_where_the_query_cannot_be_scaled() -> None:
     constraints = constraints_of(relate(capture(Shared().eval(), torch.randn(2, 3, 4))))
     assert not constraints.rescales
-    (reason,) = constraints.holds.values()
+    (reason,) = constraints.fixed.values()
     assert "works out its scale from the head size" in reason
     assert "used at scaled_dot_product_attention too" in reason
 
@@ -250,7 +250,7 @@ def test_head_size_is_held_where_the_querys_weights_make_key_and_value_too() -> 
     constraints = constraints_of(widths)
     assert not constraints.rescales
     (size,) = widths.axes["each.weight"][0].atoms()
-    assert "make other tensors at each too" in constraints.holds[size]
+    assert "make other tensors at each too" in constraints.fixed[size]
 
 
 @torch.no_grad()
