@@ -171,7 +171,8 @@ class Trial:
 
     def free(self) -> Found:
         """The share of the parameters' elements that live on neurons which may go."""
-        widths = relate(self.graph or ng.capture(self.fresh(), *self.examples[0], verify=False))
+        graph = self.graph or ng.capture(self.fresh(), *self.examples[0], verify=False)
+        widths = relate(graph)
         constraints = constraints_of(widths)
         related = {w.atom: np.ones(w.size, np.bool_) for w in widths.widths}
         in_place = {atom: mask for atom, mask in related.items() if atom not in constraints.fixed}
@@ -181,7 +182,7 @@ class Trial:
             for axes in widths.parameters().values():
                 still = [int(np.count_nonzero(~gone(axis, removed))) for axis in axes]
                 on += int(np.prod([axis.length for axis in axes]) - np.prod(still))
-            shares.append(on / max(widths.params(), 1))
+            shares.append(on / max(graph.params, 1))
         held = list(dict.fromkeys(constraints.fixed.values()))
         return {
             "outcome": unless({"no width may change": not in_place}),

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 import naivegraph as ng
 from benchmarks.common import DEFAULT_DATA, Network, Row, networks, parser, peer, say, write
+from naivegraph.costs import cost_named
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.network import Graph, capture
@@ -74,7 +75,8 @@ def edit_by_phases(
     if budget == "ratio":
         problem = posed.ratio(0.5, steps)
     else:
-        problem = posed.budgets(values, [(posed.macs(), widths.macs() // 2)], steps)
+        macs = cost_named("macs")
+        problem = posed.budgets(values, [(posed.cost(macs), macs.limit(0.5, macs.value(widths)))], steps)
     clock.lap("pose")
     sizes = optimise(problem).k
     clock.lap("solve")

@@ -1,6 +1,7 @@
 """The public names, each from where it is made; `naivegraph` loads them when the first is asked for."""
 
-from naivegraph.edits import Costs, Edit, load
+from naivegraph.costs import Costs
+from naivegraph.edits import Edit, load
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation

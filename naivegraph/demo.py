@@ -101,8 +101,7 @@ class Measurement:
 
     name: str
     correct: int
-    macs: int
-    params: int
+    costs: ng.Costs
     milliseconds: float
 
 
@@ -231,9 +230,9 @@ def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning
         train(model, digits, tuning_epochs, 3e-3, say)
     tuned = _measure(model, digits)
     rows = (
-        Measurement("before", before[0], edit.before.macs, edit.before.params, before[1]),
-        Measurement("pruned", after[0], edit.after.macs, edit.after.params, after[1]),
-        Measurement("fine-tuned", tuned[0], edit.after.macs, edit.after.params, tuned[1]),
+        Measurement("before", before[0], edit.before, before[1]),
+        Measurement("pruned", after[0], edit.after, after[1]),
+        Measurement("fine-tuned", tuned[0], edit.after, tuned[1]),
     )
     console.print(_table(rows), in_words(edit), highlight=False)
     return Outcome(rows, _save_and_load(console, model, digits, output))
@@ -264,15 +263,17 @@ def _table(rows: tuple[Measurement, ...]) -> Table:
     """Lay out what was measured."""
     table = Table(caption=f"accuracy on {TEST_IMAGES} images never trained on; latency for all on one core")
     table.add_column("network")
-    for title in ("accuracy", "MACs", "parameters", "latency"):
+    first = rows[0].costs
+    for title in ("accuracy", *(title for title, _ in first.shown().values()), "latency"):
         table.add_column(title, justify="right")
-    first = rows[0]
     for row in rows:
         table.add_row(
             row.name,
             f"{row.correct / TEST_IMAGES:.1%}",
-            f"{row.macs:,} ({row.macs / first.macs:.1%})",
-            f"{row.params:,} ({row.params / first.params:.1%})",
+            *(
+                f"{shown} ({row.costs[name] / first[name]:.1%})"
+                for name, (_, shown) in row.costs.shown().items()
+            ),
             f"{row.milliseconds:.1f} ms",
         )
     return table

@@ -143,7 +143,7 @@ edit = ng.resize(graph, {"conv1": ng.relaxed(+8)}, strategy=ng.strategy.MostNew(
 assert model.conv1.out_channels == 36
 edit.undo()
 
-seen: list[int] = []
+seen: list[float] = []
 edit = ng.resize(
     graph, {"conv1": -4}, strategy=ng.strategy.After(lambda done: seen.append(done.after.params))
 )

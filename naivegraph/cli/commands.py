@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph import demo as digits
 from naivegraph.cli.network import UsageError, build_model, example_inputs, load_weights
+from naivegraph.costs import cost_named
 from naivegraph.progress import working
 
 
@@ -45,6 +46,7 @@ def prune(
     weights: str | None = None,
     macs: float | None = None,
     params: float | None = None,
+    budget: Sequence[str] = (),
     ratio: float | None = None,
     round_to: int = 1,
     keep: Sequence[str] = (),
@@ -60,6 +62,7 @@ def prune(
         weights: a file of weights to load first.
         macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
         params: the budget of parameters: a fraction up to 1, or a number.
+        budget: budgets of any costs, `name=number`.
         ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
             instead of a budget.
         round_to: sizes are multiples of this.
@@ -70,7 +73,8 @@ def prune(
     Raises:
         NaivegraphError: something of this does not work; the message says what.
     """
-    if macs is None and params is None and ratio is None:
+    budgets = _budgets(budget)
+    if macs is None and params is None and ratio is None and not budgets:
         raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise UsageError(f"{output} cannot be written: there is no folder {Path(output).absolute().parent}")
@@ -80,6 +84,7 @@ def prune(
             network,
             args,
             kwargs,
+            budgets=budgets,
             macs=macs,
             params=params,
             ratio=ratio,
@@ -122,6 +127,21 @@ def _network(
         if weights is not None:
             network = load_weights(network, Path(weights))
     return network.eval(), args, kwargs
+
+
+def _budgets(words: Sequence[str]) -> dict[str, int | float]:
+    """The budgets that words such as `macs=0.5` ask for."""
+    found: dict[str, int | float] = {}
+    for word in words:
+        name, sign, number = word.partition("=")
+        if not sign:
+            raise UsageError(
+                f"--budget takes the name of a cost and a number, such as macs=0.5, not {word!r}"
+            )
+        if name in found:
+            raise UsageError(f"--budget names {name} twice")
+        found[name] = cost_named(name).parse(number)
+    return found
 
 
 def _write(text: str) -> None:

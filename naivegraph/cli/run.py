@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from naivegraph import __version__
+from naivegraph.costs import known_costs
 from naivegraph.errors import NaivegraphError
 
 INSPECT_EXAMPLES = """\
@@ -29,6 +30,7 @@ examples:
   naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --params 20000 --round-to 4 --keep stem
   naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.5 --params 0.6
   naivegraph prune timm:resnet18 --arguments '{"num_classes": 10}' --shape 1,3,224,224 --ratio 0.25
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --budget macs=0.5 params=2e4
   naivegraph prune --config prune.yaml --macs 0.4
 
 a file for --config holds the same names (command-line values given after it win):
@@ -176,6 +178,15 @@ def _add_budgets(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--params", type=float, help="budget of parameters: a fraction (0.5) or a number (1e6)"
+    )
+    costs = ", ".join(f"{cost.name} ({cost.unit})" for cost in known_costs().values())
+    parser.add_argument(
+        "--budget",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="COST=NUMBER",
+        help=f"budgets of costs by name, several at once: {costs}",
     )
     parser.add_argument(
         "--ratio", type=float, help="fraction of every free size to keep, instead of a budget"

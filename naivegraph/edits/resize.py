@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from naivegraph.algebra.axis import Atom
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
-from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
@@ -98,7 +99,7 @@ def resize(
     answer = decide(choice.strategy or default_strategy(), attempt)
     asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
     if answer is None:
-        costs = Costs(widths.macs(), widths.params())
+        costs = Costs.of(widths)
         return apply(Change({}, {}, []), model, asked=asked, before=costs, after=costs)
     return carry_out(
         model,
@@ -141,8 +142,8 @@ def carry_out(
             optimizer=optimizer,
             asked=asked,
             certificate=answer.certificate,
-            before=Costs(widths.macs(), widths.params()),
-            after=Costs(widths.macs(count), widths.params(count)),
+            before=Costs.of(widths),
+            after=Costs.of(widths, count),
             notes=(*growth_notes(widths, grown), *notes),
             sizes=SizeReport(widths, change, askings),
             undo=undo,

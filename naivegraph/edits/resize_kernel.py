@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ from naivegraph.edits.plan.index_formula import Floats, Formula
 from naivegraph.edits.plan.kernel_padding import Convolution, sharing
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.target import graph_verb
-from naivegraph.edits.structure.transaction import costs_of
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
@@ -236,8 +234,8 @@ def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]],
         graph,
         optimizer=optimizer,
         asked={"resize_kernel": {name: list(size) for name, size in wanted.items()}},
-        before=costs_of(graph),
-        after=functools.partial(costs_of, graph),
+        before=graph.costs(),
+        after=graph.costs,
         check=check,
         failed="the network would not run as before with these kernels",
     )

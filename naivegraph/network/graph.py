@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from naivegraph.costs import Cost, Costs, cost_named
+from naivegraph.costs.costs import usual_costs
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.build.from_nodes import build
 from naivegraph.graph.build.nodes import Node
@@ -27,7 +29,7 @@ from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.values import ConstantTensor, Operation
 from naivegraph.ir.vertex import Vertex
-from naivegraph.widths import rewritable
+from naivegraph.widths import Widths, relate, rewritable
 
 if TYPE_CHECKING:
     import networkx
@@ -159,6 +161,53 @@ class Graph(Recording):
         layer, embedding or layer norm, and along the same dimension as before otherwise.
         """
         return output_sizes(self)
+
+    @property
+    def widths(self) -> Widths:
+        """The runs of neurons that always occur together, and the axes of every tensor.
+
+        Worked out from the operators at each access, which takes longer than a look at `sizes`.
+        """
+        return relate(self)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The network's parameters, tied ones once, as `nn.Module.parameters` gives them."""
+        return self.module.parameters()
+
+    def costs(self, *names: str | Cost) -> Costs:
+        """The costs of the network as it is now.
+
+        Args:
+            names: Costs by name; by default those that are counted unasked.
+
+        Raises:
+            EditError: There is no such cost.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> graph = ng.capture(torch.nn.Linear(4, 2), torch.zeros(10, 4))
+            >>> print(graph.costs())
+            MACs       80
+            parameters 10
+            >>> graph.macs, graph.costs("params")
+            (80, Costs({'params': 10}))
+        """
+        wanted = [cost_named(name) for name in names] if names else usual_costs()
+        found = {cost.name: cost.of_module(self.module) for cost in wanted}
+        if any(value is None for value in found.values()):
+            widths = self.widths
+            found.update((c.name, c.value(widths)) for c in wanted if found[c.name] is None)
+        return Costs({name: value for name, value in found.items() if value is not None})
+
+    @property
+    def macs(self) -> int | float:
+        """Multiply-accumulates of one run on the example; worked out from the operators at each access."""
+        return self.costs("macs").macs
+
+    @property
+    def params(self) -> int | float:
+        """Number of parameters, tied ones counted once."""
+        return self.costs("params").params
 
     def to_networkx(self) -> networkx.MultiDiGraph[str]:
         """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
+from naivegraph.costs import Cost
+from naivegraph.errors import EditError
 from naivegraph.operators import constraints
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
 from naivegraph.utility.collect import Floats
@@ -66,17 +68,19 @@ class BudgetProgram:
         upper = math.inf if constraint.high is None else constraint.high - constant
         self.rows.append(Row.of(constraint.reason if constraint.rule else name, parts, lower, upper))
 
-    def macs(self) -> CostFunction:
-        """The multiply-accumulates of one run."""
-        return self._cost("macs", [(c.coefficient, c.axes) for c in self.widths.contractions])
+    def cost(self, cost: Cost) -> CostFunction:
+        """A cost as a function of the columns.
 
-    def params(self) -> CostFunction:
-        """The number of parameters."""
-        return self._cost("params", [(1, axes) for axes in self.widths.parameters().values()])
-
-    def _cost(self, name: str, products: Sequence[tuple[int, Sequence[Axis]]]) -> CostFunction:
-        merged: dict[tuple[Form, ...], int] = {}
-        for coefficient, axes in products:
+        Raises:
+            EditError: It falls where a size grows, which no budget is searched for.
+        """
+        merged: dict[tuple[Form, ...], int | float] = {}
+        for coefficient, axes in cost.products(self.widths):
+            if not 0 <= coefficient < math.inf:
+                raise EditError(
+                    f"the cost {cost.name!r} counts {coefficient} times a product of sizes; a cost that "
+                    "budgets are to limit has coefficients from 0 up"
+                )
             for chosen in itertools.product(*[self._factors(axis) for axis in axes]):
                 number = coefficient * math.prod(factor for factor, _ in chosen)
                 forms = tuple(sorted(form for _, part in chosen for form in part))
@@ -85,7 +89,7 @@ class BudgetProgram:
             Term(float(number), tuple(LinearSum.of(constant, dict(parts)) for constant, parts in forms))
             for forms, number in merged.items()
         ]
-        return CostFunction(name, tuple(terms))
+        return CostFunction(cost.name, tuple(terms))
 
     def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
         """An axis' size as a sum of products: numbers and forms `(constant, ((column, factor), ...))`."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
-import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
 
-from naivegraph.edits import Change, Costs, Edit
+from naivegraph.costs import Cost, Costs
+from naivegraph.edits import Change, Edit
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
@@ -27,10 +26,11 @@ from naivegraph.graph.verify.verify import disagreement
 from naivegraph.ir.signature import keyword_inputs
 from naivegraph.network import capture
 from naivegraph.prune.budget_program import BudgetProgram, pose
+from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.solvers import Backend
-from naivegraph.solvers.budget import BudgetError, BudgetSolution, CostFunction, optimise
+from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.scores import Loss
@@ -47,6 +47,7 @@ def prune(
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
+    budgets: Mapping[Any, float] | None = None,
     macs: float | None = None,
     params: float | None = None,
     ratio: float | None = None,
@@ -71,10 +72,11 @@ def prune(
             `torch.compile`, what is inside.
         args: The example: a tensor or a tuple of positional arguments, as in `model(*args)`.
         kwargs: Keyword arguments of the example.
-        macs: Budget of multiply-accumulates of one run on the example: a fraction of the present number
-            (0.5; a float up to 1.0) or an absolute number (2_000_000 or 2e6). They are half of what
+        budgets: By the name of a cost (or by a `Cost`): a fraction of what the network costs now (0.5; a
+            float up to 1.0) or an absolute number (2_000_000 or 2e6). Several budgets hold at once.
+        macs: Short for a budget of multiply-accumulates of one run on the example. They are half of what
             `torch.utils.flop_counter` counts, which leaves out products with a vector; here they count, too.
-        params: Budget of parameters, likewise. Several budgets hold at once.
+        params: Short for a budget of parameters.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
@@ -103,7 +105,9 @@ def prune(
         >>> edit.before.macs, edit.after.macs, net[0].out_features
         (384, 192, 16)
     """
-    _check_arguments(macs, params, ratio, round_to)
+    short = {"macs": macs, "params": params}
+    wanted = asked_budgets(budgets, short)
+    check_size_asked(wanted, ratio, round_to)
     given.at_least_zero(gap, "gap")
     given.at_least_zero(time_limit, "time_limit")
     if progress is not None:
@@ -124,16 +128,24 @@ def prune(
     posed = pose(widths, constraints, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
-    solution = _solve(posed, values, macs, params, ratio, round_to, gap, time_limit, choice.backend, say)
+    solution = _solve(posed, values, wanted, ratio, round_to, gap, time_limit, choice.backend, say)
     kept = {
         width: posed.worth(width, values[width]).best(int(size))
         for width, size in zip(posed.free, solution.k, strict=True)
     }
     say("changing the network")
-    asked = {"macs": macs, "params": params, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
+    limits = short | {cost.name: budget for cost, budget in wanted.items()}
+    asked = {**limits, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, constraints, kept), constraints)
     return _edit(
-        posed, change, asked, solution, optimizers, said, functools.partial(_check_runs, widths, args, named)
+        posed,
+        change,
+        asked,
+        wanted,
+        solution,
+        optimizers,
+        said,
+        functools.partial(_check_runs, widths, args, named),
     )
 
 
@@ -142,40 +154,10 @@ def _named(keep: Sequence[Keep] | Keep) -> list[str]:
     return [item if isinstance(item, str) else type(item).__name__ for item in items]
 
 
-def _check_arguments(macs: float | None, params: float | None, ratio: float | None, round_to: int) -> None:
-    if ratio is None and macs is None and params is None:
-        raise EditError("say how much to keep: macs=0.5, params=0.5 or ratio=0.5")
-    if ratio is not None and (macs is not None or params is not None):
-        raise EditError("ratio= sets every size by itself and cannot be met together with macs= or params=")
-    if ratio is not None and not (_real(ratio) and 0 < ratio <= 1):
-        raise EditError(f"ratio must be a fraction above 0 and at most 1, not {ratio!r}")
-    for name, budget in (("macs", macs), ("params", params)):
-        if budget is None:
-            continue
-        if not _real(budget) or budget <= 0 or (budget > 1 and budget != int(budget)):
-            raise EditError(
-                f"{name}={budget!r} is no budget: give a fraction above 0 and at most 1.0, "
-                f"or a whole number of {name}"
-            )
-    given.whole(round_to, "round_to", 1)
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
-
-
-def _limit(budget: float, now: int) -> int:
-    """A budget as an absolute number."""
-    if isinstance(budget, numbers.Integral) or budget > 1:
-        return int(budget)
-    return math.floor(float(budget) * now + 1e-9)
-
-
 def _solve(
     posed: BudgetProgram,
     values: Mapping[Width, Floats],
-    macs: float | None,
-    params: float | None,
+    wanted: Mapping[Cost, float],
     ratio: float | None,
     round_to: int,
     gap: float,
@@ -187,23 +169,20 @@ def _solve(
     if ratio is not None:
         problem = posed.ratio(float(ratio), steps)
     else:
-        costs: list[tuple[CostFunction, float]] = []
-        if macs is not None:
-            costs.append((posed.macs(), _limit(macs, posed.widths.macs())))
-        if params is not None:
-            costs.append((posed.params(), _limit(params, posed.widths.params())))
-        problem = posed.budgets(values, costs, steps)
+        limits = {cost: cost.limit(budget, cost.value(posed.widths)) for cost, budget in wanted.items()}
+        problem = posed.budgets(values, [(posed.cost(cost), limit) for cost, limit in limits.items()], steps)
     try:
         return optimise(problem, gap=gap, time_limit=time_limit, backend=backend, progress=say)
     except BudgetError as error:
-        raise InfeasibleError(_infeasible(posed, error)) from error
+        raise InfeasibleError(_infeasible(posed, wanted, error)) from error
 
 
-def _infeasible(posed: BudgetProgram, error: BudgetError) -> str:
+def _infeasible(posed: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
     parts = [
-        f"at least {int(least):,} {name} remain ({least / now:.2%} of {now:,})"
-        for name, least in error.smallest.items()
-        for now in [posed.widths.macs() if name == "macs" else posed.widths.params()]
+        f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
+        for cost in costs
+        if cost.name in error.smallest
+        for least, now in [(error.smallest[cost.name], cost.value(posed.widths))]
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
@@ -219,6 +198,7 @@ def _edit(
     posed: BudgetProgram,
     change: Change,
     asked: dict[str, Any],
+    costs: Iterable[Cost],
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
     said: tuple[str, ...],
@@ -241,10 +221,8 @@ def _edit(
         optimizer=optimizers,
         asked=asked,
         certificate=solution.certificate,
-        before=Costs(widths.macs(), widths.params()),
-        after=Costs(
-            widths.macs(lambda a: sizes.get(a, a.length)), widths.params(lambda a: sizes.get(a, a.length))
-        ),
+        before=Costs.of(widths, also=costs),
+        after=Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs),
         notes=tuple(notes),
         sizes=SizeReport(widths, change),
         check=check,

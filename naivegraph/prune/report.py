@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
-from naivegraph.edits import Costs
+from naivegraph.costs import Costs
 from naivegraph.ir.signature import keyword_inputs
 from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
@@ -47,7 +47,7 @@ class Report:
     """What `inspect` found; print it.
 
     Attributes:
-        costs: Multiply-accumulates and parameters.
+        costs: What the network costs.
         widths: The runs of neurons that always occur together.
         held: Why the network's own code does not let a width change, by the width's name.
         parts: Where a width is one factor or summand of an axis, that axis, the width in brackets.
@@ -72,8 +72,8 @@ class Report:
         stream = io.StringIO()
         console = Console(file=stream, width=110, force_terminal=False)
         console.print(
-            f"{self.costs.macs:,} MACs on the example input, {self.costs.params:,} parameters, "
-            f"{self.free_share:.1%} of them on sizes that may change.",
+            f"On the example input: {', '.join(f'{n} {title}' for title, n in self.costs.shown().values())}; "
+            f"{self.free_share:.1%} of the parameters are on sizes that may change.",
             highlight=False,
         )
         if self.free:
@@ -173,7 +173,7 @@ def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
     )
     fixed = [_fixed(reason, at, sizes) for reason, at in _reasons(widths, held).items()]
     return Report(
-        Costs(widths.macs(), widths.params()),
+        Costs.of(widths),
         tuple(widths.widths),
         held,
         {width.name: text for width in widths.widths if (text := _part(widths, width))},

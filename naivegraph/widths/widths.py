@@ -1,10 +1,10 @@
-"""The widths of a graph: runs of neurons that may change, the parameters they are in, and their costs."""
+"""The widths of a graph: runs of neurons that may change, and the parameters they are in."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -158,15 +158,6 @@ class Widths:
                     out.append(FixedAxis(name, dim, axis.length, reason_of(axis)))
         return out
 
-    def macs(self, count: Callable[[Atom], int] | None = None) -> int:
-        """Multiply-accumulates of one run on the example input, with `count` neurons of each width.
-
-        They are those of matrix products, convolutions and attention: half of the FLOPs that
-        `torch.utils.flop_counter` counts. That has no formula for a product with a vector nor for torch's
-        fused recurrent layers, which count here as the same products of matrices.
-        """
-        return _products(((c.coefficient, c.axes) for c in self.contractions), count)
-
     def parameters(self) -> dict[str, list[Axis]]:
         """The axes of every parameter, tied ones once."""
         return self._parameters
@@ -174,20 +165,6 @@ class Widths:
     @functools.cached_property
     def _parameters(self) -> dict[str, list[Axis]]:
         return {name: self.axes[name] for name, _ in self.graph.module.named_parameters()}
-
-    def params(self, count: Callable[[Atom], int] | None = None) -> int:
-        """Number of parameters, with `count` neurons of each width."""
-        return _products(((1, axes) for axes in self.parameters().values()), count)
-
-
-def _products(products: Iterable[tuple[int, Sequence[Axis]]], count: Callable[[Atom], int] | None) -> int:
-    """The sum of products of a number and sizes of axes."""
-    total = 0
-    for product, axes in products:
-        for axis in axes:
-            product *= axis.length if count is None or axis.fixed else axis.size(count)
-        total += product
-    return total
 
 
 def reason_of(axis: Axis) -> str:

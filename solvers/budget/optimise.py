@@ -179,7 +179,7 @@ def _refuse(problem: BudgetProblem, c: Compact, backend: str | Backend) -> None:
     reached: dict[str, float] = {}
     parts = []
     for b, (cost, limit) in enumerate(problem.costs):
-        reached[cost.name] = float(cost(c.lift(_smallest(c, b, backend))))
+        reached[cost.name] = cost(c.lift(_smallest(c, b, backend)))
         note = "" if reached[cost.name] <= limit else " (impossible)"
         parts.append(
             f"{cost.name} at most {limit:g}{note}; the smallest that can be reached is {reached[cost.name]:g}"

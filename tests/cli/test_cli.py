@@ -84,6 +84,13 @@ class TestPrune:
         sizes = [module.out_channels for module in loaded.modules() if isinstance(module, nn.Conv2d)]
         assert [size % 4 for size in sizes] == [0] * len(sizes)
 
+    def test_budgets_by_the_name_of_a_cost(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for words in (("--macs", "0.5", "--params", "8e3"), ("--budget", "macs=0.5", "params=8e3")):
+            torch.manual_seed(0)
+            assert main(("prune", *DIGITS, *words)) == 0
+        short, named = re.split(r"(?<=best\.|s is\.)\n", capsys.readouterr().out.rstrip())[:2]
+        assert short == named
+
     def test_config_file_and_a_value_that_overrides_it(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("prune.yaml").write_text(
             "model: naivegraph.demo:DigitsNet\narguments: {width: 8}\nshape: ['1,1,8,8']\nparams: 0.5\n"
@@ -110,6 +117,11 @@ class TestPrune:
             (("--macs", "0.5", "--utility", "nothing"), r"nothing"),
             (("--macs", "0.5", "--output", "no/such/folder.safetensors"), r"there is no folder .*no/such"),
             ((), r"--macs 0.5, --params 0.5 or --ratio 0.5"),
+            (("--budget", "macs"), r"such as macs=0.5, not 'macs'"),
+            (("--budget", "mac=0.5"), r"there is no cost 'mac'; did you mean 'macs'\?"),
+            (("--budget", "macs=many"), r"macs is to be a number, but is 'many'"),
+            (("--budget", "macs=0.5", "macs=9"), r"--budget names macs twice"),
+            (("--budget", "macs=0.5", "--macs", "0.4"), r"two budgets of macs were given, 0.4 and 0.5"),
         ],
     )
     def test_bad_requests(
@@ -344,10 +356,10 @@ class TestDemo:
         assert path.is_file()
         assert before.correct > 0.9 * demo.TEST_IMAGES
         assert tuned.correct > 0.9 * demo.TEST_IMAGES > pruned.correct
-        assert 0.99 * before.macs <= 2 * pruned.macs <= before.macs
-        assert (tuned.macs, tuned.params) == (pruned.macs, pruned.params)
+        assert 0.99 * before.costs.macs <= 2 * pruned.costs.macs <= before.costs.macs
+        assert tuned.costs == pruned.costs
         printed = (tmp_path / "printed").read_text(encoding="utf-8")
-        assert f"{pruned.macs:,}" in printed
+        assert f"{pruned.costs.macs:,}" in printed
         assert "the same outputs, bit for bit" in printed
         assert "Certificate: " in printed
 

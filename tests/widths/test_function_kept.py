@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.network import capture
@@ -59,15 +60,15 @@ def test_function_is_kept_where_a_rule_could_be_fooled(network: Network) -> None
 def test_costs_are_those_that_torch_counts(network: Network) -> None:
     model, inputs = network.make()
     widths = relate(capture(model, inputs, verify="recorded"))
-    assert widths.params() == counted_params(model)
-    assert widths.macs() == counted_macs(model, inputs)
+    assert Costs.of(widths).params == counted_params(model)
+    assert Costs.of(widths).macs == counted_macs(model, inputs)
     constraints = constraints_of(widths)
     # Two at least: einsum multiplies element by element over an index of one, which torch does not count.
     kept = choose(widths, constraints, 3, least=2)
     sizes = {width.atom: indices.shape[-1] for width, indices in kept.items()}
     apply(plan(widths, constraints, kept), model)
-    assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
-    assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == counted_macs(model, inputs)
+    assert Costs.of(widths, lambda atom: sizes.get(atom, atom.length)).params == counted_params(model)
+    assert Costs.of(widths, lambda atom: sizes.get(atom, atom.length)).macs == counted_macs(model, inputs)
 
 
 class Vectors(nn.Module):
@@ -96,6 +97,6 @@ def test_products_with_a_vector_cost_what_those_with_a_matrix_of_one_row_do() ->
     )  # all but the product with `last`: torch counts none with a vector
     assert matrices == 6 * 8 + 8 * 5 + 5 * 7
     assert counted_macs(model, (x,)) < matrices
-    assert relate(capture(model, x[None])).macs() == relate(capture(model, x)).macs() == matrices + 7
+    assert capture(model, x[None]).macs == capture(model, x).macs == matrices + 7
     edit = ng.prune(model, x, macs=0.5)
     assert edit.after.macs == counted_macs(model, (x[None],)) + len(model.last)

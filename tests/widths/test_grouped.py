@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
 from naivegraph.network import capture
@@ -38,7 +39,7 @@ def test_hidden_neurons_of_experts_go_in_all_of_them_and_in_whole_blocks() -> No
     widths = relate(capture(model, x))
     # Rows of a kernel are whole multiples of 16 bytes, four numbers: six blocks of 24, four of 16.
     assert {w.name: w.size for w in widths} == {"inner": 4, "up": 6}
-    assert widths.macs() == 7 * (5 * 16 + 16 * 24 + 24 * 8)
+    assert Costs.of(widths).macs == 7 * (5 * 16 + 16 * 24 + 24 * 8)
     kept = {w: np.array([0, w.size - 1]) for w in widths}
     zero = zeroed(model, widths, kept)
     apply(plan(widths, constraints_of(widths), kept), model)

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.change_module import change_module
-from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.apply.way_back import WayBack
@@ -57,7 +58,7 @@ def apply(
         optimizer: Optimizers of the network's parameters and averaged models of it, which follow.
         asked: What was asked, by the names of arguments.
         certificate: How good the choice is; None if nothing was chosen.
-        before: What the network costs before; by default its parameters are counted.
+        before: What the network costs before; by default what is known without running it.
         after: What it costs after, or what counts that once everything is done; likewise.
         notes: Sentences a reader should know.
         earlier: The edits before this one, if it is to stand for all of them.
@@ -86,7 +87,7 @@ def apply(
     graph = target if isinstance(target, Graph) else None
     module = target.module if isinstance(target, Graph) else target
     optimizers = as_optimizers(optimizer)
-    first = before or _parameters(module)
+    first = Costs.of_module(module) if before is None else before
     way = None
     with UndoLog() if undo is None else undo as log:
         if change:
@@ -101,7 +102,7 @@ def apply(
             last = after() if callable(after) else after
         return Edit(
             asked or {}, change, certificate, earlier[0].before if earlier else first,
-            last or _parameters(module), notes, earlier, sizes, graph, way,
+            Costs.of_module(module) if last is None else last, notes, earlier, sizes, graph, way,
         )  # fmt: skip
 
 
@@ -114,7 +115,3 @@ def _running(failed: str | None) -> Iterator[None]:
         if failed is None:
             raise
         raise EditError(f"{failed}: {error}") from error
-
-
-def _parameters(module: nn.Module) -> Costs:
-    return Costs(0, sum(parameter.numel() for parameter in module.parameters()))

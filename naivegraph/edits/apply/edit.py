@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.edits.apply.way_back import WayBack, way_back
 from naivegraph.edits.plan.change import Change
@@ -14,7 +15,7 @@ from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 
-__all__ = ["Costs", "Edit"]
+__all__ = ["Edit"]
 
 _SHOWN = 12
 _TOLD = {
@@ -23,20 +24,6 @@ _TOLD = {
     "connect": "connected {source} to {target}",
     "disconnect": "took away the edge from {source} to {target}",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Costs:
-    """What a network costs.
-
-    Attributes:
-        macs: Multiply-accumulates of one run on the example input, as `Widths.macs` counts them; 0 if there
-            was no example to run on.
-        params: Number of parameters, tied ones counted once.
-    """
-
-    macs: int
-    params: int
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -146,7 +133,7 @@ class Edit:
     def __repr__(self) -> str:
         if not self:
             return "Edit(nothing changed)"
-        parts = [f"{name} {old:,} -> {new:,}" for name, old, new in self._costs() if old != new]
+        parts = [f"{name} {old} -> {new}" for name, _, old, new in self._costs() if old != new]
         if self.change.structure is not None:
             parts.insert(0, _told(self.change.structure))
         if self.change.widths:
@@ -177,18 +164,16 @@ class Edit:
             yield self._width_table()
         yield from self.notes
 
-    def _costs(self) -> Iterator[tuple[str, int, int]]:
-        """Name of a cost, before and after; what was not counted is left out."""
-        if self.before.macs or self.after.macs:
-            yield "macs", self.before.macs, self.after.macs
-        yield "params", self.before.params, self.after.params
+    def _costs(self) -> Iterator[tuple[str, str, str, str]]:
+        """Name and title of each cost, before and after; what was not counted is left out."""
+        before, after = self.before.shown(), self.after.shown()
+        return ((name, *before[name], after[name][1]) for name in before if name in after)
 
     def _cost_table(self) -> TextTable:
         columns = [Column(heading, right=bool(heading)) for heading in ("", "before", "after", "left")]
-        names = {"macs": "MACs", "params": "parameters"}
         rows = [
-            (names[name], f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
-            for name, old, new in self._costs()
+            (title, old, new, f"{self.after[name] / self.before[name]:.1%}" if self.before[name] else "-")
+            for name, title, old, new in self._costs()
         ]
         return TextTable(columns, rows, None if self else "Nothing changed")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
-from naivegraph.edits.apply.edit import Costs, Edit
+from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
@@ -25,9 +26,8 @@ from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog
-from naivegraph.widths import relate
 
-__all__ = ["costs_of", "rewire"]
+__all__ = ["rewire"]
 
 
 def rewire(
@@ -51,15 +51,15 @@ def rewire(
         asked: What was asked.
         certificate: How good the sizes are; None if none were chosen.
         optimizer: Optimizers and averaged models which follow.
-        counted: Whether to count what the network costs, which takes as long as the rest.
+        counted: Whether to count all that the network costs, which takes as long as the rest.
         sizes: Tells what becomes of the sizes of vertices.
         earlier: The edits before this one, if it is to stand for all of them.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
-    count = costs_of if counted else _uncounted
-    before, follow = count(graph), _Following(graph.module, as_optimizers(optimizer))
+    count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
+    before, follow = count(), _Following(graph.module, as_optimizers(optimizer))
     repeating = [vertex for vertex in graph if _repeats(vertex)]
     with UndoLog() as undo:
         undo.push(snapshot(graph))
@@ -69,7 +69,7 @@ def rewire(
         follow.go(undo)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
-            after=functools.partial(count, graph), notes=_notes(graph), sizes=sizes, earlier=earlier,
+            after=count, notes=_notes(graph), sizes=sizes, earlier=earlier,
             check=functools.partial(_check_sums, graph, repeating), optimizer=optimizer, undo=undo,
             failed="the network would not run after this",
         )  # fmt: skip
@@ -120,13 +120,3 @@ def _check_sums(graph: Graph, repeating: list[Vertex]) -> None:
         if _repeats(vertex) and not any(vertex is other for other in repeating):
             shapes = " and ".join(str(tuple(stub.shape)) for stub in tensors_of(vertex))
             raise EditError(f"{vertex.name!r} would add tensors of the shapes {shapes}")
-
-
-def _uncounted(graph: Graph) -> Costs:
-    return Costs(0, 0)
-
-
-def costs_of(graph: Graph) -> Costs:
-    """What a graph costs now."""
-    widths = relate(graph, free_outputs=True)
-    return Costs(widths.macs(), widths.params())

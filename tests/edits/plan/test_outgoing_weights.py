@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.resize_tensors import Axes, Places, templates
 from naivegraph.edits.plan.change import Change, WidthChange
@@ -227,10 +228,10 @@ def test_costs_of_the_grown_network_are_counted(network: Network) -> None:
     new = growth(widths, constraints)
     sizes = {width.atom: width.size + number for width, number in new.items()}
     apply(plan(widths, constraints, {}, new), model)
-    assert widths.params(lambda atom: sizes.get(atom, atom.length)) == counted_params(model)
+    assert Costs.of(widths, lambda atom: sizes.get(atom, atom.length)).params == counted_params(model)
     # In double precision, for torch's counter does not look into the operators of oneDNN.
     expected = counted_macs(model.double(), tuple(x.double() for x in inputs))
-    assert widths.macs(lambda atom: sizes.get(atom, atom.length)) == expected
+    assert Costs.of(widths, lambda atom: sizes.get(atom, atom.length)).macs == expected
 
 
 def hidden(model: nn.Module) -> tuple[Widths, SizeConstraints, Width]:

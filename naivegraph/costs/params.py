@@ -1,0 +1,35 @@
+"""Number of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from naivegraph.costs.by_name import register_cost
+from naivegraph.costs.cost import Cost, SizeProduct
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from naivegraph.widths import Widths
+
+__all__ = ["Params"]
+
+
+class Params(Cost):
+    """Parameters of a network, tied ones counted once; buffers are none."""
+
+    name = "params"
+    title = "parameters"
+    unit = "parameters, tied ones once"
+
+    def products(self, widths: Widths) -> Iterator[SizeProduct]:
+        """One product per parameter."""
+        return (SizeProduct(1, tuple(axes)) for axes in widths.parameters().values())
+
+    def of_module(self, module: nn.Module) -> int:
+        """The number of elements of all parameters."""
+        return sum(parameter.numel() for parameter in module.parameters())
+
+
+register_cost(Params())

@@ -1,0 +1,67 @@
+"""Budgets as they are asked for, looked at before anything is done with the network."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from naivegraph.costs import Cost, cost_named
+from naivegraph.edits.request import validate as given
+from naivegraph.errors import EditError
+
+__all__ = ["asked_budgets", "check_size_asked"]
+
+
+def asked_budgets(
+    budgets: Mapping[Any, float] | None, short: Mapping[str, float | None]
+) -> dict[Cost, float]:
+    """The budget of each cost.
+
+    Args:
+        budgets: By the name of a cost, or by a cost.
+        short: By its name, what arguments of their own ask for; None where nothing.
+
+    Raises:
+        EditError: There is no such cost, it is given twice, or its budget is none.
+
+    Example:
+        >>> wanted = asked_budgets({"params": 0.5}, {"macs": 1000})
+        >>> {cost.title: budget for cost, budget in wanted.items()}
+        {'MACs': 1000, 'parameters': 0.5}
+    """
+    asked = [(cost_named(name), budget) for name, budget in short.items() if budget is not None]
+    asked += [
+        (cost_named(name), budget)
+        for name, budget in given.mapping(budgets, "budgets", "of numbers by the names of costs").items()
+    ]
+    found: dict[str, tuple[Cost, float]] = {}
+    for cost, budget in asked:
+        if cost.name in found:
+            raise EditError(f"two budgets of {cost.name} were given, {found[cost.name][1]!r} and {budget!r}")
+        cost.check_budget(budget)
+        found[cost.name] = cost, budget
+    return dict(found.values())
+
+
+def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_to: int) -> None:
+    """See that either budgets or a ratio say how much is to be kept.
+
+    Raises:
+        EditError: Neither or both do, or one of the numbers makes no sense.
+    """
+    if ratio is None and not budgets:
+        raise EditError('say how much to keep: macs=0.5, params=0.5 or ratio=0.5 (or budgets={"macs": 0.5})')
+    if ratio is not None and budgets:
+        names = " or ".join(cost.name for cost in budgets)
+        raise EditError(
+            f"ratio= sets every size by itself and cannot be met together with a budget ({names})"
+        )
+    if ratio is not None and not (_real(ratio) and 0 < ratio <= 1):
+        raise EditError(f"ratio must be a fraction above 0 and at most 1, not {ratio!r}")
+    given.whole(round_to, "round_to", 1)
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
