@@ -13,6 +13,7 @@ import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, register_backend
+from naivegraph.solvers.backend.quiet import first_highs
 from naivegraph.solvers.solution import Outcome
 
 _OPTIONS: dict[str, bool | float] = {
@@ -57,6 +58,7 @@ class _HighsSession(Session):
         self._module: Any = highspy
         self._integers = bool(arrays.integer.any())
         self._width = len(arrays.cost)
+        first_highs()
         self._highs = self._module.Highs()
         for option, value in _OPTIONS.items():
             self._highs.setOptionValue(option, value)

@@ -14,6 +14,7 @@ import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register_backend
+from naivegraph.solvers.backend.quiet import first_highs
 from naivegraph.solvers.solution import Outcome
 
 # Solvers whose answers PuLP reads from a file that holds each value with so many digits.
@@ -68,6 +69,8 @@ class PulpBackend(Backend):
                 options["timeLimit"] = limits.time
             if self.solver in ("PULP_CBC_CMD", "COIN_CMD"):
                 options["options"] = _CBC_OPTIONS
+            if self.solver == "HiGHS":
+                first_highs()
             try:
                 problem.solve(pulp.getSolver(self.solver, **options))
             except pulp.PulpSolverError as error:
