@@ -1,20 +1,26 @@
 """The tier for those who extend naivegraph: what can be registered, and the contract each has to meet.
 
-| to add | write | make it known by | its contract |
-|---|---|---|---|
-| a rule for a function of yours | a `Rule` | `rule=` itself, or `register_rule` | `RuleContract` |
-| a solver | a `Backend` | `backend=` itself, or `register_backend` | `BackendContract` |
+| to add | write | give it as | or by name, with | its contract |
+|---|---|---|---|---|
+| a rule for a function of yours | a `Rule` | `rule=` | `register_rule` | `RuleContract` |
+| what neurons are worth | a `Criterion` | `utility=` | `register_criterion` | `CriterionContract` |
+| what an operator does to sizes | an `Operator` | | `register_operator` | |
+| a solver | a `Backend` | `backend=` | `register_backend` | `BackendContract` |
 
 A contract is a class of tests: subclass it, say in it what is to be tested, and let pytest collect it or call
 `run_contract`. `tutorials/extend.py` has an example of each.
 """
 
+from naivegraph.extend.criterion_contract import CriterionContract
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract
 from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties, register_rule
+from naivegraph.operators import Operator, register_operator
 from naivegraph.solvers import Answer, Backend, Limits, Outcome, Session, backends, register_backend
 from naivegraph.solvers.arrays import Arrays, Rows
 from naivegraph.solvers.backend_contract import BackendContract
+from naivegraph.utility.criteria import Criterion, OfWidths, WeightScore, register_criterion
+from naivegraph.utility.scores import BoundLoss, Score
 
 __all__ = [
     "Absorb",
@@ -22,18 +28,27 @@ __all__ = [
     "Arrays",
     "Backend",
     "BackendContract",
+    "BoundLoss",
+    "Criterion",
+    "CriterionContract",
     "Fixed",
     "Limits",
+    "OfWidths",
+    "Operator",
     "Outcome",
     "Rows",
     "Rule",
     "RuleContract",
     "Same",
+    "Score",
     "Session",
     "Stack",
     "Ties",
+    "WeightScore",
     "backends",
     "register_backend",
+    "register_criterion",
+    "register_operator",
     "register_rule",
     "run_contract",
 ]

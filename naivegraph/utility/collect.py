@@ -52,7 +52,7 @@ def collect(
         power: 2 for the squares of the scores.
 
     Raises:
-        EditError: A score is not finite.
+        EditError: A score is not finite, or has not the shape of its parameter.
     """
     sums = {rank: {w.atom: np.zeros(shape_of(widths, w)) for w in widths} for rank in (1, 2)}
     for name, axes in widths.parameters().items():
@@ -60,6 +60,11 @@ def collect(
         values = score(name) if free else None
         if values is None:
             continue
+        if values.shape != tuple([axis.length for axis in axes]):
+            raise EditError(
+                f"the score of {name} has shape {tuple(values.shape)}, not that of the parameter, "
+                f"{tuple([axis.length for axis in axes])}"
+            )
         if values.is_meta:
             raise EditError(
                 f"{name} is on the meta device and has no values to choose neurons by; load the weights "

@@ -17,7 +17,7 @@ from naivegraph.utility.collect import collect, shape_of
 from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, taylor, weights
 from naivegraph.widths import Width, Widths
 
-__all__ = ["CRITERIA", "Criterion", "OfWidths", "Random", "WeightScore", "criterion"]
+__all__ = ["CRITERIA", "Criterion", "OfWidths", "Random", "WeightScore", "criterion", "register_criterion"]
 
 
 class Criterion(abc.ABC):
@@ -135,6 +135,34 @@ CRITERIA: dict[str, Criterion] = {
     "taylor": WeightScore(taylor, how="sum"),
     "random": Random(),
 }
+
+
+def register_criterion(name: str, criterion: Criterion) -> None:
+    """Let a criterion be called by a name, in `utility=` of every verb.
+
+    Args:
+        name: The name, which no other criterion has.
+        criterion: The criterion; `naivegraph.extend.CriterionContract` tests one.
+
+    Raises:
+        EditError: `criterion` is none or `name` no name, or another criterion has it.
+
+    Example:
+        >>> register_criterion("l2", Random(seed=1))
+        Traceback (most recent call last):
+            ...
+        naivegraph.errors.EditError: there is a criterion 'l2' already; choose another name
+    """
+    if not isinstance(criterion, Criterion):
+        made = " (the class; make one of it)" if isinstance(criterion, type) else ""
+        raise EditError(
+            f"register_criterion takes a Criterion, such as WeightScore(score), not {criterion!r}{made}"
+        )
+    if not isinstance(name, str) or not name:
+        raise EditError(f"the name of a criterion is a string that is not empty, not {name!r}")
+    if CRITERIA.get(name, criterion) is not criterion:
+        raise EditError(f"there is a criterion {name!r} already; choose another name")
+    CRITERIA[name] = criterion
 
 
 def criterion(name: str) -> Criterion:
