@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from types import TracebackType
+import contextlib
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-__all__ = ["Undo", "UndoLog"]
+__all__ = ["Undo", "UndoLog", "all_or_nothing"]
 
 Undo = Callable[[], object]
 
@@ -19,21 +19,12 @@ class UndoLog:
     Push the step before the thing is done: an interrupt may come in between. So a step must do no harm where
     nothing was done yet, and none when it is taken twice.
 
-    As a context manager the log makes a block all or nothing: what was pushed inside is undone if the block
-    raises, and kept if it does not. Blocks of one log may be nested.
+    `all_or_nothing` makes a block of it.
 
     Example:
         >>> undo, box = UndoLog(), {"size": 8}
-        >>> with undo:
-        ...     undo.keep_entry(box, "size")
-        ...     box["size"] = 4
-        >>> try:
-        ...     with undo:
-        ...         undo.keep_entry(box, "size")
-        ...         box["size"] = 1 // 0
-        ... except ZeroDivisionError:
-        ...     box
-        {'size': 4}
+        >>> undo.keep_entry(box, "size")
+        >>> box["size"] = 4
         >>> undo.undo()
         >>> box
         {'size': 8}
@@ -41,7 +32,6 @@ class UndoLog:
 
     def __init__(self) -> None:
         self._steps: list[Undo] = []
-        self._blocks: list[int] = []
 
     def __bool__(self) -> bool:
         """Tell if there is anything to undo."""
@@ -103,13 +93,29 @@ class UndoLog:
         """Undo everything, the last first; the log is empty then."""
         self.rollback_to(0)
 
-    def __enter__(self) -> UndoLog:
-        self._blocks.append(self.mark())
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        mark = self._blocks.pop()
-        if error is not None:
-            self.rollback_to(mark)
+@contextlib.contextmanager
+def all_or_nothing(undo: UndoLog | None = None) -> Iterator[UndoLog]:
+    """A block whose steps are undone if it raises, and kept if it does not; blocks may be nested.
+
+    Args:
+        undo: Takes the steps; by default a new log.
+
+    Example:
+        >>> box = {"size": 8}
+        >>> try:
+        ...     with all_or_nothing() as undo:
+        ...         undo.keep_entry(box, "size")
+        ...         box["size"] = 4
+        ...         raise ValueError("it does not run")
+        ... except ValueError:
+        ...     box
+        {'size': 8}
+    """
+    log = UndoLog() if undo is None else undo
+    mark = log.mark()
+    try:
+        yield log
+    except BaseException:
+        log.rollback_to(mark)
+        raise

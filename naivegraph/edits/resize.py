@@ -26,7 +26,7 @@ from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers import Backend
-from naivegraph.undo import UndoLog
+from naivegraph.undo import all_or_nothing
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.scores import Loss
@@ -135,13 +135,13 @@ def carry_out(
     change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)
     change, notes = with_config(change, constraints)
     grown = {width.atom for width, come in answer.new.items() if come}
-    with UndoLog() as undo:
+    with all_or_nothing() as undo:
         edit = apply(
             change,
             graph,
             optimizer=optimizer,
             asked=asked,
-            certificate=answer.certificate,
+            certificate=answer.certified,
             before=Costs.of(widths),
             after=Costs.of(widths, count),
             notes=(*growth_notes(widths, grown), *notes),

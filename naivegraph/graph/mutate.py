@@ -28,7 +28,7 @@ from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.step_module import add_submodule
 from naivegraph.ir.values import Attribute, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = [
     "add_part",
@@ -46,7 +46,7 @@ __all__ = [
 def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
     """Change a graph during a block; leaving it checks the graph, and an error undoes the block."""
     follow_training(graph)  # while the network's own forward still computes what the graph does
-    with UndoLog() if undo is None else undo as log:
+    with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
         yield log
         _leave_training(graph)

@@ -20,7 +20,7 @@ from naivegraph.graph.run import query
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
-from naivegraph.graph.run.summary import summary
+from naivegraph.graph.run.summary import summary, summary_html
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import map_leaves
@@ -78,6 +78,9 @@ class Graph(Recording):
             "written by hand" if isinstance(self.module, BuiltModule) else f"of {type(self.module).__name__}"
         )
         return f"Graph {what}: {len(self.vertices)} vertices"
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
 
     def summary(self) -> str:
         """A table of the vertices and the results of verification, as plain text."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -14,15 +13,21 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.costs import Costs
 from naivegraph.ir.signature import keyword_inputs
 from naivegraph.network import capture
+from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["Report", "inspect"]
 
 
 _SHOWN = 30
+_FREE = (
+    Column("neurons of", fold=True, no_wrap=True), Column("number", right=True),
+    Column("part of", no_wrap=True), Column("tensors", right=True), Column("seen together by"),
+)  # fmt: skip
+_FIXED = (
+    Column("because"), Column("dimensions", right=True), Column("parameters there", right=True),
+    Column("for example"),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ class FixedSize:
     example: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report:
     """What `inspect` found; print it.
 
@@ -66,66 +71,67 @@ class Report:
     unknown: tuple[tuple[str, str], ...]
     checks: Mapping[str, str]
 
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        stream = io.StringIO()
-        console = Console(file=stream, width=110, force_terminal=False)
-        console.print(
-            f"On the example input: {', '.join(f'{n} {title}' for title, n in self.costs.shown().values())}; "
-            f"{self.free_share:.1%} of the parameters are on sizes that may change.",
-            highlight=False,
+    def __repr__(self) -> str:
+        costs = "".join(f"{name} {value}, " for name, (_, value) in self.costs.shown().items())
+        return (
+            f"Report({costs}{len(self.free)} of {len(self.widths)} widths may change, with "
+            f"{self.free_share:.1%} of the parameters)"
         )
-        if self.free:
-            console.print(self._free_table())
-        if self.fixed:
-            console.print(self._fixed_table())
-        for name, where in self.unknown:
-            console.print(f"No rule for {name} (at {where}): all that it touches is fixed.", highlight=False)
-        for check, found in self.checks.items():
-            console.print(f"Captured graph against the network, {check}: {found}", highlight=False)
-        return stream.getvalue().rstrip()
+
+    def __str__(self) -> str:
+        return as_text(self._blocks(), width=110)
+
+    def _repr_html_(self) -> str:
+        return as_html(self._blocks())
 
     @property
     def free(self) -> tuple[Width, ...]:
         """The widths that may change."""
         return tuple(width for width in self.widths if width.name not in self.held)
 
-    def _free_table(self) -> Table:
-        from rich.table import Table
+    def _blocks(self) -> Iterator[Block]:
+        yield (
+            f"On the example input: {', '.join(f'{n} {title}' for title, n in self.costs.shown().values())}; "
+            f"{self.free_share:.1%} of the parameters are on sizes that may change."
+        )
+        if self.free:
+            yield self._free_table()
+        if self.fixed:
+            yield self._fixed_table()
+        for name, where in self.unknown:
+            yield f"No rule for {name} (at {where}): all that it touches is fixed."
+        for check, found in self.checks.items():
+            yield f"Captured graph against the network, {check}: {found}"
 
-        table = Table(title="What may change", caption_justify="left")
-        table.add_column("neurons of", no_wrap=True, overflow="fold")
-        table.add_column("number", justify="right")
-        table.add_column("part of", no_wrap=True)
-        table.add_column("tensors", justify="right")
-        table.add_column("seen together by")
-        for width in self.free[:_SHOWN]:
-            tensors = len({name for name, _ in width.lives})
-            row = (width.name, str(width.size), self.parts.get(width.name, ""), str(tensors))
-            table.add_row(*row, _some(width.coupled))
+    def _free_table(self) -> TextTable:
+        rows = [
+            (
+                width.name,
+                str(width.size),
+                self.parts.get(width.name, ""),
+                str(len({name for name, _ in width.lives})),
+                _some(width.coupled),
+            )
+            for width in self.free[:_SHOWN]
+        ]
+        below = []
         if len(self.free) > _SHOWN:
-            table.caption = f"and {len(self.free) - _SHOWN} more (report.free)"
+            below.append(f"and {len(self.free) - _SHOWN} more (report.free)")
         if any(width.coupled for width in self.free):
-            table.caption = (
-                f"{table.caption or ''}\nWhere neurons are seen together (by a norm, a mean, a softmax), "
+            below.append(
+                "Where neurons are seen together (by a norm, a mean, a softmax), "
                 "removing some changes what becomes of the others."
-            ).strip()
-        return table
+            )
+        return TextTable(_FREE, rows, "What may change", "\n".join(below) or None)
 
-    def _fixed_table(self) -> Table:
-        from rich.table import Table
-
-        table = Table(title="What pruning cannot change, and why; that of the most parameters first")
-        table.add_column("because")
-        table.add_column("dimensions", justify="right")
-        table.add_column("parameters there", justify="right")
-        table.add_column("for example")
-        for fixed in self.fixed[:_SHOWN]:
-            table.add_row(fixed.reason, str(fixed.axes), f"{fixed.params:,}", fixed.example)
-        if len(self.fixed) > _SHOWN:
-            table.caption = f"and {len(self.fixed) - _SHOWN} more (report.fixed)"
-        return table
+    def _fixed_table(self) -> TextTable:
+        rows = [
+            (fixed.reason, str(fixed.axes), f"{fixed.params:,}", fixed.example)
+            for fixed in self.fixed[:_SHOWN]
+        ]
+        more = len(self.fixed) - _SHOWN
+        title = "What pruning cannot change, and why; that of the most parameters first"
+        return TextTable(_FIXED, rows, title, f"and {more} more (report.fixed)" if more > 0 else None)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["RUN_ERRORS", "apply"]
 
@@ -40,7 +40,6 @@ def apply(
     before: Costs | None = None,
     after: Costs | Callable[[], Costs] | None = None,
     notes: tuple[str, ...] = (),
-    earlier: tuple[Edit, ...] = (),
     sizes: SizeReport | None = None,
     check: Callable[[], None] | None = None,
     failed: str | None = None,
@@ -61,7 +60,6 @@ def apply(
         before: What the network costs before; by default what is known without running it.
         after: What it costs after, or what counts that once everything is done; likewise.
         notes: Sentences a reader should know.
-        earlier: The edits before this one, if it is to stand for all of them.
         sizes: Tells what becomes of the sizes of vertices.
         check: Called when everything is done; what it raises undoes everything.
         failed: What it means if the network does not run then, for the message; by default whatever is raised
@@ -78,10 +76,9 @@ def apply(
 
     Example:
         >>> import torch, naivegraph as ng
-        >>> one, two = torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)
-        >>> net, x = torch.nn.Sequential(one, two), torch.ones(1, 4)
-        >>> change = ng.prune(net, x, macs=0.5).change
-        >>> apply(change, torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)))
+        >>> build = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> change = ng.prune(build(), torch.ones(1, 4), macs=0.5).change
+        >>> apply(change, build())
         Edit(params 58 -> 30, 1 width changed)
     """
     graph = target if isinstance(target, Graph) else None
@@ -89,7 +86,7 @@ def apply(
     optimizers = as_optimizers(optimizer)
     first = Costs.of_module(module) if before is None else before
     way = None
-    with UndoLog() if undo is None else undo as log:
+    with all_or_nothing(undo) as log:
         if change:
             note = change_module(change, module, optimizers, log)
             way = WayBack(module, note, log)
@@ -99,10 +96,10 @@ def apply(
                 graph.refresh()
             if change and check is not None:
                 check()
-            last = after() if callable(after) else after
+            last = after() if callable(after) else Costs.of_module(module) if after is None else after
         return Edit(
-            asked or {}, change, certificate, earlier[0].before if earlier else first,
-            Costs.of_module(module) if last is None else last, notes, earlier, sizes, graph, way,
+            asked or {}, change, certificate, first, last, notes,
+            _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
 
 

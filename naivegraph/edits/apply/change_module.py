@@ -18,7 +18,7 @@ from naivegraph.graph.export.history import HistoryNote, note_edit
 from naivegraph.graph.run.interpreter import field_of
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import Modules
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["change_module", "replaced"]
 
@@ -43,7 +43,7 @@ def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], 
     made = new_tensors(change, module)
     settings = _attribute_settings(change, module)
     states = new_states(made, others, module)
-    with undo:
+    with all_or_nothing(undo):
         for state in states:
             undo.push(state.way_back())
             state.apply()

@@ -153,7 +153,7 @@ class Edit:
     def _blocks(self) -> Iterator[Block]:
         yield self._cost_table()
         found = self.certificate
-        if found is not None and (found.value or found.bound):
+        if found is not None:
             gap = f"(gap {found.gap:.3%})"
             yield f"utility kept {found.value:.6g}, at most {found.bound:.6g} possible {gap}"
         if self.change.structure is not None:

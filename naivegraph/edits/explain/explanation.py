@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from naivegraph.edits.explain.nearest_sizes import Nearest
+from naivegraph.tables import as_html
 from naivegraph.widths.ties import Role
 
 __all__ = ["Cause", "Explanation", "Ripple", "SizePart", "Tie", "chain_text"]
@@ -71,7 +72,7 @@ class SizePart:
     output: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """What `explain` found; print it for the sentences.
 
@@ -95,8 +96,23 @@ class Explanation:
     nearest: tuple[Nearest, ...]
     ripples: tuple[Ripple, ...]
 
+    def __repr__(self) -> str:
+        parts = [_counted(self)]
+        if self.tied_with:
+            layers = len(dict(self.tied_with))
+            parts.append(f"shared with {layers} other layer{'s' * (layers != 1)}")
+        if not self.nearest:
+            parts.append("cannot change")
+        for way in self.nearest[:1]:
+            sizes = [str(size) for size in (way.smaller, way.larger) if size is not None]
+            parts.append(f"next {' or '.join(sizes)}")
+        return f"Explanation({self.name}: {', '.join(parts)})"
+
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        return as_html([str(self)])
 
     @property
     def widths(self) -> dict[str, int]:
@@ -134,8 +150,7 @@ def chain_text(chain: Sequence[str]) -> str:
 
 def _lines(found: Explanation) -> Iterator[str]:
     whole = found.made_of == str(found.size)
-    count = f"{found.size} neuron{'s' * (found.size != 1)}"
-    yield f"{found.name} has {count}{'' if whole else f': {found.made_of}'}."
+    yield f"{found.name} has {_counted(found)}{'' if whole else f': {found.made_of}'}."
     for part in found.parts:
         yield from _part(found, part)
     yield from _causes(found)
@@ -145,6 +160,10 @@ def _lines(found: Explanation) -> Iterator[str]:
     for way in found.nearest:
         yield _nearest(found, way)
     yield from _ripples(found)
+
+
+def _counted(found: Explanation) -> str:
+    return f"{found.size} neuron{'s' * (found.size != 1)}"
 
 
 def _part(found: Explanation, part: SizePart) -> Iterator[str]:

@@ -68,6 +68,12 @@ class Decision:
     new: dict[Width, int]
     certificate: Certificate
     callbacks: tuple[Callable[[Edit], Any], ...] = ()
+    weighed: bool = True
+
+    @property
+    def certified(self) -> Certificate | None:
+        """The certificate; None if nothing was worth anything, so that there is nothing to certify."""
+        return self.certificate if self.weighed else None
 
     def sizes(self) -> dict[Atom, int]:
         """The sizes of the widths afterwards."""
@@ -140,7 +146,9 @@ class Attempt:
         if found.values is None:
             return None
         kept, new = posed.decided(np.asarray(found.values))
-        return Decision(kept, new, Certificate(found.objective, max(found.bound, found.objective)))
+        certificate = Certificate(found.objective, max(found.bound, found.objective))
+        weighed = any(values.any() for values in (self.values or {}).values())
+        return Decision(kept, new, certificate, weighed=weighed)
 
     def __str__(self) -> str:
         return "; ".join(asking.name for asking in self.askings) or "the utilities alone"

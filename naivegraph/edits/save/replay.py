@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import EditError
 from naivegraph.network import Graph
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["Layers", "carried_out", "check_layers", "replay"]
 
@@ -75,11 +76,13 @@ def replay(
     if not changes:
         return apply(Change({}, {}, []), model, asked={"replay": "sizes"})
     done: list[Edit] = []
-    with UndoLog() as undo:
-        for change in changes[:-1]:
-            done.append(carried_out(model, change, layers or {}, optimizer=optimizer))
-            undo.push(done[-1].undo)
-        return carried_out(model, changes[-1], layers or {}, optimizer=optimizer, earlier=tuple(done))
+    with all_or_nothing() as undo:
+        for change in changes:
+            own = UndoLog()  # by which each is undone alone
+            undo.push(own.undo)
+            done.append(carried_out(model, change, layers or {}, optimizer=optimizer, undo=own))
+    *earlier, last = done
+    return dataclasses.replace(last, earlier=tuple(earlier), before=done[0].before)
 
 
 def _changes(edits: Any) -> list[Change]:
@@ -117,7 +120,7 @@ def carried_out(
     *,
     optimizer: Any = None,
     loading: bool = False,
-    earlier: tuple[Edit, ...] = (),
+    undo: UndoLog | None = None,
 ) -> Edit:
     """Carry out one change.
 
@@ -128,7 +131,7 @@ def carried_out(
         optimizer: What follows.
         loading: Whether all tensors are replaced afterwards: inserted layers then need not start as they did,
             and costs are not counted.
-        earlier: The edits before this one, if it is to stand for all of them.
+        undo: Takes what undoes the edit.
 
     Raises:
         EditError: The target is not the network the change was made for; it is as it was.
@@ -139,7 +142,7 @@ def carried_out(
                 f"the edit changes the structure ({change.structure['verb']}), which a graph is needed for: "
                 "replay it on ng.capture(network, example)"
             )
-        return apply(change, target, asked=_asked(change), optimizer=optimizer, earlier=earlier)
+        return apply(change, target, asked=_asked(change), optimizer=optimizer, undo=undo)
     steps = [] if change.structure is None else change.structure["steps"]
     make = functools.partial(_layer, layers=layers, exact=not loading)
     return rewire(
@@ -149,7 +152,7 @@ def carried_out(
         asked=_asked(change),
         optimizer=optimizer,
         counted=not loading,
-        earlier=earlier,
+        undo=undo,
     )
 
 

@@ -26,7 +26,7 @@ from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["load", "save"]
 
@@ -246,7 +246,7 @@ def _in_place(
     done = history_of(module)
     if done and done != header["edits"]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
-    with UndoLog() as undo:
+    with all_or_nothing() as undo:
         for change in [] if done else changes:
             change_module(change, module, (), undo)
         if isinstance(target, Graph) and changes and not done:
@@ -277,7 +277,7 @@ def _copy_in(
                 f"{tuple(value.shape)} of {value.dtype} in the file"
             )
         pairs.append((target, value))
-    with torch.no_grad(), undo:
+    with torch.no_grad(), all_or_nothing(undo):
         for target, value in pairs:
             undo.push(functools.partial(target.data.copy_, target.clone()))
             target.copy_(value)

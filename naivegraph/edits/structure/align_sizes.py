@@ -178,7 +178,7 @@ class AlignmentProgram:
         told = None if choice.utility is None else self._utilities(choice, choice.utility)
         apart = any(pair.apart for pair in self._pairs)
         if not apart and not self._ended:
-            return Decision({}, {}, Certificate(0, 0))
+            return Decision({}, {}, Certificate(0, 0), weighed=False)
         self._hold_outputs()
         askings = [*self._askings, *(a for pair in self._pairs for a in pair.asking(ask.Between(1)))]
         askings = [asking for asking in askings if not asking.axis.fixed or asking.target is not None]
@@ -237,7 +237,7 @@ class AlignmentProgram:
             change,
             steps,
             asked=asked,
-            certificate=answer.certificate if answer.kept or answer.new else None,
+            certificate=answer.certified,
             optimizer=optimizer,
             sizes=SizeReport(self.widths, change, otherwise="so that sizes fit"),
         )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["start_as_identity"]
 
@@ -28,7 +28,7 @@ def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
         for parameter, data in weights:
             parameter.data = data
 
-    with undo:
+    with all_or_nothing(undo):
         undo.push(put_back)
         for parameter, data in weights:
             parameter.data = data.clone()

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import modules_of
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["follow_average", "follow_optimizer"]
 
@@ -40,7 +40,7 @@ def follow_optimizer(
         optimizer.state.clear()
         optimizer.state.update({p: state for p, state in now.items() if id(p) not in came})
 
-    with undo:
+    with all_or_nothing(undo):
         undo.push(put_back)
         for group, params in groups:
             group["params"] = [p for p in params if id(p) not in old - new]
@@ -65,7 +65,7 @@ def follow_average(
         EditError: It does not have them: it is an average of another network.
     """
     after = dict(modules_of(module, every_path=True))
-    with undo:
+    with all_or_nothing(undo):
         for path in _outermost(before.keys() - after.keys()):
             home, name = _home(average, path)
             if name not in home._modules:

@@ -25,7 +25,7 @@ from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
-from naivegraph.undo import UndoLog
+from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["rewire"]
 
@@ -40,7 +40,7 @@ def rewire(
     optimizer: Any = None,
     counted: bool = True,
     sizes: SizeReport | None = None,
-    earlier: tuple[Edit, ...] = (),
+    undo: UndoLog | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then see that the network runs.
 
@@ -53,7 +53,7 @@ def rewire(
         optimizer: Optimizers and averaged models which follow.
         counted: Whether to count all that the network costs, which takes as long as the rest.
         sizes: Tells what becomes of the sizes of vertices.
-        earlier: The edits before this one, if it is to stand for all of them.
+        undo: Takes what undoes the edit.
 
     Raises:
         EditError: The network would not run; everything is as it was.
@@ -61,16 +61,16 @@ def rewire(
     count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
     before, follow = count(), _Following(graph.module, as_optimizers(optimizer))
     repeating = [vertex for vertex in graph if _repeats(vertex)]
-    with UndoLog() as undo:
-        undo.push(snapshot(graph))
-        rewiring = Rewiring(graph, undo)
+    with all_or_nothing(undo) as log:
+        log.push(snapshot(graph))
+        rewiring = Rewiring(graph, log)
         for step in steps:
             step(rewiring)
-        follow.go(undo)
+        follow.go(log)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
-            after=count, notes=_notes(graph), sizes=sizes, earlier=earlier,
-            check=functools.partial(_check_sums, graph, repeating), optimizer=optimizer, undo=undo,
+            after=count, notes=_notes(graph), sizes=sizes, undo=log, optimizer=optimizer,
+            check=functools.partial(_check_sums, graph, repeating),
             failed="the network would not run after this",
         )  # fmt: skip
 

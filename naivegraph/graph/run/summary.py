@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -10,8 +11,9 @@ from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.vertex import Vertex
+from naivegraph.tables import Column, TextTable, as_html
 
-__all__ = ["summary", "target_name"]
+__all__ = ["summary", "summary_html", "target_name"]
 
 _HEADER = ("name", "what", "output", "parameters")
 
@@ -24,10 +26,21 @@ def summary(graph: Recording) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, *_below(graph)])
+
+
+def summary_html(graph: Recording) -> str:
+    """The same as HTML."""
+    rows = [_row(vertex) for vertex in graph.vertices]
+    columns = [Column(heading, right=heading == "parameters") for heading in _HEADER]
+    return as_html([TextTable(columns, rows), *_below(graph)])
+
+
+def _below(graph: Recording) -> Iterator[str]:
     total = sum(parameter.numel() for parameter in graph.module.parameters())
-    lines.append(f"{len(graph.vertices)} vertices, {total:,} parameters")
-    lines.extend(f"{check}: {result}" for check, result in graph.checks.items())
-    return "\n".join(lines)
+    yield f"{len(graph.vertices)} vertices, {total:,} parameters"
+    for check, result in graph.checks.items():
+        yield f"{check}: {result}"
 
 
 def _row(vertex: Vertex) -> tuple[str, str, str, str]:

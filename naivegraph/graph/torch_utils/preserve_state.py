@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
-from naivegraph.undo import UndoLog
+from naivegraph.undo import all_or_nothing
 
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
@@ -93,7 +93,7 @@ def restored(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def restored_on_error(module: nn.Module) -> Iterator[None]:
     """Restore as `restored` does, but only if the block fails."""
-    with UndoLog() as undo:
+    with all_or_nothing() as undo:
         undo.push(functools.partial(_put_back, _attributes(module)))
         yield
 

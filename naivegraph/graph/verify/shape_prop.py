@@ -19,7 +19,7 @@ from naivegraph.ir.pytree import map_leaves, pairs, stubs_in, with_tensors
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
-from naivegraph.undo import UndoLog
+from naivegraph.undo import all_or_nothing
 
 __all__ = ["largest_number", "placed", "propagate_shapes"]
 
@@ -44,7 +44,7 @@ def propagate_shapes(graph: Recording) -> None:
     run = _Observed(graph, recorder)
     with restored(module), preserved(module), slow_attention(), torch.no_grad(), DispatchMode(recorder):
         run.run(example)
-    with UndoLog() as undo:
+    with all_or_nothing() as undo:
         undo.push(snapshot(graph))
         run.commit()
         if graph.training is not None:
