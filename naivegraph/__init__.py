@@ -12,12 +12,22 @@ Example:
 """
 
 import gc
-import importlib
+import importlib.util
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# A checkout without symbolic links (git on Windows makes them only if told to) holds a text file there.
+_LINK = os.path.join(os.path.dirname(__file__), "solvers")
+if os.path.isfile(_LINK) and importlib.util.find_spec("naivegraph.solvers") is None:
+    raise ImportError(
+        "naivegraph/solvers is to be a symbolic link to ../solvers, but this checkout has a text file there: "
+        "say `git config core.symlinks true` (on Windows in developer mode), delete that file and "
+        "`git checkout -- naivegraph/solvers`; or install the package with `pip install .`"
+    )
 
 if TYPE_CHECKING:
     from naivegraph.api import *  # noqa: F403

@@ -2,6 +2,10 @@
 
 import json
 import pickle
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +69,20 @@ def test_a_subpackage_does_not_replace_a_function() -> None:
     first = "import naivegraph.prune; from naivegraph.prune.report import Report; import naivegraph as ng"
     code = f"{first}\nassert ng.Report is Report\nprint(ng.prune.__module__, ng.prune.__name__)"
     assert run_python(code, ROOT) == "naivegraph.prune.prune prune"
+
+
+def test_a_checkout_without_symbolic_links_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "naivegraph").mkdir()
+    shutil.copy(ROOT / "naivegraph" / "__init__.py", tmp_path / "naivegraph")
+    (tmp_path / "naivegraph" / "solvers").write_text("../solvers", encoding="utf-8")
+    # -S: an installed naivegraph would lend its solvers.
+    words = [sys.executable, "-S", "-c", "import naivegraph.solvers"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(
+        "ImportError: naivegraph/solvers is to be .* `git config core.symlinks true`", done.stderr
+    )
+    assert "pip install ." in done.stderr
 
 
 def test_the_collector_is_left_as_it_was() -> None:

@@ -143,7 +143,6 @@ def _add_network(parser: ArgumentParser) -> None:
     """Add the options that say which network is meant."""
     parser.add_argument(
         "model",
-        type=str,
         nargs="?",
         action=Given,
         help="package.module:function that makes the network, or timm:name; also found in the current folder",
