@@ -5,15 +5,18 @@
 | a rule for a function of yours | a `Rule` | `rule=` | `register_rule` | `RuleContract` |
 | what neurons are worth | a `Criterion` | `utility=` | `register_criterion` | `CriterionContract` |
 | what an operator does to sizes | an `Operator` | | `register_operator` | |
+| what to do where sizes cannot be had | a `Strategy` | `strategy=` | | `StrategyContract` |
 | a solver | a `Backend` | `backend=` | `register_backend` | `BackendContract` |
 
 A contract is a class of tests: subclass it, say in it what is to be tested, and let pytest collect it or call
 `run_contract`. `tutorials/extend.py` has an example of each.
 """
 
+from naivegraph.edits.program.strategy import Attempt, Decision, Strategy
 from naivegraph.extend.criterion_contract import CriterionContract
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract
+from naivegraph.extend.strategy_contract import StrategyContract
 from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties, register_rule
 from naivegraph.operators import Operator, register_operator
 from naivegraph.solvers import Answer, Backend, Limits, Outcome, Session, backends, register_backend
@@ -26,11 +29,13 @@ __all__ = [
     "Absorb",
     "Answer",
     "Arrays",
+    "Attempt",
     "Backend",
     "BackendContract",
     "BoundLoss",
     "Criterion",
     "CriterionContract",
+    "Decision",
     "Fixed",
     "Limits",
     "OfWidths",
@@ -43,6 +48,8 @@ __all__ = [
     "Score",
     "Session",
     "Stack",
+    "Strategy",
+    "StrategyContract",
     "Ties",
     "WeightScore",
     "backends",

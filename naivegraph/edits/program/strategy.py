@@ -19,6 +19,7 @@ import numpy as np
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
+from naivegraph.edits.program.decision_check import objection
 from naivegraph.edits.program.resize_program import AxisRequest, Floats, ResizeProgram
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.requests import Delta, Size, relaxed
@@ -362,12 +363,19 @@ def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | N
     """What a strategy, which may be the user's own, decides.
 
     Raises:
-        EditError: That is no decision.
+        EditError: That is no decision, or one that cannot be carried out.
     """
     answer = strategy(attempt)
-    if answer is None or isinstance(answer, Decision):
-        return answer
-    raise EditError(f"the strategy gave {answer!r}: it must give a Decision, as attempt.solve()[0], or None")
+    if answer is None:
+        return None
+    if not isinstance(answer, Decision):
+        raise EditError(
+            f"the strategy gave {answer!r}: it must give a Decision, as attempt.solve()[0], or None"
+        )
+    wrong = objection(attempt.widths, attempt.constraints, answer.kept, answer.new)
+    if wrong:
+        raise EditError(f"what the strategy decided cannot be carried out: {wrong}")
+    return answer
 
 
 def _levels() -> int:
