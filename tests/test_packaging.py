@@ -166,6 +166,17 @@ def test_constraints_pin_everything_that_is_asked_for() -> None:
     assert names <= set(pins)
 
 
+def test_lowest_versions_are_those_that_are_asked_for() -> None:
+    lines = (ROOT / "constraints-floor.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    asked = config["options"]["install_requires"].split()
+    lowest = dict(re.findall(r"(?m)^([a-z]+)(?:\[\w+\])?>=([\d.]+)", "\n".join(asked)))
+    assert pins.keys() == lowest.keys()
+    assert {name: pin for name, pin in pins.items() if not f"{pin}.".startswith(f"{lowest[name]}.")} == {}
+
+
 def test_readme_names_only_what_there_is() -> None:
     readme = (ROOT / "README.md").read_text()
     targets = re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text())
