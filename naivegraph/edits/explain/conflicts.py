@@ -57,6 +57,8 @@ class Relaxation:
         if self.size == wanted.axis.length and wanted.target is not None:
             return f"without {wanted.name!r}, {name} keeps its size of {self.size}"
         asked = "" if wanted.target is None else f" instead of {wanted.target}"
+        if wanted.target is not None and wanted.target < 1:
+            asked = ", its least size"
         return f"without {wanted.name!r}, {name} can be {self.size}{asked}"
 
 
@@ -214,6 +216,9 @@ def _subject(explainer: Explainer, wanted: Wanted) -> Subject:
 
 def _alone(explainer: Explainer, wanted: Wanted) -> list[str]:
     """Why one request by itself cannot be met."""
+    own = wanted.axis == explainer.widths.output_axis(wanted.vertex)  # a part of it may come to nothing
+    if own and wanted.target is not None and wanted.target < 1:
+        return [f"The size asked for, {wanted.target}, is impossible: a size is at least 1."]
     subject = _subject(explainer, wanted)
     lines = [f"Fixed ({c.reason}): {chain_text(c.chain)}." for c in explainer.causes(subject)]
     demanded = explainer.demanded(list(dict.fromkeys(wanted.axis.atoms())))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import naivegraph as ng
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text, relaxations
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple
@@ -344,3 +345,15 @@ def test_an_offer_moves_the_way_that_was_asked_for() -> None:
     found = text(capture(Halves(), torch.zeros(1, 4)), {"a": 9})
     assert "a can be 10 instead of 9" in found
     assert "a can be 6 instead of 7" in text(capture(Halves(), torch.zeros(1, 4)), {"a": 7})
+
+
+@pytest.mark.parametrize(("change", "size"), [(-8, 0), (-11, -3)])
+def test_an_impossible_size_is_told_as_a_size(change: int, size: int) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    graph = ng.capture(net, torch.ones(1, 4))
+    told = (
+        rf"asked for, {size}, is impossible: a size is at least 1\.\n"
+        rf"The nearest that can be done: without '0: exactly {change}', 0 can be 1, its least size\."
+    )
+    with pytest.raises(ng.InfeasibleError, match=told):
+        ng.resize(graph, {"0": change}, strategy=ng.strategy.Solve())
