@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -20,13 +19,11 @@ from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph.record.record_train_mode import run_training
-from naivegraph.graph.torch_utils.preserve_state import restored
-from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.verify import disagreement
-from naivegraph.ir.signature import keyword_inputs
-from naivegraph.network import capture
+from naivegraph.network import Graph
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
+from naivegraph.prune.captured import Captured, captured
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.solvers import Backend
@@ -43,7 +40,7 @@ Progress = Callable[[str], None]
 
 
 def prune(
-    model: nn.Module,
+    model: nn.Module | Graph,
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -68,10 +65,11 @@ def prune(
     model is as before.
 
     Args:
-        model: Any module whose forward runs on the example. Of one wrapped by `nn.DataParallel` or
-            `torch.compile`, what is inside.
-        args: The example: a tensor or a tuple of positional arguments, as in `model(*args)`.
-        kwargs: Keyword arguments of the example.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs. Of a network wrapped by `nn.DataParallel` or `torch.compile`,
+            what is inside. A graph is brought up to date.
+        args: The example's positional inputs, as in `model(*args)`.
+        kwargs: Its keyword inputs.
         budgets: By the name of a cost (or by a `Cost`): a fraction of what the network costs now (0.5; a
             float up to 1.0) or an absolute number (2_000_000 or 2e6). Several budgets hold at once.
         macs: Short for a budget of multiply-accumulates of one run on the example. They are half of what
@@ -113,17 +111,11 @@ def prune(
     if progress is not None:
         given.function(progress, "progress", "a function of a sentence")
     choice = SizeChoice(utility, loss, backend=backend)
-    named = keyword_inputs(kwargs)
-    model = unwrapped(model)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
-    say("running the network once to capture it")
-    with (
-        restored(model) if isinstance(model, nn.Module) else nullcontext()
-    ):  # caches would keep the old sizes
-        graph = capture(model, args, named, verify="recorded", fake=True)
+    found = captured(model, args, kwargs, say)
     say("relating its axes")
-    widths = relate(graph)
+    widths = relate(found.graph)
     constraints = constraints_of(widths)
     posed = pose(widths, constraints, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
@@ -137,16 +129,7 @@ def prune(
     limits = short | {cost.name: budget for cost, budget in wanted.items()}
     asked = {**limits, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, said = with_config(plan(widths, constraints, kept), constraints)
-    return _edit(
-        posed,
-        change,
-        asked,
-        wanted,
-        solution,
-        optimizers,
-        said,
-        functools.partial(_check_runs, widths, args, named),
-    )
+    return _edit(posed, change, asked, wanted, solution, optimizers, said, found)
 
 
 def _named(keep: Sequence[Keep] | Keep) -> list[str]:
@@ -202,7 +185,7 @@ def _edit(
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
     said: tuple[str, ...],
-    check: Callable[[], None],
+    found: Captured,
 ) -> Edit:
     widths = posed.widths
     sizes = {w.atom: w.size for w in widths.widths}
@@ -217,7 +200,7 @@ def _edit(
         )
     return apply(
         change,
-        widths.graph.module,
+        found.edited,
         optimizer=optimizers,
         asked=asked,
         certificate=solution.certificate,
@@ -225,19 +208,21 @@ def _edit(
         after=Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs),
         notes=tuple(notes),
         sizes=SizeReport(widths, change),
-        check=check,
+        check=functools.partial(_check_runs, widths, found),
     )
 
 
-def _check_runs(widths: Widths, args: Any, kwargs: dict[str, Any]) -> None:
+def _check_runs(widths: Widths, found: Captured) -> None:
     """Run the edited network's own forward, which has to do what the graph does.
 
-    Its code may take another branch for another size, or have a size written in a way capture cannot see.
+    Its code may take another branch for another size, or have a size written in a way capture cannot see. It
+    knows nothing of a structure that was edited; then the graph alone runs.
     """
+    if not found.runs:
+        return
     graph = widths.graph
-    positional = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     try:
-        output, difference = disagreement(graph, positional, kwargs)
+        output, difference = disagreement(graph, found.args, found.kwargs)
         check_shapes(widths, graph, output)
         if difference:
             raise ValueError(f"it does something else than before: {difference}")

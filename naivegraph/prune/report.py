@@ -11,8 +11,8 @@ from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.costs import Costs
-from naivegraph.ir.signature import keyword_inputs
-from naivegraph.network import capture
+from naivegraph.edits.request.target import check_model, check_no_example
+from naivegraph.network import Graph, capture
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
@@ -138,16 +138,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:1]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Report:
+def inspect(model: nn.Module | Graph, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Report:
     """Tell what may change in a network, what is tied together, and why the rest may not change.
 
     Args:
-        model: Any module whose forward runs on the example; it is left as it is.
-        args: The example: a tensor or a tuple of positional arguments.
-        kwargs: Keyword arguments of the example.
+        model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
+            `kwargs={...}` for keyword inputs. It is left as it is.
+        args: The example's positional inputs, as in `model(*args)`.
+        kwargs: Its keyword inputs.
 
     Raises:
-        CaptureError: The model could not be captured.
+        CaptureError: The network could not be captured.
+        EditError: The first argument is neither network nor graph, or a graph came with an example.
 
     Example:
         >>> import torch
@@ -158,7 +160,10 @@ def inspect(model: nn.Module, args: Any = (), kwargs: Mapping[str, Any] | None =
         >>> [(f.reason, f.axes) for f in report.fixed]
         [('an input of the network (input)', 1), ('an output of the network', 2)]
     """
-    graph = capture(model, args, keyword_inputs(kwargs))
+    check_model("inspect", model)
+    if isinstance(model, Graph):
+        check_no_example("inspect", args, kwargs)
+    graph = model if isinstance(model, Graph) else capture(model, args, kwargs)
     widths = relate(graph)
     return report_of(widths, constraints_of(widths))
 

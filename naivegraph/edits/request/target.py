@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 import torch
@@ -91,14 +91,15 @@ def check_model(verb: str, model: Any) -> None:
         )
 
 
-def check_no_example(verb: str, args: Sequence[Any], kwargs: Any) -> None:
-    """Check that no example was given beside a graph.
+def check_no_example(verb: str, args: Any, kwargs: Any) -> None:
+    """Check that no example was given beside a graph; `()` is none.
 
     Raises:
         EditError: There was one.
     """
-    if kwargs is not None or args:
-        what = "an example" if args else "kwargs="
+    inputs = not (isinstance(args, tuple) and not args)
+    if inputs or kwargs is not None:
+        what = "an example" if inputs else "kwargs="
         raise EditError(f"a graph has its example already: leave {what} out, ng.{verb}(graph, ...)")
 
 
