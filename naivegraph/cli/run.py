@@ -103,7 +103,7 @@ def build_parser() -> ArgumentParser:
         description="Change the shape of any PyTorch network: prune it to an exact budget.",
         version=__version__,
         exit_on_error=False,
-        formatter_class=HelpFormatter,  # also that of every command
+        formatter_class=HelpFormatter,
     )
     subcommands = parser.add_subcommands(required=True, dest="command")
     inspect = _command(
@@ -129,6 +129,7 @@ def _command(description: str, examples: str) -> ArgumentParser:
     parser = ArgumentParser(
         description=description,
         epilog=examples,
+        formatter_class=HelpFormatter,
         exit_on_error=False,
         print_config=None,
     )

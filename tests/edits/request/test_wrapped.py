@@ -110,6 +110,7 @@ def test_a_copy_is_told_how_it_can_follow() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
