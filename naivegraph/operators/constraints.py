@@ -1,4 +1,4 @@
-"""What is demanded of sizes beyond equality: as a declared rule states it, and in terms of widths."""
+"""Constraints on sizes beyond equality: on axes, as custom rules state them, and in terms of widths."""
 
 from __future__ import annotations
 
@@ -51,16 +51,17 @@ AxisConstraint = MultipleConstraint | NeuronConstraint | LinearConstraint
 
 @dataclasses.dataclass(frozen=True)
 class WidthConstraint:
-    """Bounds on a linear polynomial in the widths' sizes, and what demands them.
+    """A linear constraint on the sizes of widths, with its reason.
 
     Attributes:
-        polynomial: What is bounded.
-        reason: What demands it, in words.
-        low: The least it may be; None for no bound.
-        high: The most it may be; None for no bound.
-        multiple: What it must be a multiple of.
-        rule: The vertex whose declared rule demands it; empty for the network's own code, which always holds
-            at the present sizes. A rule need not: it must hold once these sizes change.
+        polynomial: The linear polynomial that is bounded.
+        reason: The origin of the constraint, in words.
+        low: The least value; None for no bound.
+        high: The largest value; None for no bound.
+        multiple: The number that the value is a multiple of.
+        rule: The vertex whose custom rule imposes it; empty for the network's own code. Constraints of the
+            code hold at the present sizes; those of a rule may not, and must hold once one of the sizes
+            changes.
     """
 
     polynomial: Polynomial
@@ -73,12 +74,12 @@ class WidthConstraint:
 
 @dataclasses.dataclass(frozen=True)
 class RequiredNeurons:
-    """Neurons of one width which a declared rule keeps, or sends away with the next change.
+    """Neurons of one width that a custom rule requires to stay, or to go with the next change.
 
     Attributes:
-        indices: Their places in the width.
+        indices: Their indices in the width.
         rule: The vertex whose rule it is.
-        reason: What it demands, in words.
+        reason: The requirement, in words.
     """
 
     indices: tuple[int, ...]

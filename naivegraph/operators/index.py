@@ -1,4 +1,4 @@
-"""Looking up by index, and tensors made from nothing."""
+"""Lookups by index, and tensors made from sizes alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _indices_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Whether the indices stay as many as they are; they look something up where they are zero, too."""
+    """Tell whether the number of indices is fixed, for an index of zero looks something up, too."""
     return all(r.settled(axis) for stub in tensors_in(a["indices"]) for axis in r.of(stub))
 
 
@@ -110,7 +110,7 @@ register("arange linspace eye logspace randperm tril_indices triu_indices", Oper
 
 
 def places(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Where each value would stand among sorted boundaries: element by element."""
+    """The place of each value among sorted boundaries, element by element."""
     boundaries, values, out = a.get("boundaries", a.get("sorted_sequence")), a["self"], op.outputs[0]
     axes = r.of(values) if isinstance(values, Stub) else []
     if isinstance(boundaries, Stub):

@@ -201,7 +201,7 @@ def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _zero_columns(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Where an index is zero a row is looked up all the same."""
+    """Zero where the table is, but for indices that may become zero: these look up a row all the same."""
     return r.vanishes(a["weight"]) and all(r.settled(axis) for axis in r.of(a["indices"]))
 
 

@@ -1,4 +1,4 @@
-"""The record of any operator, and relating one call by it."""
+"""Lookup of the record of any operator, and the relation of one call by it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNKNOWN = Operator(unknown)
 def record_of(func: torch._ops.OpOverload) -> Operator:
     """The record of an operator.
 
-    Without one of its own: to be element-wise, if torch tags it so, or else to fix all that it touches.
+    One without a record of its own is element-wise, if torch tags it so, or else fixes all axes it touches.
     """
     found = FOUND.get(func)
     if found is None:
@@ -50,7 +50,7 @@ def record_of(func: torch._ops.OpOverload) -> Operator:
 
 
 def movement_of(operation: Operation) -> Movement | None:
-    """How a call moves elements, if that is all it does."""
+    """The way a call moves elements; None if it does anything else."""
     movement = record_of(operation.func).movement
     if movement is None or movement.when is None or movement.when(arguments(operation)):
         return movement
@@ -58,7 +58,7 @@ def movement_of(operation: Operation) -> Movement | None:
 
 
 def relate_operation(relation: Relation, operation: Operation) -> None:
-    """Relate the axes of what one call takes and gives, and note which of its results vanish."""
+    """Relate the axes of one call's operands and results, and note the results that vanish."""
     record, named = record_of(operation.func), arguments(operation)
     record.axes(relation, operation, named)
     zeros = record.zeros

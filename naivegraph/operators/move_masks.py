@@ -1,4 +1,4 @@
-"""Replaying operators that only move elements, on indices, to see which element comes from where."""
+"""Masks moved through operators that only move elements, by replaying these on indices or marks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _WHOLE = (MoveKind.RESHAPED, MoveKind.TURNED)
 def moved_back(
     movement: Movement, operation: Operation, out: Stub, dims: Dims, mask: Mask | None
 ) -> Iterator[tuple[Stub, Dims, Mask | None]]:
-    """The sources of a movement: their dimensions that carry `dims`, and their elements that go to `mask`.
+    """Follow elements of a result back, and yield sources with their dimensions and elements behind them.
 
     Args:
-        movement: How the operator moves elements.
+        movement: The way the operator moves elements.
         operation: The call.
         out: One of its results.
-        dims: Dimensions of that.
+        dims: Dimensions of that result.
         mask: Elements of it; None for all.
     """
     sources = tensors_in(list(operation.args)) + tensors_in(operation.kwargs)
@@ -46,7 +46,7 @@ def moved_back(
 def _written_back(
     movement: Movement, operation: Operation, source: Stub, out: Stub, mask: Mask | None
 ) -> Mask:
-    """The elements of a source which go to these elements of a result (to any, where mask is None)."""
+    """The elements of a source that go to these elements of a result (to any, where mask is None)."""
     if mask is not None and movement.kind is MoveKind.RESHAPED:
         return _reshaped(mask, out.shape, source.shape)
     if mask is not None and movement.kind is MoveKind.TURNED:
@@ -58,7 +58,7 @@ def _written_back(
         found = torch.zeros(_enough(movement, operation, source, out, mask), dtype=torch.bool)
         view = _run(movement, operation, source, found)[which]
         if _shares(view, found):
-            # What is written to a view of all the source's elements is written to those elements.
+            # Writing to a view of the source writes to those of its elements that the view shows.
             written = view.numpy()
             written |= True if mask is None else mask
             return found.numpy()
@@ -69,27 +69,27 @@ def _written_back(
 
 
 def _enough(
-    movement: Movement, operation: Operation, source: Stub, given: Stub, mask: Mask | None
+    movement: Movement, operation: Operation, source: Stub, masked: Stub, mask: Mask | None
 ) -> Sequence[int]:
-    """The lengths to replay a movement with: what cuts along one dimension leaves the others as they are.
+    """The lengths with which a replay suffices: a cut along one dimension leaves the others as they are.
 
     Args:
-        movement: How elements move.
+        movement: The way elements move.
         operation: The call.
         source: The tensor that is moved.
-        given: The source or result that the mask is of.
+        masked: The source or result that the mask is of.
         mask: The elements of it; None for all.
     """
     if movement.kind is not MoveKind.CUT:
         return source.shape
     dim = arguments(operation)["dim"] % len(source.shape)
-    lengths = list(mask.shape) if mask is not None else [1] * len(given.shape)
-    lengths[dim : dim + 1 + len(given.shape) - len(source.shape)] = [source.shape[dim]]
+    lengths = list(mask.shape) if mask is not None else [1] * len(masked.shape)
+    lengths[dim : dim + 1 + len(masked.shape) - len(source.shape)] = [source.shape[dim]]
     return lengths
 
 
 def _reshaped(mask: Mask, before: Sequence[int], after: Sequence[int]) -> Mask:
-    """A mask of a tensor of one shape as that of the same elements, in the same order, in another shape."""
+    """A mask of a tensor of one shape as a mask of the same elements, in the same order, in another shape."""
     full: list[int] = []
     lengths: list[int] = []
     for old, new in _blocks(before, after):
@@ -100,7 +100,7 @@ def _reshaped(mask: Mask, before: Sequence[int], after: Sequence[int]) -> Mask:
 
 
 def _blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    """Runs of dimensions of two shapes, as short as can be, which hold equally many indices."""
+    """The shortest runs of dimensions of two shapes that have equally many indices."""
     if 0 in before:
         yield slice(0, len(before)), slice(0, len(after))
         return
@@ -125,7 +125,7 @@ def _shares(view: torch.Tensor, base: torch.Tensor) -> bool:
 def moved_on(
     movement: Movement, operation: Operation, source: Stub, mask: Mask
 ) -> Iterator[tuple[Stub, Mask]]:
-    """The elements of each result which come from these elements of a source."""
+    """Follow elements of a source on: yield results, and the elements that come from them."""
     if movement.kind is MoveKind.RESHAPED:
         yield from ((out, _reshaped(mask, source.shape, out.shape)) for out in operation.outputs if out)
         return
@@ -138,21 +138,22 @@ def moved_on(
 
 
 def _replay(movement: Movement, operation: Operation, source: Stub) -> list[torch.Tensor]:
-    """For every element of the results: 1 + the place of the element of `source` it is, or 0."""
+    """For every element of the results 1 + the index of the element of `source` it is, or 0."""
     places = torch.arange(1, math.prod(source.shape) + 1).reshape(source.shape)
     return [result.to(torch.int64) for result in _run(movement, operation, source, places)]
 
 
 def _run(movement: Movement, operation: Operation, source: Stub, marks: torch.Tensor) -> list[torch.Tensor]:
-    """The results of a movement on `marks` in place of its source, and on zeros in place of all else."""
+    """The results of a movement of `marks` in place of its source, and of zeros in place of other tensors."""
     if movement.kind is MoveKind.COMPUTED:
         marks = marks.to(torch.float64)
 
     def stand_in(value: Any) -> Any:
+        """Return marks or zeros for tensors in arguments."""
         if isinstance(value, Stub):
             return marks if value.id == source.id else torch.zeros(value.shape, dtype=marks.dtype)
         return [stand_in(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    given = {name: stand_in(value) for name, value in operation.kwargs.items()}
-    result = operation.func(*[stand_in(value) for value in operation.args], **given)
+    kwargs = {name: stand_in(value) for name, value in operation.kwargs.items()}
+    result = operation.func(*[stand_in(value) for value in operation.args], **kwargs)
     return [result] if isinstance(result, torch.Tensor) else list(result)

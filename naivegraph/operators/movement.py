@@ -1,6 +1,6 @@
-"""How an operator that only moves elements moves them, and which dimensions become which.
+"""Movement of elements, by operators that do nothing else, and of dimensions with them.
 
-Each result of such an operator holds elements of its operands at places that depend on no value, and zeros
+Each result of such an operator has elements of its operands at places that depend on no value, and zeros
 elsewhere. So it is linear in the operands, and replaying the operator on marks shows where each element goes.
 """
 
@@ -43,15 +43,17 @@ __all__ = [
 ]
 
 Dims = frozenset[int]
-# Which elements of a tensor: of its rank, but of length 1 along dimensions whose indices are all alike.
+# Elements of a tensor, as a boolean array of its rank, of length 1 along dimensions whose indices are all
+# alike.
 Mask = npt.NDArray[np.bool_]
 Arguments = dict[str, Any]
-# Of the arguments by name, a source, a result and dimensions of the result: the source's that make these up.
+# From the arguments by name, a source, a result and dimensions of the result to the source's dimensions
+# behind these.
 DimsBack = Callable[[Arguments, Stub, Stub, Dims], Dims]
 
 
 class MoveKind(enum.Enum):
-    """How elements move, which tells how their way is found."""
+    """Kind of a movement, by which the places of elements are found."""
 
     RESHAPED = "in the same order, in another shape"
     TURNED = "dimensions in another order"
@@ -66,10 +68,10 @@ class Movement:
     """The way elements go from the operands of an operator to its results.
 
     Attributes:
-        kind: How they move.
-        dims: Which dimensions of a source make up dimensions of a result.
+        kind: Its kind.
+        dims: The function from dimensions of a result to those of a source that make them up.
         copies: Whether the results have memory of their own; else writing into one may write into the source.
-        when: Whether the operator moves elements, told from its arguments by name; None if it always does.
+        when: The condition, of the arguments by name, for moving elements; None if the operator always does.
     """
 
     kind: MoveKind
@@ -79,12 +81,12 @@ class Movement:
 
 
 def same_dims(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """Every dimension stays where it is."""
+    """Dimensions stay where they are."""
     return dims
 
 
 def _aligned(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """Dimensions come in front; those there were are aligned from the right."""
+    """Dimensions are added in front; the others are aligned from the right."""
     added = len(out.shape) - len(source.shape)
     return frozenset(d - added for d in dims if d >= added)
 
@@ -116,7 +118,7 @@ def _added(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
 
 
 def viewed(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """The dimensions of one shape whose indices make up those of dimensions of another, order kept."""
+    """The dimensions of one shape whose indices make up those of dimensions of another, in the same order."""
     found = set()
     before, after = _spans(source.shape), _spans(out.shape)
     for d in dims:
@@ -135,12 +137,12 @@ def _spans(shape: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _overlap(a: int, b: int, c: int, d: int) -> bool:
-    """Whether two ranges of strides share something; dimensions of one index match where they stand."""
+    """Tell whether two ranges of strides overlap; dimensions of one index match at equal strides."""
     return (a < d and c < b) or (a == b == c == d)
 
 
 def _keeps_numbers(a: Arguments) -> bool:
-    """Whether a change of type, if any, keeps real and imaginary parts without rounding to integers."""
+    """Tell whether a change of dtype, if any, keeps real and imaginary parts, and rounds to no integers."""
     dtype: torch.dtype | None = a.get("dtype")
     if dtype is None or dtype.is_complex:
         return True

@@ -111,7 +111,7 @@ def weight_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _zero_weight(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Where both are zero; the direction of a weight, however small, is as long as ever."""
+    """Zero where both are; a small weight alone is none, for its direction has length 1 all the same."""
     v, along = r.of(a["v"]), a["dim"] % len(a["v"].shape)
     return r.vanishes(a["v"]) and (r.vanishes(a["g"]) or r.settled(v[along]))
 

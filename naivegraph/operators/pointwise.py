@@ -18,7 +18,7 @@ __all__ = ["pointwise"]
 def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Element-wise operators, in place or not, and those that make a tensor of the same shape.
 
-    Operators which torch tags as pointwise follow this without a record of their own.
+    Operators that torch tags as pointwise follow this without a record of their own.
     """
     axes = r.broadcast([r.of(stub) for stub in tensors_in((op.args, op.kwargs))])
     for out in op.outputs:
@@ -31,7 +31,7 @@ def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _bounds_hold_zero(a: Arguments) -> bool:
-    """Whether zero lies within the bounds of a clamp, where these are numbers."""
+    """Tell whether zero lies within the bounds of a clamp, where these are numbers."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
     return (low is None or (isinstance(low, (int, float)) and low <= 0)) and (
         high is None or (isinstance(high, (int, float)) and high >= 0)

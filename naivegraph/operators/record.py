@@ -1,4 +1,4 @@
-"""The record of an operator: everything this package knows of it, in one place."""
+"""The record of an operator: all facts about it in one place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CHANNELS", "FEATURES", "Neurons", "Operator", "Role"]
 
 
 class Role(enum.Enum):
-    """What an operator is to edits which rewire or rebuild it."""
+    """Role of an operator in edits that rewire or rebuild it."""
 
     SUM = "the sum of two tensors"
     CONCATENATION = "tensors one after the other"
@@ -26,11 +26,11 @@ class Role(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Neurons:
-    """The dimension that the neurons of a layer's operator are counted along, in what it takes and gives.
+    """The dimension of the neurons of a layer's operator, in its operands and results.
 
     Attributes:
         dim: The dimension.
-        taken: How many of the first operands have their neurons there too (a bias may come before the input).
+        taken: The number of first operands with their neurons there too (a bias may come before the input).
     """
 
     dim: int
@@ -46,22 +46,22 @@ CHANNELS, FEATURES = Neurons(1), Neurons(-1)
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Operator:
-    """What is known of an operator, and of its variant in place.
+    """The facts about an operator, and its variant in place.
 
-    Only `axes` has to be there. Where another fact is missing, nothing is assumed: results do not vanish, no
-    weight is followed through the operator, shapes are tried out. `OperatorContract` checks a record against
+    Only `axes` is required. Where another fact is missing, nothing is assumed: results do not vanish, no
+    weight is traced through the operator, shapes are tried out. `OperatorContract` checks a record against
     the operator itself.
 
     Attributes:
-        axes: Which axes are equal, what the result's axes are, which neurons enter a statistic, and how many
-            multiply-accumulates it takes: `axes(relation, operation, arguments by name)`.
-        zeros: How results are zero where operands are.
-        movement: How it moves elements, if it does nothing else.
-        sources: In which operands it is linear.
-        shapes: Of some overloads, by name, the shapes of results from what they take.
-        neurons: Where a layer that is this operator has its neurons.
-        role: What it is to edits which rewire or rebuild it.
-        updates: The names of arguments which it writes into, though its schema does not say so.
+        axes: The rule `axes(relation, operation, arguments by name)`: it unifies equal axes, sets those of
+            results, notes neurons that enter a statistic, and adds multiply-accumulates.
+        zeros: The rule for results that are zero where operands are.
+        movement: The way it moves elements, if it does nothing else.
+        sources: The operands in which it is linear.
+        shapes: Rules for the shapes of results, by name of the overload.
+        neurons: The dimension of the neurons of a layer that is this operator.
+        role: Its role in edits that rewire or rebuild it.
+        updates: The names of arguments that it writes into, though its schema does not say so.
 
     Raises:
         NaivegraphError: `axes` is no function, or another fact is of the wrong type.

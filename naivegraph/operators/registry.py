@@ -15,18 +15,18 @@ from naivegraph.operators.shapes import ShapeRule
 __all__ = ["FOUND", "RECORDS", "SHAPES", "register", "register_operator"]
 
 RECORDS: dict[torch._ops.OpOverloadPacket, Operator] = {}
-# Looked up for every operator of every run, so each overload stands here by itself.
+# By overload, as they are looked up for every operator of every run.
 SHAPES: dict[torch._ops.OpOverload, ShapeRule] = {}
 FOUND: dict[torch._ops.OpOverload, Operator] = {}
 
 
 def register(names: str, record: Operator, *, since: str | None = None) -> None:
-    """Let ATen operators of these names, and their variants in place, have this record.
+    """Register the record of ATen operators of these names, and of their variants in place.
 
     Args:
         names: The names, separated by spaces.
-        record: What is known of them.
-        since: The first version of torch that has them; an older one goes without.
+        record: The record of all of them.
+        since: The first version of torch that has them; with an older one they are left out.
 
     Raises:
         NaivegraphError: torch has no operator of such a name, or one has a record already.
@@ -39,18 +39,18 @@ def register(names: str, record: Operator, *, since: str | None = None) -> None:
             raise NaivegraphError(_missing(name, since))
         _enter(packet, record)
         in_place = getattr(torch.ops.aten, f"{name}_", None)
-        if in_place is not None:  # what it gives is the tensor it takes, whatever the shape
+        if in_place is not None:  # its result is the tensor it takes, whatever the shape
             _enter(in_place, dataclasses.replace(record, shapes={}))
 
 
 def register_operator(operator: Any, record: Operator) -> None:
-    """Say what is known of an operator of one's own or of another library.
+    """Register the record of an operator of one's own or of another library.
 
-    Until then networks can be changed around it only: everything that it touches stays as it is.
+    Without one, all axes that the operator touches are fixed.
 
     Args:
-        operator: As it is called: `torch.ops.mylib.twice` (with all its overloads).
-        record: What is known of it.
+        operator: The operator with all its overloads, such as `torch.ops.mylib.twice`.
+        record: Its record.
 
     Raises:
         NaivegraphError: It is no operator, or has a record already.

@@ -1,4 +1,4 @@
-"""The axes of every tensor of one run, what ties them and what they cost; filled in by the rules."""
+"""The relation of the axes of all tensors of a run, which the rules of operators build up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Contraction:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summed:
-    """One operator sums products over `axis`, which is this dimension of each of the factors."""
+    """A sum, by one operator, of products over `axis`, which is this dimension of each of the factors."""
 
     where: str
     axis: Axis
@@ -47,7 +47,7 @@ class Summed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DefaultScale:
-    """An attention whose scale is worked out from the head size, `axis`."""
+    """An attention with the default scale, one over the root of the head size, the length of `axis`."""
 
     where: str
     axis: Axis
@@ -56,22 +56,23 @@ class DefaultScale:
 
 
 class Relation:
-    """What the rules read and write: axes per tensor, marks and costs.
+    """Axes of tensors, and facts about operators, which rules read and write.
 
     Attributes:
+        algebra: the algebra of the axes.
         axes: by stub id, one axis per dimension.
         operation: the operator being related.
-        coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with what it is.
-        mixed: the same axes, with the operator that works it out.
+        coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with its name.
+        mixed: the same axes, with the operator that computes it.
         contractions: the multiply-accumulates of every operator that has some.
-        vanishing: stub ids of tensors which are zero on every neuron whose parameters are all zero.
-        defaults: attentions whose scale is worked out from the head size.
-        statistics: those among `coupled` which new neurons change too, whatever their weights.
-        summed: sums over an axis: a new neuron there changes nothing while one of the factors is zero.
+        vanishing: stub ids of tensors that are zero on every neuron whose parameters are all zero.
+        default_scales: attentions with the default scale.
+        statistics: those among `coupled` that new neurons change too, whatever their weights.
+        summed: sums over an axis, in which a new neuron changes nothing while one of the factors is zero.
         counts: by stub id of a result, the number of groups its operator works in.
-        constraints: what declared rules demand of sizes beyond equality; their axes are not resolved.
-        left_out: what slices did not take; perhaps nothing else does.
-        unknown: names of operators met that have no record, with the vertex where.
+        constraints: constraints of custom rules beyond equality; their axes are not resolved.
+        left_out: axes that slices left out, and perhaps no operator uses.
+        unknown: names of operators without a record, each with its vertex.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ class Relation:
         return self.algebra.where
 
     def of(self, tensor: Stub) -> list[Axis]:
-        """The axes of a tensor, one per dimension; a tensor not met before is a constant and fixed."""
+        """The axes of a tensor, one per dimension; a tensor not known so far is a constant and fixed."""
         found = self.axes.get(tensor.id)
         if found is None:
             found = self.fixed(tensor.shape, "a constant of the network's code")
@@ -108,15 +109,15 @@ class Relation:
         return [single(FixedLength(n, reason)) for n in shape]
 
     def fresh(self, shape: Iterable[int]) -> list[Axis]:
-        """Axes of these lengths that nothing ties yet."""
+        """New axes of these lengths; a dimension of one index is fixed."""
         return [self.algebra.new(n) if n != 1 else single(1) for n in shape]
 
     def fresh_state(self, shape: Iterable[int]) -> list[Axis]:
-        """Axes of a parameter or buffer: even one neuron may turn out to be part of a wider run."""
+        """New axes of a parameter or buffer, of which one neuron, too, may be part of a wider run."""
         return [self.algebra.new(n) for n in shape]
 
     def set(self, tensor: Stub | None, axes: Sequence[Axis]) -> None:
-        """Say what the axes of a result are; of a tensor changed in place, that they are equal."""
+        """Set the axes of a result; of a tensor changed in place, unify them with those it has."""
         if tensor is None:
             return
         lengths = tuple([axis.length for axis in axes])
@@ -132,7 +133,7 @@ class Relation:
                 self.algebra.unify(old, new)
 
     def pin(self, axis: Axis, reason: str) -> None:
-        """Fix an axis: the reason is followed by the vertex where it arose."""
+        """Fix an axis, for a reason to which the present vertex is added."""
         if not self.settled(axis):
             self.algebra.pin(axis, f"{reason}, at {self.where}")
 
@@ -142,10 +143,13 @@ class Relation:
             self.pin(axis, reason)
 
     def couple(self, axis: Axis, statistic: str, *, summed: bool = False) -> None:
-        """Mark an axis: its neurons enter a statistic, so removing one changes the others.
+        """Note that the neurons of an axis enter a statistic, so that removing one changes the others.
 
-        `summed` says that the statistic is a sum of products recorded by `sum_over`, which a new neuron
-        need not change.
+        Args:
+            axis: The axis.
+            statistic: The name of the statistic, for messages.
+            summed: Whether it is a sum of products recorded by `sum_over`, which a new neuron need not
+                change.
         """
         self.coupled.append((axis, f"{statistic} at {self.where}"))
         if self.operation is not None:
@@ -154,25 +158,25 @@ class Relation:
             self.statistics.append((axis, f"{statistic} at {self.where}"))
 
     def contract(self, axes: Sequence[Axis], coefficient: int = 1) -> None:
-        """Count multiply-accumulates: the product of the sizes of these axes."""
+        """Add multiply-accumulates: the product of the sizes of these axes."""
         self.contractions.append(Contraction(self.where, coefficient, tuple(axes)))
 
     def sum_over(self, axis: Axis, *factors: tuple[Stub, int]) -> None:
-        """Say that products of these tensors are summed over `axis`, each one's dimension of this number."""
+        """Note a sum of products of tensors over `axis`, the dimension of this number of each of them."""
         self.summed.append(Summed(self.where, axis, factors))
 
     def vanishes(self, tensor: Stub) -> bool:
-        """Whether the tensor is zero on every neuron whose parameters are all zero."""
+        """Tell whether the tensor is zero on every neuron whose parameters are all zero."""
         return tensor.id in self.vanishing
 
     def settled(self, axis: Axis) -> bool:
-        """Whether the axis is fixed already."""
+        """Tell whether the axis is fixed already."""
         return self.algebra.resolve(axis).fixed
 
     def broadcast(self, operands: Sequence[Sequence[Axis]]) -> list[Axis]:
         """The axes of an element-wise result: aligned from the right, dimensions of size 1 repeated.
 
-        Equal sizes are unified. A dimension of one neuron that is repeated to meet a wider one is fixed:
+        Equal sizes are unified. A dimension of one neuron that is repeated to match a wider one is fixed, as
         removing it would leave nothing to repeat.
         """
         if len(operands) == 1:
@@ -200,8 +204,8 @@ Rule = Callable[[Relation, Operation, dict[str, Any]], None]
 @functools.cache
 def _schema(func: torch._ops.OpOverload) -> tuple[list[str], dict[str, Any]]:
     """The names of an operator's arguments, and the defaults of those that have one."""
-    given = func._schema.arguments
-    return [a.name for a in given], {a.name: a.default_value for a in given if a.has_default_value()}
+    schema = func._schema.arguments
+    return [a.name for a in schema], {a.name: a.default_value for a in schema if a.has_default_value()}
 
 
 def arguments(operation: Operation) -> dict[str, Any]:
@@ -213,12 +217,12 @@ def arguments_of(
     func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a call by the names of the operator's schema, defaults filled in."""
-    names, default_scales = _schema(func)
-    return {**default_scales, **dict(zip(names, args, strict=False)), **kwargs}
+    names, defaults = _schema(func)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
 
 
 def tensors_in(value: Any) -> list[Stub]:
-    """Every tensor in nested arguments, in order."""
+    """The tensors in nested arguments, in order."""
     out: list[Stub] = []
     _gather(value, out)
     return out
@@ -237,9 +241,9 @@ def _gather(value: Any, out: list[Stub]) -> None:
 
 
 def returned(value: Any) -> list[Stub]:
-    """Every tensor a network returns: in tuples, lists, dicts and dataclasses.
+    """The tensors that a network returns, in tuples, lists, dicts and dataclasses.
 
-    What other objects hold (a cache of keys and values) goes back into the network, whose sizes it follows.
+    Tensors in other objects (a cache of keys and values) go back into the network, whose sizes they follow.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, (Stub, type, dict)):
         return [stub for field in dataclasses.fields(value) for stub in returned(getattr(value, field.name))]

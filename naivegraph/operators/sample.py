@@ -30,6 +30,7 @@ def pool(space: int) -> Rule:
     """Pooling and interpolation over this many dimensions: they change their size, channels pass through."""
 
     def axes(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+        """Relate channels, and fix space."""
         _windows(r, op, a["self"] if "self" in a else a["input"], space)
 
     return axes
@@ -94,7 +95,7 @@ def grid_sample(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _grid_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Whether all places of the grid are the code's: where it is zero something is read all the same."""
+    """Tell whether the grid is fixed, for a place of zero reads something all the same."""
     return all(r.settled(axis) for axis in r.of(a["grid"])[1:])
 
 
@@ -121,6 +122,7 @@ def unpool(space: int) -> Rule:
     """Maxima go back to where they came from; channels pass through."""
 
     def axes(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+        """Relate channels of values and indices, and fix space."""
         r.broadcast([r.of(a["self"]), r.of(a["indices"])])
         _windows(r, op, a["self"], space)
 

@@ -43,7 +43,7 @@ def along_one(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _written(a: dict[str, Any]) -> Any:
-    """What is written, a tensor or a number."""
+    """The tensor or number that is written."""
     return next((a[name] for name in ("source", "src", "value") if name in a), None)
 
 
@@ -112,7 +112,7 @@ register("diagonal_scatter masked_scatter put take", Operator(anywhere))
 
 
 def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """What comes out, and how much of it, depends on the values."""
+    """Results whose sizes depend on values."""
     for stub in tensors_in(list(op.args)) + tensors_in(op.kwargs):
         r.pin_tensor(stub, "its values decide what is computed")
     for out in op.outputs:

@@ -1,7 +1,7 @@
-"""What operators give, told from the shapes of what they take.
+"""Shape rules: results of operators from the shapes of their arguments.
 
-Torch's own way to tell, a run on meta tensors, takes milliseconds. Each of these functions takes the
-arguments of an overload and gives the shapes, strides and types of its results, or None where it cannot tell.
+Torch's own way, a run on meta tensors, takes milliseconds. Each of these functions takes the arguments of an
+overload and returns the shapes, strides and dtypes of its results, or None where it cannot tell.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = [
 
 
 class FakeResult:
-    """What is known of one result that is a new tensor."""
+    """Shape, strides and dtype of a result that is a new tensor."""
 
     def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
         self.shape, self.stride, self.dtype = shape, stride, dtype
 
 
 class FakeResults:
-    """What is known of several results."""
+    """Several results, in a container of this kind."""
 
     def __init__(self, kind: type, items: list[Any]) -> None:
         self.kind, self.items = kind, items
@@ -54,7 +54,7 @@ ShapeRule = Callable[..., Inferred]
 
 
 def dense(tensor: torch.Tensor) -> bool:
-    """Whether the elements of a tensor lie one after the other in memory, the last dimension's first."""
+    """Tell whether the elements of a tensor lie one after the other in memory, the last dimension's first."""
     return tensor.stride() == row_major(tensor.shape)
 
 
@@ -142,7 +142,7 @@ def addmm(bias: torch.Tensor, one: torch.Tensor, two: torch.Tensor, **scales: An
 
 
 def _dimensions(x: torch.Tensor, dims: Sequence[int]) -> set[int]:
-    """Which dimensions of a tensor are meant, without those there are not."""
+    """Dimensions of a tensor counted from the front, without those it does not have."""
     return {dim % x.dim() for dim in dims if -x.dim() <= dim < x.dim()}
 
 

@@ -1,8 +1,8 @@
-"""In which of its operands an operator is linear (homogeneous of degree one), and in which elements.
+"""Linear sources: the operands, and their elements, in which an operator is homogeneous of degree one.
 
-Multiplying the elements of one choice by a positive number multiplies the result by it, which is what scaling
-the weights that feed an attention relies on. Where masks cannot follow exactly, they name more elements than
-those that make the result, never fewer.
+Multiplying the elements of one choice by a positive number multiplies the result by it, on which scaling the
+weights of an attention's query relies. Where masks cannot tell exactly, they have more elements than those
+that the result depends on, never fewer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class LinearPart:
-    """Elements of an operand: which dimensions carry those followed, and which elements (None for all)."""
+    """Elements of an operand, and its dimensions that those followed lie along.
+
+    Attributes:
+        stub: The operand.
+        dims: The dimensions.
+        mask: The elements; None for all.
+    """
 
     stub: Stub
     dims: Dims
@@ -44,7 +50,8 @@ class LinearPart:
 
 # An operator's result is linear in the parts of one choice taken together.
 Choice = list[LinearPart]
-# Of the arguments by name, the call, a result, dimensions and elements of it: the choices, if there are any.
+# From the arguments by name, the call, a result, dimensions and elements of it to the choices, if there are
+# any.
 Sources = Callable[[Arguments, Operation, Stub, Dims, Mask | None], list[Choice]]
 
 
@@ -58,7 +65,7 @@ def _aligned(operand: Stub, out: Stub, dims: Dims, mask: Mask | None) -> LinearP
 
 
 def _reduced(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
-    """A mask of a result as one of an operand which is broadcast to it."""
+    """A mask of a result as one of an operand that is broadcast to it."""
     if mask is None:
         return None
     missing = mask.ndim - len(shape)
@@ -67,12 +74,12 @@ def _reduced(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
 
 
 def _over(mask: Mask, *dims: int) -> Mask:
-    """At which indices along the other dimensions there is any element; of length 1 along these."""
+    """The indices along all other dimensions that have any element, of length 1 along these."""
     return np.asarray(mask.any(dims, keepdims=True))
 
 
 def _is_first(op: Operation, out: Stub) -> bool:
-    """Whether a result is the first one."""
+    """Tell whether a result is the first one."""
     return op.outputs[0] is not None and op.outputs[0].id == out.id
 
 
@@ -80,13 +87,14 @@ def _is_first(op: Operation, out: Stub) -> bool:
 
 
 def first(when: Callable[[Arguments], bool] | None = None) -> Sources:
-    """Operators which are linear in their first operand, element by element.
+    """Operators that are linear in their first operand, element by element.
 
     Args:
-        when: Whether they are, told from the arguments by name; None if always.
+        when: The condition, of the arguments by name; None if they always are.
     """
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        """Return the first operand."""
         operands = tensors_in(list(op.args))
         if not _is_first(op, out) or not operands or (when is not None and not when(a)):
             return []
@@ -109,17 +117,17 @@ def summed(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None
 
 def together(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """Linear in all operands together, element by element; truth values among them choose."""
-    given = [stub for stub in tensors_in([op.args, op.kwargs]) if stub.dtype.is_floating_point]
-    return [[_aligned(stub, out, dims, mask) for stub in given]] if given else []
+    floats = [stub for stub in tensors_in([op.args, op.kwargs]) if stub.dtype.is_floating_point]
+    return [[_aligned(stub, out, dims, mask) for stub in floats]] if floats else []
 
 
 # Products of matrices, convolutions, tables
 
 
 def of_matrices(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
-    """[*, m, k] times [*, k, n], and what is added to it."""
-    given = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"))
-    one, two = next(names for names in given if names[0] in a)
+    """[*, m, k] times [*, k, n], plus a tensor if there is one: linear in either factor with that."""
+    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"))
+    one, two = next(names for names in pairs if names[0] in a)
     x, y = a[one], a[two]
     rank = len(out.shape)
     m, n = rank - 2, rank - 1
@@ -193,9 +201,10 @@ def of_channel_norm(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Ma
 
 
 def of_windows(space: int) -> Sources:
-    """Operators which make of the last so many dimensions others, channel by channel."""
+    """Operators over windows of the last `space` dimensions, channel by channel."""
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        """Return the image, whole in these dimensions."""
         if not _is_first(op, out):
             return []
         source: Stub = a["self"] if "self" in a else a["input"]

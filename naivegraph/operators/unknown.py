@@ -1,4 +1,4 @@
-"""What to do about an operator that nothing is known of."""
+"""The rule for operators without a record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["unknown"]
 
 
 def unknown(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Fix every axis that the operator touches: never guess."""
+    """Fix every axis that the operator touches, as guessing would make wrong networks."""
     name = str(op.func.overloadpacket)
     r.unknown.append((name, r.where))
     for stub in tensors_in(list(op.args)) + tensors_in(op.kwargs):

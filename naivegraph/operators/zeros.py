@@ -1,7 +1,7 @@
-"""How zeros are preserved: whether a result is zero on every neuron whose parameters are all zero.
+"""Zero preservation: rules for results that are zero on every neuron whose parameters are all zero.
 
-A tensor of which that holds is said to vanish. Removing such a neuron then gives what zeroing its parameters
-gives, also behind an operator that sums over neurons.
+Such a tensor is said to vanish. Behind it, removing a neuron equals zeroing its parameters, for an operator
+that sums over neurons, too.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ ZerosRule = Callable[[Relation, Operation, Arguments], bool]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Zeros:
-    """How an operator preserves zeros.
+    """Zero preservation of an operator.
 
     Attributes:
-        holds: Whether results vanish, told after the operator's axes were related.
-        results: Of how many results, from the first on, it tells; None for all. The others never vanish.
+        holds: The rule that tells whether results vanish, after the operator's axes were related.
+        results: The number of results, from the first on, that it is about; None for all. Others never
+            vanish.
     """
 
     holds: ZerosRule
@@ -46,7 +47,7 @@ class Zeros:
 
 
 def covers(r: Relation, operand: Stub, out: Stub) -> bool:
-    """Whether every free dimension of an element-wise result is one of this operand too (not broadcast)."""
+    """Tell whether every free dimension of an element-wise result is one of the operand too (not broadcast)."""
     if operand.shape == out.shape:
         return True
     missing = len(out.shape) - len(operand.shape)
@@ -57,7 +58,7 @@ def covers(r: Relation, operand: Stub, out: Stub) -> bool:
 
 
 def _covering(r: Relation, op: Operation, operand: Stub) -> bool:
-    """Whether an operand vanishes, and with it an element-wise result in every free dimension."""
+    """Tell whether an operand vanishes, and with it an element-wise result in every free dimension."""
     out = op.outputs[0]
     return out is not None and r.vanishes(operand) and covers(r, operand, out)
 
@@ -66,9 +67,10 @@ def _covering(r: Relation, op: Operation, operand: Stub) -> bool:
 
 
 def kept_if(when: Callable[[Arguments], bool] | None = None) -> Zeros:
-    """Functions of one value with f(0) = 0, if the arguments (by name) are so; others scale or choose."""
+    """Functions of one value with f(0) = 0, on condition of the arguments by name; others scale or choose."""
 
     def holds(r: Relation, op: Operation, a: Arguments) -> bool:
+        """Tell whether the first operand vanishes."""
         operands = tensors_in((op.args, op.kwargs))
         return bool(operands) and (when is None or when(a)) and _covering(r, op, operands[0])
 
@@ -102,7 +104,7 @@ def _first_vanishes(r: Relation, op: Operation, a: Arguments) -> bool:
 
 
 def passed_if(when: ZerosRule, results: int | None = 1) -> Zeros:
-    """Results whose neurons are those of the first operand, zero where that is, if `when` holds too."""
+    """Results whose neurons are those of the first operand, zero where that is, on the condition `when`."""
     return Zeros(lambda r, op, a: _first_vanishes(r, op, a) and when(r, op, a), results)
 
 

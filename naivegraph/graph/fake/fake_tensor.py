@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from naivegraph.graph.fake.shape_inference import known, pointwise, signature
+from naivegraph.graph.fake.shape_inference import infer, pointwise, signature
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.graph.torch_utils.torch_functions import mutated_arguments
@@ -155,7 +155,7 @@ class FakeMode:
                     raise NoValuesError(f"{func} writes into a tensor with numbers")
             if real:
                 return func(*args, **kwargs)
-            found = known(func, args, kwargs, tensors)
+            found = infer(func, args, kwargs, tensors)
             if found is None:
                 found = self._tried(func, args, kwargs, tensors)
             return self._build(found, tensors, kwargs.get("device") or _device(func, tensors))

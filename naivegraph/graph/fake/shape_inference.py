@@ -1,4 +1,4 @@
-"""What operators give, told from the shapes of what they take: torch's own way to tell takes milliseconds."""
+"""Shape inference: results of operators by shape rules, by their schemas, or by trying few elements."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from naivegraph.ir.pytree import map_leaves
 from naivegraph.operators.registry import SHAPES
 from naivegraph.operators.shapes import FakeResult, dense, row_major
 
-__all__ = ["known", "pointwise", "signature"]
+__all__ = ["infer", "pointwise", "signature"]
 
 
-def known(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
-    """What an operator gives: a `FakeResult`, a `FakeResults`, the place in `tensors` of what it returns.
+def infer(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+    """Infer the result of an operator by its shape rule or its schema.
 
-    None where only trying can tell.
+    Returns:
+        A `FakeResult`, a `FakeResults`, or the index in `tensors` of the one returned; None where only trying
+        can tell.
     """
     if len(tensors) == 1 and _returns_it(func):
         return 0
@@ -29,7 +31,7 @@ def known(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any
 
 @functools.cache
 def _returns_it(func: Any) -> bool:
-    """Whether an operator returns the tensor it takes, of the shape it has."""
+    """Tell whether an operator returns the tensor it takes, of the shape it has."""
     return _in_place(func) and torch.Tag.inplace_view not in func.tags
 
 
@@ -49,9 +51,10 @@ def _in_place(func: Any) -> bool:
 
 
 def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], tried: dict[Any, Any]) -> Any:
-    """What an operator on each number gives; None for others.
+    """Infer the result of an element-wise operator; None for others.
 
-    That it follows broadcasting, and its type, is tried on a few numbers, and remembered in `tried`.
+    Whether it follows broadcasting, and the dtype of the result, is tried on a few elements and kept in
+    `tried`.
     """
     if not _on_each(func) or not tensors:
         return None
@@ -63,6 +66,7 @@ def pointwise(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], tr
             return None
 
     def alike(tensor: torch.Tensor) -> Any:
+        """Return the key of a tensor's few elements."""
         return tuple([min(size, 2) for size in tensor.shape]), tensor.dtype
 
     key = func, signature(args, tensors, alike), signature(kwargs, tensors, alike)
@@ -81,13 +85,13 @@ def _on_each(func: Any) -> bool:
 
 
 def _broadcasts(sizes: Sequence[int], to: Sequence[int]) -> bool:
-    """Whether a tensor of these sizes becomes one of others by repeating it alone."""
+    """Tell whether a tensor of these sizes can be broadcast to others."""
     ends = to[len(to) - len(sizes) :]
     return len(sizes) <= len(to) and all(one in (1, two) for one, two in zip(sizes, ends, strict=True))
 
 
 def _on_few(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], shape: tuple[int, ...]) -> Any:
-    """The type of the result, or the place of the tensor which an operator returns; None if it is neither."""
+    """The dtype of a result on few elements, or the index of the tensor returned; None if it is neither."""
     few = {id(t): torch.ones([min(n, 2) for n in t.shape], dtype=t.dtype, device="cpu") for t in tensors}
     try:
         result = func(*_instead(args, few), **_instead(kwargs, few))
@@ -101,7 +105,7 @@ def _on_few(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], shap
 
 
 def signature(value: Any, tensors: list[torch.Tensor], of: Callable[[torch.Tensor], Any]) -> Any:
-    """The arguments of an operator, to be looked up; of tensors their place and what `of` tells."""
+    """A key of an operator's arguments, which has for each tensor its index and the result of `of`."""
     if isinstance(value, torch.Tensor):
         return torch.Tensor, next(i for i, tensor in enumerate(tensors) if tensor is value), of(value)
     if isinstance(value, (tuple, list)):
