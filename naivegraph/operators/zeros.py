@@ -47,7 +47,7 @@ class Zeros:
 
 
 def covers(r: Relation, operand: Stub, out: Stub) -> bool:
-    """Tell whether every free dimension of an element-wise result is one of the operand too (not broadcast)."""
+    """Tell whether every free dimension of an element-wise result is one of the operand, not broadcast."""
     if operand.shape == out.shape:
         return True
     missing = len(out.shape) - len(operand.shape)
