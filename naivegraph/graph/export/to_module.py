@@ -232,7 +232,10 @@ class _Export:
         for method in (getattr(target, "__name__", ""), _OTHER_NAMES.get(target, "")):
             if getattr(torch.Tensor, method, None) is target:
                 return self._fx.call_method(method, args, kwargs)
-        if inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
+        # From torch 2.14 on `apply` of an autograd function is built in, of no module that fx could name.
+        owner = getattr(target, "__self__", None)
+        custom = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
+        if custom or inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
             path = self._parts.name("naivegraph_call")
             self._root.add_module(path, Call(target))
             return self._fx.call_module(path, args, kwargs)

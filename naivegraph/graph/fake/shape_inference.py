@@ -36,11 +36,13 @@ def _returns_it(func: Any) -> bool:
 
 
 def _in_place(func: Any) -> bool:
-    """Tell whether an operator of torch's own writes into its first argument and returns that alone.
+    """Tell whether an operator of torch's own writes into its first argument and returns that alone."""
+    tag = getattr(torch.Tag, "inplace", None)  # torch 2.7 and older have none
+    return tag in func.tags if tag is not None else _in_place_by_schema(func)
 
-    Its schema says so, as in `add_.Tensor(Tensor(a!) self, Tensor other) -> Tensor(a!)`; `torch.Tag.inplace`
-    is there from torch 2.8 on only.
-    """
+
+def _in_place_by_schema(func: Any) -> bool:
+    """Tell it from a schema such as `add_.Tensor(Tensor(a!) self, Tensor other) -> Tensor(a!)`."""
     takes, gives = func._schema.arguments, func._schema.returns
     if func.namespace != "aten" or not takes or len(gives) != 1:
         return False
