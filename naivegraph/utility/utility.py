@@ -59,7 +59,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.utility.collect import Floats, by_row, per_atom, shape_of
 from naivegraph.utility.criteria import Criterion, criterion
 from naivegraph.utility.scores import BoundLoss, Loss
-from naivegraph.widths import Width, Widths
+from naivegraph.widths import Width, Widths, relate
 
 __all__ = ["NeuronValues", "Utility", "check_utility", "entry_values", "utilities"]
 
@@ -158,21 +158,11 @@ class _Judge:
 
     def _criterion(self, judging: Criterion) -> dict[Width, Floats]:
         if id(judging) not in self._judged:
-            names = {width.name: width for width in self.widths}
             out: dict[Width, Floats] = {}
             for key, said in judging.neurons(self.widths, self._loss).items():
-                out.update(self._entry(_key(key), self._width(key, names), said))
+                out.update(self._entry(_key(key), self._place(key), said))
             self._judged[id(judging)] = judging, out
         return self._judged[id(judging)][1]
-
-    def _width(self, key: Any, names: Mapping[str, Width]) -> Width:
-        """A width by itself, that of another graph of the same network, or its name."""
-        name = key.name if isinstance(key, Width) else key
-        if name not in names or (isinstance(key, Width) and key.size != names[name].size):
-            shown = repr(name) if isinstance(name, str) else repr(key)
-            hint = nearest(str(name), names)
-            raise EditError(f"utility= names {shown}, which is no width of the network{hint}")
-        return names[name]
 
     def _entries(self, utility: Any) -> Iterator[tuple[str, Axis | Width, Any]]:
         """The name of each entry, where its neurons are, and what is said of them."""
@@ -180,14 +170,44 @@ class _Judge:
             for vertex in self.graph.vertices:
                 yield vertex.name, self.widths.output_axis(vertex), utility(vertex)
             return
-        names = {width.name: width for width in self.widths}
         for key, said in utility.items():
-            vertices = [] if isinstance(key, Width) else vertices_of(self.graph, key, names)
+            if isinstance(key, Width) or (
+                isinstance(key, str) and key not in self.graph and self._named(key)
+            ):
+                yield _key(key), self._place(key), said
+                continue
+            vertices = vertices_of(self.graph, key, self._names)
             # Calls of one layer which give the same neurons are one entry.
             for axis in dict.fromkeys(map(self.widths.output_axis, vertices)):
                 yield _key(key), axis, said
-            if not vertices:
-                yield _key(key), self._width(key, names), said
+
+    @functools.cached_property
+    def _names(self) -> dict[str, Width]:
+        return {width.name: width for width in self.widths}
+
+    @functools.cached_property
+    def _whole(self) -> dict[str, Width]:
+        """The widths of the whole graph, where those that are judged are of a part of it."""
+        part = self.graph is not self.widths.graph
+        return {width.name: width for width in relate(self.graph, free_outputs=True)} if part else {}
+
+    def _named(self, name: str) -> Width | None:
+        return self._names.get(name) or self._whole.get(name)
+
+    def _place(self, key: Any) -> Axis | Width:
+        """A width, which may be that of another graph of the network, or the axis it is in this one."""
+        width = key if isinstance(key, Width) else self._named(key)
+        if width is not None:
+            mine = self._names.get(width.name)
+            if mine is not None and (mine.size, mine.lives) == (width.size, width.lives):
+                return mine
+            for name, dim in width.lives:
+                axes = self.widths.axes.get(name, [])
+                if dim < len(axes) and axes[dim].length == width.size and not axes[dim].fixed:
+                    return axes[dim]
+        shown = f"the width {_key(key)!r}" if isinstance(key, Width) else repr(key)
+        hint = nearest(_key(key), self._names)
+        raise EditError(f"utility= names {shown}, which is no width of the network{hint}")
 
     def _entry(self, name: str, place: Axis | Width, said: Any) -> dict[Width, Floats]:
         """What one entry says, by width."""
@@ -213,10 +233,10 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
     Args:
         graph: A graph.
         key: A vertex, the name of one, or a layer (or its path).
-        others: Further names which may be meant.
+        others: Further names, of which those like an unknown one are told.
 
     Returns:
-        The vertex, or every one that calls the layer; none if it is one of the other names.
+        The vertex, or every one that calls the layer.
 
     Raises:
         EditError: It is about nothing in this graph.
@@ -228,8 +248,6 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
     if isinstance(key, str):
         if key in graph:
             return [graph[key]]
-        if key in others:
-            return []
         modules = dict(graph.module.named_modules(remove_duplicate=False))
         if key not in modules:
             names = [*(vertex.name for vertex in graph.vertices), *others]

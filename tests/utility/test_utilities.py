@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import naivegraph as ng
 from naivegraph.network import capture
 from naivegraph.utility import OfWidths, Random, utilities
 from naivegraph.utility.collect import Floats
@@ -182,3 +183,45 @@ def test_a_neuron_collects_every_element_that_lives_on_it(network: Network) -> N
                         rows = parameters[name].detach().abs().movedim(dim, 0)
                         expected[neuron] += float(rows[~others].double().sum())
         np.testing.assert_allclose(values, expected, rtol=1e-4, err_msg=width.name)
+
+
+def chain() -> ng.Graph:
+    torch.manual_seed(0)
+    layers = [nn.Linear(n, m) for n, m in [(4, 8), (8, 6), (6, 2)]]
+    return ng.capture(nn.Sequential(*layers), torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("key", ["0", "1"])
+def test_a_width_is_known_where_a_vertex_is_taken_out(key: str) -> None:
+    """The widths on both sides of it are no longer those of the graph, and may have other names."""
+    (width,) = [width for width in ng.inspect(chain()).widths if width.name == key]
+    values = torch.arange(width.size).flip(0)
+    kept = []
+    for where in (key, width):
+        graph = chain()
+        edit = ng.remove(graph, "1", utility={where: values, "1" if key == "0" else "0": 0})
+        kept.append((edit.to_json(), graph.sizes))
+    assert kept[0] == kept[1]
+
+
+def test_a_width_of_another_size_is_told() -> None:
+    graph = chain()
+    (width,) = [width for width in ng.inspect(graph).widths if width.name == "0"]
+    ng.resize(graph, {"0": -1})
+    with pytest.raises(ng.EditError, match="utility= names the width '0', which is no width of the network"):
+        ng.resize(graph, {"0": -1}, utility={width: 1.0})
+
+
+def test_the_loss_of_a_graph_is_that_of_what_it_computes() -> None:
+    """The network's own forward does not know of a layer that was put in."""
+    graph = chain()
+    ng.insert(graph, nn.Tanh(), after="0", name="tanh")
+    seen: list[Any] = []
+
+    def loss(model: Any) -> Tensor:
+        seen.append(model)
+        out: Tensor = model(torch.ones(1, 4)).square().sum()
+        return out
+
+    assert ng.resize(graph, {"0": -2}, utility="taylor", loss=loss)
+    assert seen == [graph]
