@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, parser, say, write
-from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.edits.request import requests as ask
+from naivegraph.edits.resize_program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-from tests.edits.program.dense import Asked, Dense
+from tests.edits.resize_program.dense import Asked, Dense
 from tests.machine.correspond import Floats, Net, Node, Structure
 
 NEURONS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)

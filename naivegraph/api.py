@@ -6,8 +6,6 @@ from naivegraph.edits.connect import connect
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation
 from naivegraph.edits.insert import insert
-from naivegraph.edits.program import strategy
-from naivegraph.edits.program.strategy import Strategy
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.request.requests import Between as between
 from naivegraph.edits.request.requests import Frozen as frozen
@@ -17,6 +15,8 @@ from naivegraph.edits.request.requests import Size as size
 from naivegraph.edits.request.requests import relaxed
 from naivegraph.edits.resize import resize
 from naivegraph.edits.resize_kernel import resize_kernel
+from naivegraph.edits.resize_program import strategy
+from naivegraph.edits.resize_program.strategy import Strategy
 from naivegraph.edits.save.replay import replay
 from naivegraph.edits.save.save import save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError

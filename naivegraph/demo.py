@@ -106,7 +106,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What the demo measured: before, after pruning, after fine-tuning; and whether loading gave the same."""
 
     rows: tuple[Measurement, Measurement, Measurement]
@@ -193,7 +193,7 @@ def run(
     output: Path | None = None,
     epochs: int = 12,
     tuning_epochs: int = 8,
-) -> Outcome:
+) -> DemoResult:
     """Run the demo, and write down what happens.
 
     Args:
@@ -213,7 +213,7 @@ def run(
     return outcome
 
 
-def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning_epochs: int) -> Outcome:
+def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning_epochs: int) -> DemoResult:
     """Do what `run` promises."""
     digits = load_digits()
     images = f"{len(digits.train_labels):,} handwritten digits"
@@ -235,7 +235,7 @@ def _run(console: Console, macs: float, output: Path | None, epochs: int, tuning
         Measurement("fine-tuned", tuned[0], edit.after, tuned[1]),
     )
     console.print(_table(rows), in_words(edit), highlight=False)
-    return Outcome(rows, _save_and_load(console, model, digits, output))
+    return DemoResult(rows, _save_and_load(console, model, digits, output))
 
 
 def in_words(edit: ng.Edit) -> str:

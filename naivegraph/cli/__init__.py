@@ -1,5 +1,5 @@
 """The command line: `naivegraph inspect`, `naivegraph prune`, `naivegraph demo`."""
 
-from naivegraph.cli.run import main
+from naivegraph.cli.command_line import main
 
 __all__ = ["main"]

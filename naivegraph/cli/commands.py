@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph import demo as digits
-from naivegraph.cli.network import UsageError, build_model, example_inputs, load_weights
+from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
 from naivegraph.costs import cost_named
 from naivegraph.progress import working
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.program.strategy import Decision, Strategy
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
+from naivegraph.edits.resize_program.strategy import Decision, Strategy
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
 from naivegraph.edits.structure.rewiring import Rewiring

@@ -14,12 +14,12 @@ from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.program.resize_program import AxisRequest
-from naivegraph.edits.program.strategy import Attempt, Decision, Strategy, decide, default_strategy
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
+from naivegraph.edits.resize_program.resize_program import AxisRequest
+from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy, decide, default_strategy
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex

@@ -12,7 +12,7 @@ A contract is a class of tests: subclass it, say in it what is to be tested, and
 `run_contract`. `tutorials/extend.py` has an example of each.
 """
 
-from naivegraph.edits.program.strategy import Attempt, Decision, Strategy
+from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy
 from naivegraph.extend.criterion_contract import CriterionContract
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract

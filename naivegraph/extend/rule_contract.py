@@ -23,9 +23,9 @@ from torch import nn
 
 from naivegraph.edits import Edit
 from naivegraph.edits.plan.index_formula import along, formula_of
-from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy
 from naivegraph.edits.request.requests import relaxed
 from naivegraph.edits.resize import resize
+from naivegraph.edits.resize_program.strategy import Attempt, Decision, Nothing, Solve, Strategy
 from naivegraph.errors import NaivegraphError
 from naivegraph.extend.checks import NetworkState, expect, tensors_of
 from naivegraph.extend.rule_statements import RuleStatements, Sizes

@@ -1,7 +1,7 @@
 """Tests every strategy must pass; subclass `StrategyContract` to run them on yours.
 
 Example:
-    >>> from naivegraph.edits.program.strategy import Relax
+    >>> from naivegraph.edits.resize_program.strategy import Relax
     >>> class TestRelax(StrategyContract):
     ...     def strategy(self, then):
     ...         return Relax(then)
@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.program.decision_check import objection
-from naivegraph.edits.program.strategy import After, Attempt, Decision, Nothing, Raise, Solve, Strategy
 from naivegraph.edits.request.requests import Asked, relaxed
 from naivegraph.edits.resize import resize
+from naivegraph.edits.resize_program.decision_check import objection
+from naivegraph.edits.resize_program.strategy import After, Attempt, Decision, Nothing, Raise, Solve, Strategy
 from naivegraph.errors import InfeasibleError
 from naivegraph.extend.checks import NetworkState, expect
 from naivegraph.graph.build.nodes import call, input_node, layer

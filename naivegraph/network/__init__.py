@@ -1,6 +1,6 @@
 """The graph that people work with: a network captured, or written by hand."""
 
 from naivegraph.network.capture import capture
-from naivegraph.network.graph import Graph
+from naivegraph.network.graph_api import Graph
 
 __all__ = ["Graph", "capture"]

@@ -14,7 +14,7 @@ from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_fake, record_verified
 from naivegraph.ir.signature import keyword_inputs
-from naivegraph.network.graph import Graph
+from naivegraph.network.graph_api import Graph
 
 __all__ = ["capture"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from naivegraph.algebra.axis import Axis, single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
-from naivegraph.operators.record import CHANNELS, FEATURES, Neurons, Operator, Role
+from naivegraph.operators.operator_record import CHANNELS, FEATURES, Neurons, Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import DefaultScale, Relation, tensors_in
 from naivegraph.operators.sources import of_convolution, of_embedding, of_matrices

@@ -21,7 +21,7 @@ from naivegraph.operators import (
     views,
 )
 from naivegraph.operators.movement import Movement
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import FOUND, RECORDS
 from naivegraph.operators.relation import Relation, arguments
 from naivegraph.operators.unknown import unknown

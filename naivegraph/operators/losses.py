@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
 

@@ -9,7 +9,7 @@ from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
 from naivegraph.operators.movement import Arguments
-from naivegraph.operators.record import CHANNELS, FEATURES, Operator
+from naivegraph.operators.operator_record import CHANNELS, FEATURES, Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
 from naivegraph.operators.sources import of_channel_norm, of_layer_norm

@@ -7,7 +7,7 @@ from typing import Any
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation
 from naivegraph.operators.movement import PLACED, REPEATED
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
 from naivegraph.operators.unknown import unknown

@@ -7,7 +7,7 @@ from typing import Any
 from naivegraph.ir.values import Operation
 from naivegraph.operators import shapes
 from naivegraph.operators.movement import CUT, PICKED, PLACED, STACKED, Arguments
-from naivegraph.operators.record import Operator, Role
+from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
 from naivegraph.operators.zeros import PASSED, PASSED_ALL, of_all, passed_if

@@ -6,7 +6,7 @@ from typing import Any
 
 from naivegraph.ir.values import Operation
 from naivegraph.operators.movement import CONVERTED, COPIED, SAME, Arguments
-from naivegraph.operators.record import Operator, Role
+from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
 from naivegraph.operators.sources import each_of, first, summed

@@ -9,7 +9,7 @@ import torch
 from torch.torch_version import TorchVersion
 
 from naivegraph.errors import NaivegraphError, nearest
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.shapes import ShapeRule
 
 __all__ = ["FOUND", "RECORDS", "SHAPES", "register", "register_operator"]

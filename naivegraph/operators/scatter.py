@@ -6,7 +6,7 @@ from typing import Any
 
 from naivegraph.algebra.axis import Axis
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
 from naivegraph.operators.zeros import of_all, passed_if

@@ -10,7 +10,7 @@ from naivegraph.algebra.reshape import reshaped
 from naivegraph.ir.values import Operation
 from naivegraph.operators import shapes
 from naivegraph.operators.movement import EXPANDED, SWAPPED, TURNED, UNSQUEEZED, VIEWED
-from naivegraph.operators.record import Operator
+from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
 from naivegraph.operators.unknown import unknown

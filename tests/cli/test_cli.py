@@ -18,8 +18,8 @@ from torch import nn
 import naivegraph as ng
 from naivegraph import demo
 from naivegraph.cli import commands, main
-from naivegraph.cli.network import UsageError, build_model, example_inputs, load_weights
-from naivegraph.cli.run import DEMO_EXAMPLES, INSPECT_EXAMPLES, PRUNE_EXAMPLES, build_parser
+from naivegraph.cli.command_line import DEMO_EXAMPLES, INSPECT_EXAMPLES, PRUNE_EXAMPLES, build_parser
+from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
 from naivegraph.progress import working
 
 DIGITS = ("naivegraph.demo:DigitsNet", "--arguments", '{"width": 8}', "--shape", "1,1,8,8")

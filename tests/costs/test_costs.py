@@ -16,7 +16,7 @@ import naivegraph as ng
 from naivegraph.cli import main
 from naivegraph.costs import Cost, Costs, SizeProduct, by_name, cost_named, known_costs, register_cost
 from naivegraph.costs.cost_contract import CostContract
-from naivegraph.network import graph as network
+from naivegraph.network import graph_api as network
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 from tests.oracle import counted_macs, counted_params

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.edits.program.strategy import default_strategy
+from naivegraph.edits.resize_program.strategy import default_strategy
 from naivegraph.extend import Attempt, Decision, Strategy, StrategyContract, run_contract
 
 Make = Callable[[Strategy], Any]

@@ -14,7 +14,7 @@ from naivegraph.graph.run.interpreter import expressions
 from naivegraph.ir.values import Attribute, DimSize, Operation
 from naivegraph.network import Graph
 from naivegraph.operators import record_of
-from naivegraph.operators.record import Role
+from naivegraph.operators.operator_record import Role
 from naivegraph.operators.relation import tensors_in
 
 __all__ = ["Convolution", "convolution_at", "sharing"]

@@ -14,10 +14,10 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.program.strategy import Attempt, Decision, Nothing, Solve, Strategy, decide
 from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.edits.request.size_choice import SizeChoice
+from naivegraph.edits.resize_program.strategy import Attempt, Decision, Nothing, Solve, Strategy, decide
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import InfeasibleError

@@ -8,7 +8,7 @@ from naivegraph.graph.mutate import parts_of
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.values import Stub
 from naivegraph.operators import record_of
-from naivegraph.operators.record import Role
+from naivegraph.operators.operator_record import Role
 from naivegraph.operators.relation import arguments, tensors_in
 
 __all__ = ["concatenation_dim", "is_concatenation", "is_sum", "other_summand", "tensors_of"]

@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from naivegraph.edits.connect import connect
 from naivegraph.edits.insert import insert
-from naivegraph.edits.program.strategy import MostNew, Nothing, Solve
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.resize import resize
+from naivegraph.edits.resize_program.strategy import MostNew, Nothing, Solve
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import concat, input_node, layer
 from naivegraph.network import Graph

@@ -12,8 +12,8 @@ from torch import nn
 
 from naivegraph.edits.connect import connect
 from naivegraph.edits.insert import insert
-from naivegraph.edits.program.strategy import MostNew, Solve
 from naivegraph.edits.remove import disconnect, remove
+from naivegraph.edits.resize_program.strategy import MostNew, Solve
 from naivegraph.edits.save.save import save
 from naivegraph.edits.structure.merges import is_concatenation, is_sum
 from naivegraph.errors import EditError, InfeasibleError

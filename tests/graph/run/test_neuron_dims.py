@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.program.strategy import Solve
 from naivegraph.edits.request.requests import Asked
+from naivegraph.edits.resize_program.strategy import Solve
 from naivegraph.network import Graph, capture
 from naivegraph.widths import relate
 from tests.machine.random_graphs import Attention, random_case

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits.program.resize_program import AxisRequest, ResizeProgram
-from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
+from naivegraph.edits.resize_program.resize_program import AxisRequest, ResizeProgram
+from naivegraph.edits.resize_program.strategy import Attempt, Decision
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility import utilities
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-from tests.edits.program.exhaustive import away, choices
+from tests.edits.resize_program.exhaustive import away, choices
 from tests.machine.correspond import Floats, Net, Node
 
 NEW = 6

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from naivegraph.edits.plan.index_formula import formula_of, indices
-from naivegraph.edits.program.resize_program import AxisRequest
-from naivegraph.edits.program.strategy import Attempt, Decision
 from naivegraph.edits.request import requests as ask
+from naivegraph.edits.resize_program.resize_program import AxisRequest
+from naivegraph.edits.resize_program.strategy import Attempt, Decision
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility import utilities
 from naivegraph.widths import Widths, constraints_of, relate
-from tests.edits.program.dense import Asked, Dense, Found
-from tests.edits.program.exhaustive import exhaustive
+from tests.edits.resize_program.dense import Asked, Dense, Found
+from tests.edits.resize_program.exhaustive import exhaustive
 from tests.machine.correspond import Floats, Integers, Net, Node, Structure, random_nodes
 
 

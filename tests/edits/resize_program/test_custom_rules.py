@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.program.resize_program import AxisRequest
-from naivegraph.edits.program.strategy import Attempt, Raise, Solve
 from naivegraph.edits.request.requests import Delta, Request, Size
+from naivegraph.edits.resize_program.resize_program import AxisRequest
+from naivegraph.edits.resize_program.strategy import Attempt, Raise, Solve
 from naivegraph.ir.custom_rule import CustomFunction, Rule, Ties
 from naivegraph.utility import utilities
 from naivegraph.widths import constraints_of, relate
-from tests.edits.program.exhaustive import away
+from tests.edits.resize_program.exhaustive import away
 from tests.machine.correspond import Floats
 
 Said = Callable[[Ties], None]

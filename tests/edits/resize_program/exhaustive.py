@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from naivegraph.solvers import Outcome
-from tests.edits.program.dense import Asked, Dense, Found
+from tests.edits.resize_program.dense import Asked, Dense, Found
 from tests.machine.correspond import Floats, Integers, Structure
 
 __all__ = ["away", "choices", "exhaustive"]

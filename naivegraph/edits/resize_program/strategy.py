@@ -19,10 +19,10 @@ import numpy as np
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
-from naivegraph.edits.program.decision_check import objection
-from naivegraph.edits.program.resize_program import AxisRequest, Floats, ResizeProgram
 from naivegraph.edits.request import validate as given
 from naivegraph.edits.request.requests import Delta, Size, relaxed
+from naivegraph.edits.resize_program.decision_check import objection
+from naivegraph.edits.resize_program.resize_program import AxisRequest, Floats, ResizeProgram
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.solvers import Backend, Outcome, Solution, solve
 from naivegraph.solvers.budget import Certificate

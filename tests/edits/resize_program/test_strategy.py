@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.program.strategy import (
+from naivegraph.edits.request.requests import Delta, Request, Size
+from naivegraph.edits.resize_program.strategy import (
     After,
     Attempt,
     Decision,
@@ -30,11 +31,10 @@ from naivegraph.edits.program.strategy import (
     WithUtility,
     default_strategy,
 )
-from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.errors import InfeasibleError
 from naivegraph.solvers import Outcome
 from naivegraph.utility import utilities
-from tests.edits.program.test_resize_program import Attempts, Halves
+from tests.edits.resize_program.test_resize_program import Attempts, Halves
 
 
 @dataclasses.dataclass(frozen=True)
