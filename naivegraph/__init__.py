@@ -12,6 +12,7 @@ Example:
 """
 
 import gc
+import importlib
 import importlib.util
 import os
 import sys
@@ -36,7 +37,9 @@ else:
     # torch takes seconds to import, which `naivegraph --help` does not need: all public names are loaded
     # with the first that is asked for (PEP 562).
     def __getattr__(name: str) -> object:
-        """Load the public names, and give one of them."""
+        """Load the public names, and give one of them; of the tier for extenders all at once."""
+        if name == "extend":
+            return importlib.import_module("naivegraph.extend")
         if not name.startswith("__") or name == "__all__":
             _load()
         try:

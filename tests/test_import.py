@@ -52,6 +52,11 @@ def test_every_public_name_is_there() -> None:
         assert value is getattr(api, name) is getattr(ng, name)
 
 
+def test_the_tier_for_extenders_is_there_once_asked_for() -> None:
+    code = "import sys, naivegraph as ng; print('torch' in sys.modules, ng.extend.run_contract.__module__)"
+    assert run_python(code, ROOT) == "False naivegraph.extend.run_contract"
+
+
 def test_no_other_name_is_there() -> None:
     with pytest.raises(AttributeError, match="module 'naivegraph' has no attribute 'prun'"):
         # That this needs an ignore also shows that mypy knows the names.

@@ -9,11 +9,11 @@ from typing import TypeVar
 from naivegraph.costs.cost import Cost
 from naivegraph.errors import EditError, NaivegraphError, nearest
 
-__all__ = ["cost_named", "known_costs", "register_cost"]
+__all__ = ["COSTS", "cost_named", "known_costs", "register_cost"]
 
 AnyCost = TypeVar("AnyCost", bound=Cost)
 
-_costs: dict[str, Cost] = {}
+COSTS: dict[str, Cost] = {}
 
 
 def register_cost(cost: AnyCost, *, replace: bool = False) -> AnyCost:
@@ -38,15 +38,15 @@ def register_cost(cost: AnyCost, *, replace: bool = False) -> AnyCost:
     # Costs are attributes of `Costs`, so they may not hide what a mapping has.
     if not cost.name.isidentifier() or cost.name.startswith("_") or hasattr(Mapping, cost.name):
         raise NaivegraphError(f"a cost cannot be named {cost.name!r}; give it a name such as 'latency'")
-    if cost.name in _costs and not replace:
+    if COSTS.get(cost.name, cost) is not cost and not replace:
         raise NaivegraphError(f"there is a cost {cost.name!r} already; replace=True takes this one instead")
-    _costs[cost.name] = cost
+    COSTS[cost.name] = cost
     return cost
 
 
 def known_costs() -> Mapping[str, Cost]:
     """Every registered cost by its name, in the order of registration."""
-    return MappingProxyType(_costs)
+    return MappingProxyType(COSTS)
 
 
 def cost_named(name: str | Cost) -> Cost:
@@ -59,7 +59,7 @@ def cost_named(name: str | Cost) -> Cost:
         return name
     if not isinstance(name, str):
         raise EditError(f"a cost is found by its name, not by {name!r}")
-    if name not in _costs:
-        hint = nearest(name, _costs, otherwise=f"there are {', '.join(_costs)}")
+    if name not in COSTS:
+        hint = nearest(name, COSTS, otherwise=f"there are {', '.join(COSTS)}")
         raise EditError(f"there is no cost {name!r}{hint}")
-    return _costs[name]
+    return COSTS[name]

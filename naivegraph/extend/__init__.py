@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | a rule for a function of yours | a `Rule` | `rule=` | `register_rule` | `RuleContract` |
 | what neurons are worth | a `Criterion` | `utility=` | `register_criterion` | `CriterionContract` |
+| what budgets limit | a `Cost` | `budgets=` | `register_cost` | `CostContract` |
 | what an operator does to sizes | an `Operator` | | `register_operator` | |
 | what to do where sizes cannot be had | a `Strategy` | `strategy=` | | `StrategyContract` |
 | a solver | a `Backend` | `backend=` | `register_backend` | `BackendContract` |
@@ -12,8 +13,11 @@ A contract is a class of tests: subclass it, say in it what is to be tested, and
 `run_contract`. `tutorials/extend.py` has an example of each.
 """
 
+from naivegraph.costs import Cost, SizeProduct, register_cost
+from naivegraph.costs.cost_contract import CostContract
 from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy
 from naivegraph.extend.criterion_contract import CriterionContract
+from naivegraph.extend.registrations import temporary_registrations
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract
 from naivegraph.extend.strategy_contract import StrategyContract
@@ -33,6 +37,8 @@ __all__ = [
     "Backend",
     "BackendContract",
     "BoundLoss",
+    "Cost",
+    "CostContract",
     "Criterion",
     "CriterionContract",
     "Decision",
@@ -47,6 +53,7 @@ __all__ = [
     "Same",
     "Score",
     "Session",
+    "SizeProduct",
     "Stack",
     "Strategy",
     "StrategyContract",
@@ -54,8 +61,10 @@ __all__ = [
     "WeightScore",
     "backends",
     "register_backend",
+    "register_cost",
     "register_criterion",
     "register_operator",
     "register_rule",
     "run_contract",
+    "temporary_registrations",
 ]

@@ -194,12 +194,13 @@ def _sizes(shapes: Shapes, dim: int) -> list[int] | str:
 NAMED_RULES: dict[str, Rule] = {"same": Same(), "stack": Stack(), "absorb": Absorb(), "fixed": Fixed()}
 
 
-def register_rule(name: str, rule: Rule) -> None:
+def register_rule(name: str, rule: Rule, *, replace: bool = False) -> None:
     """Let a rule be called by a name, wherever there is a `rule=`.
 
     Args:
         name: The name, which no other rule has.
         rule: The rule.
+        replace: Take it in place of another of that name.
 
     Raises:
         NaivegraphError: `rule` is no rule or `name` no name, or another rule has it.
@@ -208,15 +209,15 @@ def register_rule(name: str, rule: Rule) -> None:
         >>> register_rule("same", Absorb())
         Traceback (most recent call last):
             ...
-        naivegraph.errors.NaivegraphError: there is a rule 'same' already, Same(dim=1); choose another name
+        naivegraph.errors.NaivegraphError: there is a rule 'same' already; replace=True takes this one instead
     """
     if not isinstance(rule, Rule):
         made = " (the class; make one of it)" if isinstance(rule, type) else ""
         raise NaivegraphError(f"register_rule takes a Rule, with its method tie(ties), not {rule!r}{made}")
     if not isinstance(name, str) or not name:
         raise NaivegraphError(f"the name of a rule is a string that is not empty, not {name!r}")
-    if name in NAMED_RULES and NAMED_RULES[name] is not rule:
-        raise NaivegraphError(f"there is a rule {name!r} already, {NAMED_RULES[name]}; choose another name")
+    if NAMED_RULES.get(name, rule) is not rule and not replace:
+        raise NaivegraphError(f"there is a rule {name!r} already; replace=True takes this one instead")
     NAMED_RULES[name] = rule
 
 

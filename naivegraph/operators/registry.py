@@ -43,7 +43,7 @@ def register(names: str, record: Operator, *, since: str | None = None) -> None:
             _enter(in_place, dataclasses.replace(record, shapes={}))
 
 
-def register_operator(operator: Any, record: Operator) -> None:
+def register_operator(operator: Any, record: Operator, *, replace: bool = False) -> None:
     """Register the record of an operator of one's own or of another library.
 
     Without one, all axes that the operator touches are fixed.
@@ -51,9 +51,10 @@ def register_operator(operator: Any, record: Operator) -> None:
     Args:
         operator: The operator with all its overloads, such as `torch.ops.mylib.twice`.
         record: Its record.
+        replace: Whether it takes the place of another record that the operator has.
 
     Raises:
-        NaivegraphError: It is no operator, or has a record already.
+        NaivegraphError: It is no operator, or has another record already.
 
     Example:
         >>> import torch
@@ -71,17 +72,23 @@ def register_operator(operator: Any, record: Operator) -> None:
         )
     if not isinstance(record, Operator):
         raise NaivegraphError(f"the record of {packet} is an Operator(axes=...), not {record!r}")
-    _enter(packet, record)
-    FOUND.clear()
+    if RECORDS.get(packet) is not record:
+        _enter(packet, record, replace)
+        FOUND.clear()
 
 
-def _enter(packet: torch._ops.OpOverloadPacket, record: Operator) -> None:
-    if packet in RECORDS:
-        raise NaivegraphError(f"{packet} has a record already: state all that is known of it in that one")
+def _enter(packet: torch._ops.OpOverloadPacket, record: Operator, replace: bool = False) -> None:
+    if packet in RECORDS and not replace:
+        raise NaivegraphError(
+            f"{packet} has a record already: state all that is known of it in one; replace=True takes this "
+            "one instead"
+        )
     overloads: list[str] = packet.overloads()  # type: ignore[no-untyped-call]
     for name in record.shapes:
         if name not in overloads:
             raise NaivegraphError(f"{packet} has no overload {name!r}" + nearest(name, overloads))
+    for name in RECORDS[packet].shapes if packet in RECORDS else ():
+        SHAPES.pop(getattr(packet, name), None)
     RECORDS[packet] = record
     SHAPES.update({getattr(packet, name): rule for name, rule in record.shapes.items()})
 

@@ -137,12 +137,13 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
-def register_criterion(name: str, criterion: Criterion) -> None:
+def register_criterion(name: str, criterion: Criterion, *, replace: bool = False) -> None:
     """Let a criterion be called by a name, in `utility=` of every verb.
 
     Args:
         name: The name, which no other criterion has.
         criterion: The criterion; `naivegraph.extend.CriterionContract` tests one.
+        replace: Take it in place of another of that name.
 
     Raises:
         EditError: `criterion` is none or `name` no name, or another criterion has it.
@@ -151,7 +152,7 @@ def register_criterion(name: str, criterion: Criterion) -> None:
         >>> register_criterion("l2", Random(seed=1))
         Traceback (most recent call last):
             ...
-        naivegraph.errors.EditError: there is a criterion 'l2' already; choose another name
+        naivegraph.errors.EditError: there is a criterion 'l2' already; replace=True takes this one instead
     """
     if not isinstance(criterion, Criterion):
         made = " (the class; make one of it)" if isinstance(criterion, type) else ""
@@ -160,8 +161,8 @@ def register_criterion(name: str, criterion: Criterion) -> None:
         )
     if not isinstance(name, str) or not name:
         raise EditError(f"the name of a criterion is a string that is not empty, not {name!r}")
-    if CRITERIA.get(name, criterion) is not criterion:
-        raise EditError(f"there is a criterion {name!r} already; choose another name")
+    if CRITERIA.get(name, criterion) is not criterion and not replace:
+        raise EditError(f"there is a criterion {name!r} already; replace=True takes this one instead")
     CRITERIA[name] = criterion
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
 from naivegraph.solvers.solution import Outcome
@@ -102,13 +102,19 @@ class Session:
         return self._backend.solve_arrays(self._arrays, limits, start)
 
 
-_REGISTER: dict[str, type[Backend]] = {}
+BackendClass = TypeVar("BackendClass", bound=type[Backend])
+
+BACKENDS: dict[str, type[Backend]] = {}
 
 
-def register_backend(backend: type[Backend]) -> type[Backend]:
+def register_backend(backend: BackendClass, *, replace: bool = False) -> BackendClass:
     """Register a backend class under its name; a decorator.
 
     The class may be anywhere: once registered, its name can be passed wherever there is a `backend=`.
+
+    Args:
+        backend: the class.
+        replace: take it in place of another of that name.
 
     Raises:
         TypeError: it is no subclass of `Backend`, or does not say its name.
@@ -133,12 +139,9 @@ def register_backend(backend: type[Backend]) -> type[Backend]:
         raise ValueError(
             f"{name!r} cannot be the name of a backend: what follows the colon names one of its variants"
         )
-    if _REGISTER.get(name, backend) is not backend:
-        raise ValueError(
-            f"backend {name!r} is registered already, by {_REGISTER[name].__module__}."
-            f"{_REGISTER[name].__qualname__}; give {backend.__qualname__} another name"
-        )
-    _REGISTER[name] = backend
+    if BACKENDS.get(name, backend) is not backend and not replace:
+        raise ValueError(f"there is a backend {name!r} already; replace=True takes this one instead")
+    BACKENDS[name] = backend
     return backend
 
 
@@ -148,7 +151,7 @@ def backends() -> dict[str, Backend]:
     >>> "highs" in backends()
     True
     """
-    return {name: found for known in _REGISTER.values() for name, found in known.variants().items()}
+    return {name: found for known in BACKENDS.values() for name, found in known.variants().items()}
 
 
 def find_backend(backend: str | Backend) -> Backend:
@@ -159,7 +162,7 @@ def find_backend(backend: str | Backend) -> Backend:
     """
     if isinstance(backend, Backend):
         return backend
-    known = _REGISTER.get(backend.partition(":")[0])
+    known = BACKENDS.get(backend.partition(":")[0])
     found = known.variants().get(backend) if known is not None else None
     if found is None:
         raise ValueError(f"no solver {backend!r} can be used here; there are: {', '.join(backends())}")

@@ -108,7 +108,7 @@ def test_the_contract_finds_what_is_wrong(cost: Cost, test: str, message: str) -
 @pytest.fixture
 def maps(monkeypatch: pytest.MonkeyPatch) -> Maps:
     """A cost that is registered while a test runs."""
-    monkeypatch.setattr(by_name, "_costs", dict(known_costs()))
+    monkeypatch.setattr(by_name, "COSTS", dict(known_costs()))
     return register_cost(Maps())
 
 

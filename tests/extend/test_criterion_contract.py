@@ -228,8 +228,8 @@ def test_what_cannot_run_is_skipped_and_what_is_missing_named() -> None:
 # -- registering by name --
 
 
-def test_a_criterion_is_found_by_its_name_in_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naivegraph.utility.criteria.CRITERIA", dict(CRITERIA))
+@pytest.mark.usefixtures("for_a_while")
+def test_a_criterion_is_found_by_its_name_in_every_verb() -> None:
     last = OfWidths(lambda widths: {width: np.arange(width.size) for width in widths})
     register_criterion("last", last)
     register_criterion("last", last)  # the same again is no clash
@@ -247,8 +247,9 @@ def test_a_criterion_is_found_by_its_name_in_every_verb(monkeypatch: pytest.Monk
         ng.EditError, match=r"there is no utility 'lost' among .*, last; did you mean 'last'\?"
     ):
         ng.prune(network(), x, ratio=0.5, utility="lost")
-    with pytest.raises(ng.EditError, match="there is a criterion 'last' already; choose another name"):
+    with pytest.raises(ng.EditError, match="there is a criterion 'last' already; replace=True takes this"):
         register_criterion("last", WeightScore(largest))
+    register_criterion("last", WeightScore(largest), replace=True)
 
 
 def test_what_is_no_criterion_is_not_registered() -> None:

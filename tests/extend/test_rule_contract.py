@@ -11,7 +11,6 @@ from torch import Tensor
 
 import naivegraph as ng
 from naivegraph.extend import Absorb, Rule, RuleContract, Stack, Ties, register_rule, run_contract
-from naivegraph.ir.custom_rule import NAMED_RULES
 
 
 def numbers(*shape: int) -> Tensor:
@@ -267,8 +266,8 @@ def test_what_is_missing_is_named() -> None:
 # -- registering by name --
 
 
-def test_a_rule_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naivegraph.ir.custom_rule.NAMED_RULES", dict(NAMED_RULES))
+@pytest.mark.usefixtures("for_a_while")
+def test_a_rule_is_found_by_its_name() -> None:
     rule = Fours()
     register_rule("fours", rule)
     register_rule("fours", rule)  # the same again is no clash
@@ -277,8 +276,11 @@ def test_a_rule_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = ng.Graph([x], [ng.call(torch.sigmoid, hidden, rule="fours").then(torch.nn.Linear(8, 2))])
     ng.resize(graph, {"hidden": ng.relaxed(+3)})
     assert graph.sizes["hidden"] == 12
-    with pytest.raises(ng.NaivegraphError, match=r"there is a rule 'fours' already, .*; choose another name"):
+    with pytest.raises(
+        ng.NaivegraphError, match="there is a rule 'fours' already; replace=True takes this one"
+    ):
         register_rule("fours", Fours())
+    register_rule("fours", Fours(), replace=True)
     with pytest.raises(ng.NaivegraphError, match=r"a rule is one of 'same', .*'fours' or a Rule, not 'four'"):
         ng.call(torch.sigmoid, x, rule="four")
 

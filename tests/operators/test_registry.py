@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from naivegraph.errors import NaivegraphError
+from naivegraph.extend import temporary_registrations
 from naivegraph.operators import Operator, record_of, register_operator
 from naivegraph.operators.pointwise import pointwise
-from naivegraph.operators.registry import RECORDS, register
+from naivegraph.operators.registry import RECORDS, SHAPES, register
 from naivegraph.operators.shapes import view
 from naivegraph.operators.zeros import KEPT
 
@@ -71,3 +73,19 @@ def test_shapes_of_an_overload_that_is_not_there_are_refused() -> None:
     ):
         register_operator(torch.ops.aten.block_diag, Operator(pointwise, shapes={"defualt": view}))
     assert torch.ops.aten.block_diag not in RECORDS
+
+
+def test_a_record_is_replaced_only_if_said_so() -> None:
+    with temporary_registrations(), torch.library._scoped_library("naivegraph_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        twice = torch.ops.naivegraph_test.twice
+        first = dataclasses.replace(RECORD, shapes={"default": lambda arguments: None})
+        register_operator(twice, first)
+        register_operator(twice, first)  # the same again is no clash
+        with pytest.raises(NaivegraphError, match=r"has a record already: .* replace=True takes this one"):
+            register_operator(twice, RECORD)
+        assert twice.default in SHAPES
+        register_operator(twice, RECORD, replace=True)
+        assert record_of(twice.default) is RECORD
+        assert twice.default not in SHAPES
+    assert twice not in RECORDS
