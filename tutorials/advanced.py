@@ -71,6 +71,13 @@ assert (explanation.nearest[0].smaller, explanation.nearest[0].larger) == (15, 1
 assert ng.explain(graph, "head").parts[0].output == ("head", "the network's output")
 
 # %% [markdown]
+# Nobody has to make the graph: each verb takes a network followed by its example, too. A graph made once
+# saves the time of making it for each question and edit.
+
+# %%
+assert str(ng.explain(model, image, "stem")) == str(explanation)
+
+# %% [markdown]
 # ## Several requests at once
 #
 # They are met together, not one after the other. A number is an exact change; `ng.relaxed` may give way;

@@ -82,8 +82,9 @@ assert run() == [78, 78, 0, 114, 114, 0, 186, 186, 0]
 #
 # ## Shrink
 #
-# A plain number asks for exactly that change. Which neurons go is a matter of their *utility*: any function
-# of a vertex that gives a number for each of its neurons. This one prefers those that come later.
+# A plain number asks for exactly that change. Which neurons go is a matter of their *utility*. A function of
+# a vertex gives a number for each of its neurons (a dict by vertex, or a criterion's name, would do as well).
+# This one prefers those that come later.
 
 
 # %%

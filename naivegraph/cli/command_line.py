@@ -201,7 +201,13 @@ def _add_budgets(parser: ArgumentParser) -> None:
         help="layers whose output sizes do not change, by path or pattern (layer1.*)",
     )
     parser.add_argument(
-        "--utility", type=str, default="l2", help="what a neuron is worth: l1, l2, bn_scale or random"
+        "--utility",
+        type=str,
+        default="l2",
+        help="what a neuron is worth: l2, l1, magnitude, bn_scale or random",
+    )
+    parser.add_argument(
+        "--backend", type=str, default="highs", help="solver, where one is needed: highs, pulp:CBC and others"
     )
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
 

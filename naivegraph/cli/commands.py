@@ -51,6 +51,7 @@ def prune(
     round_to: int = 1,
     keep: Sequence[str] = (),
     utility: str = "l2",
+    backend: str = "highs",
     output: str | None = None,
 ) -> None:
     """Prune a network to a budget, print what came of it, and save it.
@@ -67,7 +68,8 @@ def prune(
             instead of a budget.
         round_to: sizes are multiples of this.
         keep: layers, by path or pattern, whose output sizes do not change.
-        utility: what a neuron is worth, by name.
+        utility: what a neuron is worth, by the name of a criterion.
+        backend: the solver, by name.
         output: the `.safetensors` file to write.
 
     Raises:
@@ -91,6 +93,7 @@ def prune(
             round_to=round_to,
             keep=keep,
             utility=utility,
+            backend=backend,
             progress=say,
         )
     _write(str(edit))

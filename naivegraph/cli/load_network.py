@@ -1,6 +1,5 @@
 """From words on the command line to a network, its weights and example inputs."""
 
-import difflib
 import importlib
 import operator
 import pickle
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from naivegraph.edits import load
 from naivegraph.edits.save.checked_safetensors import is_saved
-from naivegraph.errors import NaivegraphError
+from naivegraph.errors import NaivegraphError, nearest
 
 # What code raises when it is given, or finds, something it does not like; other exceptions are faults of the
 # code itself, and end in a traceback.
@@ -193,8 +192,7 @@ def _find(module: ModuleType, attribute: str) -> object:
         create: Callable[..., object] | None = getattr(module, "create_model", None)
         if create is not None:
             return partial(create, attribute)
-        close = difflib.get_close_matches(attribute, dir(module), n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        hint = nearest(attribute, dir(module))
         raise UsageError(f"module '{module.__name__}' has no '{attribute}'{hint}") from error
 
 

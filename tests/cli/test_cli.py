@@ -114,7 +114,8 @@ class TestPrune:
             (("--macs", "many"), r"--macs is to be a number, but is 'many'"),
             (("--macs", "0.5", "--round-to", "1.5"), r"--round-to is to be a whole number, but is '1.5'"),
             (("--macs", "0.5", "--keep", "nowhere"), r"nowhere"),
-            (("--macs", "0.5", "--utility", "nothing"), r"nothing"),
+            (("--macs", "0.5", "--utility", "nothing"), r"there is no utility 'nothing' among l2"),
+            (("--macs", "0.5", "--backend", "higs"), r"no solver 'higs' .* did you mean 'highs'"),
             (("--macs", "0.5", "--output", "no/such/folder.safetensors"), r"there is no folder .*no/such"),
             ((), r"--macs 0.5, --params 0.5 or --ratio 0.5"),
             (("--budget", "macs"), r"such as macs=0.5, not 'macs'"),
@@ -156,7 +157,7 @@ class TestInspect:
             (("--shape", "1,1,8,8"), r"name a model"),
             (("DigitsNet", "--shape", "1"), r"'DigitsNet' names no model: write package.module:function"),
             (("nowhere.nets:make", "--shape", "1"), r"there is no module 'nowhere'"),
-            (("naivegraph.demo:DigitNet", "--shape", "1"), r"has no 'DigitNet'; did you mean DigitsNet"),
+            (("naivegraph.demo:DigitNet", "--shape", "1"), r"has no 'DigitNet'; did you mean 'DigitsNet'"),
             (("naivegraph.demo:SEED", "--shape", "1"), r"is a int; name a function or class"),
             (("builtins:dict", "--shape", "1"), r"made a dict, not a torch.nn.Module"),
             (
