@@ -97,7 +97,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one state of the network measures."""
+    """Measurements of one state of the network."""
 
     name: str
     correct: int
@@ -107,7 +107,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo measured: before, after pruning, after fine-tuning; and whether loading gave the same."""
+    """Measurements before and after pruning and after fine-tuning; and whether a loaded copy is equal."""
 
     rows: tuple[Measurement, Measurement, Measurement]
     equal: bool

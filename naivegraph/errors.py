@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class NaivegraphError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class CaptureError(NaivegraphError):
@@ -19,7 +19,7 @@ class EditError(NaivegraphError):
 
 
 class InfeasibleError(EditError):
-    """No network meets what was asked; names the requests in conflict and the nearest that can be done."""
+    """No network satisfies all requests; the message names those in conflict and the nearest possible."""
 
 
 class LoadError(NaivegraphError):
@@ -32,7 +32,7 @@ def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     Args:
         name: The name given.
         known: The names that exist.
-        otherwise: What to say instead where none is like it.
+        otherwise: The text to return where none is like it.
 
     Example:
         >>> print("there is no 'cat'" + nearest("cat", ["cart", "dog"]))

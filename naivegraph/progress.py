@@ -1,4 +1,4 @@
-"""Saying what is going on, once it takes longer than a reader likes to wait without a word."""
+"""Progress messages for work that takes long."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,20 +8,20 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 PATIENCE = 2.0
-"""Seconds after which a reader is told what is being waited for."""
+"""Seconds to wait before a message is shown."""
 
 
 @contextmanager
 def working(
     what: str, console: Console | None = None, patience: float = PATIENCE
 ) -> Iterator[Callable[[str], None]]:
-    """Show what is being worked on if it takes long, and for how long it has been going on.
+    """Show a message if the work of a block takes long, and how long it has taken so far.
 
     In a terminal that is one line, which disappears at the end; elsewhere the words are written once.
 
     Args:
-        what: what is being done, such as `"training"`.
-        console: where to show it; standard error if None.
+        what: the work, such as `"training"`.
+        console: the console to write to; standard error if None.
         patience: seconds to wait before anything is shown.
 
     Yields:
@@ -37,6 +37,7 @@ def working(
     task = progress.add_task(what)
 
     def show() -> None:
+        """Show the message."""
         if console.is_terminal:
             progress.start()
         else:

@@ -13,7 +13,7 @@ __all__ = ["Block", "Column", "TextTable", "as_html", "as_text"]
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """The heading of a column and how its cells are laid out in plain text."""
+    """The heading of a column, and the layout of its cells in plain text."""
 
     heading: str
     right: bool = False
@@ -23,7 +23,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class TextTable:
-    """A table of words; rows may be shorter than the columns are many."""
+    """A table of texts; rows may have fewer cells than there are columns."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
@@ -100,6 +100,7 @@ def _table(block: TextTable) -> str:
     sides: list[Literal["left", "right"]] = ["right" if column.right else "left" for column in block.columns]
 
     def row(cells: Sequence[str], tag: str) -> str:
+        """Return a row as HTML."""
         filled = [*cells, *[""] * (len(sides) - len(cells))]
         inside = (
             f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'

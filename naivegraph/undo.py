@@ -1,4 +1,4 @@
-"""The way back from a change: one log for graphs, tensors, attributes, optimizers and history alike."""
+"""The undo log, one for changes of graphs, tensors, attributes, optimizers and history alike."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ _ABSENT = object()
 
 
 class UndoLog:
-    """Steps that put things back as they were, taken the last first.
+    """A stack of steps, each of which takes one change back; the last is taken first.
 
-    Push the step before the thing is done: an interrupt may come in between. So a step must do no harm where
-    nothing was done yet, and none when it is taken twice.
-
-    `all_or_nothing` makes a block of it.
+    Push a step before the change: an interrupt may come in between. So a step must do no harm where the
+    change was not made yet, and none when it is taken twice. `all_or_nothing` makes a block of it.
 
     Example:
         >>> undo, box = UndoLog(), {"size": 8}
@@ -38,14 +36,15 @@ class UndoLog:
         return bool(self._steps)
 
     def push(self, step: Undo) -> None:
-        """Note what undoes the thing that is done next."""
+        """Push the step that takes back the change made next."""
         self._steps.append(step)
 
     def keep_entry(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
-        """Put one entry of a mapping back as it is now; take it out if there is none now."""
+        """Push a step that restores one entry of a mapping, or removes it if there is none now."""
         before = mapping.get(key, _ABSENT)
 
         def put_back() -> None:
+            """Restore the entry."""
             if before is _ABSENT:
                 mapping.pop(key, None)
             else:
@@ -54,27 +53,28 @@ class UndoLog:
         self.push(put_back)
 
     def keep_mapping(self, mapping: MutableMapping[Any, Any]) -> None:
-        """Put all entries of a mapping back as they are now, in the order they have now."""
+        """Push a step that restores all entries of a mapping, in their present order."""
         before = dict(mapping)
 
         def put_back() -> None:
+            """Restore the entries."""
             mapping.clear()
             mapping.update(before)
 
         self.push(put_back)
 
     def mark(self) -> int:
-        """Give the place in the log to which `rollback_to` goes back."""
+        """Return the present length of the log, for `rollback_to`."""
         return len(self._steps)
 
     def rollback_to(self, mark: int) -> None:
-        """Undo what was pushed since a mark, the last first.
+        """Take the steps pushed since a mark, the last first.
 
         A step that raises, as any does when it is interrupted, is taken once more; those before it are taken
-        whatever happens.
+        in any case.
 
         Raises:
-            BaseException: The first thing that a step raised, once all of them were taken.
+            BaseException: The first exception of a step, once all of them were taken.
         """
         raised: BaseException | None = None
         while len(self._steps) > mark:
@@ -96,10 +96,10 @@ class UndoLog:
 
 @contextlib.contextmanager
 def all_or_nothing(undo: UndoLog | None = None) -> Iterator[UndoLog]:
-    """A block whose steps are undone if it raises, and kept if it does not; blocks may be nested.
+    """Run a block whose changes are undone if it raises; blocks may be nested.
 
     Args:
-        undo: Takes the steps; by default a new log.
+        undo: The log for the steps; by default a new one.
 
     Example:
         >>> box = {"size": 8}

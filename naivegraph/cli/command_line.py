@@ -1,4 +1,4 @@
-"""Reading the command line, and ending with one sentence where something is wrong."""
+"""The command line: its parser, and one sentence where something is wrong."""
 
 import argparse
 import re
@@ -47,7 +47,7 @@ examples:
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help that leaves the examples as they are written, and names the defaults that say something."""
+    """Help that leaves the examples as they are written, and tells defaults that are numbers or words."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         """Return the help of one option."""
@@ -56,7 +56,7 @@ class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 
 class Given(argparse.Action):
-    """A positional that may come from a config file instead: left alone where it is not given."""
+    """Action of a positional that may come from a config file instead: nothing where it is missing."""
 
     def __call__(
         self,
@@ -125,7 +125,7 @@ def build_parser() -> ArgumentParser:
 
 
 def _command(description: str, examples: str) -> ArgumentParser:
-    """A command's parser, with what all commands have."""
+    """The parser of a command, with the options that all commands have."""
     parser = ArgumentParser(
         description=description,
         epilog=examples,
@@ -221,7 +221,7 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _carry_out(command: str, options: dict[str, Any]) -> None:
-    """Run a command; torch is imported here, so that help and complaints about the words come at once."""
+    """Run a command; torch is imported here, so that help and errors in the words come at once."""
     from naivegraph.cli import commands
 
     table: dict[str, Callable[..., None]] = {
@@ -233,7 +233,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
 
 
 def _worth_naming(default: object) -> bool:
-    """Whether a default tells a reader of the help something."""
+    """Tell whether a default is worth mentioning in the help."""
     return (
         isinstance(default, str | float | int)
         and not isinstance(default, bool)

@@ -1,4 +1,4 @@
-"""What each command does, as typed functions."""
+"""The commands, as typed functions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,13 +24,13 @@ def inspect(
     """Print which widths of a network are free, which are tied together, and why the others are fixed.
 
     Args:
-        model: where the network comes from, `package.module:function`.
+        model: the function that makes the network, `package.module:function`.
         shape: the shape of each example input, `[name=][dtype:]size,size,...`.
         arguments: keyword arguments for the function.
         weights: a file of weights to load.
 
     Raises:
-        NaivegraphError: something of this does not work; the message says what.
+        NaivegraphError: one of the steps failed; the message says which.
     """
     network, args, kwargs = _network(model, shape, arguments, weights)
     with working("running the network once and relating its sizes"):
@@ -54,10 +54,10 @@ def prune(
     backend: str = "highs",
     output: str | None = None,
 ) -> None:
-    """Prune a network to a budget, print what came of it, and save it.
+    """Prune a network to a budget, print the edit, and save it.
 
     Args:
-        model: where the network comes from, `package.module:function`.
+        model: the function that makes the network, `package.module:function`.
         shape: the shape of each example input, `[name=][dtype:]size,size,...`.
         arguments: keyword arguments for the function.
         weights: a file of weights to load first.
@@ -68,12 +68,12 @@ def prune(
             instead of a budget.
         round_to: sizes are multiples of this.
         keep: layers, by path or pattern, whose output sizes do not change.
-        utility: what a neuron is worth, by the name of a criterion.
+        utility: the name of a criterion for the values of neurons.
         backend: the solver, by name.
         output: the `.safetensors` file to write.
 
     Raises:
-        NaivegraphError: something of this does not work; the message says what.
+        NaivegraphError: one of the steps failed; the message says which.
     """
     budgets = _budgets(budget)
     if macs is None and params is None and ratio is None and not budgets:
@@ -113,7 +113,7 @@ def demo(*, macs: float = 0.5, output: str | None = None) -> None:
         output: the `.safetensors` file to write; a temporary one if None.
 
     Raises:
-        NaivegraphError: something of this does not work; the message says what.
+        NaivegraphError: one of the steps failed; the message says which.
     """
     digits.run(Console(), macs=macs, output=None if output is None else Path(output))
 

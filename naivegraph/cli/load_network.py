@@ -19,15 +19,15 @@ from naivegraph.edits import load
 from naivegraph.edits.save.checked_safetensors import is_saved
 from naivegraph.errors import NaivegraphError, nearest
 
-# What code raises when it is given, or finds, something it does not like; other exceptions are faults of the
-# code itself, and end in a traceback.
+# Exceptions that code raises for arguments or files it cannot use; others are faults of the code itself, and
+# end in a traceback.
 _REFUSALS = (TypeError, ValueError, RuntimeError, LookupError, OSError)
 
 _SHAPE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<sizes>[1-9]\d*(?:,[1-9]\d*)*)")
 
 
 class UsageError(NaivegraphError):
-    """What was asked for on the command line cannot be done; the message says what to write instead."""
+    """A request on the command line that cannot be carried out; the message says what to write instead."""
 
 
 def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -38,7 +38,7 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
     the attribute's name.
 
     Args:
-        name: where the network comes from, such as `torchvision.models:resnet18` or `timm:resnet18`.
+        name: the name, such as `torchvision.models:resnet18` or `timm:resnet18`.
         arguments: keyword arguments for the function or class.
 
     Raises:

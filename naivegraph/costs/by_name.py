@@ -1,4 +1,4 @@
-"""The costs there are, by name."""
+"""The registry of costs by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COSTS: dict[str, Cost] = {}
 
 
 def register_cost(cost: AnyCost, *, replace: bool = False) -> AnyCost:
-    """Make a cost known by its name: to budgets, edits, reports and the command line.
+    """Register a cost under its name, for budgets, edits, reports and the command line.
 
     Args:
         cost: The cost.

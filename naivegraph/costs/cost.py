@@ -35,8 +35,8 @@ class Cost(abc.ABC):
     Attributes:
         name: An identifier, by which budgets ask for it: `ng.prune(model, x, budgets={"macs": 0.5})`.
         title: The heading in tables, and the noun behind a number ("1,024 MACs").
-        unit: What one of it is, in words.
-        counted: Whether edits and `graph.costs()` count it without being asked to.
+        unit: Its unit, in words.
+        counted: Whether edits and `graph.costs()` count it by default.
 
     Example:
         >>> class Activations(Cost):
@@ -81,11 +81,11 @@ class Cost(abc.ABC):
         return total
 
     def of_module(self, module: nn.Module) -> int | float | None:
-        """The cost of a module, if no run of it is needed to tell; else None."""
+        """The cost of a module, if it is known without a run; else None."""
         return None
 
     def check_budget(self, budget: Any) -> None:
-        """Refuse what is no budget, before anything is run.
+        """Check a budget, before anything is run.
 
         Raises:
             EditError: It is neither a fraction above 0 and at most 1.0 nor a whole number.

@@ -1,4 +1,4 @@
-"""The tests that every cost has to pass, for whoever writes one."""
+"""The tests that every cost has to pass, for authors of costs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CostContract:
         cost: The cost under test.
         networks: By name, the numbers of neurons of a small network, and a function that makes it with any
             such numbers.
-        cases: How many random sizes to compare.
+        cases: The number of random sizes to compare.
 
     Example:
         >>> from naivegraph.costs import cost_named

@@ -1,4 +1,4 @@
-"""A network's costs as numbers, by the names of the costs."""
+"""The costs of a network as numbers, by the names of the costs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Costs"]
 
 
 class Costs(Mapping[str, int | float]):
-    """What a network costs: numbers by the names of costs, which are attributes, too. Immutable.
+    """The costs of a network: numbers by the names of costs, which are attributes, too. Immutable.
 
-    A cost that was not counted (there was no run to tell it by) is left out.
+    A cost that was not counted, as it takes a run, is left out.
 
     Example:
         >>> costs = Costs({"macs": 1024, "params": 80})
@@ -47,14 +47,14 @@ class Costs(Mapping[str, int | float]):
         Args:
             widths: The widths of the graph.
             count: The number of neurons of each width by its atom, if not as many as now.
-            also: Costs to count besides those that are counted unasked.
+            also: Costs to count besides those counted by default.
         """
         costs = dict.fromkeys([*usual_costs(), *also])
         return cls({cost.name: cost.value(widths, count) for cost in costs})
 
     @classmethod
     def of_module(cls, module: nn.Module) -> Costs:
-        """Those of a module's costs which are known without running it."""
+        """The costs of a module that are known without a run."""
         found = {cost.name: cost.of_module(module) for cost in usual_costs()}
         return cls({name: value for name, value in found.items() if value is not None})
 
@@ -103,5 +103,5 @@ class Costs(Mapping[str, int | float]):
 
 
 def usual_costs() -> list[Cost]:
-    """The costs that are counted unasked."""
+    """The costs counted by default."""
     return [cost for cost in known_costs().values() if cost.counted]

@@ -13,7 +13,7 @@ from naivegraph.edits.apply.apply import RUN_ERRORS
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.initialise import seeded
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.save.layer_spec import recipe_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
@@ -82,7 +82,7 @@ def insert(
         )
     start = zlib.crc32(f"{seed}:{place.maker.name}:{len(model)}".encode())
     if not isinstance(layer, nn.Module):
-        given.function(layer, "layer", "a torch.nn.Module, or a function of a size that makes one")
+        validate.function(layer, "layer", "a torch.nn.Module, or a function of a size that makes one")
     if name is not None and not isinstance(name, str):
         raise EditError(f"name={name!r}: give a string, such as 'block.norm'")
     made = layer if isinstance(layer, nn.Module) else _made(layer, size, start)

@@ -15,7 +15,7 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request import requests as ask
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.resize_program import AxisRequest
@@ -84,10 +84,10 @@ def resize(
     """
     choice = SizeChoice(utility, loss, strategy, backend)
     if not isinstance(initialise, str):
-        given.function(
+        validate.function(
             initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
         )
-    given.whole(seed, "seed", 0)
+    validate.whole(seed, "seed", 0)
     widths = relate(model, free_outputs=True)
     constraints = constraints_of(widths)
     askings = tuple(_askings(model, widths, requests))

@@ -14,7 +14,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, WidthChange
 from naivegraph.edits.plan.index_formula import Floats, Formula
 from naivegraph.edits.plan.kernel_padding import Convolution, sharing
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
@@ -83,7 +83,7 @@ def resize_kernel(
     wanted: dict[str, tuple[int, ...]] = {}
     done: dict[int, tuple[str, tuple[int, ...]]] = {}
     build = _Builder()
-    for key, asked in given.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
+    for key, asked in validate.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
         vertex = vertex_of(model, key)
         group = sharing(model, vertex)
         size = wanted[vertex.name] = _size(vertex, group[0], asked)

@@ -15,7 +15,7 @@ from naivegraph.errors import EditError
 from naivegraph.operators import constraints
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
 from naivegraph.utility.collect import Floats
-from naivegraph.utility.ranking import NeuronRanking, marked
+from naivegraph.utility.ranking import NeuronRanking, required
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["BudgetProgram", "pose"]
@@ -29,31 +29,33 @@ class BudgetProgram:
     """A budget problem over the widths that may change.
 
     Attributes:
-        free: The widths which have a column, in its order.
-        limited: Those among the others that keep their size because of a declared rule, with the reason.
-        rows: What the code and declared rules demand.
+        free: The widths with a column, in order of the columns.
+        limited: Widths that keep their size because of a custom rule, with the reason.
+        column: The column of each free width, by its atom.
+        rows: The linear constraints of the code and of custom rules.
     """
 
-    def __init__(self, widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, str]) -> None:
+    def __init__(self, widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]) -> None:
         self.widths, self.constraints = widths, constraints
-        self.limited = _limited(widths, constraints, held)
-        self.free = [w for w in widths.widths if w.atom not in held and w.atom not in self.limited]
+        self.limited = _limited(widths, constraints, fixed)
+        self.free = [w for w in widths.widths if w.atom not in fixed and w.atom not in self.limited]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
         self._multiples = [1] * len(self.free)
         for index, constraint in enumerate(constraints.width_constraints):
-            self._demand(f"row {index}", constraint)
+            self._constrain(f"row {index}", constraint)
 
     def reasons(self) -> list[str]:
-        """Why widths keep their size, each reason once."""
+        """Reasons for which widths keep their size, each once."""
         return [*dict.fromkeys([*self.limited.values(), *self.constraints.fixed.values()])]
 
     def bounds(self) -> list[str]:
-        """Why widths may not become as small as can be, each reason once."""
+        """Reasons for which widths may not become as small as one neuron, each once."""
         rows = [row for row in self.constraints.width_constraints if row.high is None and row.low is not None]
         return [*dict.fromkeys(r.reason for r in rows if r.polynomial.value(lambda atom: 1) < (r.low or 0))]
 
-    def _demand(self, name: str, constraint: constraints.WidthConstraint) -> None:
+    def _constrain(self, name: str, constraint: constraints.WidthConstraint) -> None:
+        """Add a constraint on widths: a row, or for a multiple a step of each column."""
         left = constraint.polynomial.with_constants(lambda atom: atom not in self.column)
         parts = {self.column[m[0]]: float(c) for m, c in left.terms.items() if m}
         if not parts:
@@ -72,7 +74,7 @@ class BudgetProgram:
         """A cost as a function of the columns.
 
         Raises:
-            EditError: It falls where a size grows, which no budget is searched for.
+            EditError: It falls as a size grows, which the search for sizes cannot handle.
         """
         merged: dict[tuple[Form, ...], int | float] = {}
         for coefficient, axes in cost.products(self.widths):
@@ -92,7 +94,7 @@ class BudgetProgram:
         return CostFunction(cost.name, tuple(terms))
 
     def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
-        """An axis' size as a sum of products: numbers and forms `(constant, ((column, factor), ...))`."""
+        """The size of an axis as a sum of products of a number and forms."""
         size = Polynomial.of_axis(axis).with_constants(lambda atom: atom not in self.column)
         if size.degree == 0:
             return [(size.terms.get((), 0), [])]
@@ -104,7 +106,7 @@ class BudgetProgram:
     def steps(self, round_to: int) -> list[int]:
         """The step of every column so that all sizes of layers become multiples of `round_to`.
 
-        In a product of widths (heads times head size) it is the longest which is rounded.
+        In a product of widths (heads times head size) the longest is rounded.
         """
         steps = list(self._multiples)
         if round_to == 1:
@@ -120,7 +122,7 @@ class BudgetProgram:
         return steps
 
     def ratio(self, ratio: float, steps: Sequence[int]) -> BudgetProblem:
-        """Every axis as near to `ratio` of its size as rows and steps allow.
+        """The problem with every axis as near to `ratio` of its size as rows and steps allow.
 
         In a product of widths (heads times head size) the outermost gives way and the ones inside it stay,
         for halving both would leave a quarter.
@@ -138,10 +140,11 @@ class BudgetProgram:
         return self._problem(values, [], steps)
 
     def _inside(self, targets: Sequence[int]) -> set[int]:
-        """The columns of widths that stand inside one which is to shrink, in the axis of any parameter."""
+        """The columns of widths that stand inside one that is to shrink, in the axis of any parameter."""
         inside: set[int] = set()
 
         def walk(axis: Axis, within: bool) -> None:
+            """Add the columns in an axis that stands inside a shrinking width, or not."""
             for term in axis.terms:
                 below = within
                 for factor in term:
@@ -161,12 +164,12 @@ class BudgetProgram:
     def budgets(
         self, utility: Mapping[Width, Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
     ) -> BudgetProblem:
-        """Keep the most utility within budgets."""
+        """The problem of keeping the most utility within budgets."""
         values = [self.worth(width, utility[width]).sums for width in self.free]
         return self._problem(values, costs, steps)
 
     def worth(self, width: Width, values: Floats) -> NeuronRanking:
-        """What the neurons of a width are worth, those first that declared rules keep."""
+        """The ranking of a width's neurons, those first that custom rules require to stay."""
         return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
     def _problem(
@@ -184,11 +187,11 @@ class BudgetProgram:
 
 
 def _stay(constraints: SizeConstraints, width: Width) -> list[int]:
-    return marked(constraints.must_stay.get(width.atom))
+    return required(constraints.must_stay.get(width.atom))
 
 
 def _go(constraints: SizeConstraints, width: Width) -> list[int]:
-    return marked(constraints.must_go.get(width.atom))
+    return required(constraints.must_go.get(width.atom))
 
 
 def _step(multiple: int, factor: int) -> int:
@@ -196,8 +199,8 @@ def _step(multiple: int, factor: int) -> int:
     return multiple // math.gcd(multiple, factor)
 
 
-def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, str]) -> dict[Atom, str]:
-    """Widths that keep their size, since what a declared rule demands of them cannot be told in steps."""
+def _limited(widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]) -> dict[Atom, str]:
+    """Widths that keep their size, as a constraint of a custom rule on them cannot be expressed by steps."""
     found: dict[Atom, str] = {}
     for width in widths.widths:
         stay, go = _stay(constraints, width), _go(constraints, width)
@@ -206,9 +209,9 @@ def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, s
     for constraint in constraints.width_constraints:
         if constraint.multiple == 1:
             continue
-        left = constraint.polynomial.with_constants(lambda atom: atom in held or atom in found)
+        left = constraint.polynomial.with_constants(lambda atom: atom in fixed or atom in found)
         rest, free = left.terms.get((), 0), {m[0]: factor for m, factor in left.terms.items() if m}
-        # Each by itself a multiple: more than is demanded of a sum, and no more than holds now.
+        # Each size by itself a multiple: stricter than a constraint on their sum, but satisfied now.
         now = all(atom.length % _step(constraint.multiple, factor) == 0 for atom, factor in free.items())
         if rest % constraint.multiple or not (len(free) == 1 or now):
             found.update(dict.fromkeys(free, constraint.reason))
@@ -216,5 +219,5 @@ def _limited(widths: Widths, constraints: SizeConstraints, held: Mapping[Atom, s
 
 
 def pose(widths: Widths, constraints: SizeConstraints, keep: Mapping[Atom, str]) -> BudgetProgram:
-    """The problem over all widths that neither the code nor `keep` holds."""
+    """The program over all widths that neither the code nor `keep` fixes."""
     return BudgetProgram(widths, constraints, {**constraints.fixed, **keep})

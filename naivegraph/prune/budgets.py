@@ -1,4 +1,4 @@
-"""Budgets as they are asked for, looked at before anything is done with the network."""
+"""Requested budgets, validated before anything is done with the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from naivegraph.costs import Cost, cost_named
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 
 __all__ = ["asked_budgets", "check_size_asked"]
@@ -21,7 +21,7 @@ def asked_budgets(
 
     Args:
         budgets: By the name of a cost, or by a cost.
-        short: By its name, what arguments of their own ask for; None where nothing.
+        short: Budgets from arguments of their own, by name of the cost; None where there is none.
 
     Raises:
         EditError: There is no such cost, it is given twice, or its budget is none.
@@ -34,7 +34,7 @@ def asked_budgets(
     asked = [(cost_named(name), budget) for name, budget in short.items() if budget is not None]
     asked += [
         (cost_named(name), budget)
-        for name, budget in given.mapping(budgets, "budgets", "of numbers by the names of costs").items()
+        for name, budget in validate.mapping(budgets, "budgets", "of numbers by the names of costs").items()
     ]
     found: dict[str, tuple[Cost, float]] = {}
     for cost, budget in asked:
@@ -46,7 +46,7 @@ def asked_budgets(
 
 
 def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_to: int) -> None:
-    """See that either budgets or a ratio say how much is to be kept.
+    """Check that either budgets or a ratio tell how much is to be kept.
 
     Raises:
         EditError: Neither or both do, or one of the numbers makes no sense.
@@ -60,7 +60,7 @@ def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_t
         )
     if ratio is not None and not (_real(ratio) and 0 < ratio <= 1):
         raise EditError(f"ratio must be a fraction above 0 and at most 1, not {ratio!r}")
-    given.whole(round_to, "round_to", 1)
+    validate.whole(round_to, "round_to", 1)
 
 
 def _real(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""What is pruned: a network, captured in the quickest way, or a graph there is already."""
+"""The subject of pruning: a network, captured in the quickest way, or a graph there is already."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ __all__ = ["Captured", "captured"]
 
 @dataclasses.dataclass(frozen=True)
 class Captured:
-    """What is pruned.
+    """A network to prune, with its graph.
 
     Attributes:
         graph: Its graph.
-        edited: What the edit is applied to: the graph, if that was given, which is then brought up to date.
-        args: The example the network's own forward takes.
+        edited: The model that the edit is applied to: the user's graph, which is then updated, or the
+            network.
+        args: The example for the network's own forward.
         kwargs: The keyword inputs of the example.
-        runs: Whether the network's own forward does what the graph does: its structure was not edited.
+        runs: Whether the network's own forward computes what the graph does: its structure was not edited.
     """
 
     graph: Graph
@@ -37,7 +38,7 @@ class Captured:
 
 
 def captured(model: Any, args: Any, kwargs: Mapping[str, Any] | None, say: Callable[[str], None]) -> Captured:
-    """The graph of what is to be pruned.
+    """Capture a network that is to be pruned, or take the user's graph.
 
     Raises:
         CaptureError: A network could not be captured.

@@ -1,4 +1,4 @@
-"""Which widths `keep=` holds: module paths, glob patterns and modules."""
+"""The widths that `keep=` fixes: by module paths, glob patterns and modules."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
 
 
 def _axes(widths: Widths, path: str) -> Iterator[Axis]:
-    """The axes of all that a vertex or module gives; of a module that is never called, of its parameters.
+    """The axes of all outputs of a vertex or module, or of the parameters of a module that is never called.
 
-    The latter has no output: other code uses its parameters, as attention does with its projections.
+    Other code uses the latter's parameters, as attention does with its projections.
     """
     vertices = [vertex for run in widths.graph.runs for vertex in run.vertices]
     found = [vertex for vertex in vertices if vertex.name == path or _inside(vertex.path, path)]

@@ -1,4 +1,4 @@
-"""Whether an edited network still returns what it did: tensors of the same shapes."""
+"""Comparison of an edited network's outputs with those before: tensors of the same shapes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MASKS = (torch.bool, torch.uint8)
 
 
 def check_shapes(widths: Widths, run: Recording, output: Any, mode: str = "") -> None:
-    """Check that what the network returns has the shapes it had in a recorded run.
+    """Check that the network's outputs have the shapes of a recorded run.
 
-    How much of something a network finds, as boxes in an image, depends on its values and may differ.
+    The number of things that a network finds, as boxes in an image, depends on its values and may differ.
 
     Raises:
-        ValueError: It has others.
+        ValueError: A shape differs.
     """
     fixed = {stub.id for stub in returned(run.output)}
     found: set[int] | None = None
@@ -36,7 +36,7 @@ def check_shapes(widths: Widths, run: Recording, output: Any, mode: str = "") ->
 
 
 def _same_but_counts(widths: Widths, stub: Stub, tensor: torch.Tensor) -> bool:
-    """Whether a tensor has the sizes it had, but for those that no layer has a part in."""
+    """Tell whether a tensor has its sizes of before, apart from those that are no widths."""
     axes = widths.relation.of(stub)
     now, before = tuple(tensor.shape), stub.shape
     return len(now) == len(before) and all(
@@ -45,7 +45,7 @@ def _same_but_counts(widths: Widths, stub: Stub, tensor: torch.Tensor) -> bool:
 
 
 def _found(run: Recording) -> set[int]:
-    """Every tensor computed from one whose shape depends on values."""
+    """The tensors computed from one whose shape depends on values."""
     found: set[int] = set()
     for vertex in run.vertices:
         for operation in vertex.operations:

@@ -15,7 +15,7 @@ from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph.record.record_train_mode import run_training
@@ -58,34 +58,34 @@ def prune(
     optimizer: Any = None,
     progress: Progress | None = None,
 ) -> Edit:
-    """Remove the neurons that are worth least, in place, until the network fits the budgets.
+    """Remove the neurons of least utility, in place, until the network fits the budgets.
 
     The model stays the same object of the same class with the same parameter objects; only their sizes, and
-    the attributes its code reads, change. Budgets are met from below. If anything fails the
-    model is as before.
+    the attributes its code reads, change. Budgets are never exceeded. If anything fails the model is as
+    before.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
-            `kwargs={...}` for keyword inputs. Of a network wrapped by `nn.DataParallel` or `torch.compile`,
-            what is inside. A graph is brought up to date.
+            `kwargs={...}` for keyword inputs. Of `nn.DataParallel` and `torch.compile`, the network inside is
+            pruned. A graph is updated.
         args: The example's positional inputs, as in `model(*args)`.
         kwargs: Its keyword inputs.
         budgets: By the name of a cost (or by a `Cost`): a fraction of what the network costs now (0.5; a
-            float up to 1.0) or an absolute number (2_000_000 or 2e6). Several budgets hold at once.
-        macs: Short for a budget of multiply-accumulates of one run on the example. They are half of what
-            `torch.utils.flop_counter` counts, which leaves out products with a vector; here they count, too.
+            float up to 1.0) or an absolute number (2_000_000 or 2e6). Several budgets are kept at once.
+        macs: Short for a budget of multiply-accumulates of one run on the example. They are half of the FLOPs
+            of `torch.utils.flop_counter`, which leaves out products with a vector; here they count, too.
         params: Short for a budget of parameters.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
-        utility: What neurons are worth, by default "l2"; see `naivegraph.utility.utility`.
-        loss: For utility="taylor": a function of the network which returns its loss.
+        utility: The values of neurons, by default "l2"; see `naivegraph.utility.utility`.
+        loss: For utility="taylor": a function of the network that returns its loss.
         backend: The solver, where one is needed; `naivegraph.solvers.backends()` lists those there are.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
-        optimizer: A torch optimizer of the model's parameters, an `AveragedModel` of it, or several of them:
-            what they remember follows the edit, and is restored by its undo.
+        optimizer: A torch optimizer of the model's parameters, an `AveragedModel` of it, or several of them,
+            whose state is resized with the parameters and restored by undo.
         progress: Called with a sentence before each step that may take long.
 
     Returns:
@@ -94,7 +94,7 @@ def prune(
     Raises:
         CaptureError: The model could not be captured.
         EditError: An argument makes no sense, or the model cannot be changed.
-        InfeasibleError: No sizes meet the budgets; says the smallest that can be reached.
+        InfeasibleError: No sizes keep the budgets; the message tells the smallest costs that can be reached.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -106,10 +106,10 @@ def prune(
     short = {"macs": macs, "params": params}
     wanted = asked_budgets(budgets, short)
     check_size_asked(wanted, ratio, round_to)
-    given.at_least_zero(gap, "gap")
-    given.at_least_zero(time_limit, "time_limit")
+    validate.at_least_zero(gap, "gap")
+    validate.at_least_zero(time_limit, "time_limit")
     if progress is not None:
-        given.function(progress, "progress", "a function of a sentence")
+        validate.function(progress, "progress", "a function of a sentence")
     choice = SizeChoice(utility, loss, backend=backend)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
@@ -213,10 +213,10 @@ def _edit(
 
 
 def _check_runs(widths: Widths, found: Captured) -> None:
-    """Run the edited network's own forward, which has to do what the graph does.
+    """Run the edited network's own forward, which has to compute what the graph does.
 
-    Its code may take another branch for another size, or have a size written in a way capture cannot see. It
-    knows nothing of a structure that was edited; then the graph alone runs.
+    Its code may take another branch for another size, or have a size written in a way capture cannot see.
+    Where the graph's structure was edited, the network's own forward computes something else and is not run.
     """
     if not found.runs:
         return

@@ -1,4 +1,4 @@
-"""What may change in a network, and why the rest may not, in words."""
+"""A report on the sizes of a network: which may change, and the reasons why others may not."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _FIXED = (
 
 @dataclasses.dataclass(frozen=True)
 class FixedSize:
-    """Why some axes of parameters cannot change.
+    """A reason for which axes of parameters cannot change.
 
     Attributes:
-        reason: In words.
-        axes: How many axes.
-        params: How many parameters the tensors hold which have such an axis.
-        example: One of them.
+        reason: The reason, in words.
+        axes: The number of axes.
+        params: The number of parameters in the tensors with such an axis.
+        example: One of these tensors.
     """
 
     reason: str
@@ -49,22 +49,22 @@ class FixedSize:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Report:
-    """What `inspect` found; print it.
+    """The result of `inspect`, to be printed.
 
     Attributes:
-        costs: What the network costs.
-        widths: The runs of neurons that always occur together.
-        held: Why the network's own code does not let a width change, by the width's name.
-        parts: Where a width is one factor or summand of an axis, that axis, the width in brackets.
-        fixed: Why axes cannot change, those of the most parameters first.
-        free_share: Share of the parameters that live on a width which may change.
-        unknown: Operators without a rule, each with the vertex where it was met.
-        checks: What comparing the captured graph with the network found.
+        costs: The costs of the network.
+        widths: The runs of neurons that change together.
+        fixed_by_code: The reason why the network's own code does not let a width change, by the width's name.
+        parts: The axis that a width is one factor or summand of, with the width in brackets, by its name.
+        fixed: The reasons why axes cannot change, those of the most parameters first.
+        free_share: Share of the parameters with a width that may change.
+        unknown: Operators without a rule, each with its vertex.
+        checks: The results of comparing the captured graph with the network.
     """
 
     costs: Costs
     widths: tuple[Width, ...]
-    held: Mapping[str, str]
+    fixed_by_code: Mapping[str, str]
     parts: Mapping[str, str]
     fixed: tuple[FixedSize, ...]
     free_share: float
@@ -87,7 +87,7 @@ class Report:
     @property
     def free(self) -> tuple[Width, ...]:
         """The widths that may change."""
-        return tuple(width for width in self.widths if width.name not in self.held)
+        return tuple(width for width in self.widths if width.name not in self.fixed_by_code)
 
     def _blocks(self) -> Iterator[Block]:
         yield (
@@ -139,7 +139,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def inspect(model: nn.Module | Graph, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Report:
-    """Tell what may change in a network, what is tied together, and why the rest may not change.
+    """Report the sizes that may change in a network, those tied together, and why the rest may not change.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -169,24 +169,24 @@ def inspect(model: nn.Module | Graph, args: Any = (), kwargs: Mapping[str, Any] 
 
 
 def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
-    """The report on a graph whose widths are known."""
-    held = {
+    """The report on a graph whose widths have been worked out."""
+    fixed_by_code = {
         width.name: constraints.fixed[width.atom]
         for width in widths.widths
         if width.atom in constraints.fixed
     }
     sizes = {name: tensor.numel() for name, tensor in widths.graph.module.named_parameters()}
-    movable = {width.atom for width in widths.widths if width.name not in held}
+    movable = {width.atom for width in widths.widths if width.name not in fixed_by_code}
     free = sum(
         sizes[name]
         for name, axes in widths.parameters().items()
         if any(atom in movable for axis in axes for atom in axis.atoms())
     )
-    fixed = [_fixed(reason, at, sizes) for reason, at in _reasons(widths, held).items()]
+    fixed = [_fixed(reason, at, sizes) for reason, at in _reasons(widths, fixed_by_code).items()]
     return Report(
         Costs.of(widths),
         tuple(widths.widths),
-        held,
+        fixed_by_code,
         {width.name: text for width in widths.widths if (text := _part(widths, width))},
         tuple(sorted(fixed, key=lambda f: -f.params)),
         free / max(sum(sizes.values()), 1),
@@ -196,12 +196,14 @@ def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
 
 
 def _part(widths: Widths, width: Width) -> str:
-    """The first axis a width lives in, with its place in it, as `4*[16]`; nothing if it is the whole axis."""
+    """The first axis that a width is in, with the width in brackets, as `4*[16]`; empty if it is the axis."""
 
     def text(axis: Axis) -> str:
+        """Return an axis as text."""
         return " + ".join("*".join(map(factor, term)) or "1" for term in axis.terms)
 
     def factor(value: Atom | int | Axis) -> str:
+        """Return a factor as text."""
         if isinstance(value, Axis):
             return f"({text(value)})"
         if isinstance(value, Atom):
@@ -213,19 +215,19 @@ def _part(widths: Widths, width: Width) -> str:
     return "" if axis.terms == ((width.atom,),) else text(axis)
 
 
-def _reasons(widths: Widths, held: Mapping[str, str]) -> dict[str, list[tuple[str, int]]]:
+def _reasons(widths: Widths, fixed_by_code: Mapping[str, str]) -> dict[str, list[tuple[str, int]]]:
     """The axes of parameters that cannot change, by reason."""
     out: dict[str, list[tuple[str, int]]] = {}
     for axis in widths.fixed():
         out.setdefault(_elsewhere(axis.reason), []).append((axis.name, axis.dim))
     for width in widths.widths:
-        if width.name in held:
-            out.setdefault(_elsewhere(held[width.name]), []).extend(width.lives)
+        if width.name in fixed_by_code:
+            out.setdefault(_elsewhere(fixed_by_code[width.name]), []).extend(width.lives)
     return out
 
 
 def _elsewhere(reason: str) -> str:
-    """A reason without the vertex it names, so that what many vertices have in common is told once."""
+    """A reason without the vertex in it, so that a reason that many vertices share is told once."""
     return re.sub(r"\S+ \(([^()]*:\d+)\)", r"\1", reason).partition(", at ")[0]
 
 

@@ -1,4 +1,4 @@
-"""What neurons are worth: criteria, the contract of `utility=`, and which neurons to keep of so many."""
+"""Utilities of neurons: criteria, the contract of `utility=`, and the choice of neurons to keep."""
 
 from naivegraph.utility.criteria import Criterion, OfWidths, Random
 from naivegraph.utility.utility import Utility, check_utility, entry_values, utilities

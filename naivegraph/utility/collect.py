@@ -1,4 +1,4 @@
-"""Values of neurons, collected from all parameters that live on them."""
+"""Values of neurons, summed up over all parameters that have them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shape_of(widths: Widths, width: Width) -> tuple[int, ...]:
 
 
 def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
-    """What the neurons of a width are worth; shared out equally if its rows choose for themselves."""
+    """Values of a width's neurons, divided equally among rows where each row keeps its own neurons."""
     shape = shape_of(widths, width)
     return values if values.shape == shape else np.tile(values / shape[0], (shape[0], 1))
 
@@ -42,10 +42,10 @@ def collect(
 
     Args:
         widths: The widths.
-        score: What every element of a parameter counts for, but for its sign.
+        score: The values of single elements of a parameter; their signs do not matter.
         how: "sum" adds the scores up, "mean" averages them over each parameter's other dimensions. "share"
-            divides the sums along each axis of a parameter by their total, so that a layer counts the same
-            whatever the scale of its weights, and a width that many layers share counts for all of them (a
+            divides the sums along each axis of a parameter by their total, so that every layer has the same
+            weight whatever the scale of its parameters, and a width counts for all layers that share it (a
             sum over a group as in Fang et al., "DepGraph: Towards any structural pruning", 2023, section 3.3;
             they divide by the mean). Biases and scales of norms, of one dimension, then count only for
             neurons that have no other weights.

@@ -1,4 +1,4 @@
-"""Criteria: ways to judge all neurons of a network at once, by name or as objects."""
+"""Criteria, which value all neurons of a network at once, by name or as objects."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ __all__ = ["CRITERIA", "Criterion", "OfWidths", "Random", "WeightScore", "criter
 
 
 class Criterion(abc.ABC):
-    """A way to judge all neurons of a network at once."""
+    """Criterion that values all neurons of a network at once."""
 
     @abc.abstractmethod
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Any, Any]:
-        """What neurons are worth, by width or its name.
+        """Values of neurons, by width or its name.
 
         Args:
             widths: The widths of the network, which is `widths.graph.module`.
-            loss: Runs the network and gives its loss; None where no `loss=` was given.
+            loss: The function that runs the network and returns its loss; None without `loss=`.
 
         Returns:
             For a width one value per neuron, an array `[rows, neurons]` where each row of a product keeps its
-            own (`widths.outer`), or a number for each of them. A width that is not there, or of which there
-            is None, is judged by the default.
+            own (`widths.outer`), or one number for all neurons. A width that is missing or None has the
+            values of the default.
         """
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
-        """What single elements of parameters are worth, for kernels; a criterion need not say that.
+        """Values of single elements of parameters, for kernels; a criterion need not have them.
 
         Args:
             module: The network.
             loss: As for `neurons`.
+
+        Raises:
+            EditError: The criterion values neurons alone.
         """
         raise EditError(f"{self} judges neurons, and nothing smaller: it cannot judge the entries of kernels")
 
@@ -52,7 +55,7 @@ class OfWidths(Criterion):
     """A function of all widths as a criterion.
 
     Attributes:
-        function: Takes the widths and gives values by width or its name; see `Criterion.neurons`.
+        function: A function from the widths to values by width or its name; see `Criterion.neurons`.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -72,10 +75,10 @@ class OfWidths(Criterion):
 
 @dataclasses.dataclass(frozen=True)
 class Random(Criterion):
-    """Chance: numbers between 0 and 1.
+    """Criterion of random numbers between 0 and 1.
 
     Attributes:
-        seed: The same seed gives the same numbers.
+        seed: The seed, by which the numbers are the same each time.
     """
 
     seed: int = 0
@@ -92,6 +95,7 @@ class Random(Criterion):
         parameters = weights(module)
 
         def score(name: str) -> torch.Tensor | None:
+            """Return random numbers of a parameter's shape."""
             parameter = parameters(name)
             return None if parameter is None else torch.from_numpy(generator.random(tuple(parameter.shape)))
 
@@ -100,12 +104,12 @@ class Random(Criterion):
 
 @dataclasses.dataclass(frozen=True)
 class WeightScore(Criterion):
-    """A score of single weights, collected for each neuron from all parameters that live on it.
+    """Criterion that sums up a score of single weights for each neuron, over all parameters that have it.
 
     Attributes:
-        score: Makes the score of a network.
-        power: 1 if the absolute values of what it gives count, 2 if their squares do.
-        how: How the scores of a neuron become one number; see `collect`.
+        score: The function from a network to its score.
+        power: 1 to sum absolute values of the score, 2 to sum squares.
+        how: The way the scores of a neuron become one number; see `collect`.
     """
 
     score: Callable[[nn.Module, BoundLoss | None], Score]
@@ -121,6 +125,7 @@ class WeightScore(Criterion):
         scored = self.score(module, loss)
 
         def score(name: str) -> torch.Tensor | None:
+            """Return the magnitudes of the score."""
             values = scored(name)
             return None if values is None else values.detach().double().abs() ** self.power
 

@@ -1,4 +1,4 @@
-"""What the neurons of one width are worth, and which to keep when so many of them stay."""
+"""Ranking of the neurons of one width by their values, and the best of them for any number."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from naivegraph.operators.constraints import RequiredNeurons
 
-__all__ = ["TINY", "NeuronRanking", "marked"]
+__all__ = ["TINY", "NeuronRanking", "required"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-# The cost of a new neuron where nothing says what neurons are worth.
+# The cost of a new neuron where nothing tells the values of neurons.
 TINY = 1e-3
 
 
 class NeuronRanking:
-    """What the neurons of one width are worth; sorted once, since they may be very many.
+    """Values of the neurons of one width, sorted once, as they may be very many.
 
     Args:
         values: One number per neuron, or an array [rows, neurons] where each row keeps its own: the width's
@@ -28,11 +28,11 @@ class NeuronRanking:
         go: Neurons that are kept after all others.
 
     Attributes:
-        negative: How many have a negative value.
+        negative: The number of neurons with a negative value.
         largest: The largest absolute value.
-        cost: What a new neuron costs.
-        sums: What the neurons kept are worth together, by their number: concave, and exact from as many as
-            must stay to as many as may.
+        cost: The cost of a new neuron.
+        sums: The total value of the best neurons, by their number: concave, and exact from as many as must
+            stay to as many as may.
 
     Example:
         >>> worth = NeuronRanking(np.array([3.0, 1.0, 2.0]), stay=[1])
@@ -49,7 +49,7 @@ class NeuronRanking:
         self.negative = int(below)
         self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
         beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
-        # A new neuron costs a tenth of the least utility, so that none comes without need.
+        # A new neuron costs a tenth of the least utility, so that none is added without need.
         self.cost = 0.1 * float(beside.min()) if len(beside) else TINY
         self._keys, self._ranked = values, ranked
         first, last = list(stay), list(go)
@@ -60,7 +60,7 @@ class NeuronRanking:
         self.sums = self._sums(float(values[..., first].sum()), len(first))
 
     def _sums(self, least: float, count: int) -> Floats:
-        """The worth by number, of which the first `count` neurons are worth `least`."""
+        """The total value by number, which is `least` for the first `count` neurons."""
         steps = self._ranked[::-1]
         finite = steps[np.isfinite(steps)]
         if len(finite) < len(steps):
@@ -70,14 +70,14 @@ class NeuronRanking:
         return sums + (least - sums[count]) if count else sums
 
     def best(self, count: int) -> Indices:
-        """The `count` neurons that are worth most (of each row), in order; among equals the first."""
+        """The `count` neurons of largest value (of each row), in order; among equals the first."""
         if self._keys.ndim == 2:
             return np.stack([_best(row, count) for row in self._keys])
         return _best(self._keys, count)
 
 
 def _ranked(keys: Floats) -> Floats:
-    """What neurons are worth, the least first; of rows the sums."""
+    """Values in ascending order; of rows the sums over them."""
     ranked: Floats = np.sort(keys, axis=-1)
     return ranked if ranked.ndim == 1 else ranked.sum(axis=0)
 
@@ -92,6 +92,6 @@ def _best(keys: Floats, count: int) -> Indices:
     return np.flatnonzero(chosen)
 
 
-def marked(marks: Iterable[RequiredNeurons] | None) -> list[int]:
-    """All neurons that some marks are about, in order."""
-    return sorted({index for mark in marks or () for index in mark.indices})
+def required(requirements: Iterable[RequiredNeurons] | None) -> list[int]:
+    """All neurons that requirements are about, in order."""
+    return sorted({index for each in requirements or () for index in each.indices})

@@ -13,22 +13,25 @@ from naivegraph.graph.torch_utils.module_paths import parameters_of
 
 __all__ = ["BoundLoss", "Loss", "Score", "batch_norm_scale", "taylor", "weights"]
 
-# What the elements of a parameter count for, but for their sign, by its name; None where it does not count.
+# The values of a parameter's elements, but for their signs, by its name; None where it does not count.
 Score = Callable[[str], torch.Tensor | None]
 
-# A function of a network, which runs it on data of its own and gives the loss; the same of one network.
+# A function that runs a network on data of its own and returns the loss; and the same for one network.
 Loss = Callable[[Any], torch.Tensor]
 BoundLoss = Callable[[], torch.Tensor]
 
 
 def weights(module: nn.Module, loss: BoundLoss | None = None) -> Score:
-    """The parameters themselves."""
+    """The score that is the parameters themselves."""
     parameters = parameters_of(module)
     return lambda name: parameters[name].detach()
 
 
 def batch_norm_scale(module: nn.Module, loss: BoundLoss | None = None) -> Score:
-    """Liu et al., "Learning efficient convolutional networks through network slimming" (2017)."""
+    """The score that is the scales of batch norms.
+
+    Liu et al., "Learning efficient convolutional networks through network slimming" (ICCV 2017).
+    """
     scales = {
         f"{path}.weight" if path else "weight": layer.weight.detach()
         for path, layer in module.named_modules()
@@ -42,10 +45,10 @@ def batch_norm_scale(module: nn.Module, loss: BoundLoss | None = None) -> Score:
 
 
 def taylor(module: nn.Module, loss: BoundLoss | None) -> Score:
-    """|weight * gradient|: the first-order change of the loss when a weight becomes zero.
+    """First-order change of the loss when a weight becomes zero, `weight * gradient`, but for its sign.
 
-    Molchanov et al., "Importance estimation for neural network pruning" (2019), equation 8. The parameters'
-    own gradients are left as they were.
+    Molchanov et al., "Importance estimation for neural network pruning" (CVPR 2019), equation 8. The
+    parameters' own gradients are left as they were.
     """
     if loss is None:
         raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
@@ -67,7 +70,7 @@ def taylor(module: nn.Module, loss: BoundLoss | None) -> Score:
 
 
 def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Put running statistics back, which the run for the loss may have moved."""
+    """Restore running statistics, which the run for the loss may have changed."""
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)

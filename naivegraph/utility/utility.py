@@ -1,30 +1,30 @@
-"""The contract of `utility=`, the same in every verb: what neurons are worth.
+"""The contract of `utility=`, the same in every verb: the values of neurons.
 
-More is worth keeping, and a neuron of negative utility is better gone. A utility is one of
+Neurons of larger value are kept, and one of negative value is better removed. A utility is one of
 
-- the name of a criterion, which judges all neurons: "l2" and "l1" (the size of their weights, each layer's
+- the name of a criterion, which values all neurons: "l2" and "l1" (the size of their weights, each layer's
   scaled to count the same), "magnitude" (the mean absolute weight), "bn_scale" (the size of batch norms'
-  scales), "taylor" (what the loss would change by, for which the verb needs `loss=`) or "random"; or a
-  `Criterion`, such as `ng.OfWidths(f)` of a function of all widths;
-- a number for every neuron: with 0 they are worth nothing, and only sizes count;
+  scales), "taylor" (the change of the loss, for which the verb needs `loss=`) or "random"; or a `Criterion`,
+  such as `ng.OfWidths(f)` of a function of all widths;
+- a number for every neuron: with 0, sizes alone count;
 - a dict, by a vertex or its name, a width or its name, or a layer (the module). A name is a vertex's if there
   is one of that name, else a width's, else a module's path;
 - a function, which is called with each vertex;
 - None: the verb's own default, which its docstring names.
 
-What a dict holds and a function returns is, for the neurons of the vertex, width or layer, in order: a list,
-an array or a tensor (of any device) of one value each; a number, for each of them; a criterion or its name,
-for what that says of them; or None, which says nothing. Of a width whose neurons are told apart by rows, as
-those inside heads, it may be an array `[rows, neurons]`.
+The values of a dict, and results of a function, are for the neurons of the vertex, width or layer, in order:
+a list, an array or a tensor (of any device) of one value each; a number, for each of them; a criterion or its
+name, for its values of them; or None, for none. Of a width whose rows keep different neurons, as inside
+heads, it may be an array `[rows, neurons]`.
 
-What several entries say about the same neurons is added up: of the vertices `conv`, `norm` and `relu`, which
-have the same neurons, it is enough to name one. Neurons about which nothing is said are judged by the
-default. To say that they are worth nothing, say 0: `lambda vertex: told.get(vertex.name, 0)`.
+Several entries for the same neurons are added up: of the vertices `conv`, `norm` and `relu`, which have the
+same neurons, it is enough to name one. Neurons without any entry have the values of the default. To value
+them at nothing, return 0: `lambda vertex: values.get(vertex.name, 0)`.
 
-For kernels (`ng.resize_kernel`) the same holds of the entries of a convolution's weight instead of neurons:
-values have its shape, and entries about which nothing is said have no say in what goes.
+For kernels (`ng.resize_kernel`) the same applies to the elements of a convolution's weight instead of
+neurons: values have its shape, and convolutions without values have no influence on what is removed.
 
-Whatever does not fit (an unknown name, a wrong length, a value that is not finite, another type) is an
+Anything that does not fit (an unknown name, a wrong length, a value that is not finite, another type) is an
 EditError, and the network is as it was.
 
 Example:
@@ -100,17 +100,17 @@ def utilities(
     loss: Loss | None = None,
     graph: Recording | None = None,
 ) -> dict[Width, Floats]:
-    """What every neuron is worth: of each width one number per neuron.
+    """Values of all neurons: for each width one number per neuron.
 
-    Of a width in `widths.outer`, an array [rows, neurons]: its neurons are worth something of their own in
-    each row, in each head, say.
+    For a width in `widths.outer` an array [rows, neurons]: its neurons have a value of their own in each row
+    (in each head, say).
 
     Args:
         widths: The widths of a graph.
         utility: See the contract in the docstring of this module.
-        default: What neurons are worth about which `utility` says nothing.
-        loss: For the criterion "taylor": a function which runs the network it is given (the graph, if its
-            structure was edited) on a batch and returns the loss.
+        default: The utility of neurons that `utility` has no values for.
+        loss: For the criterion "taylor": a function that runs its argument, the network (the graph, if its
+            structure was edited), on a batch and returns the loss.
         graph: The graph, if the widths are those of a part of it.
 
     Raises:
@@ -132,7 +132,7 @@ def utilities(
 
 
 class _Judge:
-    """Works out what is said of the neurons of one network."""
+    """Values of the neurons of one network, each criterion evaluated once."""
 
     def __init__(self, widths: Widths, graph: Recording, loss: Loss | None) -> None:
         self.widths, self.graph = widths, graph
@@ -140,7 +140,7 @@ class _Judge:
         self._judged: dict[int, tuple[Criterion, dict[Width, Floats]]] = {}
 
     def told(self, utility: Utility) -> dict[Width, Floats]:
-        """What is said, of the widths of which something is."""
+        """Values by width, for the widths that a utility has values for."""
         check_utility(utility)
         if utility is None:
             return {}
@@ -157,6 +157,7 @@ class _Judge:
         return out
 
     def _criterion(self, judging: Criterion) -> dict[Width, Floats]:
+        """Values of a criterion by width."""
         if id(judging) not in self._judged:
             out: dict[Width, Floats] = {}
             for key, said in judging.neurons(self.widths, self._loss).items():
@@ -165,7 +166,7 @@ class _Judge:
         return self._judged[id(judging)][1]
 
     def _entries(self, utility: Any) -> Iterator[tuple[str, Axis | Width, Any]]:
-        """The name of each entry, where its neurons are, and what is said of them."""
+        """The name of each entry, the place of its neurons, and their values."""
         if not isinstance(utility, Mapping):
             for vertex in self.graph.vertices:
                 yield vertex.name, self.widths.output_axis(vertex), utility(vertex)
@@ -177,7 +178,7 @@ class _Judge:
                 yield _key(key), self._place(key), said
                 continue
             vertices = vertices_of(self.graph, key, self._names)
-            # Calls of one layer which give the same neurons are one entry.
+            # Calls of one layer with the same neurons are one entry.
             for axis in dict.fromkeys(map(self.widths.output_axis, vertices)):
                 yield _key(key), axis, said
 
@@ -210,7 +211,7 @@ class _Judge:
         raise EditError(f"utility= names {shown}, which is no width of the network{hint}")
 
     def _entry(self, name: str, place: Axis | Width, said: Any) -> dict[Width, Floats]:
-        """What one entry says, by width."""
+        """Values of one entry by width."""
         if said is None:
             return {}
         by_atom = self.widths.by_atom
@@ -239,7 +240,7 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
         The vertex, or every one that calls the layer.
 
     Raises:
-        EditError: It is about nothing in this graph.
+        EditError: Nothing in this graph is meant.
     """
     if isinstance(key, Vertex):
         if not any(vertex is key for vertex in graph.vertices):
@@ -267,17 +268,17 @@ def _calls(graph: Recording, layer: nn.Module, shown: str) -> list[Vertex]:
 def entry_values(
     graph: Recording, vertices: Collection[Vertex], parameter: str, utility: Utility, loss: Loss | None
 ) -> torch.Tensor | None:
-    """What the single elements of a parameter are worth, added up over what is said of some vertices.
+    """Values of the single elements of a parameter, added up over entries for some vertices.
 
     Args:
         graph: A graph.
-        vertices: Those whose parameter it is.
+        vertices: The vertices whose parameter it is.
         parameter: Its name.
         utility: See the contract in the docstring of this module.
         loss: As for `utilities`.
 
     Returns:
-        A tensor of the parameter's shape; None if nothing is said.
+        A tensor of the parameter's shape; None if the utility has no values for it.
 
     Raises:
         EditError: The utility does not fit the network or the parameter.
@@ -286,6 +287,7 @@ def entry_values(
     weight = graph.tensor(parameter)
 
     def entry(name: str, said: Any) -> torch.Tensor | None:
+        """Return the values of one entry."""
         judging = _judging(said)
         if judging is None:
             shape = tuple(weight.shape)
@@ -311,19 +313,19 @@ def entry_values(
 
 
 def _bound(loss: Loss | None, graph: Recording) -> BoundLoss | None:
-    """A loss of the network, or of the graph where the network's own forward does something else."""
+    """The loss of the network, or of the graph where the network's own forward computes something else."""
     return None if loss is None else functools.partial(loss, graph if graph.rewired else graph.module)
 
 
 def _judging(value: Any) -> Criterion | None:
-    """The criterion that this is or names, if it is one."""
+    """The criterion that a value is or names, if any."""
     if isinstance(value, str):
         return criterion(value)
     return value if isinstance(value, Criterion) else None
 
 
 def _number(value: Any, name: str) -> float | None:
-    """The number that this is, if it is one."""
+    """The number that a value is, if it is one."""
     if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
         return float(_array(name, value, [()]))
     if not isinstance(value, numbers.Real) or isinstance(value, bool):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from naivegraph.algebra.axis import Atom, Axis, made_of, reasons
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple, SizePart, Tie
 from naivegraph.edits.explain.nearest_sizes import nearest_sizes
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
@@ -47,7 +47,7 @@ def explain(model: Graph, what: str | Vertex, *, backend: str | Backend = "highs
         >>> explanation.nearest[0].smaller, explanation.nearest[0].larger
         (7, 9)
     """
-    given.backend(backend)
+    validate.backend(backend)
     widths = relate(model, free_outputs=True)
     return Explainer(widths, constraints_of(widths)).explain(what, backend)
 

@@ -12,7 +12,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Backend, Program, solve
-from naivegraph.utility.ranking import marked
+from naivegraph.utility.ranking import required
 from naivegraph.widths import SizeConstraints
 
 __all__ = ["Nearest", "nearest_sizes"]
@@ -99,7 +99,7 @@ class _Sizes:
         self._rows, self._atoms = _linked(size.atoms(), constraints, held)
         least = _smallest(self._atoms, constraints)
         self._room = [
-            atom.length - max(least[atom], len(marked(constraints.must_stay.get(atom))))
+            atom.length - max(least[atom], len(required(constraints.must_stay.get(atom))))
             for atom in self._atoms
         ]
         self._sums = _sums(self._atoms, constraints)

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.graph import Node
 
@@ -125,15 +125,15 @@ def _request(value: Any) -> Request:
         )
     match value:
         case Delta():
-            given.whole(value.delta, "a change of a size", -given.LARGEST)
+            validate.whole(value.delta, "a change of a size", -validate.LARGEST)
         case Size():
-            given.whole(value.size, "a size", 1)
+            validate.whole(value.size, "a size", 1)
         case Multiple():
-            given.whole(value.of, "what a size is a multiple of", 1)
+            validate.whole(value.of, "what a size is a multiple of", 1)
         case Between():
-            lower = given.whole(value.lower, "the lower bound of a size", 0)
+            lower = validate.whole(value.lower, "the lower bound of a size", 0)
             if value.upper is not None:
-                given.whole(value.upper, "the upper bound of a size", max(lower, 1))
+                validate.whole(value.upper, "the upper bound of a size", max(lower, 1))
     return value
 
 
@@ -146,5 +146,5 @@ def as_requests(asked: Asked) -> list[Request | Inputs]:
 
 def as_mapping(requests: Mapping[Any, Asked] | None) -> dict[Any, list[Request | Inputs]]:
     """The dict given to `ng.resize`, every entry as a list of requests."""
-    asked_for = given.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
+    asked_for = validate.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
     return {key: as_requests(asked) for key, asked in asked_for.items()}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.solvers import Backend
 from naivegraph.utility import Utility, check_utility
@@ -40,5 +40,5 @@ class SizeChoice:
             name = self.strategy.__name__
             raise EditError(f"strategy={name} is a class: give {name}(...)")
         if self.strategy is not None:
-            given.function(self.strategy, "strategy", "one of ng.strategy, or a function as they are")
-        given.backend(self.backend)
+            validate.function(self.strategy, "strategy", "one of ng.strategy, or a function as they are")
+        validate.backend(self.backend)

@@ -16,7 +16,7 @@ from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request.scope import AxisRequest, Scope
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program
-from naivegraph.utility.ranking import TINY, NeuronRanking, marked
+from naivegraph.utility.ranking import TINY, NeuronRanking, required
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["AxisRequest", "Goal", "ResizeProgram"]
@@ -122,7 +122,7 @@ class ResizeProgram:
 
     def _judged(self, width: Width, values: Floats) -> NeuronRanking:
         stay, go = self.constraints.must_stay.get(width.atom), self.constraints.must_go.get(width.atom)
-        return NeuronRanking(values, marked(stay), marked(go))
+        return NeuronRanking(values, required(stay), required(go))
 
     # Columns
 
@@ -243,10 +243,10 @@ class ResizeProgram:
         kept = {self._kept[width.atom]: 1.0}
         for mark in stay:
             name = f"{width.name} stays: {mark.reason}"
-            self._block.row(name, kept, lower=len(marked(stay)), request=mark.reason)
+            self._block.row(name, kept, lower=len(required(stay)), request=mark.reason)
         for mark in go:
             name = f"{width.name} goes: {mark.reason}"
-            self._block.row(name, kept, upper=width.size - len(marked(go)), request=mark.reason)
+            self._block.row(name, kept, upper=width.size - len(required(go)), request=mark.reason)
         for one, two in itertools.product(stay, go):
             if set(one.indices) & set(two.indices):
                 both = {self.program.column(f"{width.name}: {one.reason}; {two.reason}", 0, 1): 1.0}

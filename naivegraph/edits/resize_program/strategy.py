@@ -19,7 +19,7 @@ import numpy as np
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.explain.conflicts import Wanted, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.requests import Delta, Size, relaxed
 from naivegraph.edits.resize_program.decision_check import objection
 from naivegraph.edits.resize_program.resize_program import AxisRequest, Floats, ResizeProgram
@@ -276,7 +276,7 @@ class TimeLimit(Strategy):
     def __post_init__(self) -> None:
         """See the base."""
         super().__post_init__()
-        given.at_least_zero(self.seconds, "TimeLimit's seconds")
+        validate.at_least_zero(self.seconds, "TimeLimit's seconds")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a time limit."""
@@ -293,7 +293,7 @@ class MostNew(Strategy):
     def __post_init__(self) -> None:
         """See the base."""
         super().__post_init__()
-        given.whole(self.most, "the most new neurons", 0)
+        validate.whole(self.most, "the most new neurons", 0)
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with a bound on new neurons."""
@@ -327,7 +327,7 @@ class After(Strategy):
     def __post_init__(self) -> None:
         """See the base."""
         super().__post_init__()
-        given.function(self.callback, "callback", "a function of the edit")
+        validate.function(self.callback, "callback", "a function of the edit")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the callback."""
@@ -347,7 +347,7 @@ class Validate(Strategy):
     def __post_init__(self) -> None:
         """See the base."""
         super().__post_init__()
-        given.function(self.check, "check", "a function of the edit which returns whether it may stay")
+        validate.function(self.check, "check", "a function of the edit which returns whether it may stay")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on, and remember the check."""

@@ -14,7 +14,7 @@ from torch import nn
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.save.layer_spec import layer_of
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.rewiring import Rewiring, carry_out
@@ -70,7 +70,7 @@ def replay(
         >>> fresh.sizes
         {'input': 4, '0': 8, '1': 2}
     """
-    model = given.network(model)
+    model = validate.network(model)
     changes = [change for change in _changes(edits) if change]
     check_layers(changes, layers)
     if not changes:
@@ -107,7 +107,7 @@ def check_layers(changes: Sequence[Change], layers: Layers | None) -> None:
     """
     steps = [step for change in changes if change.structure for step in change.structure["steps"]]
     inserted = [step.get("name") for step in steps if step["do"] == "layer"]
-    for name in given.mapping(layers, "layers", "of layers by the names of their vertices"):
+    for name in validate.mapping(layers, "layers", "of layers by the names of their vertices"):
         if name not in inserted:
             names = ", ".join(map(repr, inserted)) or "none"
             raise EditError(f"layers= names {name!r}; the layers inserted are: {names}")

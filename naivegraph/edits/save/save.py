@@ -16,7 +16,7 @@ from torch import nn
 from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.plan.change import Change
-from naivegraph.edits.request import validate as given
+from naivegraph.edits.request import validate
 from naivegraph.edits.save.checked_safetensors import read, write
 from naivegraph.edits.save.example_codec import from_data, to_data
 from naivegraph.edits.save.replay import Layers, carried_out, check_layers
@@ -64,8 +64,8 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
         >>> bool((copy(x) == graph(x)).all())
         True
     """
-    module = given.network(model)
-    given.file_path(path)
+    module = validate.network(model)
+    validate.file_path(path)
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
     _check_replayable(module)
@@ -148,8 +148,8 @@ def load(
     Raises:
         LoadError: The file is damaged, or was saved from another network; `model` is as it was.
     """
-    model = given.network(model)
-    header, tensors = read(Path(given.file_path(path)))
+    model = validate.network(model)
+    header, tensors = read(Path(validate.file_path(path)))
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)
     module = model.module if isinstance(model, Graph) else model
