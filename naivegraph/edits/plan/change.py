@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import json
@@ -16,12 +17,12 @@ from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length
 __all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthChange"]
 
 
-class _Plain:
+class _Plain(abc.ABC):
     """Data that is equal where its JSON is: arrays have no equality of their own."""
 
+    @abc.abstractmethod
     def to_data(self) -> Any:
-        """What `json.dumps` takes."""
-        raise NotImplementedError
+        """Give what `json.dumps` takes."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Plain) and type(other) is type(self) and other.to_data() == self.to_data()
@@ -57,7 +58,7 @@ class WidthChange(_Plain):
         return int(self.kept.shape[-1])
 
     def to_data(self) -> dict[str, Any]:
-        """What `json.dumps` takes."""
+        """Give what `json.dumps` takes."""
         front = {"front": self.front} if self.front else {}
         return {
             "name": self.name,
@@ -89,7 +90,7 @@ class Outgoing(_Plain):
     rows: Rows = None
 
     def to_data(self) -> list[Any]:
-        """What `json.dumps` takes."""
+        """Give what `json.dumps` takes."""
         return [self.tensor, list(self.dims), list(self.widths), _rows_to_json(self.rows)]
 
 
@@ -102,7 +103,7 @@ class Scaling(_Plain):
     factor: float
 
     def to_data(self) -> list[Any]:
-        """What `json.dumps` takes."""
+        """Give what `json.dumps` takes."""
         return [self.tensor, _rows_to_json(self.rows), self.factor]
 
 
