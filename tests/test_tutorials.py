@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from naivegraph.extend import temporary_registrations
+
 FOLDER = Path(__file__).parent.parent / "tutorials"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 
@@ -16,7 +18,8 @@ def test_there_are_tutorials() -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(path), run_name="__main__")
+    with temporary_registrations():
+        runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -23,13 +23,25 @@ from naivegraph.extend.run_contract import run_contract
 from naivegraph.extend.strategy_contract import StrategyContract
 from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties, register_rule
 from naivegraph.operators import Operator, register_operator
-from naivegraph.solvers import Answer, Backend, Limits, Outcome, Session, backends, register_backend
-from naivegraph.solvers.arrays import Arrays, Rows
+from naivegraph.operators.pointwise import pointwise
+from naivegraph.operators.zeros import KEPT
+from naivegraph.solvers import (
+    Answer,
+    Backend,
+    HighsBackend,
+    Limits,
+    Outcome,
+    Session,
+    backends,
+    register_backend,
+)
+from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
 from naivegraph.solvers.backend_contract import BackendContract
 from naivegraph.utility.criteria import Criterion, OfWidths, WeightScore, register_criterion
 from naivegraph.utility.scores import BoundLoss, Score
 
 __all__ = [
+    "KEPT",
     "Absorb",
     "Answer",
     "Arrays",
@@ -43,6 +55,8 @@ __all__ = [
     "CriterionContract",
     "Decision",
     "Fixed",
+    "FloatArray",
+    "HighsBackend",
     "Limits",
     "OfWidths",
     "Operator",
@@ -60,6 +74,7 @@ __all__ = [
     "Ties",
     "WeightScore",
     "backends",
+    "pointwise",
     "register_backend",
     "register_cost",
     "register_criterion",
