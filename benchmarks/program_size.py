@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, parser, say, write
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Delta
 from naivegraph.edits.resize_program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
-from tests.edits.resize_program.dense import Asked, Dense
+from tests.edits.resize_program.dense import Dense, RequestLike
 from tests.machine.correspond import Floats, Net, Node, Structure
 
 NEURONS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -77,12 +77,12 @@ def total(nodes: Sequence[Node]) -> int:
     return sum(node.size for node in nodes)
 
 
-def requests(nodes: Sequence[Node], task: str) -> list[Asked]:
+def requests(nodes: Sequence[Node], task: str) -> list[RequestLike]:
     """A fifth of the widest stream less or more; nothing for pruning by utility."""
     stream = len(nodes) - 2
     step = nodes[stream].size // 5
-    asked = {"shrink exactly": ask.Delta(-step), "grow": ask.Delta(step)}
-    return [Asked(stream, asked[task])] if task in asked else []
+    asked = {"shrink exactly": Delta(-step), "grow": Delta(step)}
+    return [RequestLike(stream, asked[task])] if task in asked else []
 
 
 def values_of(nodes: Sequence[Node], task: str, seed: int) -> dict[int, Floats]:
@@ -117,7 +117,7 @@ class Related:
         widths = relate(graph, free_outputs=True)
         return Related(net, widths, constraints_of(widths), time.process_time() - began)
 
-    def askings(self, asked: Sequence[Asked]) -> list[AxisRequest]:
+    def axis_requests(self, asked: Sequence[RequestLike]) -> list[AxisRequest]:
         """The requests as the library takes them."""
         vertices = [self.widths.graph[self.net.vertex_name(one.node)] for one in asked]
         return [
@@ -137,11 +137,11 @@ class Related:
         return {width: sums[width.atom] for width in self.widths}
 
 
-def ours(related: Related, askings: list[AxisRequest], values: dict[Width, Floats]) -> Measured:
+def ours(related: Related, axis_requests: list[AxisRequest], values: dict[Width, Floats]) -> Measured:
     """Our program: from requests and values to which neurons stay."""
     gc.collect()
     began = time.process_time()
-    posed = ResizeProgram(related.widths, related.constraints, askings, values, None)
+    posed = ResizeProgram(related.widths, related.constraints, axis_requests, values, None)
     built = time.process_time()
     found = solve(posed.program)
     if found.values is not None:
@@ -149,7 +149,7 @@ def ours(related: Related, askings: list[AxisRequest], values: dict[Width, Float
     return _measured(posed.program, built - began, time.process_time() - built, found)
 
 
-def dense(structure: Structure, asked: list[Asked], told: dict[int, Floats], limit: float) -> Measured:
+def dense(structure: Structure, asked: list[RequestLike], told: dict[int, Floats], limit: float) -> Measured:
     """The dense formulation."""
     gc.collect()
     began = time.process_time()
@@ -227,9 +227,9 @@ def measure(
     ratios, numbers = [], []
     for task in TASKS:
         asked, told = requests(nodes, task), values_of(nodes, task, seed)
-        askings, values = related.askings(asked), related.values(told)
+        axis_requests, values = related.axis_requests(asked), related.values(told)
         say(f"{total(nodes):,} neurons: {task}")
-        mine = median([ours(related, askings, values) for _ in range(repetitions)])
+        mine = median([ours(related, axis_requests, values) for _ in range(repetitions)])
         numbers.append(sizes(total(nodes), task, "ours", mine, count, related.seconds))
         other = None
         if structure is not None:

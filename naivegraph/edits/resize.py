@@ -14,8 +14,8 @@ from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.request import requests as ask
 from naivegraph.edits.request import validate
+from naivegraph.edits.request.requests import Inputs, RequestLike, as_mapping
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.resize_program import AxisRequest
@@ -38,7 +38,7 @@ __all__ = ["resize"]
 @graph_verb
 def resize(
     model: Graph,
-    requests: Mapping[Any, ask.Asked] | None = None,
+    requests: Mapping[Any, RequestLike] | None = None,
     *,
     utility: Utility = None,
     loss: Loss | None = None,
@@ -90,14 +90,14 @@ def resize(
     validate.whole(seed, "seed", 0)
     widths = relate(model, free_outputs=True)
     constraints = constraints_of(widths)
-    askings = tuple(_askings(model, widths, requests))
+    axis_requests = tuple(_axis_requests(model, widths, requests))
 
     def values(chosen: Utility) -> dict[Width, Floats]:
         return utilities(widths, chosen, default="magnitude", loss=loss)
 
-    attempt = Attempt(widths, constraints, askings, values(utility), values, backend=choice.backend)
+    attempt = Attempt(widths, constraints, axis_requests, values(utility), values, backend=choice.backend)
     answer = decide(choice.strategy or default_strategy(), attempt)
-    asked = {_name(key): tuple(found) for key, found in ask.as_mapping(requests).items()}
+    asked = {_name(key): tuple(found) for key, found in as_mapping(requests).items()}
     if answer is None:
         costs = Costs.of(widths)
         return apply(Change({}, {}, []), model, asked=asked, before=costs, after=costs)
@@ -107,7 +107,7 @@ def resize(
         constraints,
         answer,
         asked,
-        askings=askings,
+        axis_requests=axis_requests,
         optimizer=optimizer,
         initialise=initialise,
         seed=seed,
@@ -121,7 +121,7 @@ def carry_out(
     answer: Decision,
     asked: dict[str, Any],
     *,
-    askings: Sequence[AxisRequest] = (),
+    axis_requests: Sequence[AxisRequest] = (),
     optimizer: Any = None,
     initialise: Any = "layer",
     seed: int = 0,
@@ -145,7 +145,7 @@ def carry_out(
             before=Costs.of(widths),
             after=Costs.of(widths, count),
             notes=(*growth_notes(widths, grown), *notes),
-            sizes=SizeReport(widths, change, askings),
+            sizes=SizeReport(widths, change, axis_requests),
             undo=undo,
         )
         for callback in answer.callbacks:
@@ -153,11 +153,13 @@ def carry_out(
     return edit
 
 
-def _askings(graph: Graph, widths: Widths, requests: Mapping[Any, ask.Asked] | None) -> Iterator[AxisRequest]:
-    for key, found in ask.as_mapping(requests).items():
+def _axis_requests(
+    graph: Graph, widths: Widths, requests: Mapping[Any, RequestLike] | None
+) -> Iterator[AxisRequest]:
+    for key, found in as_mapping(requests).items():
         vertex = vertex_of(graph, key)
         for request in found:
-            if not isinstance(request, ask.Inputs):
+            if not isinstance(request, Inputs):
                 yield AxisRequest(vertex, widths.output_axis(vertex), request)
                 continue
             sources = tensors_in([vertex.args, vertex.kwargs])

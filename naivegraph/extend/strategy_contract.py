@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.request.requests import Asked, relaxed
+from naivegraph.edits.request.requests import RequestLike, relaxed
 from naivegraph.edits.resize import resize
 from naivegraph.edits.resize_program.decision_check import objection
 from naivegraph.edits.resize_program.strategy import After, Attempt, Decision, Nothing, Raise, Solve, Strategy
@@ -32,7 +32,7 @@ from naivegraph.network import Graph
 
 __all__ = ["StrategyContract"]
 
-_CASES: dict[str, dict[str, Asked]] = {
+_CASES: dict[str, dict[str, RequestLike]] = {
     "fewer": {"free": -2},
     "more": {"free": +3},
     "several": {"free": -1, "first": relaxed(+2)},
@@ -158,7 +158,7 @@ def _graph() -> Graph:
         return Graph([x], [layer(nn.Linear(8, 2), stepped, name="last")])
 
 
-def _resized(requests: Mapping[str, Asked], strategy: Strategy) -> Edit:
+def _resized(requests: Mapping[str, RequestLike], strategy: Strategy) -> Edit:
     return resize(_graph(), requests, strategy=strategy)
 
 

@@ -243,7 +243,7 @@ class Structure:
             np.add.at(sums, self.labels[index], [part.sum() for part in parts])
         return [sums[bundle] for bundle in self.bundles]
 
-    def taking_part(self, asked: Iterable[int]) -> set[int]:
+    def in_scope(self, asked: Iterable[int]) -> set[int]:
         """The bundles that may change if these nodes are asked for: all, if none is."""
         wanted = {bundle for index in asked for bundle, _ in self.key(index) if bundle >= 0}
         if not wanted:

@@ -87,22 +87,26 @@ class SizeReport:
         self,
         widths: Widths,
         change: Change,
-        askings: Sequence[AxisRequest] = (),
+        axis_requests: Sequence[AxisRequest] = (),
         otherwise: str | None = None,
     ) -> None:
         self._widths = _without_modules(widths)
         self._change = change
-        self.of_vertices = bool(askings) or otherwise is not None
-        self.otherwise = otherwise or ("so that what was asked fits" if askings else "chosen by utility")
+        self.of_vertices = bool(axis_requests) or otherwise is not None
+        self.otherwise = otherwise or (
+            "so that what was asked fits" if axis_requests else "chosen by utility"
+        )
         self.texts: dict[str, list[str]] = {}
         self.roots: list[_Root] = []
-        for asking in askings:
-            name, output = asking.vertex.name, asking.where == "output"
+        for axis_request in axis_requests:
+            name, output = axis_request.vertex.name, axis_request.where == "output"
             self.roots.append(
-                _Root(name if output else f"{name}, {asking.where}", asking.axis, name, not output)
+                _Root(
+                    name if output else f"{name}, {axis_request.where}", axis_request.axis, name, not output
+                )
             )
             if output:
-                self.texts.setdefault(name, []).append(str(asking.request))
+                self.texts.setdefault(name, []).append(str(axis_request.request))
         self.layers: set[str] = set()
         self._found: dict[str, SizeChange] | None = None
 
@@ -148,9 +152,9 @@ class SizeReport:
 class _Why:
     """Finds what the size of a vertex follows."""
 
-    def __init__(self, ties: TieGraph, keys: Mapping[Atom, str], sizing: SizeReport) -> None:
+    def __init__(self, ties: TieGraph, keys: Mapping[Atom, str], report: SizeReport) -> None:
         self._ties, self._keys = ties, keys
-        self._texts, self._roots, self._otherwise = sizing.texts, list(sizing.roots), sizing.otherwise
+        self._texts, self._roots, self._otherwise = report.texts, list(report.roots), report.otherwise
         self._ways: dict[tuple[_Root, Atom], dict[DimPlace, tuple[str, ...]]] = {}
 
     def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
@@ -190,14 +194,14 @@ def _without_modules(widths: Widths) -> Widths:
     inputs = [copies[v] for v in graph.inputs]
     out = copy.copy(widths)
     out.graph = Recording(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
-    vars(out).pop("tracers", None)
+    vars(out).pop("provenances", None)
     return out
 
 
-def sizes_table(sizing: SizeReport) -> TextTable:
+def sizes_table(report: SizeReport) -> TextTable:
     """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
-    sizes = sizing.sizes()
-    names = sorted(sizes, key=lambda name: (name not in sizing.texts, name not in sizing.layers))
+    sizes = report.sizes()
+    names = sorted(sizes, key=lambda name: (name not in report.texts, name not in report.layers))
     rows = [_row(name, sizes[name]) for name in names[:_SHOWN]]
     if len(names) > _SHOWN:
         rows.append((f"... and {len(names) - _SHOWN} more (edit.sizes)",))

@@ -12,13 +12,13 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Node
 
 __all__ = [
-    "Asked",
     "Between",
     "Delta",
     "Frozen",
     "Inputs",
     "Multiple",
     "Request",
+    "RequestLike",
     "Size",
     "as_requests",
     "relaxed",
@@ -94,7 +94,7 @@ class Inputs:
         return f"Inputs({', '.join(str(entry) for entry in self.entries)})"
 
 
-Asked = int | Request | Inputs | tuple["int | Request | Inputs", ...]
+RequestLike = int | Request | Inputs | tuple["int | Request | Inputs", ...]
 
 
 def relaxed(request: int | Delta | Size) -> Request:
@@ -137,14 +137,14 @@ def _request(value: Any) -> Request:
     return value
 
 
-def as_requests(asked: Asked) -> list[Request | Inputs]:
+def as_requests(asked: RequestLike) -> list[Request | Inputs]:
     """What one entry of `ng.resize`'s dict asks for, as a list."""
     if isinstance(asked, tuple):
         return [item for each in asked for item in as_requests(each)]
     return [asked] if isinstance(asked, Inputs) else [_request(asked)]
 
 
-def as_mapping(requests: Mapping[Any, Asked] | None) -> dict[Any, list[Request | Inputs]]:
+def as_mapping(requests: Mapping[Any, RequestLike] | None) -> dict[Any, list[Request | Inputs]]:
     """The dict given to `ng.resize`, every entry as a list of requests."""
     asked_for = validate.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
     return {key: as_requests(asked) for key, asked in asked_for.items()}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from naivegraph.algebra.axis import Atom, Axis, Factor, length_of, product, total
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.graph import Vertex
 from naivegraph.widths import SizeConstraints, Width, Widths
 
@@ -19,7 +19,7 @@ class AxisRequest:
 
     vertex: Vertex
     axis: Axis
-    request: ask.Request
+    request: Request
     where: str = "output"
 
     @property
@@ -31,14 +31,14 @@ class AxisRequest:
     @property
     def target(self) -> int | None:
         """The size it aims at, if it is about one."""
-        if isinstance(self.request, ask.Delta):
+        if isinstance(self.request, Delta):
             return self.axis.length + self.request.delta
-        return self.request.size if isinstance(self.request, ask.Size) else None
+        return self.request.size if isinstance(self.request, Size) else None
 
     @property
     def gives_way(self) -> bool:
         """Whether it is to be met only as nearly as can be."""
-        return isinstance(self.request, (ask.Delta, ask.Size)) and self.request.relaxed
+        return isinstance(self.request, (Delta, Size)) and self.request.relaxed
 
 
 class Scope:
@@ -52,11 +52,13 @@ class Scope:
         fixed: Widths that keep all their neurons, with the reason.
     """
 
-    def __init__(self, widths: Widths, constraints: SizeConstraints, askings: Sequence[AxisRequest]) -> None:
+    def __init__(
+        self, widths: Widths, constraints: SizeConstraints, axis_requests: Sequence[AxisRequest]
+    ) -> None:
         resolve = widths.relation.algebra.resolve
         every = dict.fromkeys(resolve(axis) for axes in widths.relation.axes.values() for axis in axes)
-        self.widths = _linked(widths, constraints, askings, every)
-        self._moving = {width.atom for width in self.widths} - _units(every, askings)
+        self.widths = _linked(widths, constraints, axis_requests, every)
+        self._moving = {width.atom for width in self.widths} - _units(every, axis_requests)
         self.widths = [width for width in self.widths if width.atom in self._moving]
         self.axes = self._having(every)
         self.parameters = self._having(axis for axes in widths.axes.values() for axis in axes)
@@ -83,14 +85,16 @@ class Scope:
         return list(dict.fromkeys(self.settled(axis) for axis in some))
 
 
-def _units(axes: Iterable[Axis], askings: Sequence[AxisRequest]) -> set[Atom]:
+def _units(axes: Iterable[Axis], axis_requests: Sequence[AxisRequest]) -> set[Atom]:
     """Widths of one neuron that only ever multiply others, as the inputs of a depthwise convolution's groups.
 
     There is nothing to choose in them, and more of them would multiply all the others: they keep still,
     unless they themselves are asked for.
     """
     asked = {
-        asking.axis.terms[0][0] for asking in askings if [len(term) for term in asking.axis.terms] == [1]
+        axis_request.axis.terms[0][0]
+        for axis_request in axis_requests
+        if [len(term) for term in axis_request.axis.terms] == [1]
     }
     found: set[Atom] = set()
     pending = list(axes)
@@ -105,10 +109,10 @@ def _units(axes: Iterable[Axis], askings: Sequence[AxisRequest]) -> set[Atom]:
 
 
 def _linked(
-    widths: Widths, constraints: SizeConstraints, askings: Sequence[AxisRequest], axes: Collection[Axis]
+    widths: Widths, constraints: SizeConstraints, axis_requests: Sequence[AxisRequest], axes: Collection[Axis]
 ) -> list[Width]:
     """The widths asked for and all that share an axis or a demand with them; all if nothing is asked."""
-    if not askings:
+    if not axis_requests:
         return list(widths.widths)
     parent: dict[Atom, Atom] = {}
 
@@ -119,9 +123,9 @@ def _linked(
 
     groups = [list(axis.atoms()) for axis in axes]
     groups += [list(row.polynomial.atoms()) for row in constraints.width_constraints]
-    groups += [list(asking.axis.atoms()) for asking in askings]
+    groups += [list(axis_request.axis.atoms()) for axis_request in axis_requests]
     for group in groups:
         for atom in group[1:]:
             parent[root(atom)] = root(group[0])
-    wanted = {root(atom) for asking in askings for atom in asking.axis.atoms()}
+    wanted = {root(atom) for axis_request in axis_requests for atom in axis_request.axis.atoms()}
     return [width for width in widths.widths if root(width.atom) in wanted]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from naivegraph.algebra.axis import Atom, Axis, single
 from naivegraph.algebra.polynomial import Monomial, Polynomial
 from naivegraph.edits.plan.index_formula import Indices
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Between, Multiple
 from naivegraph.edits.request.scope import AxisRequest, Scope
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program
@@ -99,22 +99,27 @@ class ResizeProgram:
         self,
         widths: Widths,
         constraints: SizeConstraints,
-        askings: list[AxisRequest],
+        axis_requests: list[AxisRequest],
         values: Mapping[Width, Floats] | None,
         new: int | None,
     ) -> None:
-        self.widths, self.constraints, self.askings, self.values = widths, constraints, askings, values
+        self.widths, self.constraints, self.axis_requests, self.values = (
+            widths,
+            constraints,
+            axis_requests,
+            values,
+        )
         self.program = Program()
         self._block = _Block()
-        self._part = Scope(widths, constraints, askings)
-        self.taking_part, self.fixed = self._part.widths, self._part.fixed
-        self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.taking_part}
-        self.new = 0 if not askings else new
+        self._part = Scope(widths, constraints, axis_requests)
+        self.in_scope, self.fixed = self._part.widths, self._part.fixed
+        self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.in_scope}
+        self.new = 0 if not axis_requests else new
         self._room = self._most_new()
         self._columns()
         self._products: dict[Monomial, dict[int, float]] = {}
         self._structure()
-        self.forms = [self.form(asking.axis) for asking in askings]
+        self.forms = [self.form(axis_request.axis) for axis_request in axis_requests]
         self.nearness = self._requests()
         self._block.add_to(self.program)
         self.first = self.program.copy() if self.nearness is not None else None
@@ -128,26 +133,26 @@ class ResizeProgram:
 
     def _most_new(self) -> int:
         """More neurons than these never help any one width."""
-        if not self.askings:
+        if not self.axis_requests:
             return 0
         most, times = 8, 1.0
-        for asking in self.askings:
-            wanted = asking.target or 0
-            if isinstance(asking.request, ask.Between):
-                wanted = asking.request.lower
-            elif isinstance(asking.request, ask.Multiple):
-                wanted = asking.request.of
-            most, times = max(most, wanted), max(times, wanted / max(asking.axis.length, 1))
+        for axis_request in self.axis_requests:
+            wanted = axis_request.target or 0
+            if isinstance(axis_request.request, Between):
+                wanted = axis_request.request.lower
+            elif isinstance(axis_request.request, Multiple):
+                wanted = axis_request.request.of
+            most, times = max(most, wanted), max(times, wanted / max(axis_request.axis.length, 1))
         for row in self.constraints.width_constraints:
             if row.rule:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
         # What is tied to something that grows by a factor may have to grow by the same factor.
-        return 2 * most + int(np.ceil(times)) * max((width.size for width in self.taking_part), default=0)
+        return 2 * most + int(np.ceil(times)) * max((width.size for width in self.in_scope), default=0)
 
     def _columns(self) -> None:
         """Columns of every width: neurons kept and neurons that come."""
-        widths, columns = self.taking_part, self.program.columns
+        widths, columns = self.in_scope, self.program.columns
         fixed = np.array([width.atom in self.fixed for width in widths], dtype=bool)
         sizes = np.array([width.size for width in widths], dtype=np.float64)
         kept = columns([f"{width.name} kept" for width in widths], np.where(fixed, sizes, 0.0), sizes)
@@ -213,12 +218,12 @@ class ResizeProgram:
             self._at_least_one(f"axis {index} at least 1", axis)
         for index, constraint in enumerate(self.constraints.width_constraints):
             self._demand(f"demand {index}", constraint)
-        for width in self.taking_part:
+        for width in self.in_scope:
             if width.atom not in self.fixed:
                 self._marked(width)
         if self.new is not None and self._come:
             # A row and no bound of the columns, so that a conflict can name it.
-            limit = f"at most {self.new} new neurons in all" if self.askings else None
+            limit = f"at most {self.new} new neurons in all" if self.axis_requests else None
             come = dict.fromkeys(self._come.values(), 1.0)
             self._block.row("new neurons", come, upper=self.new, request=limit)
 
@@ -272,40 +277,44 @@ class ResizeProgram:
     def _requests(self) -> Goal | None:
         """Rows for the requests; gives the goal of those which may give way."""
         distances: list[int] = []
-        for asking, form in zip(self.askings, self.forms, strict=True):
-            now = asking.axis.length
-            if asking.target is None:
-                self._bound(asking, form)
-            elif not asking.gives_way:
-                self._ask(asking, form, asking.target, asking.target)
+        for axis_request, form in zip(self.axis_requests, self.forms, strict=True):
+            now = axis_request.axis.length
+            if axis_request.target is None:
+                self._bound(axis_request, form)
+            elif not axis_request.gives_way:
+                self._ask(axis_request, form, axis_request.target, axis_request.target)
             else:
-                distances.append(self._distance(f"{asking.name} missed by", form, asking.target))
-                if asking.target > now:
-                    self._ask(asking, form, now + 1, np.inf)
-                elif asking.target < now:
-                    self._ask(asking, form, -np.inf, now - 1)
+                distances.append(self._distance(f"{axis_request.name} missed by", form, axis_request.target))
+                if axis_request.target > now:
+                    self._ask(axis_request, form, now + 1, np.inf)
+                elif axis_request.target < now:
+                    self._ask(axis_request, form, -np.inf, now - 1)
         return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
 
-    def _ask(self, asking: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
+    def _ask(self, axis_request: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
         """The row of a request: `lower <= form <= upper`."""
         constant, parts = form
         self._block.row(
-            asking.name, parts, lower=lower - constant, upper=upper - constant, request=asking.name
+            axis_request.name,
+            parts,
+            lower=lower - constant,
+            upper=upper - constant,
+            request=axis_request.name,
         )
 
-    def _bound(self, asking: AxisRequest, form: LinearForm) -> None:
-        request = asking.request
-        if isinstance(request, ask.Between):
-            self._ask(asking, form, request.lower, np.inf if request.upper is None else request.upper)
-        elif isinstance(request, ask.Multiple):
+    def _bound(self, axis_request: AxisRequest, form: LinearForm) -> None:
+        request = axis_request.request
+        if isinstance(request, Between):
+            self._ask(axis_request, form, request.lower, np.inf if request.upper is None else request.upper)
+        elif isinstance(request, Multiple):
             # Named by its place: the same may be asked of two inputs of one vertex.
             times = self.program.column(f"multiple {len(self.program.column_names)}", 1, np.inf)
-            self._ask(asking, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
+            self._ask(axis_request, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
         else:
-            for atom in dict.fromkeys(asking.axis.atoms()):
+            for atom in dict.fromkeys(axis_request.axis.atoms()):
                 if atom in self._kept:
-                    self._ask(asking, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
-                    self._ask(asking, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
+                    self._ask(axis_request, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
+                    self._ask(axis_request, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
 
     def _distance(self, name: str, form: LinearForm, target: float) -> int:
         """A column at least as large as |size - target|."""
@@ -332,7 +341,7 @@ class ResizeProgram:
             columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
         self._block.add_to(self.program)
         self.program.set_objective(columns, factors)
-        for width in self.taking_part if self._worth else []:
+        for width in self.in_scope if self._worth else []:
             sums = self._worth[width.atom].sums
             if not sums.any():  # worth nothing, whichever stay
                 continue
@@ -340,7 +349,11 @@ class ResizeProgram:
 
     def _size_terms(self) -> Goal | None:
         """Keep the rest still: distances to the present sizes, weighted by what neurons there are worth."""
-        asked = {self._part.settled(asking.axis) for asking in self.askings if asking.gives_way}
+        asked = {
+            self._part.settled(axis_request.axis)
+            for axis_request in self.axis_requests
+            if axis_request.gives_way
+        }
         axes = dict.fromkeys(part for axis in self._part.parameters for part in self._factors(axis, asked))
         terms = [(axis, *self._of_axis(axis)) for axis in axes]
         # What nothing is said of keeps still, too: it weighs as much as the least of the others.
@@ -376,7 +389,7 @@ class ResizeProgram:
     def decided(self, values: Floats) -> tuple[dict[Width, Indices], dict[Width, int]]:
         """Which neurons stay and how many come, from the program's answer."""
         kept, new = {}, {}
-        for width in self.taking_part:
+        for width in self.in_scope:
             count = round(float(values[self._kept[width.atom]]))
             worth = self._worth.get(width.atom) or self._judged(width, np.zeros(width.size))
             kept[width] = worth.best(count)

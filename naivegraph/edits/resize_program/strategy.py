@@ -99,7 +99,7 @@ class Attempt:
 
     widths: Widths
     constraints: SizeConstraints
-    askings: tuple[AxisRequest, ...]
+    axis_requests: tuple[AxisRequest, ...]
     values: Mapping[Width, Floats] | None
     utilities: Callable[[Utility], Mapping[Width, Floats] | None]
     new: int | None = None
@@ -109,7 +109,7 @@ class Attempt:
 
     def posed(self) -> ResizeProgram:
         """The program of this attempt."""
-        return ResizeProgram(self.widths, self.constraints, list(self.askings), self.values, self.new)
+        return ResizeProgram(self.widths, self.constraints, list(self.axis_requests), self.values, self.new)
 
     def solve(self) -> tuple[Decision | None, Outcome]:
         """Solve it: first the requests that may give way as near as can be, then the rest."""
@@ -131,8 +131,8 @@ class Attempt:
         """Why it cannot be done, in sentences; with `offers` also the nearest that can be."""
         posed = dataclasses.replace(self, values=None).posed()
         wanted = [
-            Wanted(asking.name, asking.vertex, asking.axis, *form, asking.target)
-            for asking, form in zip(self.askings, posed.forms, strict=True)
+            Wanted(axis_request.name, axis_request.vertex, axis_request.axis, *form, axis_request.target)
+            for axis_request, form in zip(self.axis_requests, posed.forms, strict=True)
         ]
         limit = _PATIENCE if self.time_limit is None else self.time_limit
         try:
@@ -152,7 +152,7 @@ class Attempt:
         return Decision(kept, new, certificate, weighed=weighed)
 
     def __str__(self) -> str:
-        return "; ".join(asking.name for asking in self.askings) or "the utilities alone"
+        return "; ".join(axis_request.name for axis_request in self.axis_requests) or "the utilities alone"
 
 
 class Strategy:
@@ -227,13 +227,13 @@ class Relax(Strategy):
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with relaxed requests."""
-        askings = tuple(
-            dataclasses.replace(asking, request=relaxed(asking.request))
-            if isinstance(asking.request, (Delta, Size))
-            else asking
-            for asking in attempt.askings
+        axis_requests = tuple(
+            dataclasses.replace(axis_request, request=relaxed(axis_request.request))
+            if isinstance(axis_request.request, (Delta, Size))
+            else axis_request
+            for axis_request in attempt.axis_requests
         )
-        return self.then(dataclasses.replace(attempt, askings=askings))
+        return self.then(dataclasses.replace(attempt, axis_requests=axis_requests))
 
 
 @dataclasses.dataclass(frozen=True)

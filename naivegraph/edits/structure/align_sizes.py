@@ -14,7 +14,7 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Between, Frozen, Request, Size
 from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.resize_program.strategy import Attempt, Decision, Nothing, Solve, Strategy, decide
@@ -50,7 +50,7 @@ class Pair:
         """Whether their sizes differ now."""
         return self.left.length != self.right.length
 
-    def asking(self, request: ask.Request) -> list[AxisRequest]:
+    def axis_request(self, request: Request) -> list[AxisRequest]:
         """The same request of both."""
         sides = zip((self.left, self.right), self.names, strict=True)
         return [AxisRequest(self.vertex, axis, request, name) for axis, name in sides]
@@ -64,14 +64,18 @@ class Align(Strategy):
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Try one after the other."""
-        others = tuple(asking for asking in attempt.askings if not isinstance(asking.request, ask.Between))
+        others = tuple(
+            axis_request
+            for axis_request in attempt.axis_requests
+            if not isinstance(axis_request.request, Between)
+        )
         for choose in (max, min):
             wanted = [
-                asking
+                axis_request
                 for pair in self.pairs
-                for asking in pair.asking(ask.Size(choose(pair.left.length, pair.right.length)))
+                for axis_request in pair.axis_request(Size(choose(pair.left.length, pair.right.length)))
             ]
-            answer, _ = dataclasses.replace(attempt, askings=(*others, *wanted)).solve()
+            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *wanted)).solve()
             if answer is not None:
                 return answer
         return attempt.solve()[0]
@@ -116,7 +120,7 @@ class AlignmentProgram:
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
         ]
         self._pairs: list[Pair] = []
-        self._askings: list[AxisRequest] = []
+        self._axis_requests: list[AxisRequest] = []
         self._ended: dict[Axis, int] = {}
 
     def axis(self, stub: Stub, dim: int) -> Axis:
@@ -157,11 +161,11 @@ class AlignmentProgram:
 
     def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
         """Demand that an axis stay as it is."""
-        self._askings.append(AxisRequest(vertex, axis, ask.Frozen(), where))
+        self._axis_requests.append(AxisRequest(vertex, axis, Frozen(), where))
 
     def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
         """Demand a size, which may be 0."""
-        self._askings.append(AxisRequest(vertex, axis, ask.Size(size), where))
+        self._axis_requests.append(AxisRequest(vertex, axis, Size(size), where))
         self._ended[axis] = size
 
     def decide(self, what: str, choice: SizeChoice) -> Decision:
@@ -180,13 +184,20 @@ class AlignmentProgram:
         if not apart and not self._ended:
             return Decision({}, {}, Certificate(0, 0), weighed=False)
         self._hold_outputs()
-        askings = [*self._askings, *(a for pair in self._pairs for a in pair.asking(ask.Between(1)))]
-        askings = [asking for asking in askings if not asking.axis.fixed or asking.target is not None]
+        axis_requests = [
+            *self._axis_requests,
+            *(a for pair in self._pairs for a in pair.axis_request(Between(1))),
+        ]
+        axis_requests = [
+            axis_request
+            for axis_request in axis_requests
+            if not axis_request.axis.fixed or axis_request.target is not None
+        ]
 
         values = functools.partial(self._utilities, choice)
         attempt = Attempt(
-            self.widths, self.constraints, tuple(askings), values(None) if told is None else told, values,
-            backend=choice.backend,
+            self.widths, self.constraints, tuple(axis_requests),
+            values(None) if told is None else told, values, backend=choice.backend,
         )  # fmt: skip
         answer = decide(choice.strategy or self._default_strategy(), attempt)
         if answer is None or not self._met(answer):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Delta
 
 
 class Small(nn.Module):
@@ -82,7 +82,7 @@ def test_inputs_asked_for_are_followed() -> None:
     assert edit.sizes["conv1"].why == "follows conv2, input 1 through relu_1"
     assert list(edit.asked) == ["conv2"]
     inputs, frozen = edit.asked["conv2"]
-    assert inputs.entries == (ask.Delta(-2),)
+    assert inputs.entries == (Delta(-2),)
     assert frozen == ng.frozen()
 
 

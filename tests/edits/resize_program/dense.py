@@ -12,32 +12,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Between, Delta, Multiple, Request, Size
 from naivegraph.solvers import Outcome, Program, Solution, solve
 from tests.machine.correspond import Floats, Integers, Structure
 
-__all__ = ["Asked", "Dense", "Found"]
+__all__ = ["Dense", "Found", "RequestLike"]
 
 _TINY = 1e-3
 _Columns = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class RequestLike:
     """One request about the output of a node."""
 
     node: int
-    request: ask.Request
+    request: Request
 
     def target(self, now: int) -> int | None:
         """The size it aims at."""
-        if isinstance(self.request, ask.Delta):
+        if isinstance(self.request, Delta):
             return now + self.request.delta
-        return self.request.size if isinstance(self.request, ask.Size) else None
+        return self.request.size if isinstance(self.request, Size) else None
 
     @property
     def relaxed(self) -> bool:
-        return isinstance(self.request, (ask.Delta, ask.Size)) and self.request.relaxed
+        return isinstance(self.request, (Delta, Size)) and self.request.relaxed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Dense:
     def __init__(
         self,
         structure: Structure,
-        asked: Sequence[Asked],
+        asked: Sequence[RequestLike],
         told: Mapping[int, Floats] | None,
         new: int | None = None,
     ) -> None:
         self.structure, self.asked, self.program = structure, asked, Program()
         self.utilities = None if told is None else structure.utilities(told)
-        self.part = structure.taking_part(one.node for one in asked)
+        self.part = structure.in_scope(one.node for one in asked)
         self.new = 0 if not asked else new
         self.held = self._held()
         self.keep: list[_Columns] = []
@@ -161,10 +161,10 @@ class Dense:
                     row(f"moves {number}", columns, factors, lower=lower, upper=upper)
             elif target is not None:
                 row(f"exactly {number}", columns, factors, lower=target, upper=target)
-            elif isinstance(request, ask.Between):
+            elif isinstance(request, Between):
                 upper = np.inf if request.upper is None else request.upper
                 row(f"between {number}", columns, factors, lower=request.lower, upper=upper)
-            elif isinstance(request, ask.Multiple):
+            elif isinstance(request, Multiple):
                 times = self.program.column(f"times {number}", 0, 10_000)
                 row(f"multiple {number}", [*columns, times], [*factors, -float(request.of)], lower=0, upper=0)
             else:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from naivegraph.solvers import Outcome
-from tests.edits.resize_program.dense import Asked, Dense, Found
+from tests.edits.resize_program.dense import Dense, Found, RequestLike
 from tests.machine.correspond import Floats, Integers, Structure
 
 __all__ = ["away", "choices", "exhaustive"]
@@ -73,7 +73,7 @@ def _states(dense: Dense, bundle: int, most_new: int) -> tuple[Integers, Floats]
     return choices(values, 0 if dense.new == 0 else most_new, 0.1 * some.min() if len(some) else 1e-3)
 
 
-def _target(structure: Structure, one: Asked) -> int:
+def _target(structure: Structure, one: RequestLike) -> int:
     target = one.target(int(structure.counts[one.node].sum()))
     if target is None:
         raise ValueError(f"{one} has no target")

@@ -175,9 +175,9 @@ def _best(
 
 def _attempt(graph: ng.Graph, asked: dict[str, Request], told: Any = "magnitude") -> Attempt:
     widths = relate(graph, free_outputs=True)
-    askings = tuple(AxisRequest(graph[n], widths.output_axis(graph[n]), r) for n, r in asked.items())
+    axis_requests = tuple(AxisRequest(graph[n], widths.output_axis(graph[n]), r) for n, r in asked.items())
     values = utilities(widths, told, default="magnitude")
-    return Attempt(widths, constraints_of(widths), askings, values, lambda utility: values)
+    return Attempt(widths, constraints_of(widths), axis_requests, values, lambda utility: values)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from naivegraph.edits.plan.index_formula import formula_of, indices
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Between, Delta, Frozen, Multiple, Request, Size
 from naivegraph.edits.resize_program.resize_program import AxisRequest
 from naivegraph.edits.resize_program.strategy import Attempt, Decision
 from naivegraph.network import capture
 from naivegraph.solvers import Outcome
 from naivegraph.utility import utilities
 from naivegraph.widths import Widths, constraints_of, relate
-from tests.edits.resize_program.dense import Asked, Dense, Found
+from tests.edits.resize_program.dense import Dense, Found, RequestLike
 from tests.edits.resize_program.exhaustive import exhaustive
 from tests.machine.correspond import Floats, Integers, Net, Node, Structure, random_nodes
 
@@ -25,7 +25,7 @@ class Instance:
     """One random resize: the network, what is asked of it, and what its neurons are worth."""
 
     nodes: list[Node]
-    asked: list[Asked]
+    asked: list[RequestLike]
     told: dict[int, Floats] | None
     new: int | None
 
@@ -39,22 +39,22 @@ class Instance:
         free = structure.free()
         count = int(rng.choice([0, 1, 1, 2, 3]))
         chosen = rng.choice(free, min(count, len(free)), replace=False)
-        asked = [Asked(int(i), _random_request(rng, int(structure.counts[i].sum()))) for i in chosen]
+        asked = [RequestLike(int(i), _random_request(rng, int(structure.counts[i].sum()))) for i in chosen]
         told = None if rng.random() < 0.15 and asked else _random_values(rng, structure)
         return Instance(nodes, asked, told, int(rng.integers(0, 5)) if rng.random() < 0.2 else None)
 
 
-def _random_request(rng: np.random.Generator, now: int) -> ask.Request:
+def _random_request(rng: np.random.Generator, now: int) -> Request:
     delta, relaxed = int(rng.integers(-4, 6)), bool(rng.random() < 0.7)
     kind = rng.choice(["change"] * 5 + ["size"] * 2 + ["between", "multiple", "frozen"])
     if kind == "change":
-        return ask.Delta(max(delta, 1 - now), relaxed)
+        return Delta(max(delta, 1 - now), relaxed)
     if kind == "size":
-        return ask.Size(max(now + delta, 1), relaxed)
+        return Size(max(now + delta, 1), relaxed)
     if kind == "between":
         lower = max(now + delta, 1)
-        return ask.Between(lower, None if relaxed else lower + int(rng.integers(0, 3)))
-    return ask.Multiple(int(rng.integers(1, 6))) if kind == "multiple" else ask.Frozen()
+        return Between(lower, None if relaxed else lower + int(rng.integers(0, 3)))
+    return Multiple(int(rng.integers(1, 6))) if kind == "multiple" else Frozen()
 
 
 def _random_values(rng: np.random.Generator, structure: Structure) -> dict[int, Floats]:
@@ -83,16 +83,21 @@ class Ours:
         net = Net(instance.nodes)
         graph = capture(net, net.example(), verify=False)
         widths = relate(graph, free_outputs=True)
-        askings = []
+        axis_requests = []
         for one in instance.asked:
             vertex = graph[net.vertex_name(one.node)]
-            askings.append(AxisRequest(vertex, widths.output_axis(vertex), one.request))
+            axis_requests.append(AxisRequest(vertex, widths.output_axis(vertex), one.request))
         values = None
         if instance.told is not None:
             told = {net.vertex_name(i): v for i, v in instance.told.items()}
             values = utilities(widths, told, default=0)
         attempt = Attempt(
-            widths, constraints_of(widths), tuple(askings), values, lambda utility: values, new=instance.new
+            widths,
+            constraints_of(widths),
+            tuple(axis_requests),
+            values,
+            lambda utility: values,
+            new=instance.new,
         )
         return Ours(net, widths, *attempt.solve())
 
@@ -158,11 +163,11 @@ def _small(seed: int) -> Instance:
     raise AssertionError("no small network was found")
 
 
-def _little(one: Asked) -> Asked:
+def _little(one: RequestLike) -> RequestLike:
     """Changes of at most 2, so that few new neurons have to be tried."""
-    if isinstance(one.request, ask.Delta):
-        return Asked(one.node, ask.Delta(int(np.clip(one.request.delta, -2, 2)), one.request.relaxed))
-    return Asked(one.node, ask.Delta(1, True))
+    if isinstance(one.request, Delta):
+        return RequestLike(one.node, Delta(int(np.clip(one.request.delta, -2, 2)), one.request.relaxed))
+    return RequestLike(one.node, Delta(1, True))
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -194,7 +199,7 @@ def test_new_neurons_replace_negative_ones_alone(
 ) -> None:
     """A new neuron costs a tenth of the least utility, so that it is dearer than any but a negative one."""
     nodes = [Node("input", (), 3), Node("linear", (0,), 6), Node("linear", (1,), 2)]
-    instance = Instance(nodes, [Asked(1, ask.Delta(delta))], {1: np.array(values)}, None)
+    instance = Instance(nodes, [RequestLike(1, Delta(delta))], {1: np.array(values)}, None)
     dense = Dense(Structure(nodes), instance.asked, instance.told)
     ours = Ours.of(instance)
     assert ours.answer is not None

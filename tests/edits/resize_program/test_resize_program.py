@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naivegraph.edits.request import requests as ask
+from naivegraph.edits.request.requests import Between, Delta, Frozen, Multiple, Request, Size
 from naivegraph.edits.resize_program.resize_program import AxisRequest, ResizeProgram
 from naivegraph.edits.resize_program.strategy import Attempt, Decision
 from naivegraph.network import capture
@@ -20,7 +20,7 @@ from tests.edits.resize_program.exhaustive import away, choices
 from tests.machine.correspond import Floats, Net, Node
 
 NEW = 6
-Asked = Mapping[str, ask.Request] | None
+RequestLike = Mapping[str, Request] | None
 Values = Mapping[Width, Floats] | None
 
 
@@ -58,18 +58,18 @@ class Attempts:
         self.widths: Widths = relate(self.graph, free_outputs=True)
         self.constraints: SizeConstraints = constraints_of(self.widths)
 
-    def asking(self, name: str, request: ask.Request) -> AxisRequest:
+    def axis_request(self, name: str, request: Request) -> AxisRequest:
         vertex = self.graph[name]
         return AxisRequest(vertex, self.widths.output_axis(vertex), request)
 
-    def attempt(self, asked: Asked = None, values: Values = None, new: int | None = None) -> Attempt:
-        askings = tuple(self.asking(name, request) for name, request in (asked or {}).items())
-        return Attempt(self.widths, self.constraints, askings, values, lambda utility: None, new)
+    def attempt(self, asked: RequestLike = None, values: Values = None, new: int | None = None) -> Attempt:
+        axis_requests = tuple(self.axis_request(name, request) for name, request in (asked or {}).items())
+        return Attempt(self.widths, self.constraints, axis_requests, values, lambda utility: None, new)
 
-    def posed(self, asked: Asked = None, values: Values = None) -> ResizeProgram:
+    def posed(self, asked: RequestLike = None, values: Values = None) -> ResizeProgram:
         return self.attempt(asked, values).posed()
 
-    def solve(self, asked: Asked = None, values: Values = None) -> tuple[Decision | None, Outcome]:
+    def solve(self, asked: RequestLike = None, values: Values = None) -> tuple[Decision | None, Outcome]:
         return self.attempt(asked, values).solve()
 
     def sizes(self, answer: Decision | None) -> dict[str, int]:
@@ -80,7 +80,7 @@ class Attempts:
 # -- products --
 
 
-def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: bool) -> float | None:
+def _best_of_all(heads: Floats, places: Floats, request: Request, *, plain: bool) -> float | None:
     """The best worth of `Heads` over all choices of heads, of places and of new ones.
 
     Heads and places keep still, each by itself; how many they are together follows.
@@ -97,11 +97,11 @@ def _best_of_all(heads: Floats, places: Floats, request: ask.Request, *, plain: 
     now = len(heads) * len(places)
     weight = [1.0, 1.0] if plain else largest
     terms = [(size_h, good[0], weight[0] / good[0]), (size_d, good[1], weight[1] / good[1])]
-    target = now + request.delta if isinstance(request, ask.Delta) else 0
+    target = now + request.delta if isinstance(request, Delta) else 0
     step = int(np.sign(target - now))
     fine = (size_h >= 1) & (size_d >= 1)
     missed = np.abs(both - target).astype(float)
-    if isinstance(request, ask.Delta) and request.relaxed:
+    if isinstance(request, Delta) and request.relaxed:
         fine &= (both - now) * step >= 1
     else:
         fine &= both == target
@@ -120,7 +120,7 @@ def test_a_product_of_widths_is_as_good_as_exhaustive_search(delta: int, relaxed
     rng = np.random.default_rng([delta + 10, relaxed])
     values = {w: np.zeros(w.size) if plain else rng.normal(0.5, 1, w.size) for w in attempts.widths}
     by_name = {w.name: v for w, v in values.items()}
-    request = ask.Delta(delta, relaxed)
+    request = Delta(delta, relaxed)
     answer, _ = attempts.solve({"first": request}, None if plain else values)
     expected = _best_of_all(by_name["head"], by_name["place"], request, plain=plain)
     assert (answer is None) == (expected is None)
@@ -147,13 +147,13 @@ def test_a_product_of_three_widths() -> None:
             return self.last((cube * self.a * self.b * self.c).flatten(1))  # type: ignore[no-any-return]
 
     attempts = Attempts(Cube(), torch.randn(2, 3))
-    sizes = attempts.sizes(attempts.solve({"first": ask.Size(30)})[0])
+    sizes = attempts.sizes(attempts.solve({"first": Size(30)})[0])
     assert (sizes["a"], sizes["b"], sizes["c"]) in {(2, 3, 5), (2, 5, 3), (5, 2, 3), (3, 2, 5)}
-    assert attempts.solve({"first": ask.Size(29)})[1] is Outcome.OPTIMAL
+    assert attempts.solve({"first": Size(29)})[1] is Outcome.OPTIMAL
 
 
 def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
-    posed = Attempts(Heads(), torch.randn(2, 3)).posed({"first": ask.Delta(2)})
+    posed = Attempts(Heads(), torch.randn(2, 3)).posed({"first": Delta(2)})
     products = {name.split(" digit")[0] for name in posed.program.column_names if "digit" in name}
     assert products == {"product 0"}
 
@@ -164,17 +164,17 @@ def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
 def test_what_the_code_makes_equal_stays_equal() -> None:
     attempts = Attempts(Halves(), torch.randn(2, 3))
     assert attempts.constraints.width_constraints
-    answer, _ = attempts.solve({"both": ask.Delta(2)})
+    answer, _ = attempts.solve({"both": Delta(2)})
     assert set(attempts.sizes(answer).values()) == {4}
-    assert attempts.solve({"both": ask.Delta(1)})[1] is Outcome.INFEASIBLE
-    nearest = attempts.sizes(attempts.solve({"both": ask.Delta(-1, relaxed=True)})[0])
+    assert attempts.solve({"both": Delta(1)})[1] is Outcome.INFEASIBLE
+    nearest = attempts.sizes(attempts.solve({"both": Delta(-1, relaxed=True)})[0])
     assert set(nearest.values()) == {2}
 
 
 def test_what_is_tied_may_grow_by_the_same_factor() -> None:
     """A layer of 3 that is asked to be 30 ties one of 6 that must become 60."""
     attempts = Attempts(Halves(), torch.randn(2, 3))
-    answer, _ = attempts.solve({"other": ask.Size(30)})
+    answer, _ = attempts.solve({"other": Size(30)})
     assert set(attempts.sizes(answer).values()) == {30}
 
 
@@ -184,10 +184,10 @@ def test_what_is_tied_may_grow_by_the_same_factor() -> None:
 def test_depthwise_convolutions_stay_depthwise() -> None:
     net = nn.Sequential(nn.Conv1d(3, 4, 1), nn.Conv1d(4, 4, 1, groups=4), nn.Flatten(), nn.Linear(8, 2))
     attempts = Attempts(net, torch.randn(2, 3, 2))
-    posed = attempts.posed({"0": ask.Delta(4)})
-    assert [width.size for width in posed.taking_part] == [4]
+    posed = attempts.posed({"0": Delta(4)})
+    assert [width.size for width in posed.in_scope] == [4]
     assert not any("product" in name for name in posed.program.column_names)
-    assert attempts.sizes(attempts.solve({"0": ask.Delta(4)})[0]) == {"0": 8}
+    assert attempts.sizes(attempts.solve({"0": Delta(4)})[0]) == {"0": 8}
 
 
 def test_outputs_take_part_as_any_other_size() -> None:
@@ -195,7 +195,7 @@ def test_outputs_take_part_as_any_other_size() -> None:
     attempts = Attempts(net, torch.randn(2, 3))
     values = {w: -np.ones(w.size) for w in attempts.widths}
     assert attempts.sizes(attempts.solve(None, values)[0]) == {"0": 1, "1": 1}
-    assert attempts.sizes(attempts.solve({"1": ask.Delta(1)}, values)[0]) == {"1": 6}
+    assert attempts.sizes(attempts.solve({"1": Delta(1)}, values)[0]) == {"1": 6}
 
 
 def test_a_layer_keeps_a_neuron_though_all_its_widths_are_shared() -> None:
@@ -232,7 +232,7 @@ def test_among_equals_the_first_neurons_stay() -> None:
     values = {w: np.ones(w.size) for w in attempts.widths}
     values[first][:] = [1, 3, 1, 2, 1, 3]
     for count, kept in [(1, [1]), (2, [1, 5]), (3, [1, 3, 5]), (4, [0, 1, 3, 5]), (5, [0, 1, 2, 3, 5])]:
-        answer, _ = attempts.solve({"0": ask.Size(count)}, values)
+        answer, _ = attempts.solve({"0": Size(count)}, values)
         assert answer is not None
         assert answer.kept[first].tolist() == kept
 
@@ -240,21 +240,21 @@ def test_among_equals_the_first_neurons_stay() -> None:
 @pytest.mark.parametrize(
     ("request_", "size"),
     [
-        (ask.Multiple(50), 50),
-        (ask.Between(40), 40),
-        (ask.Between(1, 3), 3),
-        (ask.Frozen(), 6),
-        (ask.Size(1000), 1000),
+        (Multiple(50), 50),
+        (Between(40), 40),
+        (Between(1, 3), 3),
+        (Frozen(), 6),
+        (Size(1000), 1000),
     ],
 )
-def test_bounds_and_multiples(request_: ask.Request, size: int) -> None:
+def test_bounds_and_multiples(request_: Request, size: int) -> None:
     attempts = Attempts(nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 2)), torch.randn(2, 3))
     assert attempts.sizes(attempts.solve({"0": request_})[0]) == {"0": size}
 
 
 def test_the_same_may_be_asked_of_one_vertex_twice() -> None:
     attempts = Attempts(nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 2)), torch.randn(2, 3))
-    twice = attempts.asking("0", ask.Delta(1, relaxed=True))
+    twice = attempts.axis_request("0", Delta(1, relaxed=True))
     posed = ResizeProgram(attempts.widths, attempts.constraints, [twice, twice], None, None)
     assert posed.nearness is not None
 
@@ -268,7 +268,7 @@ def test_the_program_is_as_large_for_wide_networks_as_for_narrow_ones() -> None:
         net = nn.Sequential(nn.Linear(3, n), nn.BatchNorm1d(n), nn.Linear(n, 2 * n), nn.Linear(2 * n, 2))
         attempts = Attempts(net, torch.randn(2, 3))
         values = {w: np.random.default_rng(0).normal(1, 1, w.size) for w in attempts.widths}
-        arrays = attempts.posed({"0": ask.Delta(-2)}, values).program.arrays()
+        arrays = attempts.posed({"0": Delta(-2)}, values).program.arrays()
         shapes.append((len(arrays.cost), int(arrays.integer.sum()), arrays.rows.count))
     assert shapes[0] == shapes[1]
     assert shapes[0][1] == 2

@@ -68,7 +68,7 @@ def _size(attempt: Attempt, answer: Decision | None) -> int:
     """The size of what was asked for."""
     assert answer is not None
     sizes = {w.atom: len(kept) + answer.new[w] for w, kept in answer.kept.items()}
-    return attempt.askings[0].axis.size(lambda atom: sizes.get(atom, atom.length))
+    return attempt.axis_requests[0].axis.size(lambda atom: sizes.get(atom, atom.length))
 
 
 IMPOSSIBLE = {"both": Delta(1)}
@@ -144,7 +144,10 @@ def test_warn_says_nothing_of_what_it_does_not_know() -> None:
 def test_relax_lets_sizes_give_way_and_nothing_else() -> None:
     seen = Seen()
     Relax(seen)(_attempt(both=Size(7), other=Delta(0)))
-    assert [a.request for a in seen.attempts[0].askings] == [Size(7, relaxed=True), Delta(0, relaxed=True)]
+    assert [a.request for a in seen.attempts[0].axis_requests] == [
+        Size(7, relaxed=True),
+        Delta(0, relaxed=True),
+    ]
     attempt = _attempt(both=Size(7))
     assert _size(attempt, Relax()(attempt)) == 8
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.request.requests import Asked
+from naivegraph.edits.request.requests import RequestLike
 from naivegraph.edits.resize_program.strategy import Solve
 from naivegraph.network import Graph, capture
 from naivegraph.widths import relate
@@ -38,7 +38,7 @@ def test_every_size_is_the_length_of_the_axis_a_request_is_about() -> None:
     ("request_", "head"),
     [(-1, 3), (+2, 6), (ng.relaxed(-2), 2), (ng.multiple(3), 3), (ng.size(5), 5), (ng.between(1, 2), 2)],
 )
-def test_where_heads_lie_apart_a_request_is_about_their_size(request_: Asked, head: int) -> None:
+def test_where_heads_lie_apart_a_request_is_about_their_size(request_: RequestLike, head: int) -> None:
     graph = attention()
     assert graph.sizes["view"] == graph.sizes["scaled_dot_product_attention"] == 4
     assert ng.resize(graph, {"view": request_}, utility=0)
