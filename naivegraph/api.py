@@ -1,7 +1,8 @@
 """The public names, each from where it is made; `naivegraph` loads them when the first is asked for."""
 
-from naivegraph.costs import Costs
-from naivegraph.edits import Edit, load
+from naivegraph.costs import Cost, Costs
+from naivegraph.edits import Change, Edit, load
+from naivegraph.edits.apply.size_report import SizeChange
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation
@@ -46,6 +47,8 @@ __all__ = [
     "Backend",
     "CaptureError",
     "Certificate",
+    "Change",
+    "Cost",
     "Costs",
     "Criterion",
     "Edit",
@@ -61,6 +64,7 @@ __all__ = [
     "Report",
     "Rule",
     "Same",
+    "SizeChange",
     "Stack",
     "Strategy",
     "Ties",

@@ -335,6 +335,11 @@ WRONG: list[tuple[str, Callable[[Call], Any], str]] = [
         "utility= cannot be a Tensor: .* a dict by vertex or width",
     ),
     ("a flag", lambda call: True, "utility= cannot be a bool"),
+    (
+        "no values",
+        lambda call: {call.verb.about: call.values().to("meta")},
+        "cannot be a tensor without values",
+    ),
     ("a class", lambda call: ng.OfWidths, "utility= cannot be OfWidths"),
     ("taylor alone", lambda call: "taylor", "needs loss="),
 ]

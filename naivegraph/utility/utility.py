@@ -246,6 +246,8 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
         if not any(vertex is key for vertex in graph.vertices):
             raise EditError(f"utility= names the vertex {key.name!r} of another graph: give its name")
         return [key]
+    if isinstance(key, Width):
+        raise EditError(f"utility= names the width {key.name!r}: entries of kernels are told by vertex")
     if isinstance(key, str):
         if key in graph:
             return [graph[key]]
@@ -366,4 +368,6 @@ def _key(key: Any) -> str:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor) and value.is_meta:
+        return "a tensor without values, on the meta device"
     return f"a {type(value).__name__}"
