@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,10 @@ from naivegraph.edits.plan.plan import plan
 from naivegraph.network import capture
 from naivegraph.widths import constraints_of, relate
 from tests.oracle import zeroed
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(nn.functional, "grouped_mm"), reason="this torch has no products of groups"
+)
 
 
 class Experts(nn.Module):
