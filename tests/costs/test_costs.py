@@ -222,7 +222,7 @@ def test_short_forms_say_the_same() -> None:
     ("asked", "message"),
     [
         ({"budgets": {"mac": 0.5}}, "there is no cost 'mac'; did you mean 'macs'"),
-        ({"budgets": {"latency": 0.5}}, "there is no cost 'latency'; there are macs, params"),
+        ({"budgets": {"latency": 0.5}}, "there is no cost 'latency'; there are .*macs, params"),
         ({"budgets": {3: 0.5}}, "a cost is found by its name, not by 3"),
         ({"budgets": {"macs": 0.5}, "macs": 0.5}, "two budgets of macs were given, 0.5 and 0.5"),
         ({"budgets": {"macs": 1.5}}, "macs=1.5 is no budget"),
