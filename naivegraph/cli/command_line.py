@@ -11,7 +11,6 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from naivegraph import __version__
-from naivegraph.costs import known_costs
 from naivegraph.errors import NaivegraphError
 
 INSPECT_EXAMPLES = """\
@@ -179,14 +178,13 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--params", type=float, help="budget of parameters: a fraction (0.5) or a number (1e6)"
     )
-    costs = ", ".join(f"{cost.name} ({cost.unit})" for cost in known_costs().values())
     parser.add_argument(
         "--budget",
         type=str,
         nargs="+",
         default=[],
         metavar="COST=NUMBER",
-        help=f"budgets of costs by name, several at once: {costs}",
+        help="budgets of any costs by name, several at once; a name that is none is told those there are",
     )
     parser.add_argument(
         "--ratio", type=float, help="fraction of every free size to keep, instead of a budget"

@@ -60,6 +60,7 @@ def cost_named(name: str | Cost) -> Cost:
     if not isinstance(name, str):
         raise EditError(f"a cost is found by its name, not by {name!r}")
     if name not in COSTS:
-        hint = nearest(name, COSTS, otherwise=f"there are {', '.join(COSTS)}")
+        costs = ", ".join(f"{cost.name} ({cost.unit})" for cost in COSTS.values())
+        hint = nearest(name, COSTS, otherwise=f"there are {costs}")
         raise EditError(f"there is no cost {name!r}{hint}")
     return COSTS[name]

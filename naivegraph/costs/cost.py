@@ -36,7 +36,7 @@ class Cost(abc.ABC):
         name: An identifier, by which budgets ask for it: `ng.prune(model, x, budgets={"macs": 0.5})`.
         title: The heading in tables, and the noun behind a number ("1,024 MACs").
         unit: Its unit, in words.
-        counted: Whether edits and `graph.costs()` count it by default.
+        counted: Whether every edit and report and `graph.costs()` count it; if not, where it is asked for.
 
     Example:
         >>> class Activations(Cost):
@@ -60,7 +60,7 @@ class Cost(abc.ABC):
     name: str
     title: str
     unit: str
-    counted: bool = True
+    counted: bool = False
 
     @abc.abstractmethod
     def products(self, widths: Widths) -> Iterable[SizeProduct]:

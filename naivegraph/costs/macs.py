@@ -24,6 +24,7 @@ class Macs(Cost):
     name = "macs"
     title = "MACs"
     unit = "multiply-accumulates of one run on the example"
+    counted = True
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
         """One product per operator that has some."""

@@ -22,6 +22,7 @@ class Params(Cost):
     name = "params"
     title = "parameters"
     unit = "parameters, tied ones once"
+    counted = True
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
         """One product per parameter."""

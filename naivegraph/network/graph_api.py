@@ -189,11 +189,11 @@ class Graph(Recording):
         Example:
             >>> import torch, naivegraph as ng
             >>> graph = ng.capture(torch.nn.Linear(4, 2), torch.zeros(10, 4))
-            >>> print(graph.costs())
+            >>> print(graph.costs("macs", "params"))
             MACs       80
             parameters 10
-            >>> graph.macs, graph.costs("params")
-            (80, Costs({'params': 10}))
+            >>> graph.macs, graph.costs().params
+            (80, 10)
         """
         wanted = [cost_named(name) for name in names] if names else usual_costs()
         found = {cost.name: cost.of_module(self.module) for cost in wanted}
