@@ -8,6 +8,7 @@ from naivegraph.ir.values import Operation
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
+from naivegraph.operators.sources import all_but, front, of_passing
 from naivegraph.operators.zeros import PASSED
 
 
@@ -23,7 +24,7 @@ def fourier(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-register("_fft_r2c _fft_c2r _fft_c2c", Operator(fourier, zeros=PASSED))
+register("_fft_r2c _fft_c2r _fft_c2c", Operator(fourier, zeros=PASSED, sources=of_passing(all_but("dim"))))
 
 
 def view_as_complex(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -33,7 +34,10 @@ def view_as_complex(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], axes)
 
 
-register("view_as_complex view_as_complex_copy", Operator(view_as_complex, zeros=PASSED))
+register(
+    "view_as_complex view_as_complex_copy",
+    Operator(view_as_complex, zeros=PASSED, sources=of_passing(front(0))),
+)
 
 
 def view_as_real(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -42,4 +46,4 @@ def view_as_real(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [*r.of(a["self"]), *parts])
 
 
-register("view_as_real view_as_real_copy", Operator(view_as_real, zeros=PASSED))
+register("view_as_real view_as_real_copy", Operator(view_as_real, zeros=PASSED, sources=of_passing(front(1))))

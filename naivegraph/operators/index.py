@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from naivegraph.algebra.axis import Axis
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.movement import Arguments
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.sources import all_but, of_passing
 from naivegraph.operators.zeros import ALWAYS, passed_if
 
 
@@ -33,12 +37,27 @@ def index(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, [*rest[:place], *looked, *rest[place:]])
 
 
+def _not_looked_up(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
+    """Dimensions without indices, which have those of the indices before, among or behind them."""
+    indices = [*a["indices"], *[None] * (len(operand.shape) - len(a["indices"]))]
+    given = [d for d, index in enumerate(indices) if index is not None]
+    rest = [d for d, index in enumerate(indices) if index is None]
+    if any(indices[d].dtype in (torch.bool, torch.uint8) for d in given):
+        return {}
+    looked = len(out.shape) - len(rest)
+    place = given[0] if given == list(range(given[0], given[-1] + 1)) else 0
+    return {d if d < place else d + looked: s for d, s in enumerate(rest)}
+
+
 def _indices_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     """Tell whether the number of indices is fixed, for an index of zero looks something up, too."""
     return all(r.settled(axis) for stub in tensors_in(a["indices"]) for axis in r.of(stub))
 
 
-register("index _unsafe_index", Operator(index, zeros=passed_if(_indices_settled)))
+register(
+    "index _unsafe_index",
+    Operator(index, zeros=passed_if(_indices_settled), sources=of_passing(_not_looked_up)),
+)
 
 
 def _masked(r: Relation, op: Operation, source: Stub, indices: list[Any]) -> None:
@@ -63,8 +82,7 @@ def index_select(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     axes = list(r.of(source))
     dim %= max(len(axes), 1)
     r.pin(axes[dim], "looked up by index")
-    index_stub = a["index"]
-    looked = r.of(index_stub)
+    looked = r.of(a["index"] if "index" in a else a["indices"])
     if op.func.overloadpacket.__name__ == "index_select":
         axes[dim] = looked[0]
     else:
@@ -82,7 +100,10 @@ def _place_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return out is not None and (not out.shape or r.settled(r.of(out)[a["dim"]]))
 
 
-register("index_select gather take_along_dim", Operator(index_select, zeros=passed_if(_place_settled)))
+register(
+    "index_select gather take_along_dim",
+    Operator(index_select, zeros=passed_if(_place_settled), sources=of_passing(all_but("dim"))),
+)
 
 
 def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:

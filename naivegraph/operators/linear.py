@@ -9,10 +9,20 @@ from typing import Any
 from naivegraph.algebra.axis import Axis, single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
+from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import CHANNELS, FEATURES, Neurons, Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import DefaultScale, Relation, tensors_in
-from naivegraph.operators.sources import of_convolution, of_embedding, of_matrices
+from naivegraph.operators.sources import (
+    Choice,
+    leading,
+    nothing,
+    of_convolution,
+    of_embedding,
+    of_matrices,
+    of_passing,
+    one_of,
+)
 from naivegraph.operators.zeros import Zeros, covers, of_all
 
 
@@ -132,12 +142,28 @@ def _zero_rows(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return r.vanishes(x) and whole
 
 
-register("mv dot vdot addmv", Operator(vector_product, zeros=Zeros(_zero_rows)))
+def _of_vectors(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+    """Linear in the matrix or one vector, or in the other vector, with what is added."""
+    added = ["self"] if "mat" in a else []
+    one = "mat" if "mat" in a else "self"
+    two = next(name for name in ("vec", "tensor", "other") if name in a)
+    rows = leading(len(out.shape))
+    choices = one_of(of_passing(rows, one, *added), of_passing(nothing, two, *added))
+    return choices(a, op, out, dims, mask)
+
+
+register("mv dot vdot addmv", Operator(vector_product, zeros=Zeros(_zero_rows), sources=_of_vectors))
+
+
+def _input(a: dict[str, Any]) -> Stub:
+    """What a convolution slides over."""
+    source: Stub = a["input"] if "input" in a else a["self"]
+    return source
 
 
 def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Grouped convolutions: input channels `g*c`, output channels `g*o`, of any number of dimensions."""
-    source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
+    source, weight, bias, out = _input(a), a["weight"], a["bias"], op.outputs[0]
     if out is None:
         return
     groups, transposed = a["groups"], a.get("transposed", False)
@@ -174,12 +200,15 @@ def convolution(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 def _zero_channels(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     """A channel is zero where its kernels and bias are, an image where it is and there is no bias."""
-    source, weight, bias, out = a["input"], a["weight"], a["bias"], op.outputs[0]
+    source, weight, bias, out = _input(a), a["weight"], a["bias"], op.outputs[0]
     if out is None:
         return False
     *batch, channels = r.of(out)[: len(out.shape) - len(weight.shape) + 2]
-    along = r.settled(channels) or (r.vanishes(weight) and (bias is None or r.vanishes(bias)))
-    return along and all(r.settled(axis) or (bias is None and r.vanishes(source)) for axis in batch)
+    passed = bias is None and r.vanishes(source)
+    own = r.vanishes(weight) and (bias is None or r.vanishes(bias))
+    depthwise = a["groups"] == source.shape[-len(weight.shape) + 1] == weight.shape[0]
+    along = r.settled(channels) or own or (passed and depthwise)
+    return along and all(r.settled(axis) or passed for axis in batch)
 
 
 _CONVOLUTION = Operator(
@@ -235,9 +264,13 @@ def embedding_bag(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(extra, r.of(out) if by_column else r.fixed(extra.shape, "a by-product of looking up"))
 
 
+def _columns(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
+    return {1: 1}
+
+
 register(
     "_embedding_bag _embedding_bag_forward_only embedding_bag",
-    Operator(embedding_bag, zeros=of_all("weight")),
+    Operator(embedding_bag, zeros=of_all("weight"), sources=of_passing(_columns, "weight")),
 )
 
 
@@ -272,7 +305,14 @@ def _zero_trilinear(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return all(zero or r.settled(axis) for zero, axis in zip(carried, r.of(out), strict=True))
 
 
-register("_trilinear", Operator(trilinear, zeros=Zeros(_zero_trilinear)))
+register(
+    "_trilinear",
+    Operator(
+        trilinear,
+        zeros=Zeros(_zero_trilinear),
+        sources=one_of(*[of_passing(nothing, i) for i in ("i1", "i2", "i3")]),
+    ),
+)
 
 
 def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -301,7 +341,12 @@ def attention(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, [*q[:-1], v[-1]])
     for extra in op.outputs[1:]:
         if extra is not None:
-            r.set(extra, r.fixed(extra.shape, "a by-product of attention"))
+            whole = next((axes for axes in (q[:-1], [*q[:-1], k[-2]]) if _fits(axes, extra)), None)
+            r.set(extra, whole or r.fixed(extra.shape, "a by-product of attention"))
+
+
+def _fits(axes: Sequence[Axis], tensor: Stub) -> bool:
+    return tuple([axis.length for axis in axes]) == tensor.shape
 
 
 def _zero_values(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
@@ -313,12 +358,17 @@ def _zero_values(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return tokens.fixed and all(values.issuperset(axis.atoms()) for axis in heads)
 
 
+def _but_tokens(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
+    """Heads and their neurons; where several queries share a head, only the latter."""
+    return {d: d for d in range(len(out.shape)) if d != len(out.shape) - 2}
+
+
 register(
     "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
     "_scaled_dot_product_attention_math _scaled_dot_product_attention_math_for_mps "
     "_scaled_dot_product_fused_attention_overrideable",
-    Operator(attention, zeros=Zeros(_zero_values)),
+    Operator(attention, zeros=Zeros(_zero_values), sources=of_passing(_but_tokens, "value")),
 )
 
 

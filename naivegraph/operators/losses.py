@@ -8,6 +8,8 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.sources import nothing, of_passing
+from naivegraph.operators.zeros import jointly_if
 
 
 def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -23,9 +25,14 @@ def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [])
 
 
+def _each(a: dict[str, Any]) -> bool:
+    """Whether the losses are given one by one."""
+    return bool(a["reduction"] == 0)
+
+
+register("mse_loss smooth_l1_loss huber_loss", Operator(elementwise_loss, zeros=jointly_if(_each)))
 register(
-    "mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits "
-    "soft_margin_loss",
+    "binary_cross_entropy binary_cross_entropy_with_logits soft_margin_loss",
     Operator(elementwise_loss),
 )
 
@@ -51,10 +58,10 @@ def indexed_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 register(
-    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d multi_margin_loss "
-    "multilabel_margin_loss_forward",
-    Operator(indexed_loss),
+    "nll_loss_forward nll_loss2d_forward nll_loss nll_loss2d",
+    Operator(indexed_loss, sources=of_passing(nothing, "self")),
 )
+register("multi_margin_loss multilabel_margin_loss_forward", Operator(indexed_loss))
 
 
 def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -69,7 +76,7 @@ def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(op.outputs[0], [*r.broadcast([batch, other]), p, q])
 
 
-register("_cdist_forward _euclidean_dist cdist", Operator(distances))
+register("_cdist_forward _euclidean_dist cdist", Operator(distances, sources=of_passing(nothing, "x1", "x2")))
 
 
 def pairwise_distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -83,4 +90,4 @@ def pairwise_distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, r.fixed(out.shape, f"all pairs are counted at {r.where}"))
 
 
-register("_pdist_forward pdist", Operator(pairwise_distances))
+register("_pdist_forward pdist", Operator(pairwise_distances, sources=of_passing(nothing)))

@@ -26,6 +26,7 @@ __all__ = [
     "PICKED",
     "PLACED",
     "REPEATED",
+    "REVERSED",
     "SAME",
     "STACKED",
     "SWAPPED",
@@ -38,6 +39,7 @@ __all__ = [
     "Mask",
     "MoveKind",
     "Movement",
+    "keeps_numbers",
     "same_dims",
     "viewed",
 ]
@@ -100,9 +102,14 @@ def _swapped(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
     rank = len(source.shape)
     if rank < 2:
         return dims
-    one, two = int(a.get("dim0", 0)), int(a.get("dim1", 1))
+    named: Any = a
+    one, two = named.get("dim0", named.get("axis0", 0)), named.get("dim1", named.get("axis1", 1))
     swap = {one % rank: two % rank, two % rank: one % rank}
     return frozenset(swap.get(d, d) for d in dims)
+
+
+def _reversed(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    return frozenset(len(source.shape) - 1 - d for d in dims)
 
 
 def _dropped(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
@@ -141,9 +148,10 @@ def _overlap(a: int, b: int, c: int, d: int) -> bool:
     return (a < d and c < b) or (a == b == c == d)
 
 
-def _keeps_numbers(a: Arguments) -> bool:
-    """Tell whether a change of dtype, if any, keeps real and imaginary parts, and rounds to no integers."""
-    dtype: torch.dtype | None = a.get("dtype")
+def keeps_numbers(a: Arguments) -> bool:
+    """Whether a change of type, if any, keeps real and imaginary parts without rounding to integers."""
+    other = a.get("other", a.get("dtype"))
+    dtype: torch.dtype | None = other.dtype if isinstance(other, Stub) else other
     if dtype is None or dtype.is_complex:
         return True
     return dtype.is_floating_point and not a["self"].dtype.is_complex
@@ -151,11 +159,12 @@ def _keeps_numbers(a: Arguments) -> bool:
 
 SAME = Movement(MoveKind.RESHAPED, same_dims)
 COPIED = Movement(MoveKind.RESHAPED, same_dims, copies=True)
-CONVERTED = Movement(MoveKind.RESHAPED, same_dims, copies=True, when=_keeps_numbers)
+CONVERTED = Movement(MoveKind.RESHAPED, same_dims, copies=True, when=keeps_numbers)
 VIEWED = Movement(MoveKind.RESHAPED, viewed)
 UNSQUEEZED = Movement(MoveKind.RESHAPED, _added)
 TURNED = Movement(MoveKind.TURNED, _permuted)
 SWAPPED = Movement(MoveKind.TURNED, _swapped)
+REVERSED = Movement(MoveKind.TURNED, _reversed)
 CUT = Movement(MoveKind.CUT, same_dims)
 PICKED = Movement(MoveKind.CUT, _dropped)
 EXPANDED = Movement(MoveKind.REPEATED, _aligned)

@@ -8,12 +8,18 @@ from typing import Any
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
-from naivegraph.operators.movement import Arguments
+from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import CHANNELS, FEATURES, Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
-from naivegraph.operators.sources import of_channel_norm, of_layer_norm
+from naivegraph.operators.sources import Choice, aligned, nothing, of_channel_norm, of_layer_norm, of_passing
 from naivegraph.operators.zeros import PASSED, Zeros
+
+
+def _trains(op: Operation, a: Arguments) -> bool:
+    """Whether the statistics are those of the batch; some operators are for training alone."""
+    default = op.func.overloadpacket.__name__.rstrip("_") == "_batch_norm_with_update"
+    return bool(a.get("training", default))
 
 
 def batch_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -25,8 +31,9 @@ def batch_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for stub in states:
         if isinstance(stub, Stub):
             r.algebra.unify(channels, r.of(stub)[0])
+    own = _trains(op, a) or a.get("running_mean") is None
     for d, axis in enumerate(axes):
-        if d != 1 and not r.settled(axis) and (a.get("training") or a.get("running_mean") is None):
+        if d != 1 and not r.settled(axis) and own:
             r.couple(axis, "batch statistics")
     r.set(op.outputs[0], axes)
     for out in op.outputs[1:]:
@@ -41,12 +48,21 @@ def _zero_affine(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return all(r.settled(axis) or (affine and d == 1) for d, axis in enumerate(r.of(a["input"])))
 
 
+def _zero_channels(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """A channel is zero as with any norm, or where it, its running mean and its shift are."""
+    mean, bias = a.get("running_mean"), a.get("bias")
+    passed = r.vanishes(a["input"]) and isinstance(mean, Stub) and r.vanishes(mean) and not _trains(op, a)
+    if not passed or (isinstance(bias, Stub) and not r.vanishes(bias)):
+        return _zero_affine(r, op, a)
+    return all(r.settled(axis) or d == 1 for d, axis in enumerate(r.of(a["input"])))
+
+
 def _statistics(a: Arguments) -> tuple[str, ...]:
     """The running statistics, which training updates: the schemas of some batch norms do not say so."""
     return ("running_mean", "running_var") if a["training"] else ()
 
 
-_BATCH_NORM = Operator(batch_norm, zeros=Zeros(_zero_affine), sources=of_channel_norm, neurons=CHANNELS)
+_BATCH_NORM = Operator(batch_norm, zeros=Zeros(_zero_channels), sources=of_channel_norm, neurons=CHANNELS)
 register(
     "native_batch_norm",
     dataclasses.replace(_BATCH_NORM, shapes={"default": shapes.batch_norm}, updates=_statistics),
@@ -102,7 +118,10 @@ def weight_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     for d, axis in enumerate(axes):
         if d == dim % len(axes):
             r.algebra.unify(axis, r.of(g)[d if len(g.shape) == len(axes) else 0])
-        elif not r.settled(axis):
+            continue
+        if len(g.shape) == len(axes):
+            r.pin(r.of(g)[d], "one norm for all indices")
+        if not r.settled(axis):
             r.couple(axis, "the norm of a weight")
     r.set(op.outputs[0], axes)
     for out in op.outputs[1:]:
@@ -116,7 +135,16 @@ def _zero_weight(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return r.vanishes(a["v"]) and (r.vanishes(a["g"]) or r.settled(v[along]))
 
 
-register("_weight_norm_interface _weight_norm", Operator(weight_norm, zeros=Zeros(_zero_weight)))
+def _of_length(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+    """A weight is as long as it is said to be: linear in that."""
+    whole = len(a["g"].shape) == len(out.shape)
+    return (aligned("g") if whole else of_passing(nothing, "g"))(a, op, out, dims, mask)
+
+
+register(
+    "_weight_norm_interface _weight_norm",
+    Operator(weight_norm, zeros=Zeros(_zero_weight), sources=_of_length),
+)
 
 
 def renorm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -152,10 +180,9 @@ def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.couple(axis, "a group norm")
     r.set(op.outputs[0], axes)
     for out in op.outputs[1:]:
-        if out is not None:
-            r.set(out, r.fixed(out.shape, "a by-product"))
+        r.set(out, [axes[0], count])
 
 
-_GROUP_NORM = Operator(group_norm, zeros=Zeros(_zero_affine))
+_GROUP_NORM = Operator(group_norm, zeros=Zeros(_zero_affine), sources=of_channel_norm)
 register("native_group_norm", dataclasses.replace(_GROUP_NORM, neurons=CHANNELS))
 register("group_norm", _GROUP_NORM)

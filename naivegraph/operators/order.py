@@ -5,24 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from naivegraph.algebra.axis import single
-from naivegraph.ir.values import Operation
-from naivegraph.operators.movement import PLACED, REPEATED
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.movement import PLACED, REPEATED, Arguments, Dims, MoveKind, Movement, same_dims
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
+from naivegraph.operators.sources import all_but, nothing, of_passing, one_of
 from naivegraph.operators.unknown import unknown
-from naivegraph.operators.zeros import PASSED
+from naivegraph.operators.zeros import PASSED, PRODUCT
 
 
 def repeat(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Whole dimensions repeated one after the other."""
     source, repeats = a["self"], a["repeats"] if "repeats" in a else a["dims"]
     axes = [single(1)] * (len(repeats) - len(source.shape)) + list(r.of(source))
+    repeats = [*[1] * (len(axes) - len(repeats)), *repeats]
     r.set(op.outputs[0], [r.algebra.join([single(n), axis]) for n, axis in zip(repeats, axes, strict=True)])
 
 
-register("repeat", Operator(repeat, zeros=PASSED, movement=REPEATED))
-register("tile", Operator(repeat, zeros=PASSED))
+register("repeat tile", Operator(repeat, zeros=PASSED, movement=REPEATED))
 
 
 def repeat_interleave(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -38,7 +39,18 @@ def repeat_interleave(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-register("repeat_interleave", Operator(repeat_interleave, zeros=PASSED))
+def _along_one(a: Arguments) -> bool:
+    return isinstance(a.get("repeats"), int) and a.get("dim") is not None
+
+
+register(
+    "repeat_interleave",
+    Operator(
+        repeat_interleave,
+        zeros=PASSED,
+        movement=Movement(MoveKind.REPEATED, same_dims, copies=True, when=_along_one),
+    ),
+)
 
 
 def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -57,20 +69,75 @@ def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.pin(axes[d], f"the order of its indices matters ({name})")
     for out in op.outputs:
         if out is not None:
+            left = range(rank) if len(out.shape) == rank else [d for d in range(rank) if d not in fixed]
+            whole = len(left) == len(out.shape)
             kept = [
-                axes[d]
-                if len(out.shape) == rank and d not in fixed
+                axes[left[place]]
+                if whole and left[place] not in fixed
                 else r.fixed([n], f"{name} at {r.where}")[0]
-                for d, n in enumerate(out.shape)
+                for place, n in enumerate(out.shape)
             ]
             r.set(out, kept)
 
 
-register("roll flip", Operator(order_matters, movement=PLACED))
+def _rolled(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Without dimensions all are rolled as one, and a step along one may be a step along those before it."""
+    return dims if a["dims"] or not dims else frozenset(range(max(dims) + 1))
+
+
+register("flip", Operator(order_matters, zeros=PASSED, movement=PLACED))
 register(
-    "cumsum cumprod cummax sort argsort topk tril triu diagonal diag_embed logcumsumexp cummin kthvalue "
-    "msort linalg_cross",
-    Operator(order_matters),
+    "roll",
+    Operator(order_matters, zeros=PASSED, movement=Movement(MoveKind.PLACED, _rolled, copies=True)),
+)
+register("tril triu", Operator(order_matters, zeros=PASSED, movement=PLACED))
+register(
+    "cumsum cummax cummin sort topk kthvalue",
+    Operator(order_matters, zeros=PASSED, sources=of_passing(all_but("dim"))),
+)
+register("msort", Operator(order_matters, zeros=PASSED, sources=of_passing(nothing)))
+register("cumprod", Operator(order_matters, zeros=PASSED))
+
+
+def _from_diagonal(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """The last dimension is made of two."""
+    two = [a[name] % len(source.shape) for name in ("dim1", "dim2")]
+    left = [d for d in range(len(source.shape)) if d not in two]
+    return frozenset(s for d in dims for s in ([left[d]] if d < len(left) else two))
+
+
+def _to_diagonal(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Two dimensions are made of the last one."""
+    two = [a[name] % len(out.shape) for name in ("dim1", "dim2")]
+    left = [d for d in range(len(out.shape)) if d not in two]
+    return frozenset(len(left) if d in two else left.index(d) for d in dims)
+
+
+register(
+    "diagonal",
+    Operator(order_matters, zeros=PASSED, movement=Movement(MoveKind.PLACED, _from_diagonal)),
+)
+register(
+    "diag_embed",
+    Operator(order_matters, zeros=PASSED, movement=Movement(MoveKind.PLACED, _to_diagonal, copies=True)),
+)
+register("argsort logcumsumexp", Operator(order_matters))
+
+
+def cross_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Of vectors of three numbers, in the place of each other's."""
+    axes = r.broadcast([r.of(a["self"]), r.of(a["other"])])
+    r.pin(axes[a["dim"]], "the three numbers of a vector")
+    r.set(op.outputs[0], axes)
+
+
+register(
+    "linalg_cross",
+    Operator(
+        cross_product,
+        zeros=PRODUCT,
+        sources=one_of(of_passing(all_but("dim"), "self"), of_passing(all_but("dim"), "other")),
+    ),
 )
 
 
@@ -86,7 +153,17 @@ def rot90(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-register("rot90", Operator(rot90, zeros=PASSED))
+def _turned_back(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Odd numbers of quarter turns exchange two dimensions."""
+    one, two = (d % len(source.shape) for d in a["dims"])
+    swap = {one: two, two: one} if a["k"] % 2 else {}
+    return frozenset(swap.get(d, d) for d in dims)
+
+
+register(
+    "rot90",
+    Operator(rot90, zeros=PASSED, movement=Movement(MoveKind.PLACED, _turned_back, copies=True)),
+)
 
 
 def channel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -100,7 +177,7 @@ def channel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-register("channel_shuffle native_channel_shuffle", Operator(channel_shuffle, zeros=PASSED))
+register("channel_shuffle native_channel_shuffle", Operator(channel_shuffle, zeros=PASSED, movement=PLACED))
 
 
 def pixel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -122,4 +199,14 @@ def pixel_shuffle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, axes)
 
 
-register("pixel_shuffle pixel_unshuffle", Operator(pixel_shuffle, zeros=PASSED))
+def _shuffled_back(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Space is made of space and channels, or channels of both."""
+    c, h, w = range(len(out.shape) - 3, len(out.shape))
+    made = {h: {c, h}, w: {c, w}} if "upscale_factor" in a else {c: {c, h, w}}
+    return frozenset(s for d in dims for s in made.get(d, {d}))
+
+
+register(
+    "pixel_shuffle pixel_unshuffle",
+    Operator(pixel_shuffle, zeros=PASSED, movement=Movement(MoveKind.PLACED, _shuffled_back, copies=True)),
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from naivegraph.ir.values import Operation
 from naivegraph.operators import shapes
-from naivegraph.operators.movement import CUT, PICKED, PLACED, STACKED, Arguments
+from naivegraph.operators.movement import COMPUTED, CUT, PICKED, PLACED, STACKED, Arguments
 from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
@@ -28,7 +29,7 @@ def concatenate(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 register(
-    "cat",
+    "cat concat concatenate",
     Operator(
         concatenate,
         zeros=of_all("tensors"),
@@ -37,7 +38,6 @@ register(
         role=Role.CONCATENATION,
     ),
 )
-register("concat concatenate", Operator(concatenate, zeros=of_all("tensors")))
 
 
 def stack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -63,10 +63,13 @@ def split(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 register(
-    "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes",
+    "split split_with_sizes chunk tensor_split unsafe_split unsafe_split_with_sizes unsafe_chunk",
     Operator(split, zeros=PASSED_ALL, movement=CUT),
 )
-register("split_copy split_with_sizes_copy tensor_split unsafe_chunk", Operator(split, zeros=PASSED_ALL))
+register(
+    "split_copy split_with_sizes_copy",
+    Operator(split, zeros=PASSED_ALL, movement=dataclasses.replace(CUT, copies=True)),
+)
 
 
 def slice_(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -133,7 +136,11 @@ def _pads_zero(a: Arguments) -> bool:
 
 register(
     "constant_pad_nd",
-    Operator(constant_pad, zeros=passed_if(lambda r, op, a: _pads_zero(a)), movement=PLACED),
+    Operator(
+        constant_pad,
+        zeros=passed_if(lambda r, op, a: _pads_zero(a)),
+        movement=dataclasses.replace(PLACED, when=_pads_zero),
+    ),
 )
 
 
@@ -151,6 +158,20 @@ def pad(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 register(
     "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
-    "replication_pad3d pad",
-    Operator(pad),
+    "replication_pad3d",
+    Operator(pad, zeros=PASSED, movement=COMPUTED),
+)
+
+
+def _pads_own_or_zero(a: Arguments) -> bool:
+    return a["mode"] != "constant" or _pads_zero(a)
+
+
+register(
+    "pad",
+    Operator(
+        pad,
+        zeros=passed_if(lambda r, op, a: _pads_own_or_zero(a)),
+        movement=dataclasses.replace(COMPUTED, when=_pads_own_or_zero),
+    ),
 )

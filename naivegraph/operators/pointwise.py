@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-from naivegraph.ir.values import Operation
-from naivegraph.operators.movement import CONVERTED, COPIED, SAME, Arguments
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.movement import (
+    CONVERTED,
+    COPIED,
+    REPEATED,
+    SAME,
+    Arguments,
+    MoveKind,
+    Movement,
+    keeps_numbers,
+    same_dims,
+)
 from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
-from naivegraph.operators.sources import each_of, first, summed
-from naivegraph.operators.zeros import ALWAYS, JOINTLY, KEPT, PRODUCT, kept_if
+from naivegraph.operators.sources import aligned, each_of, first, one_of, summed, together
+from naivegraph.operators.zeros import (
+    ALWAYS,
+    JOINTLY,
+    KEPT,
+    PASSED,
+    PRODUCT,
+    QUOTIENT,
+    SUM_OF_PRODUCT,
+    Zeros,
+    covers,
+    jointly_if,
+    kept_if,
+)
 
 __all__ = ["pointwise"]
 
@@ -30,11 +53,16 @@ def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
                 r.set(out, r.fixed(out.shape, "a by-product"))
 
 
+def like_first(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """The first operand, in some way in which another one has no part."""
+    r.set(op.outputs[0], r.of(a["self"]))
+
+
 def _bounds_hold_zero(a: Arguments) -> bool:
-    """Tell whether zero lies within the bounds of a clamp, where these are numbers."""
+    """Whether zero lies within the bounds of a clamp, as far as these are numbers."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
-    return (low is None or (isinstance(low, (int, float)) and low <= 0)) and (
-        high is None or (isinstance(high, (int, float)) and high >= 0)
+    return not (isinstance(low, (int, float)) and low > 0) and not (
+        isinstance(high, (int, float)) and high < 0
     )
 
 
@@ -52,40 +80,115 @@ def _not_rounded(a: Arguments) -> bool:
     return a.get("rounding_mode") is None
 
 
+def _idle(a: Arguments) -> bool:
+    """Whether a dropout drops nothing."""
+    return not a["train"]
+
+
+def _bounds_scale(a: Arguments) -> bool:
+    """Whether the bounds of a clamp are tensors, which scale with it, or zero."""
+    return all(isinstance(a.get(name), Stub) or not a.get(name) for name in ("min", "max"))
+
+
+def _is_number(a: Arguments) -> bool:
+    return not isinstance(a["weight"], Stub)
+
+
+def _copies_numbers(a: Arguments) -> bool:
+    """Whether what is copied is not rounded by it."""
+    return keeps_numbers({"self": a["src"], "dtype": a["self"].dtype})
+
+
+def _zero_copied(r: Relation, op: Operation, a: Arguments) -> bool:
+    """Where what is copied is zero, whatever was there before."""
+    return r.vanishes(a["src"]) and covers(r, a["src"], a["self"])
+
+
 # The same numbers again, in the same memory or in new.
-register("alias contiguous detach lift_fresh positive", Operator(pointwise, zeros=KEPT, movement=SAME))
+register(
+    "alias contiguous detach lift_fresh positive conj_physical _conj_physical",
+    Operator(pointwise, zeros=KEPT, movement=SAME),
+)
 register("clone", Operator(pointwise, zeros=KEPT, movement=COPIED))
-register("_to_copy to", Operator(pointwise, zeros=KEPT, movement=CONVERTED))
-register("lift resolve_conj resolve_neg _conj type_as", Operator(pointwise))
+register("_to_copy", Operator(pointwise, zeros=KEPT, movement=CONVERTED))
+register("to", Operator(pointwise, zeros=KEPT, movement=dataclasses.replace(CONVERTED, copies=False)))
+register("lift resolve_conj resolve_neg _conj", Operator(pointwise, zeros=KEPT, movement=SAME))
+register(
+    "type_as",
+    Operator(like_first, zeros=PASSED, movement=Movement(MoveKind.PLACED, same_dims, when=keeps_numbers)),
+)
 
 # Functions of one value with f(0) = 0. Those which bend at zero alone are linear on either side of it.
-register("neg relu leaky_relu", Operator(pointwise, zeros=KEPT, sources=first()))
-register("div", Operator(pointwise, zeros=KEPT, sources=first(_not_rounded)))
 register(
-    "abs asinh atan celu elu erf expm1 floor fmod gelu hardshrink hardswish log1p mish nan_to_num polar "
-    "prelu relu6 round selu sgn sign silu sin sinh softshrink sqrt square tan tanh trunc complex dropout "
-    "native_dropout fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask",
+    "neg abs relu leaky_relu prelu _prelu_kernel rrelu rrelu_with_noise polar native_dropout deg2rad "
+    "rad2deg copysign",
+    Operator(pointwise, zeros=KEPT, sources=first()),
+)
+register(
+    "dropout feature_dropout",
+    Operator(pointwise, zeros=KEPT, movement=dataclasses.replace(SAME, when=_idle), sources=first()),
+)
+register(
+    "alpha_dropout",
+    Operator(
+        pointwise,
+        zeros=kept_if(_idle),
+        movement=dataclasses.replace(SAME, when=_idle),
+    ),
+)
+register("div true_divide", Operator(pointwise, zeros=QUOTIENT, sources=first(_not_rounded)))
+register(
+    "angle asin asinh atan atanh ceil erfinv frac special_bessel_j1 special_entr special_i1 special_i1e "
+    "special_modified_bessel_i1 celu elu erf expm1 floor fmod gelu hardshrink "
+    "hardswish log1p mish nan_to_num relu6 round selu sgn sign silu sin sinh softshrink sqrt square tan "
+    "tanh trunc floor_divide fake_quantize_per_tensor_affine_cachemask "
+    "fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
     Operator(pointwise, zeros=KEPT),
 )
-register("hardtanh clamp", Operator(pointwise, zeros=kept_if(_bounds_hold_zero)))
+register("hardtanh", Operator(pointwise, zeros=jointly_if(_bounds_hold_zero)))
+register(
+    "clamp clamp_min clamp_max",
+    Operator(
+        pointwise,
+        zeros=jointly_if(_bounds_hold_zero),
+        sources=aligned("self", "min", "max", when=_bounds_scale),
+    ),
+)
+register("xlogy special_xlog1py", Operator(pointwise, zeros=KEPT, sources=first()))
 register("pow", Operator(pointwise, zeros=kept_if(_positive_power)))
 register("masked_fill", Operator(pointwise, zeros=kept_if(_fills_zero), sources=first(_fills_zero)))
 
 # Functions of several values.
 register("add", Operator(pointwise, zeros=JOINTLY, sources=summed, role=Role.SUM))
-register("sub", Operator(pointwise, zeros=JOINTLY, sources=summed))
+register("sub rsub", Operator(pointwise, zeros=JOINTLY, sources=summed))
 register("mul", Operator(pointwise, zeros=PRODUCT, sources=each_of))
-register("rsub maximum minimum addcmul hypot copy lerp where", Operator(pointwise, zeros=JOINTLY))
+register("remainder", Operator(pointwise, zeros=KEPT, sources=together))
+register("atan2 heaviside", Operator(pointwise, zeros=JOINTLY))
+register(
+    "maximum minimum fmax fmin hypot where complex", Operator(pointwise, zeros=JOINTLY, sources=together)
+)
+register("lerp", Operator(pointwise, zeros=JOINTLY, sources=aligned("self", "end", when=_is_number)))
+register(
+    "addcmul",
+    Operator(
+        pointwise,
+        zeros=SUM_OF_PRODUCT,
+        sources=one_of(aligned("self", "tensor1"), aligned("self", "tensor2")),
+    ),
+)
 
 # Numbers whatever the operand holds.
 register("zeros_like zero", Operator(pointwise, zeros=ALWAYS))
 register("fill full_like ones_like empty_like rand_like randn_like", Operator(pointwise))
 register("bernoulli uniform_ normal_ exponential_", Operator(pointwise))
+register(
+    "copy",
+    Operator(
+        pointwise,
+        zeros=Zeros(_zero_copied),
+        movement=dataclasses.replace(REPEATED, when=_copies_numbers),
+    ),
+)
 
 # Functions of which f(0) = 0 is not known, and which torch does not tag as pointwise.
-register(
-    "__and__ __or__ __xor__ bitwise_not hardsigmoid _prelu_kernel rrelu_with_noise feature_dropout "
-    "alpha_dropout log_sigmoid_forward floor_divide "
-    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
-    Operator(pointwise),
-)
+register("__and__ __or__ __xor__ bitwise_not hardsigmoid log_sigmoid_forward", Operator(pointwise))

@@ -8,7 +8,7 @@ from naivegraph.ir.values import Operation
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
-from naivegraph.operators.zeros import of_all
+from naivegraph.operators.zeros import Zeros
 
 
 def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -24,6 +24,8 @@ def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.pin(gates, "the gates of a recurrent layer")
     for axis in (r.of(hidden)[0], r.of(a["weight2"])[0], r.of(a["weight3"])[0]):
         r.algebra.unify(rows, axis)
+    for stub in (a["hx_"], a["cx_"]):
+        r.algebra.unify(batch, r.of(stub)[-2])
     for axis in (r.of(hidden)[1], r.of(a["hx_"])[-1], r.of(a["cx_"])[-1]):
         r.algebra.unify(h, axis)
     r.pin(steps, "the steps of a recurrent layer")
@@ -40,4 +42,10 @@ def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, r.fixed(out.shape, "a by-product"))
 
 
-register("mkldnn_rnn_layer", Operator(one_layer, zeros=of_all("hx_", "cx_", results=3)))
+def _zero_units(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """A unit is zero where its weights, biases and first state are; with biases a sample never is."""
+    names = ("weight0", "weight1", "weight2", "weight3", "hx_", "cx_")
+    return all(r.vanishes(a[name]) for name in names) and r.settled(r.of(a["input"])[1])
+
+
+register("mkldnn_rnn_layer", Operator(one_layer, zeros=Zeros(_zero_units, results=3)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from naivegraph.algebra.axis import single
-from naivegraph.ir.values import Operation
+from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
+from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
-from naivegraph.operators.zeros import PASSED
+from naivegraph.operators.sources import Choice, Sources, all_but, of_passing, together
+from naivegraph.operators.zeros import JOINTLY, PASSED, PASSED_ALL, Zeros
 
 
 def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -45,13 +47,33 @@ def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, kept[len(kept) - len(out.shape) :])
 
 
-register("mean", Operator(reduction, zeros=PASSED, shapes={"dim": shapes.mean}))
-register("sum", Operator(reduction, zeros=PASSED))
-register(
-    "amax amin max min var var_mean std std_mean linalg_vector_norm norm logsumexp prod any all argmax "
-    "argmin nansum aminmax median count_nonzero",
-    Operator(reduction),
-)
+def _zero_extreme(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Of one tensor, or of two, element by element."""
+    two = isinstance(a.get("other"), Stub)
+    return JOINTLY.holds(r, op, a) if two else PASSED.holds(r, op, a)
+
+
+def _of_extreme(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+    sources = together if isinstance(a.get("other"), Stub) else _REDUCED
+    return sources(a, op, out, dims, mask)
+
+
+def _normed(order: str) -> Sources:
+    """A norm, but for one that counts."""
+    return of_passing(all_but("dim"), when=lambda a: a.get(order) != 0)
+
+
+_REDUCED = of_passing(all_but("dim"))
+_REDUCED_TWICE = of_passing(all_but("dim"), results=2)
+register("mean", Operator(reduction, zeros=PASSED, sources=_REDUCED, shapes={"dim": shapes.mean}))
+register("sum nansum amax amin median std", Operator(reduction, zeros=PASSED, sources=_REDUCED))
+register("prod var", Operator(reduction, zeros=PASSED))
+register("linalg_vector_norm", Operator(reduction, zeros=PASSED, sources=_normed("ord")))
+register("norm", Operator(reduction, zeros=PASSED, sources=_normed("p")))
+register("max min", Operator(reduction, zeros=Zeros(_zero_extreme), sources=_of_extreme))
+register("aminmax std_mean", Operator(reduction, zeros=PASSED_ALL, sources=_REDUCED_TWICE))
+register("var_mean", Operator(reduction, zeros=PASSED_ALL))
+register("logsumexp any all argmax argmin count_nonzero", Operator(reduction))
 
 
 def softmax(r: Relation, op: Operation, a: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.movement import COMPUTED, Arguments, Dims, MoveKind, Movement
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, Rule
-from naivegraph.operators.sources import of_windows
+from naivegraph.operators.sources import front, leading, of_passing
 from naivegraph.operators.zeros import PASSED, passed_if
 
 
@@ -37,25 +38,33 @@ def pool(space: int) -> Rule:
 
 
 def _pool(space: int) -> Operator:
-    return Operator(pool(space), zeros=PASSED, sources=of_windows(space))
+    return Operator(pool(space), zeros=PASSED, sources=of_passing(front(space)))
 
 
-register(
-    "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d "
-    "_upsample_nearest_exact1d",
-    _pool(1),
-)
+def _nearest(space: int) -> Operator:
+    return Operator(pool(space), zeros=PASSED, movement=COMPUTED)
+
+
+register("avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_linear1d", _pool(1))
 register(
     "avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d "
-    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d",
+    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_bicubic2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _pool(2),
 )
 register(
     "avg_pool3d max_pool3d max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d "
-    "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
+    "upsample_trilinear3d",
     _pool(3),
 )
+register("upsample_nearest1d _upsample_nearest_exact1d", _nearest(1))
+register("upsample_nearest2d _upsample_nearest_exact2d", _nearest(2))
+register("upsample_nearest3d _upsample_nearest_exact3d", _nearest(3))
+
+
+def _samples(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
+    """The dimensions in front of channels."""
+    return {d: d for d in range(len(out.shape) - 3)}
 
 
 def patches(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -78,7 +87,18 @@ def patches(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, [*batch, channels, *sizes])
 
 
-register("im2col col2im", Operator(patches, zeros=PASSED))
+def _patched(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Channels take their place in the kernel with them, places in the image are one dimension."""
+    at = len(source.shape) - 3
+    made = {at: {at, at + 1, at + 2}, at + 1: {at + 1, at + 2}}
+    return frozenset(s for d in dims for s in made.get(d, {d}))
+
+
+register(
+    "im2col",
+    Operator(patches, zeros=PASSED, movement=Movement(MoveKind.COMPUTED, _patched, copies=True)),
+)
+register("col2im", Operator(patches, zeros=PASSED, sources=of_passing(_samples)))
 
 
 def grid_sample(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -101,7 +121,7 @@ def _grid_settled(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
 
 register(
     "grid_sampler_2d grid_sampler_3d grid_sampler cudnn_grid_sampler _grid_sampler_2d_cpu_fallback",
-    Operator(grid_sample, zeros=passed_if(_grid_settled)),
+    Operator(grid_sample, zeros=passed_if(_grid_settled), sources=of_passing(leading(2))),
 )
 
 
@@ -115,7 +135,7 @@ def affine_grid(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, [batch, *r.fixed(out.shape[1:], f"a grid of places at {r.where}")])
 
 
-register("affine_grid_generator", Operator(affine_grid))
+register("affine_grid_generator", Operator(affine_grid, zeros=PASSED, sources=of_passing(leading(1))))
 
 
 def unpool(space: int) -> Rule:
@@ -129,8 +149,8 @@ def unpool(space: int) -> Rule:
     return axes
 
 
-register("max_unpool2d", Operator(unpool(2), zeros=PASSED))
-register("max_unpool3d", Operator(unpool(3), zeros=PASSED))
+register("max_unpool2d", Operator(unpool(2), zeros=PASSED, sources=of_passing(front(2))))
+register("max_unpool3d", Operator(unpool(3), zeros=PASSED, sources=of_passing(front(3))))
 
 
 def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -144,7 +164,8 @@ def fractional_pool(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     _windows(r, op, source, len(a["kernel_size"]))
 
 
-register("fractional_max_pool2d fractional_max_pool3d", Operator(fractional_pool, zeros=PASSED))
+register("fractional_max_pool2d", Operator(fractional_pool, zeros=PASSED, sources=of_passing(front(2))))
+register("fractional_max_pool3d", Operator(fractional_pool, zeros=PASSED, sources=of_passing(front(3))))
 
 
 def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -160,7 +181,13 @@ def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(sizes, r.fixed(sizes.shape, f"sequences are packed at {r.where}"))
 
 
-register("_pack_padded_sequence", Operator(pack, zeros=PASSED))
+def _unpacked(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
+    """What is neither step nor sample."""
+    more = len(operand.shape) - len(out.shape)
+    return {d: d + more for d in range(len(out.shape)) if d >= 1 - min(more, 0) and d + more >= 1}
+
+
+register("_pack_padded_sequence", Operator(pack, zeros=PASSED, sources=of_passing(_unpacked)))
 
 
 def pad_packed(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -176,7 +203,15 @@ def pad_packed(r: Relation, op: Operation, a: dict[str, Any]) -> None:
             r.set(out, r.fixed(out.shape, f"sequences are unpacked at {r.where}"))
 
 
+def _pads_zero(a: Arguments) -> bool:
+    return bool(a["padding_value"] == 0)
+
+
 register(
     "_pad_packed_sequence",
-    Operator(pad_packed, zeros=passed_if(lambda r, op, a: a["padding_value"] == 0)),
+    Operator(
+        pad_packed,
+        zeros=passed_if(lambda r, op, a: _pads_zero(a)),
+        sources=of_passing(_unpacked, when=_pads_zero),
+    ),
 )

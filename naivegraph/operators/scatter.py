@@ -6,9 +6,11 @@ from typing import Any
 
 from naivegraph.algebra.axis import Axis
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.movement import PLACED, Arguments, Dims, Mask, MoveKind, Movement
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.sources import Choice, all_but, nothing, of_passing
 from naivegraph.operators.zeros import of_all, passed_if
 
 _INDEXED = "written to by index"
@@ -47,16 +49,43 @@ def _written(a: dict[str, Any]) -> Any:
     return next((a[name] for name in ("source", "src", "value") if name in a), None)
 
 
+def _with_what_is_written(
+    a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None
+) -> list[Choice]:
+    """Linear in what was there together with what is written, unless that is a number."""
+    value = _written(a)
+    if not isinstance(value, Stub) and value != 0:
+        return []
+    names = ["self", *(name for name in ("source", "src", "value") if isinstance(a.get(name), Stub))]
+    return of_passing(all_but("dim"), *names)(a, op, out, dims, mask)
+
+
 def _writes_zero(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     value = _written(a)
     return r.vanishes(value) if isinstance(value, Stub) else value == 0
 
 
 register(
-    "index_add index_copy index_fill index_reduce scatter scatter_add scatter_reduce select_scatter "
-    "slice_scatter",
-    Operator(along_one, zeros=passed_if(_writes_zero)),
+    "index_add index_copy index_fill index_reduce scatter scatter_add scatter_reduce",
+    Operator(along_one, zeros=passed_if(_writes_zero), sources=_with_what_is_written),
 )
+
+
+def _selected(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """What was there stays; what is written has one dimension less."""
+    at = a["dim"] % len(out.shape)
+    return dims if source.id == a["self"].id else frozenset(d - (d > at) for d in dims if d != at)
+
+
+register(
+    "select_scatter",
+    Operator(
+        along_one,
+        zeros=passed_if(_writes_zero),
+        movement=Movement(MoveKind.PLACED, _selected, copies=True),
+    ),
+)
+register("slice_scatter", Operator(along_one, zeros=passed_if(_writes_zero), movement=PLACED))
 
 
 def index_put(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -86,16 +115,20 @@ def index_put(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         wanted = [*kept[:place], *chosen, *kept[place:]]
         if all(v.length in (1, w.length) for v, w in zip(r.of(values)[::-1], wanted[::-1], strict=False)):
             r.broadcast([r.of(values), wanted])
+            for axis in chosen:
+                r.pin(axis, _INDEXED)
             r.set(op.outputs[0], axes)
             return
     # What a mask chooses has a length of its own; values of one element alone tie nothing.
-    if values.shape not in ((), (1,)):
-        for axis in (*axes, *r.of(values)):
-            r.pin(axis, "chosen by a mask")
+    for axis in (*(axes if values.shape not in ((), (1,)) else ()), *r.of(values)):
+        r.pin(axis, "chosen by a mask")
     r.set(op.outputs[0], axes)
 
 
-register("index_put _unsafe_index_put _index_put_impl", Operator(index_put, zeros=of_all("self", "values")))
+register(
+    "index_put _unsafe_index_put _index_put_impl",
+    Operator(index_put, zeros=of_all("self", "values"), sources=of_passing(nothing, "self", "values")),
+)
 
 
 def anywhere(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -108,7 +141,23 @@ def anywhere(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, r.fixed(out.shape, f"indexed across dimensions at {r.where}"))
 
 
-register("diagonal_scatter masked_scatter put take", Operator(anywhere))
+register("masked_scatter put", Operator(anywhere, sources=of_passing(nothing, "self", "source")))
+register("take", Operator(anywhere, sources=of_passing(nothing, "self")))
+
+
+def _scattered(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """What was there stays; the last dimension of what is written goes along two."""
+    if source.id == a["self"].id:
+        return dims
+    two = [a[name] % len(out.shape) for name in ("dim1", "dim2")]
+    left = [d for d in range(len(out.shape)) if d not in two]
+    return frozenset(len(left) if d in two else left.index(d) for d in dims)
+
+
+register(
+    "diagonal_scatter",
+    Operator(anywhere, movement=Movement(MoveKind.PLACED, _scattered, copies=True)),
+)
 
 
 def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -121,6 +170,7 @@ def by_value(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 register(
-    "_local_scalar_dense nonzero _unique2 unique_dim histc masked_select bincount equal is_nonzero",
+    "_local_scalar_dense nonzero _unique2 unique_dim histc bincount equal is_nonzero",
     Operator(by_value),
 )
+register("masked_select", Operator(by_value, sources=of_passing(nothing)))

@@ -8,9 +8,10 @@ that the result depends on, never fewer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.movement import Arguments, Dims, Mask
@@ -19,15 +20,22 @@ from naivegraph.operators.relation import tensors_in
 __all__ = [
     "Choice",
     "LinearPart",
+    "Passing",
     "Sources",
+    "aligned",
+    "all_but",
     "each_of",
     "first",
+    "front",
+    "leading",
+    "nothing",
     "of_channel_norm",
     "of_convolution",
     "of_embedding",
     "of_layer_norm",
     "of_matrices",
-    "of_windows",
+    "of_passing",
+    "one_of",
     "summed",
     "together",
 ]
@@ -94,11 +102,11 @@ def first(when: Callable[[Arguments], bool] | None = None) -> Sources:
     """
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
-        """Return the first operand."""
-        operands = tensors_in(list(op.args))
-        if not _is_first(op, out) or not operands or (when is not None and not when(a)):
+        if not op.args or not isinstance(op.args[0], Stub):
             return []
-        return [[_aligned(operands[0], out, dims, mask)]]
+        if not _is_first(op, out) or (when is not None and not when(a)):
+            return []
+        return [[_aligned(op.args[0], out, dims, mask)]]
 
     return sources
 
@@ -117,8 +125,20 @@ def summed(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None
 
 def together(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """Linear in all operands together, element by element; truth values among them choose."""
-    floats = [stub for stub in tensors_in([op.args, op.kwargs]) if stub.dtype.is_floating_point]
-    return [[_aligned(stub, out, dims, mask) for stub in floats]] if floats else []
+    given = [stub for stub in tensors_in([op.args, op.kwargs]) if stub.dtype != torch.bool]
+    return [[_aligned(stub, out, dims, mask) for stub in given]] if given and _is_first(op, out) else []
+
+
+def aligned(*names: str, when: Callable[[Arguments], bool] | None = None) -> Sources:
+    """Linear in these arguments together, element by element, if the arguments are so."""
+
+    def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        given = tensors_in([a.get(name) for name in names])
+        if not _is_first(op, out) or not given or (when is not None and not when(a)):
+            return []
+        return [[_aligned(stub, out, dims, mask) for stub in given]]
+
+    return sources
 
 
 # Products of matrices, convolutions, tables
@@ -197,19 +217,81 @@ def of_channel_norm(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Ma
     return [[LinearPart(stub, carried, along) for stub in parts]] if parts else []
 
 
-# Windows
+# Some dimensions pass through, and along the others every element may count
 
 
-def of_windows(space: int) -> Sources:
-    """Operators over windows of the last `space` dimensions, channel by channel."""
+# Of the arguments by name, an operand and a result: that dimension of the operand, by that of the result.
+Passing = Callable[[Arguments, Stub, Stub], Mapping[int, int]]
+
+
+def of_passing(
+    passing: Passing, *names: str, when: Callable[[Arguments], bool] | None = None, results: int = 1
+) -> Sources:
+    """Operators linear in some arguments together, in which an index of some dimensions meets itself alone.
+
+    Args:
+        passing: Those dimensions.
+        names: The arguments; without any it is the first operand.
+        when: Whether it is linear, told from the arguments by name; None if always.
+        results: How many results, from the first on, are.
+    """
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
-        """Return the image, whole in these dimensions."""
-        if not _is_first(op, out):
+        given = tensors_in([a[name] for name in names]) if names else tensors_in(list(op.args))[:1]
+        first_ones = [stub.id for stub in op.outputs[:results] if stub is not None]
+        if out.id not in first_ones or not given or (when is not None and not when(a)):
             return []
-        source: Stub = a["self"] if "self" in a else a["input"]
-        places = len(out.shape) - space
-        through = None if mask is None else _over(mask, *range(places, len(out.shape)))
-        return [[LinearPart(source, frozenset(d for d in dims if d < places), through)]]
+        return [[_passed(stub, out, dims, mask, passing(a, stub, out)) for stub in given]]
 
     return sources
+
+
+def one_of(*each: Sources) -> Sources:
+    """Operators with several choices."""
+    return lambda *given: [choice for sources in each for choice in sources(*given)]
+
+
+def _passed(
+    operand: Stub, out: Stub, dims: Dims, mask: Mask | None, passing: Mapping[int, int]
+) -> LinearPart:
+    through = {d: s for d, s in passing.items() if out.shape[d] == operand.shape[s]}
+    carried = frozenset(through[d] for d in dims if d in through)
+    if mask is None:
+        return LinearPart(operand, carried, None)
+    others = [d for d in range(mask.ndim) if d not in through]
+    ordered = _over(mask, *others).transpose([*others, *sorted(through, key=through.__getitem__)])
+    shape = [1] * len(operand.shape)
+    for d, s in through.items():
+        shape[s] = mask.shape[d]
+    return LinearPart(operand, carried, ordered.reshape(shape))
+
+
+def nothing(a: Arguments, operand: Stub, out: Stub) -> Mapping[int, int]:
+    """Any element may come from any."""
+    return {}
+
+
+def front(count: int) -> Passing:
+    """All dimensions but the last so many."""
+    return lambda a, operand, out: {d: d for d in range(len(out.shape) - count)}
+
+
+def leading(count: int) -> Passing:
+    """The first so many dimensions."""
+    return lambda a, operand, out: {d: d for d in range(count)}
+
+
+def all_but(name: str) -> Passing:
+    """All dimensions but those of an argument, which may be gone in the result; none where it is missing."""
+
+    def passing(a: Arguments, operand: Stub, out: Stub) -> Mapping[int, int]:
+        rank, given = len(operand.shape), a.get(name)
+        if given is None or given == []:
+            return {}
+        gone = {d % rank for d in ([given] if isinstance(given, int) else given)} if rank else set()
+        left = [d for d in range(rank) if d not in gone]
+        if len(out.shape) == rank:
+            return {d: d for d in left}
+        return dict(enumerate(left)) if len(out.shape) == len(left) else {}
+
+    return passing

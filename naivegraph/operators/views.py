@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 from naivegraph.algebra.axis import Axis, single
 from naivegraph.algebra.reshape import reshaped
-from naivegraph.ir.values import Operation
+from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
-from naivegraph.operators.movement import EXPANDED, SWAPPED, TURNED, UNSQUEEZED, VIEWED
+from naivegraph.operators.movement import (
+    EXPANDED,
+    REPEATED,
+    REVERSED,
+    SWAPPED,
+    TURNED,
+    UNSQUEEZED,
+    VIEWED,
+    Arguments,
+    Dims,
+    MoveKind,
+    Movement,
+)
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
 from naivegraph.operators.unknown import unknown
-from naivegraph.operators.zeros import PASSED
+from naivegraph.operators.zeros import PASSED, passed_if
 
 
 def reshape(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -97,14 +110,21 @@ def transpose(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Two dimensions exchanged."""
     axes = list(r.of(a["self"]))
     if len(axes) > 1:
-        i, j = a.get("dim0", 0), a.get("dim1", 1)
+        i, j = a.get("dim0", a.get("axis0", 0)), a.get("dim1", a.get("axis1", 1))
         axes[i], axes[j] = axes[j], axes[i]
     _show(r, op, axes)
 
 
 register("transpose", Operator(transpose, zeros=PASSED, movement=SWAPPED, shapes={"int": shapes.transpose}))
-register("t", Operator(transpose, zeros=PASSED, movement=SWAPPED))
-register("swapaxes numpy_T", Operator(transpose, zeros=PASSED))
+register("t swapaxes", Operator(transpose, zeros=PASSED, movement=SWAPPED))
+
+
+def reverse(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """All dimensions in the opposite order."""
+    r.set(op.outputs[0], r.of(a["self"])[::-1])
+
+
+register("numpy_T", Operator(reverse, zeros=PASSED, movement=REVERSED))
 
 
 def expand(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -125,8 +145,13 @@ def expand(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, result)
 
 
-register("expand broadcast_to", Operator(expand, movement=EXPANDED))
-register("expand_copy", Operator(expand))
+def _not_repeated(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
+    """Whether the shape stays as it is: repeats of an index are neurons that are not zero by themselves."""
+    return op.outputs[0] is not None and op.outputs[0].shape == a["self"].shape
+
+
+register("expand broadcast_to", Operator(expand, zeros=passed_if(_not_repeated), movement=EXPANDED))
+register("expand_copy", Operator(expand, zeros=passed_if(_not_repeated), movement=REPEATED))
 
 
 def as_strided(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -152,4 +177,11 @@ def unfold(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     r.set(out, [*axes, *r.fixed([out.shape[-1]], f"windows at {r.where}")])
 
 
-register("unfold unfold_copy", Operator(unfold, zeros=PASSED))
+def _unfolded(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
+    """Places in a window, the last dimension, are made of the one that it slides over."""
+    return frozenset(d if d < len(source.shape) else a["dimension"] % len(source.shape) for d in dims)
+
+
+_WINDOWS = Movement(MoveKind.REPEATED, _unfolded)
+register("unfold", Operator(unfold, zeros=PASSED, movement=_WINDOWS))
+register("unfold_copy", Operator(unfold, zeros=PASSED, movement=dataclasses.replace(_WINDOWS, copies=True)))

@@ -21,8 +21,12 @@ __all__ = [
     "KEPT",
     "PASSED",
     "PASSED_ALL",
+    "PRODUCT",
+    "QUOTIENT",
+    "SUM_OF_PRODUCT",
     "Zeros",
     "ZerosRule",
+    "jointly_if",
     "kept_if",
     "of_all",
     "passed_if",
@@ -57,6 +61,13 @@ def covers(r: Relation, operand: Stub, out: Stub) -> bool:
     )
 
 
+def _shares_free(r: Relation, operand: Stub, out: Stub) -> bool:
+    """Whether some free dimension of an element-wise result is one of this operand too."""
+    missing = len(out.shape) - len(operand.shape)
+    ends = r.of(out)[missing:]
+    return any(n == axis.length and not r.settled(axis) for n, axis in zip(operand.shape, ends, strict=True))
+
+
 def _covering(r: Relation, op: Operation, operand: Stub) -> bool:
     """Tell whether an operand vanishes, and with it an element-wise result in every free dimension."""
     out = op.outputs[0]
@@ -70,9 +81,23 @@ def kept_if(when: Callable[[Arguments], bool] | None = None) -> Zeros:
     """Functions of one value with f(0) = 0, on condition of the arguments by name; others scale or choose."""
 
     def holds(r: Relation, op: Operation, a: Arguments) -> bool:
-        """Tell whether the first operand vanishes."""
+        if not op.args or not isinstance(op.args[0], Stub) or (when is not None and not when(a)):
+            return False
+        return _covering(r, op, op.args[0])
+
+    return Zeros(holds)
+
+
+def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
+    """Functions which are zero where every operand is, if the arguments (by name) are so.
+
+    Truth values among the operands only choose.
+    """
+
+    def holds(r: Relation, op: Operation, a: Arguments) -> bool:
         operands = tensors_in((op.args, op.kwargs))
-        return bool(operands) and (when is None or when(a)) and _covering(r, op, operands[0])
+        given = [stub for stub in operands if stub.dtype != torch.bool]
+        return bool(given) and when(a) and all(_covering(r, op, stub) for stub in given)
 
     return Zeros(holds)
 
@@ -84,14 +109,31 @@ def _jointly(r: Relation, op: Operation, a: Arguments) -> bool:
     return bool(operands) and all(_covering(r, op, stub) for stub in operands if stub.dtype != torch.bool)
 
 
+def _quotient(r: Relation, op: Operation, a: Arguments) -> bool:
+    """A numerator over what does not vanish with it: zero by zero has no value, nor has what it tends to."""
+    if not isinstance(op.args[0], Stub) or not _covering(r, op, op.args[0]):
+        return False
+    out = op.outputs[0]
+    return out is not None and not any(
+        r.vanishes(stub) and _shares_free(r, stub, out) for stub in tensors_in((op.args[1:], op.kwargs))
+    )
+
+
 def _product(r: Relation, op: Operation, a: Arguments) -> bool:
     return any(_covering(r, op, stub) for stub in tensors_in((op.args, op.kwargs)))
 
 
+def _sum_of_product(r: Relation, op: Operation, a: Arguments) -> bool:
+    one, *factors = tensors_in((op.args, op.kwargs))
+    return _covering(r, op, one) and any(_covering(r, op, stub) for stub in factors)
+
+
 KEPT = kept_if()
-# Functions that are zero where every operand is; truth values among the operands only choose.
+# Functions that are zero where every operand is, unless a number is added.
 JOINTLY = Zeros(_jointly)
 PRODUCT = Zeros(_product)
+QUOTIENT = Zeros(_quotient)
+SUM_OF_PRODUCT = Zeros(_sum_of_product)
 ALWAYS = Zeros(lambda r, op, a: True)
 
 

@@ -1,0 +1,218 @@
+"""Runs of one operator on samples, and the relation its record makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.lookup import relate_operation
+from naivegraph.operators.relation import Relation, tensors_in
+
+__all__ = ["Call", "Related", "Sample", "atoms_of", "marks_of", "relate_call"]
+
+Marks = npt.NDArray[np.bool_]
+Values = Mapping[int, torch.Tensor]
+
+
+class Sample:
+    """Arguments to run an operator on; tensors are best in double precision, small, and of distinct sizes.
+
+    Args:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Example:
+        >>> Sample(torch.ones(2, 3), 1).args[1]
+        1
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def __repr__(self) -> str:
+        given = [*map(_text, self.args), *(f"{name}={_text(value)}" for name, value in self.kwargs.items())]
+        return f"({', '.join(given)})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    return f"[{', '.join(map(_text, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of an overload, which can be repeated on other numbers.
+
+    Attributes:
+        operation: The call as a recording has it.
+        operands: The tensors it takes, by number.
+        results: What it gave.
+    """
+
+    operation: Operation
+    operands: dict[int, torch.Tensor]
+    results: list[torch.Tensor | None]
+
+    @staticmethod
+    def of(packet: torch._ops.OpOverloadPacket, sample: Sample) -> Call:
+        """Run the first overload of an operator that takes a sample.
+
+        Raises:
+            TypeError: None does; the message has the reason of each.
+        """
+        reasons = []
+        overloads: list[str] = packet.overloads()  # type: ignore[no-untyped-call]
+        for name in overloads:
+            func = getattr(packet, name)
+            if any(argument.is_out for argument in func._schema.arguments):
+                continue
+            try:
+                return Call._of(func, sample)
+            except (RuntimeError, TypeError, NotImplementedError, ValueError, IndexError) as error:
+                reasons.append(f"{func}: {str(error).splitlines()[0]}")
+        raise TypeError(f"no overload of {packet} takes {sample}: {'; '.join(reasons)}")
+
+    @staticmethod
+    def _of(func: torch._ops.OpOverload, sample: Sample) -> Call:
+        stubs: dict[int, Stub] = {}
+        operands: dict[int, torch.Tensor] = {}
+
+        def stub(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                if id(value) not in stubs:
+                    stubs[id(value)] = Stub(len(stubs), tuple(value.shape), value.dtype)
+                    operands[len(operands)] = value
+                return stubs[id(value)]
+            return [stub(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+        args = tuple(stub(value) for value in sample.args)
+        kwargs = {name: stub(value) for name, value in sample.kwargs.items()}
+        call = Call(Operation(func, args, kwargs, ()), operands, [])
+        given = {key: value.clone() for key, value in operands.items()}
+        results = call.run_on(given)
+        same = {id(value): key for key, value in given.items()}
+        outputs: list[Stub | None] = []
+        for result in results:
+            if result is None:
+                outputs.append(None)
+                continue
+            number = same.get(id(result), len(stubs) + len(outputs))
+            outputs.append(Stub(number, tuple(result.shape), result.dtype))
+        return Call(Operation(func, args, kwargs, tuple(outputs)), operands, results)
+
+    def run(self, values: Values) -> list[torch.Tensor | None]:
+        """The results for other operands, by number; those not given are as they were."""
+        return self.run_on({key: values.get(key, value).clone() for key, value in self.operands.items()})
+
+    def run_on(self, given: Values) -> list[torch.Tensor | None]:
+        """The results for just these operands, by number, which an operator in place writes into."""
+        torch.manual_seed(0)
+        with torch.no_grad():
+            result = self.apply(self.operation.func, given)
+        several = result if isinstance(result, (list, tuple)) else [result]
+        return [item if isinstance(item, torch.Tensor) else None for item in several]
+
+    def apply(self, function: Callable[..., Any], given: Values) -> Any:
+        """The value of a function of the call's arguments, with these operands."""
+
+        def real(value: Any) -> Any:
+            if isinstance(value, Stub):
+                return given[value.id]
+            return [real(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+        named = {name: real(value) for name, value in self.operation.kwargs.items()}
+        return function(*map(real, self.operation.args), **named)
+
+    @property
+    def stubs(self) -> dict[int, Stub]:
+        """What stands for the operands in the recorded call, by number."""
+        return {stub.id: stub for stub in tensors_in([self.operation.args, self.operation.kwargs])}
+
+    @property
+    def floating(self) -> list[int]:
+        """The operands of real or complex numbers."""
+        return [
+            key for key, value in self.operands.items() if value.is_floating_point() or value.is_complex()
+        ]
+
+    def __str__(self) -> str:
+        named = {id(value): value for value in self.operands.values()}
+        return f"{self.operation.func}({', '.join(map(_text, named.values()))})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Related:
+    """What a record makes of one call.
+
+    Attributes:
+        relation: With the axes of the results; what has another shape in place has those of then.
+        taken: The axes of the operands as they were before, by number.
+    """
+
+    relation: Relation
+    taken: dict[int, list[Axis]]
+
+
+def relate_call(
+    call: Call, vanishing: frozenset[int] = frozenset(), pinned: Sequence[bool] | None = None
+) -> Related:
+    """Relate one call, whose operands are tied to nothing before.
+
+    Args:
+        call: The call.
+        vanishing: Operands that are zero on every neuron whose parameters are.
+        pinned: Which dimensions of the first operand are fixed; None for none.
+    """
+    relation = Relation()
+    relation.algebra.where = "the sample"
+    relation.operation = call.operation
+    for number, value in call.operands.items():
+        relation.axes[number] = relation.fresh_state(value.shape)
+    if pinned is not None:
+        for axis, fixed in zip(relation.axes[0], pinned, strict=True):
+            if fixed:
+                relation.pin(axis, "fixed before")
+    relation.vanishing = set(vanishing)
+    taken = {number: list(axes) for number, axes in relation.axes.items()}
+    relate_operation(relation, call.operation)
+    return Related(relation, taken)
+
+
+def atoms_of(relation: Relation, axes: list[Axis]) -> set[Atom]:
+    """The free runs of neurons in these axes."""
+    return {atom for axis in axes for atom in relation.algebra.resolve(axis).atoms()}
+
+
+def _marked(axis: Axis, atom: Atom, index: int) -> Marks:
+    """Which indices of a resolved axis belong to one neuron of an atom."""
+    parts = [np.zeros(0, np.bool_)]
+    for term in axis.terms:
+        found = np.zeros(1, np.bool_)
+        for factor in term:
+            if isinstance(factor, Axis):
+                inner = _marked(factor, atom, index)
+            elif isinstance(factor, Atom):
+                inner = np.arange(factor.length) == index if factor is atom else np.zeros(factor.length, bool)
+            else:
+                inner = np.zeros(int(factor), np.bool_)
+            found = np.logical_or.outer(found, inner).reshape(-1)
+        parts.append(found)
+    return np.concatenate(parts)
+
+
+def marks_of(relation: Relation, axes: list[Axis], atom: Atom, index: int) -> torch.Tensor:
+    """Which elements of a tensor with these axes belong to one neuron of an atom."""
+    lengths = [axis.length for axis in axes]
+    out = np.zeros(lengths, np.bool_)
+    for dim, axis in enumerate(axes):
+        along = _marked(relation.algebra.resolve(axis), atom, index)
+        out |= along.reshape([-1 if d == dim else 1 for d in range(len(axes))])
+    return torch.from_numpy(out)
