@@ -5,7 +5,7 @@
 | a rule for a function of yours | a `Rule` | `rule=` | `register_rule` | `RuleContract` |
 | what neurons are worth | a `Criterion` | `utility=` | `register_criterion` | `CriterionContract` |
 | what budgets limit | a `Cost` | `budgets=` | `register_cost` | `CostContract` |
-| what an operator does to sizes | an `Operator` | | `register_operator` | |
+| what an operator does to sizes | an `Operator` | | `register_operator` | `OperatorContract` |
 | what to do where sizes cannot be had | a `Strategy` | `strategy=` | | `StrategyContract` |
 | a solver | a `Backend` | `backend=` | `register_backend` | `BackendContract` |
 
@@ -17,6 +17,7 @@ from naivegraph.costs import Cost, SizeProduct, register_cost
 from naivegraph.costs.cost_contract import CostContract
 from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy
 from naivegraph.extend.criterion_contract import CriterionContract
+from naivegraph.extend.operator_contract import OperatorContract, Sample
 from naivegraph.extend.registrations import temporary_registrations
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract
@@ -60,11 +61,13 @@ __all__ = [
     "Limits",
     "OfWidths",
     "Operator",
+    "OperatorContract",
     "Outcome",
     "Rows",
     "Rule",
     "RuleContract",
     "Same",
+    "Sample",
     "Score",
     "Session",
     "SizeProduct",

@@ -7,15 +7,17 @@ from typing import ClassVar
 
 import torch
 
-from naivegraph.extend import operator_checks as checks
-from naivegraph.operators.registry import RECORDS
+from naivegraph.extend import operator_checks, operator_moves
+from naivegraph.extend.checks import expect
+from naivegraph.extend.operator_network import pruning_differs
 from naivegraph.extend.operator_trial import Call, Sample
+from naivegraph.operators.registry import RECORDS
 
 __all__ = ["OperatorContract", "Sample"]
 
 
 class OperatorContract:
-    """What a record says of an operator, asked of the operator itself.
+    """Tests of the record of one operator, by running the operator on samples.
 
     Attributes:
         operator: The operator, as `register_operator` was given it.
@@ -40,41 +42,39 @@ class OperatorContract:
     def test_is_registered(self) -> None:
         """The operator has a record, and there is something to try it on."""
         known = self.operator in RECORDS
-        _expect(known, f"{self.operator} has no record: call register_operator with it and an Operator")
-        _expect(bool(list(self.samples)), f"give `samples` of {self.operator}")
+        expect(known, f"{self.operator} has no record: call register_operator with it and an Operator")
+        expect(bool(list(self.samples)), f"give `samples` of {self.operator}")
 
     def test_axes(self) -> None:
         """Neurons change nothing of others, unless the rule fixes or couples them."""
-        self._hold(checks.axes_wrong)
+        self._hold(operator_checks.axes_wrong)
+
+    def test_neurons_go(self) -> None:
+        """A network without some neurons gives what it gives with these at zero."""
+        self._hold(pruning_differs)
 
     def test_zeros(self) -> None:
         """Results are zero where the record says so, and it says so where they are."""
-        self._hold(checks.zeros_wrong)
+        self._hold(operator_checks.zeros_wrong)
         if "zeros" not in self.untold:
-            self._hold(checks.zeros_missing)
+            self._hold(operator_checks.zeros_missing)
 
     def test_movement(self) -> None:
         """Elements go where the movement takes them; what only moves elements has one."""
-        self._hold(checks.movement_wrong)
+        self._hold(operator_moves.movement_wrong)
         if "movement" not in self.untold:
-            self._hold(checks.movement_missing)
+            self._hold(operator_moves.movement_missing)
 
     def test_sources(self) -> None:
         """Results scale with the operands they are said to be linear in; what is linear says so."""
-        self._hold(checks.sources_wrong)
+        self._hold(operator_moves.sources_wrong)
         if "sources" not in self.untold:
-            self._hold(checks.sources_missing)
+            self._hold(operator_moves.sources_missing)
 
     def test_shapes(self) -> None:
         """Inferred shapes, strides and types are those of the results."""
-        self._hold(checks.shapes_wrong)
+        self._hold(operator_checks.shapes_wrong)
 
     def _hold(self, check: Callable[[Call], Iterator[str]]) -> None:
         found = [difference for call in self.calls() for difference in check(call)]
-        _expect(not found, "\n".join(dict.fromkeys(found)))
-
-
-def _expect(holds: bool, otherwise: str) -> None:
-    """Fail the running test unless `holds`."""
-    if not holds:
-        raise AssertionError(otherwise)
+        expect(not found, "\n".join(dict.fromkeys(found)))

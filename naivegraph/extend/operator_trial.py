@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,17 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.lookup import relate_operation
 from naivegraph.operators.relation import Relation, tensors_in
 
-__all__ = ["Call", "Related", "Sample", "atoms_of", "marks_of", "relate_call"]
+__all__ = [
+    "Call",
+    "Related",
+    "Sample",
+    "atoms_of",
+    "differ",
+    "marks_of",
+    "operands_text",
+    "relate_call",
+    "subsets",
+]
 
 Marks = npt.NDArray[np.bool_]
 Values = Mapping[int, torch.Tensor]
@@ -133,7 +144,7 @@ class Call:
 
     @property
     def stubs(self) -> dict[int, Stub]:
-        """What stands for the operands in the recorded call, by number."""
+        """The stubs of the operands, by number."""
         return {stub.id: stub for stub in tensors_in([self.operation.args, self.operation.kwargs])}
 
     @property
@@ -150,7 +161,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Related:
-    """What a record makes of one call.
+    """The relation of one call, with the axes of its operands.
 
     Attributes:
         relation: With the axes of the results; what has another shape in place has those of then.
@@ -192,7 +203,7 @@ def atoms_of(relation: Relation, axes: list[Axis]) -> set[Atom]:
 
 
 def _marked(axis: Axis, atom: Atom, index: int) -> Marks:
-    """Which indices of a resolved axis belong to one neuron of an atom."""
+    """Mark the indices of a resolved axis that belong to one neuron of an atom."""
     parts = [np.zeros(0, np.bool_)]
     for term in axis.terms:
         found = np.zeros(1, np.bool_)
@@ -209,10 +220,29 @@ def _marked(axis: Axis, atom: Atom, index: int) -> Marks:
 
 
 def marks_of(relation: Relation, axes: list[Axis], atom: Atom, index: int) -> torch.Tensor:
-    """Which elements of a tensor with these axes belong to one neuron of an atom."""
+    """Mark the elements of a tensor with these axes that belong to one neuron of an atom."""
     lengths = [axis.length for axis in axes]
     out = np.zeros(lengths, np.bool_)
     for dim, axis in enumerate(axes):
         along = _marked(relation.algebra.resolve(axis), atom, index)
         out |= along.reshape([-1 if d == dim else 1 for d in range(len(axes))])
     return torch.from_numpy(out)
+
+
+def subsets(numbers: list[int]) -> list[frozenset[int]]:
+    """All operands, each alone, all but each, and every set of up to three."""
+    sizes = range(1, len(numbers) + 1) if len(numbers) <= 3 else (1, len(numbers) - 1, len(numbers))
+    return [frozenset(each) for size in sizes for each in itertools.combinations(numbers, size)]
+
+
+def operands_text(call: Call, numbers: frozenset[int]) -> str:
+    """Name operands by their order, for messages."""
+    order = list(call.operands)
+    return "operand " + " and ".join(str(order.index(number)) for number in sorted(numbers))
+
+
+def differ(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Mark the elements that are not equal, up to rounding."""
+    if old.dtype.is_floating_point or old.dtype.is_complex:
+        return ~torch.isclose(old, new, rtol=1e-6, atol=1e-9, equal_nan=True)
+    return old != new

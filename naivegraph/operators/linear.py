@@ -156,7 +156,7 @@ register("mv dot vdot addmv", Operator(vector_product, zeros=Zeros(_zero_rows), 
 
 
 def _input(a: dict[str, Any]) -> Stub:
-    """What a convolution slides over."""
+    """The image that a convolution slides over."""
     source: Stub = a["input"] if "input" in a else a["self"]
     return source
 

@@ -26,7 +26,7 @@ def elementwise_loss(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _each(a: dict[str, Any]) -> bool:
-    """Whether the losses are given one by one."""
+    """Tell whether the losses are given one by one."""
     return bool(a["reduction"] == 0)
 
 

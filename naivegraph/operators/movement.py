@@ -149,7 +149,7 @@ def _overlap(a: int, b: int, c: int, d: int) -> bool:
 
 
 def keeps_numbers(a: Arguments) -> bool:
-    """Whether a change of type, if any, keeps real and imaginary parts without rounding to integers."""
+    """Tell whether a change of dtype, if any, keeps real and imaginary parts, and rounds to no integers."""
     other = a.get("other", a.get("dtype"))
     dtype: torch.dtype | None = other.dtype if isinstance(other, Stub) else other
     if dtype is None or dtype.is_complex:

@@ -17,7 +17,7 @@ from naivegraph.operators.zeros import PASSED, Zeros
 
 
 def _trains(op: Operation, a: Arguments) -> bool:
-    """Whether the statistics are those of the batch; some operators are for training alone."""
+    """Tell whether the statistics are those of the batch; some operators are for training alone."""
     default = op.func.overloadpacket.__name__.rstrip("_") == "_batch_norm_with_update"
     return bool(a.get("training", default))
 

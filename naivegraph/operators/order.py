@@ -81,7 +81,7 @@ def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _rolled(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """Without dimensions all are rolled as one, and a step along one may be a step along those before it."""
+    """All dimensions are rolled as one if none is named: a step along one carries over to those before it."""
     return dims if a["dims"] or not dims else frozenset(range(max(dims) + 1))
 
 
@@ -125,7 +125,7 @@ register("argsort logcumsumexp", Operator(order_matters))
 
 
 def cross_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """Of vectors of three numbers, in the place of each other's."""
+    """Products of vectors of three numbers, which lie along one dimension."""
     axes = r.broadcast([r.of(a["self"]), r.of(a["other"])])
     r.pin(axes[a["dim"]], "the three numbers of a vector")
     r.set(op.outputs[0], axes)

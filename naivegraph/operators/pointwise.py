@@ -59,7 +59,7 @@ def like_first(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _bounds_hold_zero(a: Arguments) -> bool:
-    """Whether zero lies within the bounds of a clamp, as far as these are numbers."""
+    """Tell whether zero lies within the bounds of a clamp, as far as these are numbers."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
     return not (isinstance(low, (int, float)) and low > 0) and not (
         isinstance(high, (int, float)) and high < 0
@@ -81,12 +81,12 @@ def _not_rounded(a: Arguments) -> bool:
 
 
 def _idle(a: Arguments) -> bool:
-    """Whether a dropout drops nothing."""
+    """Tell whether a dropout drops nothing."""
     return not a["train"]
 
 
 def _bounds_scale(a: Arguments) -> bool:
-    """Whether the bounds of a clamp are tensors, which scale with it, or zero."""
+    """Tell whether the bounds of a clamp are tensors, which scale with it, or zero."""
     return all(isinstance(a.get(name), Stub) or not a.get(name) for name in ("min", "max"))
 
 
@@ -95,12 +95,12 @@ def _is_number(a: Arguments) -> bool:
 
 
 def _copies_numbers(a: Arguments) -> bool:
-    """Whether what is copied is not rounded by it."""
+    """Tell whether the numbers are not rounded by the dtype they are copied to."""
     return keeps_numbers({"self": a["src"], "dtype": a["self"].dtype})
 
 
 def _zero_copied(r: Relation, op: Operation, a: Arguments) -> bool:
-    """Where what is copied is zero, whatever was there before."""
+    """Zero where the copied tensor is, whatever was there before."""
     return r.vanishes(a["src"]) and covers(r, a["src"], a["self"])
 
 

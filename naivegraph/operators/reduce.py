@@ -48,7 +48,7 @@ def reduction(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _zero_extreme(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Of one tensor, or of two, element by element."""
+    """Zero where the one tensor is, or both are, element by element."""
     two = isinstance(a.get("other"), Stub)
     return JOINTLY.holds(r, op, a) if two else PASSED.holds(r, op, a)
 

@@ -182,7 +182,7 @@ def pack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _unpacked(a: Arguments, operand: Stub, out: Stub) -> dict[int, int]:
-    """What is neither step nor sample."""
+    """The dimensions that are neither step nor sample."""
     more = len(operand.shape) - len(out.shape)
     return {d: d + more for d in range(len(out.shape)) if d >= 1 - min(more, 0) and d + more >= 1}
 

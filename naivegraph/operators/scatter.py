@@ -72,7 +72,7 @@ register(
 
 
 def _selected(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """What was there stays; what is written has one dimension less."""
+    """The target keeps its dimensions; the written tensor has one less."""
     at = a["dim"] % len(out.shape)
     return dims if source.id == a["self"].id else frozenset(d - (d > at) for d in dims if d != at)
 
@@ -146,7 +146,7 @@ register("take", Operator(anywhere, sources=of_passing(nothing, "self")))
 
 
 def _scattered(a: Arguments, source: Stub, out: Stub, dims: Dims) -> Dims:
-    """What was there stays; the last dimension of what is written goes along two."""
+    """The target keeps its dimensions; the last of the written tensor goes along two."""
     if source.id == a["self"].id:
         return dims
     two = [a[name] % len(out.shape) for name in ("dim1", "dim2")]

@@ -146,7 +146,7 @@ def expand(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
 
 def _not_repeated(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
-    """Whether the shape stays as it is: repeats of an index are neurons that are not zero by themselves."""
+    """Tell whether nothing is repeated: repeats of an index are neurons that are not zero by themselves."""
     return op.outputs[0] is not None and op.outputs[0].shape == a["self"].shape
 
 

@@ -62,7 +62,7 @@ def covers(r: Relation, operand: Stub, out: Stub) -> bool:
 
 
 def _shares_free(r: Relation, operand: Stub, out: Stub) -> bool:
-    """Whether some free dimension of an element-wise result is one of this operand too."""
+    """Tell whether a free dimension of an element-wise result is one of the operand too."""
     missing = len(out.shape) - len(operand.shape)
     ends = r.of(out)[missing:]
     return any(n == axis.length and not r.settled(axis) for n, axis in zip(operand.shape, ends, strict=True))

@@ -99,7 +99,10 @@ class Report:
         if self.fixed:
             yield self._fixed_table()
         for name, where in self.unknown:
-            yield f"No rule for {name} (at {where}): all that it touches is fixed."
+            yield (
+                f"No rule for {name} (at {where}): all that it touches is fixed "
+                "(naivegraph.extend.register_operator states one)."
+            )
         for check, found in self.checks.items():
             yield f"Captured graph against the network, {check}: {found}"
 

@@ -9,14 +9,14 @@ import torch
 
 from naivegraph.extend import operator_checks as checks
 from naivegraph.extend.operator_contract import OperatorContract
-from naivegraph.operators.registry import RECORDS
 from naivegraph.extend.operator_trial import Call, Sample
+from naivegraph.operators.registry import RECORDS
 from tests.operators.samples import SAMPLES
 from tests.operators.samples.make import real
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*index_reduce.*is in beta:UserWarning")
 
-# What a record leaves out on purpose, or what holds for the samples by chance: facts, and the operators' names.
+# Facts that records leave out on purpose, or that hold for the samples by chance, and the names of operators.
 _UNTOLD = {
     # Of matrices that are all zero there are no factors. The classes that a loss is a sum over are fixed.
     "zeros": "linalg_cholesky_ex _linalg_det _linalg_slogdet linalg_pinv linalg_lu_factor_ex "
@@ -101,7 +101,7 @@ def test_records_that_cannot_be_tried_are_those_of_others() -> None:
     for name, other in ELSEWHERE.items():
         if name in ATEN:
             one, two = RECORDS[ATEN[name]].axes, RECORDS[ATEN[other]].axes
-            assert one.__code__ is two.__code__  # type: ignore[attr-defined]
+            assert one.__code__ is two.__code__
 
 
 def tagged() -> list[str]:

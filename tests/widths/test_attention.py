@@ -49,6 +49,28 @@ def test_the_scale_of_heads_stays_when_their_size_changes() -> None:
     torch.testing.assert_close(model(*inputs), zero(*inputs), rtol=1e-10, atol=1e-10)
 
 
+class LearnedQuery(nn.Module):
+    """Attention whose query is a parameter, which no operator of the network computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(2, 3, 5, 4))
+        self.k, self.v, self.out = nn.Linear(6, 12), nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, v = (y.reshape(*x.shape[:2], 3, -1).transpose(1, 2) for y in (self.k(x), self.v(x)))
+        y = F.scaled_dot_product_attention(self.query, k, v)
+        return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def test_the_scale_stays_where_the_query_is_a_parameter() -> None:
+    network = Network("learned query", LearnedQuery, lambda: (torch.randn(2, 7, 6),))
+    model, zero, inputs, constraints = pruned_by_half(network)
+    (rescaled,) = constraints.rescales
+    assert [entry.name for entry in rescaled.entries] == ["query"]
+    torch.testing.assert_close(model(*inputs), zero(*inputs), rtol=1e-10, atol=1e-10)
+
+
 def test_without_its_cure_the_scale_of_heads_would_change() -> None:
     model, inputs = by_name("Multihead").make(torch.float64)
     widths, constraints = related(model, inputs)

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Widths, constraints_of, relate
@@ -125,13 +125,28 @@ def test_depthwise_channels_are_tied_to_what_comes_before() -> None:
         ("Block", "embed", "a layer norm at norm1"),
         ("WeightStandardised", "first", "batch statistics at second.batch_norm"),
         ("Gram", "first", "a sum"),
-        ("FusedAttention", "qkv:2", "a sum over values that do not vanish"),
     ],
 )
 def test_widths_in_statistics_are_marked(network: str, width: str, statistic: str) -> None:
     widths, _ = related(by_name(network))
     marks = {w.name: w.coupled for w in widths.widths}[width]
     assert any(mark.startswith(statistic) for mark in marks), marks
+
+
+def alike(x: Tensor) -> Tensor:
+    return x.sigmoid() @ x.sigmoid().t() @ x
+
+
+def test_a_sum_of_values_that_do_not_vanish_is_a_statistic() -> None:
+    widths, _ = related(Network("alike", lambda: Body(alike), lambda: (torch.randn(3, 6),)))
+    (width,) = (w for w in widths.widths if w.name == "first")
+    assert any(mark.startswith("a sum over values that do not vanish") for mark in width.coupled)
+
+
+def test_a_sum_of_products_that_vanish_is_none() -> None:
+    widths, _ = related(by_name("FusedAttention"))
+    (width,) = (w for w in widths.widths if w.name == "qkv:2")
+    assert width.coupled == ()
 
 
 @pytest.mark.parametrize("network", ["Residual", "Dense", "SqueezeExcite", "Gated", "OneD", "Reused", "glu"])

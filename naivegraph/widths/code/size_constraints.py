@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import torch
 import torch.nn.functional as F
 
 from naivegraph.algebra.axis import Atom, Axis
@@ -222,8 +223,12 @@ def _line(where: tuple[str, int] | None) -> str:
     return line_text(where) if where else "an unknown line"
 
 
+# Torch may decompose the first, and always decomposes the second, into operators without a default scale.
+_SCALED = (F.scaled_dot_product_attention, torch.ops.aten._scaled_dot_product_attention_math.default)
+
+
 def _works_out_scale(vertex: Vertex) -> bool:
-    return vertex.target is F.scaled_dot_product_attention and vertex.kwargs.get("scale") is None
+    return vertex.target in _SCALED and vertex.kwargs.get("scale") is None
 
 
 def _default_scales(widths: Widths, provenance: Provenance, apart: list[Vertex]) -> list[DefaultScale]:
@@ -231,7 +236,7 @@ def _default_scales(widths: Widths, provenance: Provenance, apart: list[Vertex])
     found = {
         default.query.id: default
         for default in widths.relation.default_scales
-        if provenance.made(default.query)
+        if provenance.takes(default.query)
     }
     for vertex in apart:
         query, key = (

@@ -180,6 +180,10 @@ class Provenance:
         """Tell whether an operator of this run made the tensor."""
         return stub.id in self._producer
 
+    def takes(self, stub: Stub) -> bool:
+        """Tell whether an operator of this run takes the tensor, be it a parameter."""
+        return stub.id in self._users
+
     def uses(self, names: Iterable[str]) -> bool:
         """Tell whether an operator of this run takes any of these parameters or buffers."""
         wanted = set(names)
