@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import highspy
@@ -333,6 +334,15 @@ def test_a_partial_start_takes_no_time_of_its_own() -> None:
     assert time.perf_counter() - began < 1.8
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """The signal handler of a terminal; where the tests run in the background, shells have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("after", [0.1, 0.6])
 def test_ctrl_c_ends_a_solve(after: float) -> None:
     program, _ = hard_program()
