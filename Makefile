@@ -54,7 +54,7 @@ on_wheel = rm -rf $(VENV)-$(1) build/$(1) && mkdir -p build/$(1) && $(PYTHON) -m
 	&& $(VENV)-$(1)/bin/python -m pip install -qq --disable-pip-version-check $(2) \
 		dist/*.whl pytest pytest-timeout pytest-xdist hypothesis scikit-learn \
 	&& cp -R tests tutorials benchmarks README.md Makefile setup.cfg pyproject.toml build/$(1) \
-	&& cd build/$(1) && ../../$(VENV)-$(1)/bin/python -m pytest tests tutorials -n 2 --dist loadfile \
+	&& cd build/$(1) && ../../$(VENV)-$(1)/bin/python -m pytest tests -n 2 --dist loadfile \
 		--ignore tests/test_packaging.py --ignore tests/test_import.py
 
 clean: ## remove the environments and everything that was made

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unittest
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -259,3 +263,24 @@ def test_what_is_no_criterion_is_not_registered() -> None:
     with pytest.raises(ng.EditError, match="the name of a criterion is a string that is not empty, not None"):
         register_criterion(None, WeightScore(largest))  # type: ignore[arg-type]
     assert "largest" not in CRITERIA
+
+
+def test_a_module_may_run_its_contract_when_imported(tmp_path: Path) -> None:
+    """The other process imports it, too, and starts no third."""
+    (tmp_path / "judged.py").write_text(
+        "from naivegraph import extend\n"
+        "class Norms(extend.CriterionContract):\n"
+        "    criterion = 'magnitude'\n"
+        "print('imported', flush=True)\n"
+        "print(extend.run_contract(Norms))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "import judged"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert ran.stdout.count("imported") == 1
+    assert "test_same_in_another_process" in ran.stdout
