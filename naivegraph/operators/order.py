@@ -59,9 +59,7 @@ def order_matters(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     rank = len(source.shape)
     name = op.func.overloadpacket.__name__
     dims = a.get("dims", a.get("dim"))
-    if name in ("tril", "triu"):
-        dims = [-1, -2]
-    elif name in ("diagonal", "diag_embed") or dims is None or dims == []:
+    if name in ("diagonal", "diag_embed") or dims is None or dims == []:
         dims = list(range(rank))
     fixed = {d % rank for d in ([dims] if isinstance(dims, int) else dims)} if rank else set()
     axes = list(r.of(source))
@@ -90,7 +88,26 @@ register(
     "roll",
     Operator(order_matters, zeros=PASSED, movement=Movement(MoveKind.PLACED, _rolled, copies=True)),
 )
-register("tril triu", Operator(order_matters, zeros=PASSED, movement=PLACED))
+
+
+def triangle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
+    """Zeros below or above a diagonal.
+
+    On the main diagonal or next to it, the triangle of some rows and the same columns is that of the whole,
+    for they stay in order; further away the distances between them matter.
+    """
+    axes = list(r.of(a["self"]))
+    upper = op.func.overloadpacket.__name__.startswith("triu")
+    rows, columns = axes[-2:]
+    if rows.length == columns.length and a.get("diagonal", 0) in ((0, 1) if upper else (0, -1)):
+        r.algebra.unify(rows, columns)
+    else:
+        for axis in (rows, columns):
+            r.pin(axis, f"the order of its indices matters ({'triu' if upper else 'tril'})")
+    r.set(op.outputs[0], axes)
+
+
+register("tril triu", Operator(triangle, zeros=PASSED, movement=PLACED))
 register(
     "cumsum cummax cummin sort topk kthvalue",
     Operator(order_matters, zeros=PASSED, sources=of_passing(all_but("dim"))),

@@ -167,7 +167,7 @@ _VECTORS: Table = {
     "weight_norm old": ("norm", lambda: nn.utils.weight_norm(nn.Linear(12, 10))),
     "spectral_norm": ("free", lambda: P.spectral_norm(nn.Linear(12, 10))),
     "orthogonal": ("factors of a matrix", lambda: P.orthogonal(nn.Linear(12, 12))),
-    "parametrize symmetric": ("triu", lambda: par(nn.Linear(12, 12), Symmetric())),
+    "parametrize symmetric": ("free", lambda: par(nn.Linear(12, 12), Symmetric())),
     "parametrize scaled": ("free", lambda: par(nn.Linear(12, 10), Scaled())),
     "parametrize lora": ("free", lambda: par(nn.Linear(12, 10), Lora(10, 12, 4))),
     "parametrize positive": ("free", lambda: par(nn.Linear(12, 10), Positive())),

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import ASGD, LBFGS, Adagrad, Optimizer, Rprop
+from torch.optim import ASGD, LBFGS, Adafactor, Adagrad, Optimizer, Rprop
 from torch.optim.swa_utils import AveragedModel
 
-from naivegraph.edits.apply.resize_tensors import NewTensor
+from naivegraph.edits.apply.resize_tensors import NewTensor, Places
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 
@@ -26,6 +26,10 @@ _STARTS: list[tuple[type[Optimizer], str, Fill]] = [
     # The average of a weight over a time in which it was not there is the weight.
     (ASGD, "ax", lambda group, new: new.data),
 ]
+
+# States that are sums over one dimension of the parameter, counted from the last, which they keep with one
+# index. Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost" (ICML 2018).
+_REDUCED: list[tuple[type[Optimizer], str, int]] = [(Adafactor, "row_var", -1), (Adafactor, "col_var", -2)]
 
 
 def as_optimizers(optimizer: Any) -> tuple[Any, ...]:
@@ -140,15 +144,42 @@ def _followed(
 
 
 def _value(optimizer: Optimizer, group: Mapping[str, Any], key: str, value: Any, new: NewTensor) -> Any:
-    if not isinstance(value, torch.Tensor) or value.numel() == 1 != new.tensor.numel() or not value.dim():
+    if not isinstance(value, torch.Tensor) or not value.dim():
         return value
-    if value.shape != new.tensor.shape:
+    reduced = _reduced(optimizer, key)
+    if reduced is None and value.numel() == 1 != new.tensor.numel():
+        return value
+    if value.shape == new.tensor.shape and reduced is None:
+        for kind, name, fill in _STARTS:
+            if isinstance(optimizer, kind) and name == key:
+                return new.places.resized(value, fill(group, new))
+        return new.places.resized(value, 0.0)
+    places = _partial_places(value, new, reduced)
+    if places is None:
         raise EditError(
             f"the {type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for {new.name}, "
             f"which has shape {tuple(new.tensor.shape)}, so it cannot follow; make a new optimizer after "
             "the edit"
         )
-    for kind, name, fill in _STARTS:
-        if isinstance(optimizer, kind) and name == key:
-            return new.places.resized(value, fill(group, new))
-    return new.places.resized(value, 0.0)
+    out = places.taken(value)
+    return out.clone() if out is value else out  # a new row begins with what is known of one like it
+
+
+def _reduced(optimizer: Optimizer, key: str) -> int | None:
+    """The dimension that a state of this name was summed over, counted from the last, if that is known."""
+    found = (dim for kind, name, dim in _REDUCED if isinstance(optimizer, kind) and name == key)
+    return next(found, None)
+
+
+def _partial_places(value: torch.Tensor, new: NewTensor, reduced: int | None) -> Places | None:
+    """The places of a state that lacks a dimension of its parameter; None if nothing tells which."""
+    shape, rank = new.tensor.shape, new.tensor.dim()
+    if value.dim() == rank:
+        one = [d - rank == reduced if reduced is not None else value.shape[d] == 1 for d in range(rank)]
+        kept = [d for d in range(rank) if not one[d]]
+        fits = all(value.shape[d] == (shape[d] if d in kept else 1) for d in range(rank))
+        return new.places.along(kept, keep=True) if fits else None
+    without = [d for d in range(rank) if shape[:d] + shape[d + 1 :] == value.shape]
+    if len(without) != 1:
+        return None
+    return new.places.along([d for d in range(rank) if d != without[0]], keep=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ class Places:
     """
 
     def __init__(self, known: Axes, axes: list[Formula]) -> None:
-        self.axes = axes
+        self.axes, self._known = axes, known
         self.after = known.after
         self._sources = [known.of(axis) for axis in axes]
         self.shape = tuple([source.before for source in self._sources])
@@ -140,6 +140,17 @@ class Places:
             other = torch.as_tensor(fill, dtype=out.dtype, device=out.device)
             out = torch.where(self.new(out.device), other, out)
         return like(out, tensor)
+
+    def along(self, dims: Collection[int], *, keep: bool) -> Places:
+        """The places of a tensor that has these dimensions alone, the others being of one index or missing.
+
+        Args:
+            dims: The dimensions that it has.
+            keep: Whether the others are there, with one index.
+        """
+        one: Formula = [[1]]
+        axes = [axis if d in dims else one for d, axis in enumerate(self.axes) if keep or d in dims]
+        return Places(self._known, axes)
 
     def factors(
         self, dims: Iterable[int], keys: Iterable[str], shares: dict[str, Floats] | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from naivegraph.edits.plan.change import Change
 
@@ -23,24 +26,26 @@ Growing = Mapping[str, tuple[torch.Tensor, tuple[int, ...]]]
 def fresh_tensors(change: Change, module: nn.Module, growing: Growing) -> dict[str, torch.Tensor]:
     """For every tensor that gains entries, a tensor of its new shape to take them from.
 
-    A torch layer's are those of a fresh layer of the new size; of any other parameter they are normal with
-    the mean and the standard deviation of its present values. Other tensors (buffers of other modules, those
-    which are not floating point), and all where neurons are duplicated, are left out: a new entry is then a
-    copy of an old one. The numbers depend
-    on the change's seed and the tensor's place alone, and torch's own generators stay as they were.
+    What a torch layer initialises by itself is that of a fresh layer of the new size; any other parameter is
+    normal with the mean and the standard deviation of its present values. A mask of `torch.nn.utils.prune`
+    lets new entries through. Other tensors (other buffers, those which are not floating point), and all where
+    neurons are duplicated, are left out: a new entry is then a copy of an old one. The numbers depend on the
+    change's seed and the tensor's place alone, and torch's own generators stay as they were.
     """
     out: dict[str, torch.Tensor] = {}
     if change.initialise == "duplicate":
         return out
     layers: dict[str, dict[str, torch.Tensor]] = {}
     for name, (tensor, shape) in growing.items():
-        if not tensor.is_floating_point():
-            continue
         path, _, own = name.rpartition(".")
         owner = module.get_submodule(path)
-        if _resets_itself(owner):
-            if path not in layers:
-                layers[path] = _fresh_layer(change, owner, path, growing)
+        if own in _prune_masks(owner):
+            out[name] = tensor.new_ones(shape)
+        if name in out or not tensor.is_floating_point():
+            continue
+        if path not in layers:
+            layers[path] = _fresh_layer(change, owner, path, growing) if _resets_itself(owner) else {}
+        if own in layers[path]:
             out[name] = layers[path][own]
         elif isinstance(tensor, nn.Parameter):
             with _seeded(change.seed, name, tensor.device):
@@ -50,6 +55,12 @@ def fresh_tensors(change: Change, module: nn.Module, growing: Growing) -> dict[s
     if change.function is not None:
         _filled(change, change.function, out, growing)
     return out
+
+
+def _prune_masks(owner: nn.Module) -> set[str]:
+    """The names of the masks by which `torch.nn.utils.prune` hides weights of a layer."""
+    hooks = owner._forward_pre_hooks.values()
+    return {f"{hook._tensor_name}_mask" for hook in hooks if isinstance(hook, prune.BasePruningMethod)}
 
 
 def _filled(
@@ -71,31 +82,46 @@ def _resets_itself(owner: nn.Module) -> bool:
 
 
 def _fresh_layer(change: Change, owner: nn.Module, path: str, growing: Growing) -> dict[str, torch.Tensor]:
-    """The parameters and buffers of a layer of the new size, fresh."""
+    """The parameters and buffers of a layer of the new size that its class initialises."""
     prefix = f"{path}." if path else ""
 
     def empty(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of the new shape whose entries are no numbers until they are set."""
         shape = growing[prefix + name][1] if prefix + name in growing else tensor.shape
-        return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+        value = math.nan if tensor.is_floating_point() else 0
+        return torch.full(shape, value, dtype=tensor.dtype, device=tensor.device)
 
-    layer = object.__new__(type(owner))
-    fields: dict[str, Any] = dict(vars(owner))
-    fields["_parameters"] = {
+    layer = _without_tensors(owner)
+    vars(layer)["_parameters"] = {
         name: None if p is None else nn.Parameter(empty(name, p), requires_grad=False)
         for name, p in owner._parameters.items()
     }
-    fields["_buffers"] = {name: None if b is None else empty(name, b) for name, b in owner._buffers.items()}
-    layer.__dict__.update(fields)
+    vars(layer)["_buffers"] = {
+        name: None if b is None else empty(name, b) for name, b in owner._buffers.items()
+    }
     for attribute in change.attributes:
         if attribute.path == path and not attribute.keys:
-            layer.__dict__[attribute.name] = attribute.after
+            vars(layer)[attribute.name] = attribute.after
     device = next(tensor.device for name, (tensor, _) in growing.items() if name.startswith(prefix))
-    with _seeded(change.seed, path, device):
-        layer.reset_parameters()  # type: ignore[operator]
-    return {
-        name: t.detach()
-        for name, t in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    with _seeded(change.seed, path, device), contextlib.suppress(AttributeError, TypeError, ValueError):
+        layer.reset_parameters()  # which need not suit a subclass that keeps its weights in another way
+    named = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    return {name: t.detach() for name, t in named if t.is_meta or not bool(t.isnan().any())}
+
+
+def _without_tensors(owner: nn.Module) -> Any:
+    """A layer of the same class and attributes, in which nothing is shared that initialising writes into."""
+    kind = parametrize.type_before_parametrizations(owner)
+    layer: nn.Module = object.__new__(kind)
+    fields = {
+        name: value.detach().clone() if isinstance(value, torch.Tensor) else value
+        for name, value in vars(owner).items()
     }
+    if kind is not type(owner):
+        for name in owner.parametrizations:  # type: ignore[union-attr]
+            fields[name] = getattr(owner, name).detach().clone()
+    layer.__dict__.update(fields, _modules={})
+    return layer
 
 
 def _seeded(seed: int, name: str, device: torch.device) -> AbstractContextManager[None]:

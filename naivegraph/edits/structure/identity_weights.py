@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["start_as_identity"]
@@ -56,6 +59,31 @@ def _fill(layer: nn.Module, name: str) -> None:
             )
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+    if not _is_plain(layer):
+        _check_gives_back(layer, name)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Tell whether a layer is one of torch's own, computing with nothing but its weights."""
+    hooks = layer._forward_pre_hooks or layer._forward_hooks or "forward" in vars(layer)
+    return type(layer).__module__.startswith("torch.nn.modules.") and not hooks
+
+
+def _check_gives_back(layer: nn.Module, name: str) -> None:
+    """Check by a run that a layer with more than its weights (a gain, a mask) gives back what it takes."""
+    weight = next(p for p in layer.parameters() if p.is_floating_point())
+    if isinstance(layer, nn.Linear):
+        shape = [3, layer.in_features]
+    else:
+        shape = [2, layer.in_channels, *(2 * k + 1 for k in layer.kernel_size)]  # type: ignore[union-attr, list-item]
+    taken = torch.linspace(-1, 1, math.prod(shape)).reshape(shape).to(weight)
+    with restored(layer), preserved(layer), torch.no_grad():
+        given = layer(taken)
+    if given.shape != taken.shape or not torch.allclose(given, taken, rtol=1e-3, atol=1e-4):
+        raise EditError(
+            f"{name!r} cannot start as the identity: a {type(layer).__name__} computes with more than its "
+            "weight and bias (a gain, a mask, a norm); give it such weights first and leave out identity="
+        )
 
 
 _NORMS = (

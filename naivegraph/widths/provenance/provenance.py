@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
+from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
@@ -120,6 +121,7 @@ class Provenance:
         states: Stub and name of each parameter and buffer, by number.
         outputs: Numbers of the network's outputs.
         stateful: Numbers of parameters, buffers, and tensors made of these alone.
+        trained: Those among them that some parameter is in; the others are buffers, such as masks.
     """
 
     def __init__(self, graph: Recording) -> None:
@@ -135,6 +137,8 @@ class Provenance:
         self._users: dict[int, list[int]] = {}
         self._changed: set[int] = set()
         self.stateful: set[int] = set(self.states)
+        parameters = parameters_of(graph.module)
+        self.trained = {stub.id for name, stub in graph.state.items() if name in parameters}
         for place, operation in enumerate(self.operations):
             self._enter(place, operation)
         self._spread_changes()
@@ -153,6 +157,8 @@ class Provenance:
             self._producer[out.id] = place
             if stateful:
                 self.stateful.add(out.id)
+                if not self.trained.isdisjoint(operands):
+                    self.trained.add(out.id)
 
     def _spread_changes(self) -> None:
         """Mark all views of the tensors that are changed in place (union-find over views)."""
@@ -234,7 +240,13 @@ class Provenance:
             found = moved_back(movement, operation, stub, dims, mask)
             return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
         choices = _choices(operation, stub, dims, mask)
-        choices.sort(key=lambda choice: not all(part.stub.id in self.stateful for part in choice))
+        # A mask that is zero could never be trained, so weights come before buffers.
+        choices.sort(
+            key=lambda choice: (
+                not all(part.stub.id in self.stateful for part in choice),
+                not all(part.stub.id in self.trained for part in choice),
+            )
+        )
         return self._any(trace, place, choices, whole)
 
     def _all(self, trace: ProvenanceTrace, place: int, parts: Choice, whole: bool) -> ProvenanceTrace:

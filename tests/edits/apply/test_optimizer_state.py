@@ -264,3 +264,48 @@ def test_prune_takes_optimizers_along() -> None:
     train(model, optimizer, range(2, 3))
     edit.undo()
     assert same(states(optimizer)[0], remembered[0])
+
+
+def test_row_and_column_state_follows_the_neurons() -> None:
+    """Adafactor keeps a row and a column of each weight, told apart where a dimension has one index."""
+    model = network()
+    optimizer: optim.Optimizer = optim.Adafactor(model.parameters(), 0.01)
+    train(model, optimizer, range(2))
+    rows, columns = (optimizer.state[model[i].weight][k].clone() for i, k in ((0, "row_var"), (2, "col_var")))
+    kept = [0, 2, 5]
+    edit = apply(change_of(model, kept), model, optimizer=optimizer)
+    assert torch.equal(optimizer.state[model[0].weight]["row_var"], rows[kept])
+    assert torch.equal(optimizer.state[model[2].weight]["col_var"], columns[:, kept])
+    train(model, optimizer, range(2, 3))
+    edit.undo()
+    train(model, optimizer, range(3, 4))
+    apply(change_of(model, [1]), model, optimizer=optimizer)
+    train(model, optimizer, range(4, 5))
+    apply(change_of(model, [0], 4), model, optimizer=optimizer)
+    train(model, optimizer, range(5, 7))
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+class Factored(optim.Optimizer):
+    """An optimizer that keeps sums over one dimension, without the dimension."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {})
+
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter] = {"rows": parameter.detach().sum(-1)}
+
+
+def test_state_without_a_dimension_follows_where_it_is_plain_which() -> None:
+    model = network()
+    optimizer = Factored([model[0].weight])
+    optimizer.step()
+    rows = optimizer.state[model[0].weight]["rows"]
+    apply(change_of(model, [1, 6]), model, optimizer=optimizer)
+    assert torch.equal(optimizer.state[model[0].weight]["rows"], rows[[1, 6]])
+    square: Any = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).double()
+    optimizer = Factored([square[0].weight])
+    optimizer.step()
+    with pytest.raises(EditError, match=r"keeps 'rows' of shape \(4,\) for 0.weight"):
+        apply(change_of(square, [1, 2]), square, optimizer=optimizer)
