@@ -34,6 +34,7 @@ import numpy as np
 from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum
 from naivegraph.solvers.budget.compact import Compact
 from naivegraph.solvers.budget.factor_graph import FactorGraph
+from naivegraph.solvers.budget.label_setting import LabelSetting
 from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.budget.problem import Floats, Ints
 from naivegraph.solvers.budget.tangent_bound import SeparableBound, TangentBound
@@ -167,7 +168,25 @@ class BranchAndBound:
             if change is None:
                 break
             prices = change
+        if self._enumerated(BucketElimination(self.factors, low, high, centres[-3:]), best_prices):
+            return []
         return self._split(low, high, bound, best_prices, answers)
+
+    def _enumerated(self, grid: BucketElimination, prices: Floats) -> bool:
+        """Settle a box by looking at all choices above the cutoff; tell whether they are few enough."""
+        if not grid.exact:
+            return False
+        room = self.cutoff - self.value
+        found = LabelSetting(grid, prices).best_above(self.value + 0.5 * room, 0.4 * room)
+        if found is None:
+            return False
+        bound, x = found
+        self.closed = max(self.closed, bound)
+        if x is not None:
+            self._try(x)
+            if self.c.fits(self.c.size(x)) and self.c.value(x) > self.value:
+                self.x, self.value = x, self.c.value(x)
+        return True
 
     def _separate(self, box: Box) -> SeparableBound | None:
         """Bound and narrow a box by tangents alone, as long as that helps; None if nothing is left of it."""

@@ -160,7 +160,7 @@ class BucketElimination:
         ]
         self.settled = [t for t, scope in enumerate(factors.scopes) if scope <= self.fixed]
         self.possible = all(self._holds(r) for r in range(len(factors.constraints)))
-        self._step_tables = [self._prepare(step) for step in self.steps]
+        self.step_tables = [self._prepare(step) for step in self.steps]
 
     def _fit(self, free: list[int], counts: list[int]) -> tuple[list[Elimination], dict[int, int]]:
         """Choose the order of removal and the most runs per variable, for tables of at most `CELLS` cells."""
@@ -223,7 +223,7 @@ class BucketElimination:
                     step_tables.add("rest", t, rest)
         elif step.equation is None:
             for t in step.terms:
-                step_tables.add("rest", t, self._product(t, values))
+                step_tables.add("rest", t, self.product(t, values))
             step_tables.choices = [(None, self._mask(step.constraints, axes, {}))]
         else:
             self._prepare_equation(step, step_tables, values)
@@ -261,7 +261,7 @@ class BucketElimination:
             step_tables.choices.append((at, mask))
             values[step.v] = own.low[at]
             for t in step.terms:
-                step_tables.add(f"rest{offset}", t, np.broadcast_to(self._product(t, values), shape))
+                step_tables.add(f"rest{offset}", t, np.broadcast_to(self.product(t, values), shape))
 
     def _ends(self, u: int, b: float, axis: int | None, n: int) -> tuple[Floats, Floats]:
         """Return the smallest and the largest value of `b` times a variable in each run, along `axis`.
@@ -310,7 +310,7 @@ class BucketElimination:
             out = out + a * values[v]
         return out
 
-    def _product(self, t: int, values: dict[int, Floats]) -> Floats:
+    def product(self, t: int, values: dict[int, Floats]) -> Floats:
         """Return the product of a term's forms."""
         out = np.ones(())
         for f in self.factors.terms[t]:
@@ -340,49 +340,66 @@ class BucketElimination:
         """
         c = self.factors.c
         weights = prices @ c.weights
+        total, tables, marginals = self._reduced(prices)
+        chosen = self._trace(weights, tables)
+        values = {v: self.runs[v].low[chosen[v]] for v in range(self.factors.size)}
+        products = np.array([float(self.product(t, values)) for t in range(len(self.factors.terms))])
+        first = np.array([self.runs[v].first[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
+        last = np.array([self.runs[v].last[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
+        if not (self.possible and np.isfinite(total)):
+            return Maximum(-np.inf, first, last, c.weights @ products, {})
+        margin = self._margin(total, prices)
+        shifted = {v: m + (total - float(m.max()) + margin) for v, m in marginals.items()}
+        return Maximum(total + margin, first, last, c.weights @ products, shifted)
+
+    def tables(self, prices: Floats) -> tuple[float, list[Floats]]:
+        """Return the maximum at these prices, an upper bound, and the table of every step."""
+        total, tables, _ = self._reduced(prices)
+        return total + self._margin(total, prices), tables
+
+    @property
+    def exact(self) -> bool:
+        """True if every run is a single value."""
+        return not self.crude and all(bool(np.all(runs.low == runs.high)) for runs in self.runs)
+
+    def _reduced(self, prices: Floats) -> tuple[float, list[Floats], dict[int, Floats]]:
+        """Return the maximum, the table of every step, and the marginals before the rest is added to them."""
+        weights = prices @ self.factors.c.weights
         tables: list[Floats] = []
         total, marginals = 0.0, {}
-        for step_tables in self._step_tables:
-            own = self.runs[step_tables.step.v].best
-            table, marginal = step_tables.reduce(
-                own, self.runs[step_tables.step.v].low, weights, tables, self._step_tables
-            )
+        for step_tables in self.step_tables:
+            own = self.runs[step_tables.step.v]
+            table, marginal = step_tables.reduce(own.best, own.low, weights, tables, self.step_tables)
             tables.append(np.broadcast_to(table, [len(self.runs[u].low) for u in step_tables.step.scope]))
             if not step_tables.step.scope:
                 total += float(table)
                 if marginal is not None and step_tables.step.v < self.factors.n:
                     marginals[step_tables.step.v] = marginal
-        chosen = self._trace(weights, tables)
         total += sum(float(self.runs[v].best[0]) for v in self.fixed)
-        total -= sum(weights[t] * float(self._product(t, {})) for t in self.settled)
-        total += float(prices @ c.limits)
-        values = {v: self.runs[v].low[chosen[v]] for v in range(self.factors.size)}
-        products = np.array([float(self._product(t, values)) for t in range(len(self.factors.terms))])
-        first = np.array([self.runs[v].first[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
-        last = np.array([self.runs[v].last[chosen[v]] for v in range(self.factors.n)], dtype=np.int64)
-        if not (self.possible and np.isfinite(total)):
-            return Maximum(-np.inf, first, last, c.weights @ products, {})
-        # Sums of floats may fall short of the true maximum: the bound is raised by more than they can be off.
-        margin = 1e-11 * (
+        total -= sum(weights[t] * float(self.product(t, {})) for t in self.settled)
+        return total + float(prices @ self.factors.c.limits), tables, marginals
+
+    def _margin(self, total: float, prices: Floats) -> float:
+        """Return more than sums of floats may fall short of the true maximum by."""
+        c = self.factors.c
+        return 1e-11 * (
             abs(total) + float(prices @ np.abs(c.limits)) + float(np.abs(c.gain).max(initial=0.0))
         )
-        shifted = {v: m + (total - float(m.max()) + margin) for v, m in marginals.items()}
-        return Maximum(total + margin, first, last, c.weights @ products, shifted)
 
     def _trace(self, weights: Floats, tables: list[Floats]) -> list[int]:
         """Go back through the steps and return the run of every variable at the maximum."""
         chosen = [0] * self.factors.size
         values = {v: np.asarray(self.runs[v].low[0]) for v in self.fixed}
-        for step_tables in reversed(self._step_tables):
+        for step_tables in reversed(self.step_tables):
             step, v = step_tables.step, step_tables.step.v
             values[v] = self.runs[v].low
             score = self.runs[v].best.copy()
             for i in step.tables:
                 score += tables[i][
-                    tuple(slice(None) if u == v else chosen[u] for u in self._step_tables[i].step.scope)
+                    tuple(slice(None) if u == v else chosen[u] for u in self.step_tables[i].step.scope)
                 ]
             for t in step.terms:
-                score -= weights[t] * self._product(t, values)
+                score -= weights[t] * self.product(t, values)
             if step.constraints:
                 known = {u: np.array([chosen[u]]) for u in range(self.factors.size) if u != v and u in values}
                 score += self._mask(step.constraints, (v,), known)

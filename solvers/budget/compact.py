@@ -1,8 +1,9 @@
 """A budget problem made small and laid out as arrays: the presolve of the budget solver.
 
 The reductions are known from linear programming (Andersen and Andersen, "Presolving in linear programming",
-Mathematical Programming 71, 1995): sizes that an equation makes equal become one variable, a row on one size
-becomes bounds on it, and values that another value dominates, worth less and costing no less, are left out.
+Mathematical Programming 71, 1995): sizes that an equation ties become one variable (`merged_sizes`), a row on
+one size becomes bounds on it, and values that another value dominates, worth less and costing no less, are
+left out.
 Each variable then has an arithmetic progression of values and is described by the position in it; utilities
 of all values stand in one array, one variable after the other, and all costs are products of linear forms
 with shared coefficients.
@@ -10,10 +11,10 @@ with shared coefficients.
 
 import math
 from dataclasses import dataclass, field
-from functools import reduce
 
 import numpy as np
 
+from naivegraph.solvers.budget.merged_sizes import MergedSizes, merged_sizes, title
 from naivegraph.solvers.budget.problem import BudgetError, BudgetProblem, Floats, Ints, LinearSum, Row
 
 _EXACT = 2.0**53  # whole numbers up to here are exact in a float
@@ -24,7 +25,7 @@ class Compact:
     """A problem over positions `0 <= x[v] < count[v]`; the value of v is `start[v] + step[v] * x[v]`.
 
     Args:
-        member: Per size of the original problem, the variable it became.
+        merged: Sizes of the original problem in terms of the variables' values.
         start: Smallest value per variable.
         step: Distance of neighbouring values.
         count: Number of values per variable.
@@ -40,7 +41,7 @@ class Compact:
         rounding: Largest rounding error of each cost; 0 where it is exact.
     """
 
-    member: Ints
+    merged: MergedSizes
     start: Ints
     step: Ints
     count: Ints
@@ -64,7 +65,9 @@ class Compact:
 
     def lift(self, x: Ints) -> Ints:
         """Return the sizes of the original problem at the positions `x`."""
-        return (self.start + self.step * x)[self.member]
+        merged = self.merged
+        out: Ints = merged.scale * (self.start + self.step * x)[merged.member] + merged.offset
+        return out
 
     def value(self, x: Ints) -> float:
         """Return the utility at the positions `x`."""
@@ -104,41 +107,41 @@ class Compact:
 
 
 def compact(problem: BudgetProblem) -> Compact:
-    """Merge sizes that rows make equal, turn rows on one size into bounds, and lay out the rest.
+    """Merge sizes that rows tie, turn rows on one size into bounds, and lay out the rest.
 
     Raises:
         BudgetError: A size has no value left, or a row without sizes is not satisfied.
     """
-    member, groups = _merge(problem)
-    spans = [_span(problem, group) for group in groups]
+    merged = merged_sizes(problem)
+    positions = [np.arange(count) for count in merged.count]
     rows = []
     for row in problem.rows:
-        kept = _remap(row, member, len(groups))
+        kept = merged.row(row)
         if len(kept.indices) > 1:
             rows.append(kept)
         elif len(kept.indices) == 1:
             v = int(kept.indices[0])
-            spans[v] = _narrow(problem, groups[v], spans[v], kept)
-        elif not row.lower <= 0 <= row.upper:
+            positions[v] = _narrow(problem, merged, positions[v], kept)
+        elif not kept.lower - 1e-9 <= 0 <= kept.upper + 1e-9:
             raise BudgetError(f"the row {row.name} cannot hold: it says {row.lower} <= 0 <= {row.upper}", {})
     in_rows = {int(v) for row in rows for v in row.indices}
     gains = []
-    for v, (group, span) in enumerate(zip(groups, spans, strict=True)):
-        total = np.sum([problem.values[w][span] for w in group], axis=0)
+    for v, group in enumerate(merged.groups):
+        total = np.sum([problem.values[w][merged.sizes(w)[positions[v]]] for w in group], axis=0)
         if v not in in_rows:  # beyond its peak a size costs no less and is worth less: dominated
             peak = len(total) - 1 - int(np.argmax(total[::-1]))
-            total, spans[v] = total[: peak + 1], span[: peak + 1]
+            total, positions[v] = total[: peak + 1], positions[v][: peak + 1]
         gains.append(total)
-    counts = np.array([len(s) for s in spans], dtype=np.int64)
-    steps = np.array([s[1] - s[0] if len(s) > 1 else 1 for s in spans], dtype=np.int64)
+    counts = np.array([len(each) for each in positions], dtype=np.int64)
+    steps = merged.step
     density = [
         np.append(np.minimum.accumulate(np.diff(g) / s) if len(g) > 1 else [], 0.0)
         for g, s in zip(gains, steps, strict=True)
     ]
-    constants, matrix, weights, factors = _layout(problem, member, len(groups))
+    constants, matrix, weights, factors = _layout(problem, merged)
     out = Compact(
-        member=member,
-        start=np.array([s[0] for s in spans], dtype=np.int64),
+        merged=merged,
+        start=merged.start + steps * np.array([each[0] for each in positions], dtype=np.int64),
         step=steps,
         count=counts,
         base=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
@@ -155,72 +158,23 @@ def compact(problem: BudgetProblem) -> Compact:
     return out
 
 
-def _merge(problem: BudgetProblem) -> tuple[Ints, list[list[int]]]:
-    """Group the sizes that rows `k_i - k_j = 0` make equal, by union-find; groups in order of first sizes."""
-    parent = list(range(len(problem.names)))
-
-    def find(i: int) -> int:
-        """Return the first size of the group of size i."""
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for row in problem.rows:
-        if len(row.indices) == 2 and row.lower == row.upper == 0 and row.coefficients.sum() == 0:
-            i, j = sorted(find(int(w)) for w in row.indices)
-            parent[j] = i
-    groups: dict[int, list[int]] = {}
-    for w in range(len(parent)):
-        groups.setdefault(find(w), []).append(w)
-    member = np.zeros(len(parent), dtype=np.int64)
-    for v, group in enumerate(groups.values()):
-        member[group] = v
-    return member, list(groups.values())
-
-
-def _span(problem: BudgetProblem, group: list[int]) -> Ints:
-    """Return the values allowed for all sizes of a group, an arithmetic progression."""
-    allowed = []
-    for w in group:
-        low, high, step = int(problem.lower[w]), int(problem.upper[w]), int(problem.steps[w])
-        allowed.append(np.array([high]) if high < step else np.arange(-(-low // step) * step, high + 1, step))
-    span: Ints = reduce(np.intersect1d, allowed).astype(np.int64)
-    if not len(span):
-        raise BudgetError(
-            f"no value is allowed for {_title(problem, group)}: bounds and steps exclude each other", {}
-        )
-    return span
-
-
-def _narrow(problem: BudgetProblem, group: list[int], span: Ints, row: Row) -> Ints:
-    """Return the values that satisfy a row on one variable."""
-    scaled = row.coefficients[0] * span
-    kept: Ints = span[(scaled >= row.lower - 1e-9) & (scaled <= row.upper + 1e-9)]
+def _narrow(problem: BudgetProblem, merged: MergedSizes, positions: Ints, row: Row) -> Ints:
+    """Return the positions that satisfy a row on one variable."""
+    v = int(row.indices[0])
+    scaled = row.coefficients[0] * (merged.start[v] + merged.step[v] * positions)
+    kept: Ints = positions[(scaled >= row.lower - 1e-9) & (scaled <= row.upper + 1e-9)]
     if not len(kept):
-        raise BudgetError(f"the row {row.name} leaves no value for {_title(problem, group)}", {})
+        raise BudgetError(f"the row {row.name} leaves no value for {title(problem, merged.groups[v])}", {})
     return kept
 
 
-def _title(problem: BudgetProblem, group: list[int]) -> str:
-    names = [problem.names[w] for w in group]
-    return names[0] if len(names) == 1 else f"{names[0]} (equal to {', '.join(names[1:4])})"
-
-
-def _remap(row: Row, member: Ints, n: int) -> Row:
-    """Write a row over the merged variables."""
-    dense = np.zeros(n)
-    np.add.at(dense, member[row.indices], row.coefficients)
-    kept = np.flatnonzero(dense)
-    return Row(row.name, kept.astype(np.int64), dense[kept], row.lower, row.upper)
-
-
-def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Floats, Floats, Ints]:
+def _layout(problem: BudgetProblem, merged: MergedSizes) -> tuple[Floats, Floats, Floats, Ints]:
     """Collect the different forms and terms of all budgets into arrays.
 
     Returns:
         Constants and coefficients of the forms, weights and factors of the terms, as in `Compact`.
     """
+    n = len(merged.groups)
     forms: dict[bytes, int] = {}
     arrays: list[Floats] = []
 
@@ -229,7 +183,9 @@ def _layout(problem: BudgetProblem, member: Ints, n: int) -> tuple[Floats, Float
         dense = np.zeros(n + 1)
         dense[n] = 1.0 if form is None else form.constant
         if form is not None:
-            np.add.at(dense, member[form.indices], form.coefficients)
+            sizes = form.indices
+            np.add.at(dense, merged.member[sizes], form.coefficients * merged.scale[sizes])
+            dense[n] += form.coefficients @ merged.offset[sizes]
         key = dense.tobytes()
         if key not in forms:
             forms[key] = len(arrays)

@@ -72,8 +72,11 @@ def random_rows(rng: np.random.Generator, n: int) -> list[Row]:
         Row.of("sum", {i: 1, j: 1, k: -1}, 0, 0),
         Row.of("between", {i: 1, j: 1}, 3, float(rng.integers(6, 15))),
         Row.of("wide", {v: float(rng.choice([1, 2, -1])) for v in range(n)}, -2, 12),
+        Row.of("double", {i: 2, j: -4}, 0, 0),
+        Row.of("tied", {i: 2, j: -3}, 1, 1),
+        Row.of("more", {k: 1, j: -1}, 1, 1),
     ]
-    chosen = [rows[int(v)] for v in rng.choice(4, int(rng.integers(1, 3)), replace=False)]
+    chosen = [rows[int(v)] for v in rng.choice(len(rows), int(rng.integers(1, 3)), replace=False)]
     return [row for row in chosen if row.indices.max() < n]
 
 
@@ -330,3 +333,66 @@ def test_progress_is_told() -> None:
     lines: list[str] = []
     optimise(simple(90), progress=lines.append)
     assert lines[0].startswith("first answer: value")
+
+
+def blocks(seed: int, count: int, top: int) -> tuple[BudgetProblem, list[list[tuple[int, float]]]]:
+    """Return blocks of two layers that share the budget alone, and the choices of each: cost and worth."""
+    rng = np.random.default_rng(seed)
+    values = [random_values(rng, top) for _ in range(2 * count)]
+    scale = rng.integers(1, 10, size=(count, 3))
+    cost = CostFunction(
+        "cost",
+        tuple(
+            term
+            for b, (both, one, two) in enumerate(scale.tolist())
+            for term in (Term.of(both, 2 * b, 2 * b + 1), Term.of(one, 2 * b), Term.of(two, 2 * b + 1))
+        ),
+    )
+    choices = [
+        [
+            (both * i * j + one * i + two * j, float(values[2 * b][i] + values[2 * b + 1][j]))
+            for i in range(1, top + 1)
+            for j in range(1, top + 1)
+        ]
+        for b, (both, one, two) in enumerate(scale.tolist())
+    ]
+    limit = math.floor(0.37 * cost(np.full(2 * count, top)))
+    return BudgetProblem.of(values, [(cost, limit)], lower=[1] * (2 * count)), choices
+
+
+def knapsack(choices: list[list[tuple[int, float]]], limit: int) -> float:
+    """Return the most worth of one choice from each block within a limit, by dynamic programming."""
+    best = np.zeros(limit + 1)
+    for block in choices:
+        following = np.full(limit + 1, -math.inf)
+        for cost, worth in block:
+            if cost <= limit:
+                following[cost:] = np.maximum(following[cost:], best[: limit + 1 - cost] + worth)
+        best = following
+    return float(best[-1])
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-3])
+@pytest.mark.parametrize("seed", range(6))
+def test_small_blocks_are_settled_by_labels_as_by_dynamic_programming(seed: int, gap: float) -> None:
+    problem, choices = blocks(seed, count=4, top=7)
+    expected = knapsack(choices, int(problem.costs[0][1]))
+    answer = optimise(problem, gap=gap)
+    check(problem, answer)
+    assert answer.outcome is Outcome.OPTIMAL
+    assert answer.certificate.value >= expected * (1 - gap) - 1e-9
+    assert answer.certificate.bound >= expected - 1e-9 * abs(expected)
+
+
+def test_tied_sizes_become_one_variable() -> None:
+    rows = [Row.of("heads", {0: 1, 1: -4}, 0, 0), Row.of("sum", {2: 1, 0: -1, 1: -1}, 2, 2)]
+    problem = BudgetProblem.of([[*range(13)], [*range(4)], [*range(30)]], lower=[1, 1, 1], rows=rows)
+    c = compact(problem)
+    assert len(c.count) == 1
+    assert [c.lift(np.array([x])).tolist() for x in range(3)] == [[4, 1, 7], [8, 2, 12], [12, 3, 17]]
+
+
+def test_tied_sizes_without_a_common_value_are_refused() -> None:
+    problem = BudgetProblem.of([[0, 1, 2]] * 2, lower=[1, 2], rows=[Row.of("twice", {0: 1, 1: -2}, 0, 0)])
+    with pytest.raises(BudgetError, match=r"no value is allowed for .*tied to"):
+        optimise(problem)
