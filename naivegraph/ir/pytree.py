@@ -7,8 +7,11 @@ know for leaves, this descends into records, objects of ordinary classes, where 
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import enum
+import functools
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +23,7 @@ from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, S
 __all__ = [
     "ValueRef",
     "contains_stub",
+    "fields_of",
     "flat",
     "has_tensor",
     "is_record",
@@ -28,6 +32,7 @@ __all__ = [
     "pairs",
     "rebuild",
     "stubs_in",
+    "with_fields",
     "with_tensors",
 ]  # fmt: skip
 
@@ -70,6 +75,79 @@ def is_record(value: object) -> bool:
 def _slots(kind: type) -> bool:
     slots = kind.__dict__.get("__slots__", ())
     return bool(slots) and slots not in ("__dict__", "__weakref__")
+
+
+def fields_of(value: object) -> dict[Any, Any] | None:
+    """What lies in a dict by its keys, or in an object by the names of its fields.
+
+    None if it is neither a dict, a namespace, a record, nor an object that keeps its state in slots.
+
+    Example:
+        >>> fields_of(types.SimpleNamespace(width=16)), fields_of({"width": 16}), fields_of(16)
+        ({'width': 16}, {'width': 16}, None)
+    """
+    if isinstance(value, dict):
+        return dict(dict.items(value))
+    if isinstance(value, types.SimpleNamespace) or is_record(value):
+        return dict(vars(value))
+    kind: Any = type(value)
+    names = () if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value) else _slot_names(kind)
+    if not names:
+        return None
+    return {
+        **getattr(value, "__dict__", {}),
+        **{name: getattr(value, name) for name in names if hasattr(value, name)},
+    }
+
+
+@functools.cache
+def _slot_names(kind: type) -> tuple[str, ...]:
+    """The slots of a class written in Python, by the names they have inside; none of any other class."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        if base is object:
+            continue
+        if not base.__flags__ & (1 << 9):
+            return ()
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            if name not in ("__dict__", "__weakref__"):
+                found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+    return tuple(found)
+
+
+def with_fields(value: Any, changed: Mapping[Any, Any]) -> Any:
+    """A copy of a value that has `fields_of`, with other values for some of them.
+
+    Example:
+        >>> with_fields({"width": 16, "depth": 2}, {"width": 8})
+        {'width': 8, 'depth': 2}
+    """
+    kind: Any = type(value)
+    if isinstance(value, dict):
+        if kind is dict:
+            return {**value, **changed}
+        try:
+            out = copy.copy(value)
+        except Exception:  # whose __getattr__ looks its methods up among its keys
+            out = kind.__new__(kind)
+            dict.update(out, value)
+        if getattr(value, "__dict__", None) is value:  # each key is an attribute, too
+            object.__setattr__(out, "__dict__", out)
+        for key, item in changed.items():
+            dict.__setitem__(out, key, item)
+        return out
+    out = kind.__new__(kind) if isinstance(value, types.SimpleNamespace) else object.__new__(kind)
+    if hasattr(value, "__dict__"):
+        vars(out).update(vars(value))
+    # Past any __setattr__, which may be frozen or write through to shared state.
+    for name, item in {
+        **{n: getattr(value, n) for n in _slot_names(kind) if hasattr(value, n)},
+        **changed,
+    }.items():
+        object.__setattr__(out, name, item)
+    return out
 
 
 def rebuild(sequence: Any, items: list[Any]) -> Any:

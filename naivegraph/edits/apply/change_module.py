@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from naivegraph.graph.export.history import HistoryNote, note_edit
 from naivegraph.graph.run.interpreter import field_of
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.ir.pytree import with_fields
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["change_module", "replaced"]
@@ -87,7 +89,7 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
     for (path, name), changes in wanted.items():
         try:
             owner = modules[path]
-            value = owner.__dict__[name]
+            value = _present(owner, name)
             key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
             if key not in made:
                 made[key] = value
@@ -101,10 +103,17 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
     return out
 
 
+def _present(owner: nn.Module, name: str) -> Any:
+    """The value of an attribute of a module, or of its class; a change is set on the module alone."""
+    if name not in vars(owner) and callable(getattr(type(owner), name, None)):
+        raise AttributeError(f"no attribute {name!r}")
+    return vars(owner)[name] if name in vars(owner) else getattr(type(owner), name)
+
+
 def _changed(a: AttributeChange, value: Any) -> Any:
     if value != a.before:
         raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
-    return a.after
+    return type(value)(a.after) if isinstance(value, np.integer) else a.after
 
 
 def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], Any]) -> Any:
@@ -112,6 +121,8 @@ def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], An
     if not keys:
         return change(value)
     key, rest = keys[0], keys[1:]
+    if isinstance(value, dict):
+        return with_fields(value, {key: replaced(value[key], rest, change)})
     if isinstance(key, int):
         items = list(value)
         items[key] = replaced(items[key], rest, change)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -178,6 +179,8 @@ class Recorder:
         return map_leaves(value, self._encode_leaf)
 
     def _encode_leaf(self, value: Any) -> Any:
+        if isinstance(value, np.integer):
+            return int(value)
         return self.encode(value) if isinstance(value, (torch.Tensor, SymbolicInt)) else value
 
     # Vertices

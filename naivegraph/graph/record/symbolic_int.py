@@ -11,9 +11,11 @@ import builtins
 import contextlib
 import importlib
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 
 from naivegraph.graph.torch_utils.source_lines import user_line
@@ -62,6 +64,8 @@ def _arithmetic(symbol: str, name: str, swapped: bool) -> Callable[[SymbolicInt,
 
     def method(self: SymbolicInt, other: Any) -> Any:
         """Compute with another int; with anything else the value escapes."""
+        if isinstance(other, np.integer):
+            other = int(other)
         if not isinstance(other, int):
             if isinstance(other, (float, complex, str, list, tuple)):
                 ledger.escape(self, f"{symbol} with {type(other).__name__}")
@@ -105,6 +109,19 @@ def _ordering(name: str, lesser: bool, strict: bool) -> Callable[[SymbolicInt, A
         return found
 
     return method
+
+
+_UFUNCS: dict[np.ufunc, Callable[[Any, Any], Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.floor_divide: operator.floordiv,
+    np.remainder: operator.mod,
+}
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 class SymbolicInt(int):
@@ -171,6 +188,20 @@ class SymbolicInt(int):
     __and__, __rand__ = _escaping("__and__", "bits"), _escaping("__rand__", "bits")
     __or__, __ror__ = _escaping("__or__", "bits"), _escaping("__ror__", "bits")
     __xor__, __rxor__ = _escaping("__xor__", "bits"), _escaping("__rxor__", "bits")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Compute as numpy does; sums, differences and products with an integer of numpy's stay symbolic."""
+        compute = _UFUNCS.get(ufunc)
+        if compute is not None and method == "__call__" and not kwargs and all(map(_is_whole, inputs)):
+            return compute(*(i if type(i) is SymbolicInt else int(i) for i in inputs))
+        for each in inputs:
+            ledger.escape(each, f"numpy's {ufunc.__name__}")
+        plain = [plain_int(each) if type(each) is SymbolicInt else each for each in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    def item(self) -> int:
+        """Itself, as the same integer of numpy gives one of Python's."""
+        return self
 
     def __neg__(self) -> int:
         return SymbolicInt.__rsub__(self, 0)  # type: ignore[no-any-return]

@@ -35,13 +35,13 @@ def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
     """The present value of an attribute of the module it belongs to."""
     value: Any = getattr(owner, attribute.name)
     for key in attribute.keys:
-        value = value[key] if isinstance(key, int) else field_of(value, key)
+        value = value[key] if isinstance(key, int) or isinstance(value, dict) else field_of(value, key)
     return value
 
 
 def field_of(value: Any, name: str) -> Any:
     """A field of an object without its `__getattribute__`, by which configs refuse to read some."""
-    fields = vars(value)
+    fields = getattr(value, "__dict__", {})
     return fields[name] if name in fields else getattr(value, name)
 
 
