@@ -38,6 +38,8 @@ class Recording:
             related by both runs.
         train_replay: A run in train mode that calls other operators on the same parameters. It is repeated
             while the network trains, but sizes are not related by it.
+        left_behind: Where a forward keeps tensors of its own, for others to read, by the numbers of these:
+            "Net.logits", for example. They are outputs, too.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Recording:
         rewired: bool = False,
         training: Recording | None = None,
         train_replay: Recording | None = None,
+        left_behind: dict[int, str] | None = None,
     ) -> None:
         self.module = module
         self.vertices = vertices
@@ -70,6 +73,7 @@ class Recording:
         self.rewired = rewired
         self.training = training
         self.train_replay = train_replay
+        self.left_behind = left_behind or {}
         self.reserved = 0  # numbers of tensors below this one may be taken already
 
     @property

@@ -12,6 +12,7 @@ from torch import nn
 
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.fake.fake_tensor import FakeMode, FakeTensor, NoValuesError
+from naivegraph.graph.record.left_behind import left_behind
 from naivegraph.graph.record.recorder import Recorder, Watch
 from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
 from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
@@ -72,6 +73,7 @@ def record(
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
         comparisons = ledger.comparisons
+        left = left_behind(recorder, module, (args, kwargs, inputs, output))
     graph = Recording(
         module,
         recorder.vertices,
@@ -82,6 +84,7 @@ def record(
         escapes=escapes,
         comparisons=comparisons,
         example=example,
+        left_behind=left,
     )
     if any(isinstance(constant.tensor, FakeTensor) for constant in recorder.constants.values()):
         raise NoValuesError("the network used a result that no torch function returned")

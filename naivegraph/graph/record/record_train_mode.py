@@ -10,6 +10,7 @@ import torch
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.fake.fake_tensor import FakeMode, on_fake_tensors
+from naivegraph.graph.record.left_behind import stores_in_train_mode
 from naivegraph.graph.record.record_run import copy_tensors, record
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
@@ -37,6 +38,7 @@ def record_training(
 ) -> Recording | None:
     """Record a run in train mode, if it uses parameters that the recorded run in eval mode does not.
 
+    Also if it leaves tensors behind that the run in eval mode does not, such as features for a loss.
     Also if the network is known to call other functions in train mode, as it was exported from such a graph.
 
     Where the network does not run on the example in train mode (a batch norm needs more than one value per
@@ -49,11 +51,12 @@ def record_training(
         fake: Whether to run on fake tensors where that is possible.
 
     Returns:
-        The run; None if it uses no other parameters, or the network does not run in train mode.
+        The run; None if it neither uses other parameters nor leaves other tensors behind, or the network
+        does not run in train mode.
     """
     unused = _unused(graph)
     other = isinstance(graph.module, TrainEvalModule)
-    if not (unused or other):
+    if not (unused or other or stores_in_train_mode(graph.module)):
         return None
     examples = [each for each in ((args, kwargs), doubled((args, kwargs))) if each is not None]
     found: Recording | None = None
@@ -65,7 +68,10 @@ def record_training(
         if found is None:
             with contextlib.suppress(CaptureError):
                 found = record_in_train_mode(graph, arguments)
-    return found if found is not None and (other or not unused <= _unused(found)) else None
+    if found is None:
+        return None
+    kept = set(found.left_behind.values()) - set(graph.left_behind.values())
+    return found if other or kept or not unused <= _unused(found) else None
 
 
 def record_again(graph: Recording, training: Recording, example: dict[str, Any]) -> Recording:

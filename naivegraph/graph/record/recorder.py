@@ -183,6 +183,10 @@ class Recorder:
             return int(value)
         return self.encode(value) if isinstance(value, (torch.Tensor, SymbolicInt)) else value
 
+    def made(self) -> list[torch.Tensor]:
+        """The tensors that vertices made, inputs among them."""
+        return [tensor for tensor in self.alive if id(tensor) in self._produced]
+
     # Vertices
 
     def layer(self, call: _Function, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Any) -> Any:

@@ -1,0 +1,119 @@
+"""Tensors that a forward leaves behind, in attributes or by hooks, for a loss or a later call to read."""
+
+from __future__ import annotations
+
+import collections
+import dis
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from naivegraph.graph.record.recorder import Recorder
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.ir.pytree import leaves, stubs_in
+from naivegraph.ir.vertex import Vertex
+
+__all__ = ["left_behind", "stores_in_train_mode"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_PLAIN = (int, float, bool, str, type(None))
+
+
+def left_behind(recorder: Recorder, module: nn.Module, kept: Any) -> dict[int, str]:
+    """The places where a run left tensors computed from its inputs, by the tensors' numbers.
+
+    Those computed from parameters and sizes alone are caches, which the network fills anew.
+
+    Args:
+        recorder: The recorder of the run, which is over.
+        module: The network.
+        kept: Inputs, and what the forward returned, which are told apart otherwise.
+
+    Returns:
+        "Net.logits" or "Net.block.features" for what a module holds, "a hook of Net.block" for what the
+        closure of a hook holds.
+    """
+    known = {id(leaf) for leaf in leaves(kept) if isinstance(leaf, torch.Tensor)}
+    made = {id(tensor): recorder.stubs[id(tensor)].id for tensor in recorder.made()}
+    found = {made[key]: place for key, place in _held(module) if key in made and key not in known}
+    if not found:
+        return {}
+    computed = _computed_from_inputs(recorder.vertices)
+    return {number: place for number, place in found.items() if number in computed}
+
+
+def stores_in_train_mode(module: nn.Module) -> bool:
+    """Tell whether some forward both looks at its `training` flag and stores something in an object.
+
+    What it stores in train mode alone, the run in eval mode does not show.
+    """
+    kinds: set[Any] = {type(each) for _, each in modules_of(module)}
+    return any(_stores_by_mode(kind) for kind in kinds)
+
+
+@functools.cache
+def _stores_by_mode(kind: Any) -> bool:
+    code = getattr(kind.forward, "__code__", None)
+    if code is None or kind.__module__.startswith("torch.nn."):
+        return False
+    stores = {"STORE_ATTR", "STORE_SUBSCR"}
+    return "training" in code.co_names and any(i.opname in stores for i in dis.get_instructions(code))
+
+
+def _held(module: nn.Module) -> Iterator[tuple[int, str]]:
+    """The `id` and place of each tensor that a module, or a hook of one, holds; parameters aside."""
+    for path, owner in modules_of(module):
+        at = ".".join(filter(None, (type(module).__name__, path)))
+        for name, value in vars(owner).items():
+            if name not in INTERNAL and not isinstance(value, _PLAIN):
+                yield from _tensors(value, f"{at}.{name}")
+        for name, value in owner._buffers.items():
+            yield id(value), f"{at}.{name}"
+        for hooks in _HOOKS:
+            for hook in vars(owner).get(hooks, {}).values():
+                yield from _tensors(_reached(hook), f"a hook of {at}")
+
+
+def _tensors(value: Any, place: str, seen: set[int] | None = None) -> Iterator[tuple[int, str]]:
+    seen = set() if seen is None else seen
+    for leaf in leaves(value, seen):
+        if isinstance(leaf, torch.Tensor):
+            yield id(leaf), place
+        elif isinstance(leaf, (collections.deque, set, frozenset)):
+            yield from _tensors(list(leaf), place, seen)
+        elif isinstance(leaf, types.SimpleNamespace):
+            yield from _tensors(vars(leaf), place, seen)
+
+
+def _reached(function: Callable[..., Any]) -> list[Any]:
+    """What a function may have put something into: of its closure, its globals, its object, its defaults."""
+    function = inspect.unwrap(getattr(function, "func", function))
+    plain = getattr(function, "__func__", function)
+    owner = getattr(function, "__self__", None if inspect.isroutine(function) else function)
+    found = (
+        [] if owner is None or isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
+    )
+    if inspect.isfunction(plain):
+        variables = inspect.getclosurevars(plain)
+        found += [*variables.nonlocals.values(), *variables.globals.values(), *(plain.__defaults__ or ())]
+    return [value for value in found if not isinstance(value, nn.Module)]
+
+
+def _computed_from_inputs(vertices: list[Vertex]) -> set[int]:
+    """The numbers of inputs, and of all that operators compute from them."""
+    found: set[int] = set()
+    for vertex in vertices:
+        if vertex.kind == "input":
+            found.update(stub.id for stub in stubs_in(vertex.output))
+            continue
+        for operation in vertex.operations:
+            if any(stub.id in found for stub in stubs_in([operation.args, operation.kwargs])):
+                found.update(stub.id for stub in operation.outputs if stub is not None)
+        if any(stub.id in found for stub in stubs_in([vertex.args, vertex.kwargs])):
+            found.update(stub.id for stub in stubs_in(vertex.output))
+    return found

@@ -1,0 +1,116 @@
+"""Tensors that a forward keeps for others are outputs, too: a loss may read them after an edit as before."""
+
+from __future__ import annotations
+
+import collections
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+
+
+class Keeping(nn.Module):
+    """A body of 16, a router of 6 whose logits are kept somewhere, and a head that reads the body."""
+
+    def __init__(self, keep: Callable[[Any, Tensor, Tensor], None]) -> None:
+        super().__init__()
+        self.body, self.router, self.head = nn.Linear(4, 16), nn.Linear(16, 6), nn.Linear(16, 2)
+        self.features: dict[str, Tensor] = {}
+        self.steps: list[Tensor] = []
+        self.record = types.SimpleNamespace(logits=None)
+        self.queue: collections.deque[Tensor] = collections.deque(maxlen=2)
+        self.keep = keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.body(x))
+        self.keep(self, hidden, self.router(hidden))
+        out: Tensor = self.head(hidden)
+        return out
+
+
+def in_list(net: Any, hidden: Tensor, logits: Tensor) -> None:
+    net.steps = [logits * 2]
+
+
+KEPT: dict[str, Callable[[Any, Tensor, Tensor], None]] = {
+    "attribute": lambda net, hidden, logits: setattr(net, "logits", logits),
+    "detached": lambda net, hidden, logits: setattr(net, "logits", logits.detach()),
+    "dict": lambda net, hidden, logits: net.features.update(logits=logits.softmax(-1)),
+    "list": in_list,
+    "namespace": lambda net, hidden, logits: setattr(net.record, "logits", logits),
+    "queue": lambda net, hidden, logits: net.queue.append(logits),
+    "submodule": lambda net, hidden, logits: setattr(net.router, "last", logits),
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_what_is_kept_in_a_module_keeps_its_size(how: str) -> None:
+    model = Keeping(KEPT[how]).eval()
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert (model.body.out_features, model.router.out_features) == (8, 6)
+
+
+def test_features_of_a_distillation_keep_their_size() -> None:
+    """The hidden layer is kept by a hook in a dict of the user's."""
+    features: dict[str, Tensor] = {}
+    model = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 2)).eval()
+    handle = model[1].register_forward_hook(lambda module, args, output: features.update(hidden=output))
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert [len(model[0].weight), len(model[2].weight)] == [12, 5]  # type: ignore[arg-type]
+    model(torch.randn(3, 4))
+    assert features["hidden"].shape == (3, 12)
+    handle.remove()
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert model[0].out_features == 6
+
+
+class OnlyInTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(4, 12), nn.Linear(12, 10), nn.Linear(10, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.one(x).relu()
+        if self.training:
+            self.hidden = hidden
+        out: Tensor = self.head(self.two(hidden).relu())
+        return out
+
+
+def test_what_is_kept_in_train_mode_alone_keeps_its_size() -> None:
+    model = OnlyInTraining().eval()
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert (model.one.out_features, model.two.out_features) == (12, 5)
+    model.train()(torch.randn(3, 4)).sum().backward()
+    assert model.hidden.shape == (3, 12)
+
+
+class Cached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.bias, self.two = nn.Linear(4, 12), nn.Parameter(torch.zeros(12)), nn.Linear(12, 2)
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "bias" not in self.cache:
+            self.cache["bias"] = self.bias * 2
+        out: Tensor = self.two(self.one(x) + self.cache["bias"])
+        return out
+
+
+def test_a_cache_of_what_parameters_alone_give_is_no_output() -> None:
+    model = Cached().eval()
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert model.one.out_features == 6
+    model.cache.clear()
+    assert model(torch.randn(3, 4)).shape == (3, 2)
+
+
+def test_the_report_says_where_it_is_kept() -> None:
+    report = str(ng.inspect(Keeping(KEPT["attribute"]), torch.randn(3, 4)))
+    assert "kept in Keeping.logits" in report
