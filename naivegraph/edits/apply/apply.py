@@ -17,6 +17,7 @@ from naivegraph.edits.apply.way_back import WayBack
 from naivegraph.edits.plan.change import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.torch_utils.obstacle import still_wrapped
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog, all_or_nothing
@@ -90,6 +91,7 @@ def apply(
         if change:
             note = change_module(change, module, optimizers, log)
             way = WayBack(module, note, log)
+            notes = (*notes, *still_wrapped(module))
         with _running(failed):
             if change and graph is not None:
                 log.push(snapshot(graph))

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 import torch
 from torch import nn
 
+from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.network import Graph, capture
@@ -79,7 +80,7 @@ def check_model(verb: str, model: Any) -> None:
     """Check that a verb's first argument is a graph or a network.
 
     Raises:
-        EditError: It is neither.
+        EditError: It is neither, or cannot be edited as it is.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise EditError(f"{model.__name__} is a class; make a network of it first: {model.__name__}(...)")
@@ -89,6 +90,7 @@ def check_model(verb: str, model: Any) -> None:
             f"{verb} takes a graph, ng.{verb}(graph, ...), or a network and its example, "
             f"ng.{verb}(model, x, ...), not {kind}"
         )
+    validate.editable(model)
 
 
 def check_no_example(verb: str, args: Any, kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from naivegraph.errors import EditError, nearest
+from naivegraph.graph.torch_utils.obstacle import obstacle
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.network import Graph
 from naivegraph.solvers import Backend, backends
@@ -20,6 +21,7 @@ __all__ = [
     "LARGEST",
     "at_least_zero",
     "backend",
+    "editable",
     "file_path",
     "function",
     "mapping",
@@ -39,6 +41,19 @@ def network(value: Any) -> nn.Module | Graph:
     if not isinstance(value, (nn.Module, Graph)):
         raise EditError(f"a torch.nn.Module or a graph is needed, not {_kind(value)}")
     found: nn.Module | Graph = unwrapped(value)
+    return found
+
+
+def editable(value: Any) -> nn.Module | Graph:
+    """The network, without a wrapper, or graph; nothing about it stands in the way of an edit.
+
+    Raises:
+        EditError: It is neither, or something does; the message says what to do.
+    """
+    found = network(value)
+    reason = obstacle(value.module if isinstance(value, Graph) else value)
+    if reason:
+        raise EditError(reason)
     return found
 
 

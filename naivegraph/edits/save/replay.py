@@ -70,7 +70,7 @@ def replay(
         >>> fresh.sizes
         {'input': 4, '0': 8, '1': 2}
     """
-    model = validate.network(model)
+    model = validate.editable(model)
     changes = [change for change in _changes(edits) if change]
     check_layers(changes, layers)
     if not changes:

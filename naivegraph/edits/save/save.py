@@ -148,7 +148,7 @@ def load(
     Raises:
         LoadError: The file is damaged, or was saved from another network; `model` is as it was.
     """
-    model = validate.network(model)
+    model = validate.editable(model)
     header, tensors = read(Path(validate.file_path(path)))
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)

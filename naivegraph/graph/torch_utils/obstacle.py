@@ -1,0 +1,98 @@
+"""Reasons for which a network cannot be edited as it is: wrappers and tensors that hold more than numbers."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+
+__all__ = ["obstacle", "still_wrapped"]
+
+_QUANTISED = "prune and resize first, and quantise the network that results"
+
+
+def obstacle(network: nn.Module) -> str:
+    """The reason why a network cannot be edited as it is, and what to do instead; empty if there is none.
+
+    Example:
+        >>> obstacle(nn.Linear(2, 3))
+        ''
+    """
+    for path, module in modules_of(network):
+        found = _of_module(f"the part at {path!r}" if path else "the network", module)
+        if found:
+            return found
+    for name, tensor in {**parameters_of(network), **buffers_of(network)}.items():
+        found = _of_tensor(name, tensor)
+        if found:
+            return found
+    return ""
+
+
+def _of_module(where: str, module: nn.Module) -> str:
+    if isinstance(module, DistributedDataParallel):
+        return (
+            f"{where} is a DistributedDataParallel, which reduces gradients in the shapes that parameters "
+            "had when it was made: edit the network inside, its .module, and wrap that again"
+        )
+    sharded = sys.modules.get("torch.distributed.fsdp")  # slow to load, and there once it was used
+    kinds = [getattr(sharded, name, None) for name in ("FullyShardedDataParallel", "FSDPModule")]
+    if isinstance(module, tuple(kind for kind in kinds if kind is not None)):
+        return (
+            f"{where} is sharded ({type(module).__name__}), and each process has a part of every parameter: "
+            "edit the network before it is sharded, in each process alike, and shard what results"
+        )
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    packed = [name for name, value in vars(module).items() if isinstance(value, torch.ScriptObject)]
+    if packed and not scripted:
+        return (
+            f"{where} is a {type(module).__name__} that keeps its weights packed in {packed[0]!r}, where "
+            f"they cannot be cut: {_QUANTISED}"
+        )
+    return ""
+
+
+def _of_tensor(name: str, tensor: torch.Tensor) -> str:
+    kind = type(tensor).__name__
+    if type(tensor).__module__.startswith("torch.distributed."):
+        return (
+            f"{name} is a {kind}, of which each process has a part: edit the network before it is "
+            "distributed, in each process alike, and distribute what results"
+        )
+    if tensor.is_quantized or is_traceable_wrapper_subclass(tensor):
+        return (
+            f"{name} is a {kind}, which stands for numbers it keeps in another form, so that no neurons can "
+            f"be cut out of it: {_QUANTISED}"
+        )
+    if tensor.is_inference():
+        return (
+            f"{name} was made in torch.inference_mode(), where tensors cannot be changed later: make the "
+            "network outside of that block, or give it copies, such as copy.deepcopy(network) there"
+        )
+    return ""
+
+
+def still_wrapped(network: nn.Module) -> tuple[str, ...]:
+    """A sentence for those who edit a network that a DistributedDataParallel still trains; else none."""
+    distributed: Any = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return ()
+    own = {id(parameter) for parameter in network.parameters()}
+    for wrapper in _wrappers():
+        if any(id(parameter) in own for parameter in wrapper.parameters()):
+            return (
+                "A DistributedDataParallel was made of this network before the edit, and reduces gradients "
+                "in the shapes of then: wrap the network again.",
+            )
+    return ()
+
+
+def _wrappers() -> list[DistributedDataParallel]:
+    return [each for each in gc.get_objects() if issubclass(type(each), DistributedDataParallel)]
