@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.errors import EditError
+from naivegraph.utility.effective_weights import EffectiveWeight, effective_weights, replaced_atoms
 from naivegraph.utility.scores import Score
 from naivegraph.widths import Width, Widths
 
@@ -37,6 +38,7 @@ def collect(
     *,
     how: Literal["share", "sum", "mean"] = "share",
     power: Literal[1, 2] = 1,
+    in_effect: bool = False,
 ) -> dict[Width, Floats]:
     """Sum up a score of single weights for every neuron, over the parameters that live on it.
 
@@ -50,16 +52,17 @@ def collect(
             they divide by the mean). Biases and scales of norms, of one dimension, then count only for
             neurons that have no other weights.
         power: 2 for the squares of the scores.
+        in_effect: Score the weights that layers compute with by themselves, instead of the parameters they
+            are made of (see `effective_weights`).
 
     Raises:
         EditError: A score is not finite, or has not the shape of its parameter.
     """
     sums = {rank: {w.atom: np.zeros(shape_of(widths, w)) for w in widths} for rank in (1, 2)}
-    for name, axes in widths.parameters().items():
+    effective = effective_weights(widths) if in_effect else []
+    replaced = replaced_atoms(effective)
+    for name, axes, values in _scored(widths, score, effective):
         free = [d for d, axis in enumerate(axes) if not axis.fixed]
-        values = score(name) if free else None
-        if values is None:
-            continue
         if values.shape != tuple([axis.length for axis in axes]):
             raise EditError(
                 f"the score of {name} has shape {tuple(values.shape)}, not that of the parameter, "
@@ -80,9 +83,21 @@ def collect(
                 along = along * len(along) / values.numel()
             rank = sums[1 if how == "share" and values.dim() == 1 else 2]
             for atom, part in per_atom(axes[dim], along, widths.outer).items():
-                if atom in rank:
+                if atom in rank and atom not in replaced.get(name, ()):
                     rank[atom] += part
     return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
+
+
+def _scored(
+    widths: Widths, score: Score, effective: list[EffectiveWeight]
+) -> Iterator[tuple[str, Sequence[Axis], torch.Tensor]]:
+    """Name, axes and scores of parameters with free axes, and of the weights in effect."""
+    for name, axes in widths.parameters().items():
+        values = None if all(axis.fixed for axis in axes) else score(name)
+        if values is not None:
+            yield name, axes, values
+    for weight in effective:
+        yield f"the weight of {weight.name}", weight.axes, weight.values
 
 
 def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:

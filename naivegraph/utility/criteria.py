@@ -110,15 +110,19 @@ class WeightScore(Criterion):
         score: The function from a network to its score.
         power: 1 to sum absolute values of the score, 2 to sum squares.
         how: The way the scores of a neuron become one number; see `collect`.
+        in_effect: Whether weights that masks, weight norms or parametrizations make of parameters count
+            instead of these, by their own values; right for scores that are the parameters themselves.
     """
 
     score: Callable[[nn.Module, BoundLoss | None], Score]
     power: Literal[1, 2] = 1
     how: Literal["share", "sum", "mean"] = "share"
+    in_effect: bool = False
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""
-        return collect(widths, self.score(widths.graph.module, loss), power=self.power, how=self.how)
+        score = self.score(widths.graph.module, loss)
+        return collect(widths, score, power=self.power, how=self.how, in_effect=self.in_effect)
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
         """See the class."""
@@ -133,9 +137,9 @@ class WeightScore(Criterion):
 
 
 CRITERIA: dict[str, Criterion] = {
-    "l2": WeightScore(weights, power=2),
-    "l1": WeightScore(weights),
-    "magnitude": WeightScore(weights, how="mean"),
+    "l2": WeightScore(weights, power=2, in_effect=True),
+    "l1": WeightScore(weights, in_effect=True),
+    "magnitude": WeightScore(weights, how="mean", in_effect=True),
     "bn_scale": WeightScore(batch_norm_scale),
     "taylor": WeightScore(taylor, how="sum"),
     "random": Random(),

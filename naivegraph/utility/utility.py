@@ -5,7 +5,8 @@ Neurons of larger value are kept, and one of negative value is better removed. A
 - the name of a criterion, which values all neurons: "l2" and "l1" (the size of their weights, each layer's
   scaled to count the same), "magnitude" (the mean absolute weight), "bn_scale" (the size of batch norms'
   scales), "taylor" (the change of the loss, for which the verb needs `loss=`) or "random"; or a `Criterion`,
-  such as `ng.OfWidths(f)` of a function of all widths;
+  such as `ng.OfWidths(f)` of a function of all widths. Weights are those that layers compute with: masked,
+  normed or parametrized, where they are;
 - a number for every neuron: with 0, sizes alone count;
 - a dict, by a vertex or its name, a width or its name, or a layer (the module). A name is a vertex's if there
   is one of that name, else a width's, else a module's path;
