@@ -184,7 +184,7 @@ def _add_budgets(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="COST=NUMBER",
-        help="budgets of any costs by name, several at once; a name that is none is told those there are",
+        help="budgets of any costs by name, several at once; an unknown name lists them",
     )
     parser.add_argument(
         "--ratio", type=float, help="fraction of every free size to keep, instead of a budget"
@@ -202,7 +202,7 @@ def _add_budgets(parser: ArgumentParser) -> None:
         "--utility",
         type=str,
         default="l2",
-        help="what a neuron is worth: l2, l1, magnitude, bn_scale or random",
+        help="the values of neurons: l2, l1, magnitude, bn_scale or random",
     )
     parser.add_argument(
         "--backend", type=str, default="highs", help="solver, where one is needed: highs, pulp:CBC and others"
@@ -231,7 +231,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
 
 
 def _worth_naming(default: object) -> bool:
-    """Tell whether a default is worth mentioning in the help."""
+    """Check whether a default is worth mentioning in the help."""
     return (
         isinstance(default, str | float | int)
         and not isinstance(default, bool)

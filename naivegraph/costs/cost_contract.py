@@ -49,7 +49,7 @@ class CostContract:
         _expect(self.cost.name.isidentifier(), f"{self.cost.name!r} is no identifier")
 
     def test_counts_networks_of_other_sizes(self) -> None:
-        """What it says a network with other sizes would cost is what it says of such a network."""
+        """The cost predicted for other sizes is the cost of a network made with these sizes."""
         for name, sizes, widths in self._related():
             rng = random.Random(name)
             for _ in range(self.cases):

@@ -1,4 +1,4 @@
-"""Edits: planning a change, applying it all or not at all, taking it back, saving it and replaying it."""
+"""Edits: planning a change, applying it all or not at all, undoing, saving and replaying it."""
 
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change

@@ -1,4 +1,4 @@
-"""Adding an edge to a sum or a concatenation."""
+"""Addition of an edge to a sum or a concatenation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def connect(
             `kwargs={...}` for keyword inputs.
         source: A vertex or its name.
         target: A sum or a concatenation. Behind a sum of two comes another one, named like it.
-        utility: What neurons are worth where some must go, by default "magnitude"; see
+        utility: The values of neurons where some must go, by default "magnitude"; see
             `naivegraph.utility.utility`.
         loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What decides where a sum and its summand differ in size; by default first the smaller grows,
@@ -107,7 +107,7 @@ def connect(
 
 
 class _Connection:
-    """One edge on its way into a graph."""
+    """Addition of one edge."""
 
     def __init__(self, graph: Graph, start: Vertex, end: Vertex) -> None:
         self.graph, self.start, self.end = graph, start, end
@@ -120,7 +120,7 @@ class _Connection:
             )
 
     def to_sum(self, choice: SizeChoice) -> tuple[AlignmentProgram, Decision]:
-        """Equal sizes of the sum and what comes to it."""
+        """Require that the sum and its new summand have equal sizes."""
         dim = neuron_dimension(self.graph, self.end)
         sizes = AlignmentProgram(self.graph, [], [])
         sides = (sizes.axis(self.given, dim), sizes.axis(self.out, dim))
@@ -128,7 +128,7 @@ class _Connection:
         return sizes, sizes.decide(f"{self.start.name!r} cannot be connected to {self.end.name!r}", choice)
 
     def to_concatenation(self, choice: SizeChoice) -> tuple[AlignmentProgram, Decision]:
-        """As many neurons more for all that use the concatenation; nothing else changes."""
+        """Add the neurons of the new part to all that use the concatenation; nothing else changes."""
         dim, parts = concatenation_dim(self.end), parts_of(self.end)
         more = self.given.shape[dim]
         sizes = AlignmentProgram(self.graph, [self.end], [(self.out, dim, [self.out.shape[dim]])])
@@ -145,20 +145,22 @@ class _Connection:
         return sizes, answer
 
     def earlier(self, rewiring: Rewiring) -> None:
-        """Record the source, and what it needs, before what uses the target."""
+        """Move the source, and all it depends on, before the users of the target."""
         vertices, graph = self.graph.vertices, self.graph
         place = {id(vertex): number for number, vertex in enumerate(vertices)}
         last = place[id(self.end)]
         # A concatenation takes its parts itself; a sum is followed by another one, which its users take.
-        limit = (
+        position = (
             last
             if is_concatenation(self.end)
             else min((place[id(u)] for u in self.users), default=len(vertices))
         )
-        needed = [v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= limit]
+        needed = [
+            v for v in [*related(graph, self.start, upwards=True), self.start] if place[id(v)] >= position
+        ]
         if needed:
-            self._check_order(vertices[limit : place[id(self.start)] + 1])
-            rewiring.move(needed, limit)
+            self._check_order(vertices[position : place[id(self.start)] + 1])
+            rewiring.move(needed, position)
 
     def _check_order(self, passed: list[Vertex]) -> None:
         for vertex in passed:
@@ -169,7 +171,7 @@ class _Connection:
                 )
 
     def add(self, rewiring: Rewiring) -> None:
-        """A sum of the old one and the new summand, which the users of the old one take."""
+        """Add a sum of the old one and the new summand, which the users of the old one use instead."""
         graph, vertices = self.graph, self.graph.vertices
         at = max(vertices.index(self.end), vertices.index(self.start)) + 1
         returned = returns(graph, self.end, self.out)

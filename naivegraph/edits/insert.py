@@ -1,4 +1,4 @@
-"""Putting a new layer into a graph."""
+"""Insertion of a new layer into a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.initialise import seeded
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
-from naivegraph.edits.save.layer_spec import recipe_of
+from naivegraph.edits.save.layer_spec import layer_spec
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
@@ -106,7 +106,15 @@ def insert(
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a layer comes: what it takes, and which of its users take the layer's output instead."""
+    """Place of an insertion: the tensor that the layer takes, and the users that take its output instead.
+
+    Attributes:
+        maker: The vertex whose output the tensor is.
+        stub: The tensor.
+        users: The vertices that use the layer's output instead of the tensor.
+        returned: Whether the network returns the layer's output instead, too.
+        alone: Whether the layer may change the tensor in place, as nothing else would use it.
+    """
 
     maker: Vertex
     stub: Stub
@@ -149,7 +157,7 @@ def _place(
 
 
 class _Insertion:
-    """One layer on its way into a graph."""
+    """Insertion of one layer, with the checks that it fits."""
 
     def __init__(
         self,
@@ -169,8 +177,8 @@ class _Insertion:
         at = max(self.graph.vertices.index(self.place.maker) + 1, self._inputs)
         if self.identity:
             start_as_identity(self.layer, self.name, rewiring.undo)
-        recipe = recipe_of(self.graph.module, self.layer, self.start, self.identity)
-        self._check(rewiring.add_layer(self.name, self.layer, self.place.stub, at, recipe, self.place.maker))
+        spec = layer_spec(self.graph.module, self.layer, self.start, self.identity)
+        self._check(rewiring.add_layer(self.name, self.layer, self.place.stub, at, spec, self.place.maker))
 
     @property
     def _inputs(self) -> int:

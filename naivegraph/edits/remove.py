@@ -1,4 +1,4 @@
-"""Taking a vertex out of a graph, or one edge."""
+"""Removal of a vertex or of an edge from a graph."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def remove(
         vertex: A vertex or its name. It gives one tensor. If it takes several, its users are sums or
             concatenations, which get all of them.
         reconnect: False drops its output instead; its users are then sums or concatenations, too.
-        utility: What neurons are worth where some must go, by default "magnitude"; see
+        utility: The values of neurons where some must go, by default "magnitude"; see
             `naivegraph.utility.utility`.
         loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What decides where sizes differ; by default first the smaller grows, if that cannot be the
@@ -103,7 +103,7 @@ def remove(
 
 
 class _Removal:
-    """How one vertex is taken out."""
+    """Removal of one vertex: the sizes to align and the steps of either way to do it."""
 
     def __init__(self, graph: Graph, gone: Vertex) -> None:
         self.graph, self.gone = graph, gone
@@ -111,7 +111,7 @@ class _Removal:
         self.users = users_of(graph, gone)
 
     def reconnected(self) -> tuple[AlignmentProgram, list[Step]]:
-        """Its inputs go to its users."""
+        """Give its inputs to its users."""
         sources = list(dict.fromkeys(tensors_of(self.gone)))
         if not sources:
             raise EditError(f"{self.gone.name!r} takes no tensor that could go to its users in its place")
@@ -177,7 +177,7 @@ class _Removal:
         return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
     def _summed(self, rewiring: Rewiring, user: Vertex, sources: list[Stub]) -> None:
-        """Let a user add all the sources up."""
+        """Replace the vertex's output in a sum by all of its inputs."""
         total = sources[0]
         for stub in sources[1:]:
             name, at = new_name(self.graph, user.name), self.graph.vertices.index(user)
@@ -185,7 +185,7 @@ class _Removal:
         rewiring.replace(user, self.out, total)
 
     def _listed(self, rewiring: Rewiring, user: Vertex, sources: list[Stub]) -> None:
-        """Let a concatenation take all the sources in the place of the vertex's output."""
+        """Replace the vertex's output in a concatenation by all of its inputs."""
         places = [i for i, part in enumerate(parts_of(user)) if part.id == self.out.id]
         for place in reversed(places):
             for stub in reversed(sources):
@@ -193,7 +193,7 @@ class _Removal:
             rewiring.remove_part(user, place)
 
     def dropped(self) -> tuple[AlignmentProgram, list[Step]]:
-        """Nothing takes its place."""
+        """Leave its users without it."""
         self._check_joints("is to be dropped", "do without it")
         for user in self.users:
             if is_sum(user) and all(stub.id == self.out.id for stub in tensors_of(user)):
@@ -229,7 +229,7 @@ def disconnect(
             `kwargs={...}` for keyword inputs.
         source: A vertex or its name.
         target: A sum or a concatenation which takes its output.
-        utility: What neurons are worth where some must go, by default "magnitude"; see
+        utility: The values of neurons where some must go, by default "magnitude"; see
             `naivegraph.utility.utility`.
         loss: For utility="taylor": a function of the network which returns its loss.
         strategy: What decides about the sizes that have to follow; by default they follow or nothing is done.
@@ -266,7 +266,7 @@ def disconnect(
 def _parted(
     graph: Graph, users: list[Vertex], stub: Stub, places: dict[int, list[int]]
 ) -> tuple[AlignmentProgram, list[Step]]:
-    """Let sums and concatenations do without a tensor."""
+    """Drop a tensor from the sums and concatenations that use it."""
     steps: list[Step] = []
     opened = []
     for user in users:
@@ -287,7 +287,7 @@ def _parted(
 
 
 def _end_runs(sizes: AlignmentProgram, user: Vertex, gone: list[int]) -> None:
-    """End some runs of what a concatenation gives; the others and what they are made of stay."""
+    """Remove some runs of a concatenation's output; the others stay, with all that they are made of."""
     out, dim = output_of(user), concatenation_dim(user)
     for index, part in enumerate(parts_of(user)):
         run = sizes.run(out, index)
@@ -308,7 +308,7 @@ def _summand_gone(rewiring: Rewiring, user: Vertex, stub: Stub) -> None:
 
 
 def _bypass(rewiring: Rewiring, gone: Vertex, other: Stub) -> None:
-    """Let the users of a vertex take a tensor it took; a copy, if they would change it for others."""
+    """Give the users of a vertex its input; a copy, if they would change it in place for others."""
     graph, out = rewiring.graph, output_of(gone)
     if other.id == out.id:
         rewiring.remove(gone)
@@ -320,7 +320,7 @@ def _bypass(rewiring: Rewiring, gone: Vertex, other: Stub) -> None:
 
 
 def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
-    """Whether what comes after a vertex changes its output in place, and something else uses what it took."""
+    """Check whether later vertices change its output in place while its input has other users."""
     later = graph.vertices[graph.vertices.index(gone) + 1 :]
     if not any(contains_stub(v.output, out) for v in later):
         return False

@@ -1,4 +1,4 @@
-"""Resizing: exact and relaxed changes of any sizes at once, ripples and all."""
+"""Resizing: exact and relaxed changes of any sizes at once, with all that must follow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def resize(
             `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, a tuple of
             several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
             graph is resized by utility alone: neurons of negative utility go, none come.
-        utility: What neurons are worth, by default "magnitude"; see `naivegraph.utility.utility`. A neuron of
+        utility: The values of neurons, by default "magnitude"; see `naivegraph.utility.utility`. A neuron of
             negative utility is better gone: where that leaves fewer than a request wants, new ones come in
             its place (`ng.strategy.MostNew(0)` forbids that). No other neuron is replaced. With 0 only sizes
             count.
@@ -93,6 +93,7 @@ def resize(
     axis_requests = tuple(_axis_requests(model, widths, requests))
 
     def values(chosen: Utility) -> dict[Width, Floats]:
+        """Values of neurons by another utility, for strategies that ask for one."""
         return utilities(widths, chosen, default="magnitude", loss=loss)
 
     attempt = Attempt(widths, constraints, axis_requests, values(utility), values, backend=choice.backend)
@@ -126,10 +127,11 @@ def carry_out(
     initialise: Any = "layer",
     seed: int = 0,
 ) -> Edit:
-    """Apply an answer to the module and bring the graph up to date; all of it or nothing."""
+    """Apply a decision to the module and update the graph; all of it or nothing."""
     sizes = answer.sizes()
 
     def count(atom: Atom) -> int:
+        """The number of neurons of a width after the edit."""
         return sizes.get(atom, atom.length)
 
     change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)

@@ -1,4 +1,4 @@
-"""Changing the size of convolutions' kernels, with padding that follows."""
+"""Change of the size of convolutions' kernels, with padding that follows."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def resize_kernel(
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         sizes: By vertex (or its name): the new size of its kernel, one number, or one for each dimension.
-        utility: What the entries of kernels are worth; see `naivegraph.utility.utility`. Where something is
-            said a kernel keeps the part, of those in one piece, that is worth most, wherever it lies, and
+        utility: The values of the entries of kernels; see `naivegraph.utility.utility`. Where there are
+            values a kernel keeps the part, of those in one piece, of the largest value, wherever it lies, and
             changes by odd numbers too. Where the two sides of the input then differ, torch's layer does that
             with `padding_mode="constant"`. By default the middle stays.
         loss: For utility="taylor": a function of the network which returns its loss.
@@ -80,13 +80,13 @@ def resize_kernel(
         True
     """
     check_utility(utility, loss)
-    wanted: dict[str, tuple[int, ...]] = {}
+    kernel_sizes: dict[str, tuple[int, ...]] = {}
     done: dict[int, tuple[str, tuple[int, ...]]] = {}
     build = _Builder()
     for key, asked in validate.mapping(sizes, "sizes", "by vertex, as in {'conv': 5}").items():
         vertex = vertex_of(model, key)
         group = sharing(model, vertex)
-        size = wanted[vertex.name] = _size(vertex, group[0], asked)
+        size = kernel_sizes[vertex.name] = _size(vertex, group[0], asked)
         weight = group[0].layer.weight
         if id(weight) not in done:
             done[id(weight)] = vertex.name, size
@@ -96,7 +96,7 @@ def resize_kernel(
             raise EditError(
                 f"{name!r} and {vertex.name!r} have the same weight, and {other} and {size} were asked for"
             )
-    return _carry_out(model, build.change(), wanted, optimizer)
+    return _carry_out(model, build.change(), kernel_sizes, optimizer)
 
 
 def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple[int, ...]:
@@ -113,14 +113,14 @@ def _size(vertex: Vertex, one: Convolution, asked: int | Sequence[int]) -> tuple
 def _values(
     graph: Graph, vertex: Vertex, group: list[Convolution], utility: Utility, loss: Loss | None
 ) -> torch.Tensor | None:
-    """What each entry of the weight of some convolutions is worth; None if nothing is said."""
+    """Values of the entries of the weight of some convolutions; None if the utility gives none."""
     layers = [each.layer for each in group]
     calls = [other for other in graph if other is vertex or any(other.target is one for one in layers)]
     return entry_values(graph, calls, f"{group[0].path}.weight".removeprefix("."), utility, loss)
 
 
 class _Builder:
-    """Gathers what a change of kernels consists of."""
+    """Builder of a change of kernels."""
 
     def __init__(self) -> None:
         self._widths: dict[str, WidthChange] = {}
@@ -136,7 +136,7 @@ class _Builder:
         size: tuple[int, ...],
         values: torch.Tensor | None,
     ) -> None:
-        """Change the weight which a group of convolutions has in common."""
+        """Change the weight that a group of convolutions shares."""
         before = group[0].sizes
         ends = [_ends(vertex, group, dim, after, values) for dim, after in enumerate(size)]
         if size == before:
@@ -160,14 +160,14 @@ class _Builder:
             self._attributes += each.attributes(size, ends)
 
     def change(self) -> Change:
-        """All of it."""
+        """The change that was built."""
         return Change(self._widths, self._tensors, self._attributes, tuple(self._outgoing))
 
 
 def _ends(
     vertex: Vertex, group: list[Convolution], dim: int, after: int, values: torch.Tensor | None
 ) -> _Ends:
-    """How many entries come (or go) at either end of a dimension of a kernel.
+    """The numbers of entries that come (or go, if negative) at both ends of a dimension of a kernel.
 
     Raises:
         EditError: The padding of some of the layers cannot follow.
@@ -210,6 +210,7 @@ def _refusal(vertex: Vertex, group: list[Convolution], dim: int, after: int, fre
         why = "which a layer has only if utility= is given; without, it pads both sides alike, with 0 or more"
 
     def possible(size: int) -> bool:
+        """Check whether the padding of all layers can follow this size."""
         return any(True for _ in _possible(group, dim, size - before, free))
 
     scans = range(after - 1, 0, -1), range(after + 1, max(after, before) + _FURTHEST)
@@ -220,11 +221,12 @@ def _refusal(vertex: Vertex, group: list[Convolution], dim: int, after: int, fre
     )
 
 
-def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]], optimizer: Any) -> Edit:
-    """Apply the change, and see that the network runs and gives tensors of the same shapes."""
+def _carry_out(graph: Graph, change: Change, sizes: dict[str, tuple[int, ...]], optimizer: Any) -> Edit:
+    """Apply the change, and check that the network runs with outputs of the same shapes."""
     shapes = _shapes(graph)
 
     def check() -> None:
+        """Compare the shapes of all outputs with those before."""
         for name, found in _shapes(graph).items():
             if found != shapes[name]:
                 raise EditError(f"{name!r} would give {found} instead of {shapes[name]}")
@@ -233,7 +235,7 @@ def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]],
         change,
         graph,
         optimizer=optimizer,
-        asked={"resize_kernel": {name: list(size) for name, size in wanted.items()}},
+        asked={"resize_kernel": {name: list(size) for name, size in sizes.items()}},
         before=graph.costs(),
         after=graph.costs,
         check=check,
@@ -243,6 +245,7 @@ def _carry_out(graph: Graph, change: Change, wanted: dict[str, tuple[int, ...]],
 
 def _shapes(graph: Graph) -> dict[str, list[tuple[int, ...]]]:
     def of(stubs: list[Stub]) -> list[tuple[int, ...]]:
+        """The shapes of tensors."""
         return [tuple(stub.shape) for stub in stubs]
 
     return {vertex.name: of(list(tensors_in(vertex.output))) for vertex in graph}

@@ -158,7 +158,7 @@ class CriterionContract:
                 self._close(values, second[name], f"{which}, width {name} in float64")
 
     def test_elements_have_the_shape_of_their_parameter(self) -> None:
-        """What it gives for single elements of a parameter, if it does, has its shape and is finite."""
+        """Values of a parameter's elements, if it gives any, have the parameter's shape and are finite."""
         for which, network, arguments in self._networks():
             try:
                 score = self._criterion.elements(network, self._bound(network, arguments))
@@ -197,7 +197,7 @@ class CriterionContract:
             yield which, self._values(network, arguments)
 
     def _values(self, network: nn.Module, arguments: tuple[Any, ...]) -> Values:
-        """What it says, by the name of each width of which it says something."""
+        """The values it gives, by the name of each width that it gives values for."""
         widths = _widths(network, arguments)
         out: Values = {}
         for key, values in self._criterion.neurons(widths, self._bound(network, arguments)).items():
@@ -230,7 +230,7 @@ class CriterionContract:
         expect(same, f"{where}: {found} instead of {expected}")
 
     def _elsewhere(self) -> dict[str, Values]:
-        """The values found by another process."""
+        """The values computed in another process, by network."""
         if _INSIDE in os.environ:
             raise unittest.SkipTest("this is the other process: its module runs the contract when imported")
         try:

@@ -15,7 +15,7 @@ import torch
 
 from naivegraph.algebra.axis import Atom
 from naivegraph.extend.operator_trial import (
-    Call,
+    OperatorCall,
     Related,
     atoms_of,
     differ,
@@ -43,7 +43,7 @@ _TINY = 1e-120
 # Axes
 
 
-def axes_wrong(call: Call) -> Iterator[str]:
+def axes_wrong(call: OperatorCall) -> Iterator[str]:
     """Ways in which one neuron changes others, though the record says that their axes are free of it.
 
     A neuron is an index of every dimension whose axis has its atom. Where neurons enter a statistic or a sum,
@@ -79,7 +79,7 @@ def _neurons(atoms: set[Atom]) -> list[tuple[Atom, int]]:
 # Zeros
 
 
-def zeros_wrong(call: Call) -> Iterator[str]:
+def zeros_wrong(call: OperatorCall) -> Iterator[str]:
     """Results said to vanish which do not, while some operands do, and some dimensions are fixed."""
     for vanishing, pinned in itertools.product(subsets(call.floating), _pins(call)):
         related = relate_call(call, vanishing, pinned)
@@ -90,7 +90,7 @@ def zeros_wrong(call: Call) -> Iterator[str]:
                 yield f"{call}: {name} is not zero where {operands_text(call, vanishing)} is: see zeros="
 
 
-def zeros_missing(call: Call) -> Iterator[str]:
+def zeros_missing(call: OperatorCall) -> Iterator[str]:
     """A result that vanishes with the first operand, or with all, though the record does not say so."""
     out = call.operation.outputs[0]
     if out is None or not call.floating or not (out.dtype.is_floating_point or out.dtype.is_complex):
@@ -105,13 +105,13 @@ def zeros_missing(call: Call) -> Iterator[str]:
             yield f"{call}: the result is zero where {operands_text(call, vanishing)} is: state its zeros="
 
 
-def _pins(call: Call) -> list[tuple[bool, ...] | None]:
+def _pins(call: OperatorCall) -> list[tuple[bool, ...] | None]:
     """Nothing fixed, all but the second dimension of the first operand, or all but the last."""
     rank = call.operands[0].dim() if call.operands else 0
     return [None, *(tuple(d != free for d in range(rank)) for free in {1, rank - 1} if 0 < free < rank)]
 
 
-def _vanishes(call: Call, related: Related, vanishing: frozenset[int], place: int) -> bool:
+def _vanishes(call: OperatorCall, related: Related, vanishing: frozenset[int], place: int) -> bool:
     """Tell whether one result is zero on each neuron of its axes, once vanishing operands are.
 
     Where zero itself has no value, as a direction, a tiny number stands for it.
@@ -135,7 +135,7 @@ def _vanishes(call: Call, related: Related, vanishing: frozenset[int], place: in
 # Shapes
 
 
-def shapes_wrong(call: Call) -> Iterator[str]:
+def shapes_wrong(call: OperatorCall) -> Iterator[str]:
     """Differences between the results that are inferred from shapes and those there are."""
     rule = SHAPES.get(call.operation.func)
     if rule is None:

@@ -10,7 +10,7 @@ import torch
 from naivegraph.extend import operator_checks, operator_moves
 from naivegraph.extend.checks import expect
 from naivegraph.extend.operator_network import pruning_differs
-from naivegraph.extend.operator_trial import Call, Sample
+from naivegraph.extend.operator_trial import OperatorCall, Sample
 from naivegraph.operators.registry import RECORDS
 
 __all__ = ["OperatorContract", "Sample"]
@@ -35,9 +35,9 @@ class OperatorContract:
     samples: ClassVar[Iterable[Sample]]
     untold: ClassVar[Iterable[str]] = ()
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[OperatorCall]:
         """A call of the operator for each sample."""
-        return [Call.of(self.operator, sample) for sample in self.samples]
+        return [OperatorCall.of(self.operator, sample) for sample in self.samples]
 
     def test_is_registered(self) -> None:
         """The operator has a record, and there is something to try it on."""
@@ -75,6 +75,6 @@ class OperatorContract:
         """Inferred shapes, strides and types are those of the results."""
         self._hold(operator_checks.shapes_wrong)
 
-    def _hold(self, check: Callable[[Call], Iterator[str]]) -> None:
+    def _hold(self, check: Callable[[OperatorCall], Iterator[str]]) -> None:
         found = [difference for call in self.calls() for difference in check(call)]
         expect(not found, "\n".join(dict.fromkeys(found)))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from naivegraph.extend.operator_trial import Call, differ, operands_text, subsets
+from naivegraph.extend.operator_trial import OperatorCall, differ, operands_text, subsets
 from naivegraph.ir.values import Stub
 from naivegraph.operators.lookup import movement_of, record_of
 from naivegraph.operators.move_masks import moved_back, moved_on
@@ -27,13 +27,13 @@ Places = npt.NDArray[np.int64]
 # Movement
 
 
-def movement_missing(call: Call) -> Iterator[str]:
+def movement_missing(call: OperatorCall) -> Iterator[str]:
     """Operators that only move elements though their record does not say so."""
     if movement_of(call.operation) is None and _origins(call) is not None:
         yield f"{call} only moves elements: state its movement="
 
 
-def movement_wrong(call: Call) -> Iterator[str]:
+def movement_wrong(call: OperatorCall) -> Iterator[str]:
     """Differences between the movement that a record states and where numbers go."""
     movement = movement_of(call.operation)
     if movement is None:
@@ -50,7 +50,7 @@ def movement_wrong(call: Call) -> Iterator[str]:
             yield from _masksdiffer(call, movement, out, origins[place])
 
 
-def _origins(call: Call) -> list[Places] | None:
+def _origins(call: OperatorCall) -> list[Places] | None:
     """For every element of each result, the number of the element it is, over all operands; 0 for a zero.
 
     None where that differs from numbers to numbers, or an element is neither.
@@ -75,7 +75,9 @@ def _origins(call: Call) -> list[Places] | None:
     return found if found and all(places.any() for places in found if places.size) else None
 
 
-def _distinct(call: Call, generator: torch.Generator) -> tuple[dict[int, torch.Tensor], dict[complex, int]]:
+def _distinct(
+    call: OperatorCall, generator: torch.Generator
+) -> tuple[dict[int, torch.Tensor], dict[complex, int]]:
     """Operands of numbers that all differ in size, with which element each is."""
     values, numbers = {}, {0j: 0}
     for key, old in call.operands.items():
@@ -93,7 +95,7 @@ def _looked_up(result: torch.Tensor, numbers: dict[complex, int]) -> Places:
     return np.array(found, np.int64).reshape(tuple(result.shape))
 
 
-def _shares(call: Call) -> bool:
+def _shares(call: OperatorCall) -> bool:
     """Tell whether a result has the memory of an operand."""
     given = {key: value.clone() for key, value in call.operands.items()}
     memory = {value.untyped_storage().data_ptr() for value in given.values()}
@@ -101,7 +103,7 @@ def _shares(call: Call) -> bool:
     return any(result is not None and result.untyped_storage().data_ptr() in memory for result in results)
 
 
-def _sources(call: Call, origins: Places) -> Iterator[tuple[Stub, Places]]:
+def _sources(call: OperatorCall, origins: Places) -> Iterator[tuple[Stub, Places]]:
     """Each operand that numbers come from, with 1 + the place in it of every element of a result, or 0."""
     start = 1
     for key in call.floating:
@@ -111,7 +113,7 @@ def _sources(call: Call, origins: Places) -> Iterator[tuple[Stub, Places]]:
         start += count
 
 
-def _dimsdiffer(call: Call, movement: Movement, out: Stub, origins: Places) -> Iterator[str]:
+def _dimsdiffer(call: OperatorCall, movement: Movement, out: Stub, origins: Places) -> Iterator[str]:
     """Steps along a dimension of a result are steps along those of the source that are said to make it up."""
     named = arguments(call.operation)
     for source, places in _sources(call, origins):
@@ -131,7 +133,7 @@ def _dimsdiffer(call: Call, movement: Movement, out: Stub, origins: Places) -> I
                 yield f"{call}: dimension {d} is made of {made} of an operand, not of {set(said)}"
 
 
-def _masksdiffer(call: Call, movement: Movement, out: Stub, origins: Places) -> Iterator[str]:
+def _masksdiffer(call: OperatorCall, movement: Movement, out: Stub, origins: Places) -> Iterator[str]:
     """Elements said to go to some, or to come from some, against where numbers go."""
     rng = np.random.default_rng(0)
     every = frozenset(range(len(out.shape)))
@@ -159,7 +161,7 @@ def _masks(shape: tuple[int, ...], rng: np.random.Generator) -> list[Mask]:
 # Linear sources
 
 
-def sources_wrong(call: Call) -> Iterator[str]:
+def sources_wrong(call: OperatorCall) -> Iterator[str]:
     """Operands in which an operator is said to be linear and is not, in all elements or some."""
     rng = np.random.default_rng(0)
     for out, old in zip(call.operation.outputs, call.results, strict=True):
@@ -177,7 +179,7 @@ def sources_wrong(call: Call) -> Iterator[str]:
                 yield from _carry(call, choice, out, d)
 
 
-def sources_missing(call: Call) -> Iterator[str]:
+def sources_missing(call: OperatorCall) -> Iterator[str]:
     """Operands in which an operator is linear though its record does not say so."""
     out, record = call.operation.outputs[0], record_of(call.operation.func)
     if (
@@ -194,7 +196,7 @@ def sources_missing(call: Call) -> Iterator[str]:
             yield f"{call} is linear in {operands_text(call, numbers)}: state its sources="
 
 
-def _choices(call: Call, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+def _choices(call: OperatorCall, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     sources = record_of(call.operation.func).sources
     if sources is None or movement_of(call.operation) is not None:
         return []
@@ -202,7 +204,7 @@ def _choices(call: Call, out: Stub, dims: Dims, mask: Mask | None) -> list[Choic
 
 
 def _scales(
-    call: Call, choice: Choice, out: Stub, here: torch.Tensor, factors: tuple[float, ...] = (2.0,)
+    call: OperatorCall, choice: Choice, out: Stub, here: torch.Tensor, factors: tuple[float, ...] = (2.0,)
 ) -> bool:
     """Tell whether some elements of a result become so many times as large if those of a choice do."""
     place = call.operation.outputs.index(out)
@@ -226,14 +228,14 @@ def _whole(mask: Mask | None, stub: Stub) -> torch.Tensor:
     return torch.from_numpy(np.array(np.broadcast_to(True if mask is None else mask, stub.shape), order="C"))
 
 
-def _times(call: Call, part: LinearPart, factor: float) -> torch.Tensor:
+def _times(call: OperatorCall, part: LinearPart, factor: float) -> torch.Tensor:
     value = call.operands[part.stub.id]
     if part.mask is None:
         return value * factor
     return torch.where(_whole(part.mask, part.stub), value * factor, value)
 
 
-def _carry(call: Call, choice: Choice, out: Stub, dim: int) -> Iterator[str]:
+def _carry(call: OperatorCall, choice: Choice, out: Stub, dim: int) -> Iterator[str]:
     """An index along the one dimension that carries another must change that index of the other alone."""
     place = call.operation.outputs.index(out)
     old = call.results[place]

@@ -11,7 +11,7 @@ from torch import nn
 
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.extend.operator_trial import Call, marks_of, relate_call
+from naivegraph.extend.operator_trial import OperatorCall, marks_of, relate_call
 from naivegraph.network import capture
 from naivegraph.widths import Width, Widths, constraints_of, relate
 
@@ -25,7 +25,7 @@ class OperatorNetwork(nn.Module):
         call: A call of the operator, whose first result is a tensor of real numbers.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: OperatorCall) -> None:
         super().__init__()
         self._call = call
         self.operands = nn.ParameterDict(
@@ -45,7 +45,7 @@ class OperatorNetwork(nn.Module):
         return x * (first * self.scale).sum()
 
 
-def pruning_differs(call: Call) -> Iterator[str]:
+def pruning_differs(call: OperatorCall) -> Iterator[str]:
     """Differences between the network without its last neurons and with these at zero.
 
     There is nothing to compare where it draws random numbers, takes sizes or numbers of groups, which edits

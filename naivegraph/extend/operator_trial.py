@@ -17,7 +17,7 @@ from naivegraph.operators.lookup import relate_operation
 from naivegraph.operators.relation import Relation, tensors_in
 
 __all__ = [
-    "Call",
+    "OperatorCall",
     "Related",
     "Sample",
     "atoms_of",
@@ -59,13 +59,13 @@ def _text(value: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class OperatorCall:
     """One call of an overload, which can be repeated on other numbers.
 
     Attributes:
         operation: The call as a recording has it.
         operands: The tensors it takes, by number.
-        results: What it gave.
+        results: The tensors it returned; None for other results.
     """
 
     operation: Operation
@@ -73,7 +73,7 @@ class Call:
     results: list[torch.Tensor | None]
 
     @staticmethod
-    def of(packet: torch._ops.OpOverloadPacket, sample: Sample) -> Call:
+    def of(packet: torch._ops.OpOverloadPacket, sample: Sample) -> OperatorCall:
         """Run the first overload of an operator that takes a sample.
 
         Raises:
@@ -86,17 +86,18 @@ class Call:
             if any(argument.is_out for argument in func._schema.arguments):
                 continue
             try:
-                return Call._of(func, sample)
+                return OperatorCall._of(func, sample)
             except (RuntimeError, TypeError, NotImplementedError, ValueError, IndexError) as error:
                 reasons.append(f"{func}: {str(error).splitlines()[0]}")
         raise TypeError(f"no overload of {packet} takes {sample}: {'; '.join(reasons)}")
 
     @staticmethod
-    def _of(func: torch._ops.OpOverload, sample: Sample) -> Call:
+    def _of(func: torch._ops.OpOverload, sample: Sample) -> OperatorCall:
         stubs: dict[int, Stub] = {}
         operands: dict[int, torch.Tensor] = {}
 
         def stub(value: Any) -> Any:
+            """Replace tensors by stubs, one for each tensor."""
             if isinstance(value, torch.Tensor):
                 if id(value) not in stubs:
                     stubs[id(value)] = Stub(len(stubs), tuple(value.shape), value.dtype)
@@ -106,7 +107,7 @@ class Call:
 
         args = tuple(stub(value) for value in sample.args)
         kwargs = {name: stub(value) for name, value in sample.kwargs.items()}
-        call = Call(Operation(func, args, kwargs, ()), operands, [])
+        call = OperatorCall(Operation(func, args, kwargs, ()), operands, [])
         given = {key: value.clone() for key, value in operands.items()}
         results = call.run_on(given)
         same = {id(value): key for key, value in given.items()}
@@ -117,7 +118,7 @@ class Call:
                 continue
             number = same.get(id(result), len(stubs) + len(outputs))
             outputs.append(Stub(number, tuple(result.shape), result.dtype))
-        return Call(Operation(func, args, kwargs, tuple(outputs)), operands, results)
+        return OperatorCall(Operation(func, args, kwargs, tuple(outputs)), operands, results)
 
     def run(self, values: Values) -> list[torch.Tensor | None]:
         """The results for other operands, by number; those not given are as they were."""
@@ -135,6 +136,7 @@ class Call:
         """The value of a function of the call's arguments, with these operands."""
 
         def real(value: Any) -> Any:
+            """Replace stubs by the given tensors."""
             if isinstance(value, Stub):
                 return given[value.id]
             return [real(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -173,7 +175,7 @@ class Related:
 
 
 def relate_call(
-    call: Call, vanishing: frozenset[int] = frozenset(), pinned: Sequence[bool] | None = None
+    call: OperatorCall, vanishing: frozenset[int] = frozenset(), pinned: Sequence[bool] | None = None
 ) -> Related:
     """Relate one call, whose operands are tied to nothing before.
 
@@ -235,7 +237,7 @@ def subsets(numbers: list[int]) -> list[frozenset[int]]:
     return [frozenset(each) for size in sizes for each in itertools.combinations(numbers, size)]
 
 
-def operands_text(call: Call, numbers: frozenset[int]) -> str:
+def operands_text(call: OperatorCall, numbers: frozenset[int]) -> str:
     """Name operands by their order, for messages."""
     order = list(call.operands)
     return "operand " + " and ".join(str(order.index(number)) for number in sorted(numbers))

@@ -68,7 +68,7 @@ class RuleContract:
         raise TypeError(f"{type(self).__name__} needs a method examples(self): a list of tuples of tensors")
 
     def test_holds_for_the_examples(self) -> None:
-        """What the rule says is true of the sizes of the examples, and `misfit` has nothing against them."""
+        """The rule's constraints hold for the sizes of the examples, and `misfit` has no objection."""
         for example in self._examples():
             inputs, outputs = _shapes(example), _shapes(self._outputs(example))
             misfit = self._rule.misfit(inputs, outputs)
@@ -77,21 +77,21 @@ class RuleContract:
             expect(said == "", f"of inputs {inputs} and outputs {outputs}: {said}")
 
     def test_says_the_same_twice(self) -> None:
-        """Asked again about the same shapes, the rule says the same."""
+        """The rule states the same constraints for the same shapes each time."""
         for example in self._examples():
             first, second = vars(self._statements(example)), vars(self._statements(example))
             for what, said in first.items():
                 expect(said == second[what], f"{what} were first {said}, and then {second[what]}")
 
     def test_something_can_change(self) -> None:
-        """Where the rule says that a dimension changes, there is another size that all it says allows."""
+        """If the rule lets a dimension change, there is another size that meets all of its constraints."""
         for example in self._examples():
             said = self._statements(example)
             some = not said.changing or next(said.others(), None) is not None
             expect(some, f"of inputs {_shapes(example)} no other sizes meet all that the rule says")
 
     def test_outputs_have_the_sizes_it_states(self) -> None:
-        """Called on inputs of other sizes which the rule allows, the function returns what the rule says."""
+        """On inputs of other sizes that the rule allows, the outputs have the sizes that it states."""
         for example, sizes in self._resized():
             said = self._statements(example)
             tensors = [
@@ -110,7 +110,7 @@ class RuleContract:
             expect(misfit == "", f"inputs {inputs} are allowed, and misfit says: {misfit}")
 
     def test_neurons_taken_out_are_neurons_at_zero(self) -> None:
-        """Where neurons go, the others act as they did with these at zero."""
+        """Removing neurons gives the function of the network with these neurons at zero."""
         for which, graph, example, name in self._networks():
             small, zero = graph, copy.deepcopy(graph)
             edit, decision, attempt = _resize(small, name, -1)
@@ -120,7 +120,7 @@ class RuleContract:
             self._compare(zero(*example), small(*example), f"{which}: after {edit.asked} the network differs")
 
     def test_growing_keeps_the_function(self) -> None:
-        """Where neurons come, the network computes what it did, unless the edit's notes say otherwise."""
+        """Adding neurons keeps the function of the network, unless the edit's notes say otherwise."""
         for which, graph, example, name in self._networks():
             before = graph(*example)
             edit, decision, _ = _resize(graph, name, +1)

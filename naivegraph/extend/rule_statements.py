@@ -1,4 +1,4 @@
-"""Everything a rule says of one call, written down instead of carried out."""
+"""The constraints that a rule states on one call, recorded instead of applied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Dimension", "RuleStatements", "Sizes"]
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """One dimension of a tensor which a function takes (`side="input"`) or returns (`side="output"`)."""
+    """One dimension of a tensor that a function takes (`side="input"`) or returns (`side="output"`)."""
 
     side: str
     tensor: int
@@ -30,24 +30,25 @@ Sizes = dict[Dimension, int]
 
 
 class RuleStatements:
-    """The statements of a rule about one call; a `Ties` which only remembers.
+    """The constraints of a rule on one call; a `Ties` that only records.
 
     Args:
-        inputs: The shapes of the tensors which the function takes.
-        outputs: Those of what it returns.
+        inputs: The shapes of the tensors that the function takes.
+        outputs: The shapes of the tensors that it returns.
 
     Attributes:
-        equals: Groups of dimensions said to be the same neurons.
-        joins: Dimensions said to be the concatenation of others.
-        released: Dimensions said to be free.
-        held: Dimensions said to keep their size.
-        steps: Dimensions said to be multiples of a number.
-        marks: Neurons said to stay (True) or to go (False).
-        limits: Linear limits as (terms, low, high).
+        equals: Groups of dimensions that are the same neurons.
+        joins: Dimensions that are the concatenation of others.
+        released: Dimensions that are free.
+        held: Dimensions that keep their size.
+        steps: Dimensions that are multiples of a number.
+        marks: Neurons that stay (True) or go (False).
+        linears: Linear constraints as (terms, low, high).
     """
 
     def __init__(self, inputs: Shapes, outputs: Shapes) -> None:
         def dimensions(side: str, shapes: Shapes) -> list[list[Dimension]]:
+            """The dimensions of each tensor."""
             return [
                 [Dimension(side, number, dim, size) for dim, size in enumerate(shape)]
                 for number, shape in enumerate(shapes)
@@ -60,45 +61,52 @@ class RuleStatements:
         self.held: list[Dimension] = []
         self.steps: list[tuple[Dimension, int]] = []
         self.marks: list[tuple[Dimension, tuple[int, ...], bool]] = []
-        self.limits: list[tuple[tuple[tuple[int, Dimension], ...], int | None, int | None]] = []
+        self.linears: list[tuple[tuple[tuple[int, Dimension], ...], int | None, int | None]] = []
 
     @classmethod
     def of(cls, rule: Rule, inputs: Shapes, outputs: Shapes) -> RuleStatements:
-        """What this rule says of a call with these shapes."""
+        """The constraints that a rule states on a call with these shapes."""
         found = cls(inputs, outputs)
         rule.tie(found)
         return found
 
     # What a rule calls; see `Ties`.
 
-    def equal(self, first: Dimension, *others: Dimension) -> None:  # noqa: D102
+    def equal(self, first: Dimension, *others: Dimension) -> None:
+        """Record that dimensions are the same neurons in the same order."""
         self.equals.append((first, *others))
 
-    def joined(self, whole: Dimension, parts: Sequence[Dimension]) -> None:  # noqa: D102
+    def joined(self, whole: Dimension, parts: Sequence[Dimension]) -> None:
+        """Record that `whole` is the concatenation of `parts`."""
         self.joins.append((whole, tuple(parts)))
 
-    def free(self, dimension: Dimension) -> None:  # noqa: D102
+    def free(self, dimension: Dimension) -> None:
+        """Record that a dimension may change by itself."""
         self.released.append(dimension)
 
-    def fixed(self, dimension: Dimension, reason: str) -> None:  # noqa: D102
+    def fixed(self, dimension: Dimension, reason: str) -> None:
+        """Record that a dimension keeps its size."""
         self.held.append(dimension)
 
-    def step(self, dimension: Dimension, multiple: int) -> None:  # noqa: D102
+    def step(self, dimension: Dimension, multiple: int) -> None:
+        """Record that the size of a dimension is a multiple of `multiple`."""
         self.steps.append((dimension, multiple))
 
-    def neurons(self, dimension: Dimension, indices: Sequence[int], *, keep: bool) -> None:  # noqa: D102
+    def neurons(self, dimension: Dimension, indices: Sequence[int], *, keep: bool) -> None:
+        """Record that neurons of a dimension stay (`keep=True`) or go."""
         self.marks.append((dimension, tuple(indices), keep))
 
-    def linear(  # noqa: D102
+    def linear(
         self, terms: Sequence[tuple[int, Dimension]], *, low: int | None = None, high: int | None = None
     ) -> None:
-        self.limits.append((tuple(terms), low, high))
+        """Record that `low <= sum of coefficient * size <= high`."""
+        self.linears.append((tuple(terms), low, high))
 
     # What follows from them
 
     @property
     def changing(self) -> list[Dimension]:
-        """The dimensions that may change: those of inputs which something was said of, and what is tied."""
+        """The dimensions that may change: inputs' free or tied dimensions, and those tied to them."""
         groups = [*self.equals, *((whole, *parts) for whole, parts in self.joins)]
         groups = [group for group in groups if any(one.side == "input" for one in group)]
         said = {one for group in groups for one in group} | {d for d in self.released if d.side == "input"}
@@ -106,7 +114,7 @@ class RuleStatements:
         return [one for one in order if one in said and one not in self.held]
 
     def contradiction(self) -> str:
-        """Why the statements do not hold of the sizes as they are; empty if they do."""
+        """Reason for which the present sizes violate the constraints; empty if they meet them."""
         for group in self.equals:
             if len({one.size for one in group}) > 1:
                 return f"{' and '.join(map(str, group))} are said to be equal, and are {_sizes(group)}"
@@ -120,7 +128,7 @@ class RuleStatements:
         return ""
 
     def others(self, count: int = 4) -> Iterator[Sizes]:
-        """Allowed sizes beside the present: each dimension once small and once large, then mixtures."""
+        """Other sizes that meet the constraints: each dimension once small and once large, then mixtures."""
         moving = self.changing
         rng = np.random.default_rng(0)
         goals = [{one: sign} for one in moving if one.side == "input" for sign in (-1.0, 1.0)]
@@ -133,7 +141,7 @@ class RuleStatements:
                 yield found
 
     def _chosen(self, moving: Sequence[Dimension], goal: dict[Dimension, float]) -> Sizes | None:
-        """The allowed sizes which are best by a linear goal."""
+        """The sizes that maximise a linear goal under the constraints; None if there are none."""
         program = Program()
         columns: dict[Dimension, int] = {}
         for one in (one for tensor in (*self.inputs, *self.outputs) for one in tensor):
@@ -142,6 +150,7 @@ class RuleStatements:
             columns[one] = program.column(str(one), low, high, objective=goal.get(one, 0.0))
 
         def row(terms: Sequence[tuple[float, Dimension]], low: float, high: float) -> None:
+            """Add a linear constraint to the program."""
             indices = [columns[one] for _, one in terms]
             name = f"row {len(program.row_names)}"
             program.row(name, indices, [factor for factor, _ in terms], lower=low, upper=high)
@@ -156,7 +165,7 @@ class RuleStatements:
             program.row(
                 f"row {len(program.row_names)}", [columns[one], times], [1.0, -multiple], lower=0, upper=0
             )
-        for terms, lower, upper in self.limits:
+        for terms, lower, upper in self.linears:
             bounds = (-np.inf if lower is None else lower, np.inf if upper is None else upper)
             row([(float(factor), one) for factor, one in terms], *bounds)
         solution = solve(program)

@@ -67,7 +67,7 @@ class StrategyContract:
             expect(decided, f"{which}: it gave {answer!r}, which is neither a Decision nor None")
 
     def test_decisions_can_be_carried_out(self) -> None:
-        """What it decides is within what the code, the rules and the network's structure demand."""
+        """Decisions meet the constraints of the code, of the rules and of the network's structure."""
         for which, attempt, then in self._attempts():
             answer = self._answer(then, attempt)
             if answer is not None:
@@ -78,7 +78,7 @@ class StrategyContract:
                 expect(sound, f"{which}: the bound of {certificate} is below its value")
 
     def test_leaves_everything_alone(self) -> None:
-        """It decides, and changes neither the network nor the attempt."""
+        """A decision changes neither the network nor the attempt."""
         for which, attempt, then in self._attempts():
             graph = attempt.widths.graph
             state, sizes, before = NetworkState(graph.module), _sizes(graph), _copied(attempt)
@@ -141,6 +141,7 @@ class StrategyContract:
 
 class _InFours(Rule):
     def tie(self, ties: Ties) -> None:
+        """(batch, n) in, (batch, n) out, with n a multiple of 4."""
         ties.equal(ties.inputs[0][1], ties.outputs[0][1])
         ties.step(ties.inputs[0][1], 4)
 
@@ -163,7 +164,7 @@ def _resized(requests: Mapping[str, RequestLike], strategy: Strategy) -> Edit:
 
 
 class _Noting(Strategy):
-    """Goes on with another strategy, and remembers what was asked and answered."""
+    """Strategy that passes attempts on to another, and records attempts and answers."""
 
     def __init__(self, then: Any) -> None:
         self.then = then
@@ -194,7 +195,7 @@ def _sizes(graph: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _copied(attempt: Attempt) -> dict[str, Any]:
-    """What an attempt holds, apart from it."""
+    """Copies of the fields of an attempt, by name."""
     out = {field.name: getattr(attempt, field.name) for field in dataclasses.fields(attempt)}
     values = None if attempt.values is None else {w: v.copy() for w, v in attempt.values.items()}
     constraints = {

@@ -78,7 +78,7 @@ def _slots(kind: type) -> bool:
 
 
 def fields_of(value: object) -> dict[Any, Any] | None:
-    """What lies in a dict by its keys, or in an object by the names of its fields.
+    """The items of a dict by their keys, or those of an object by the names of its fields.
 
     None if it is neither a dict, a namespace, a record, nor an object that keeps its state in slots.
 

@@ -102,6 +102,7 @@ def first(when: Callable[[Arguments], bool] | None = None) -> Sources:
     """
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        """The choice of operands for a result; none if the condition fails."""
         if not op.args or not isinstance(op.args[0], Stub):
             return []
         if not _is_first(op, out) or (when is not None and not when(a)):
@@ -133,6 +134,7 @@ def aligned(*names: str, when: Callable[[Arguments], bool] | None = None) -> Sou
     """Linear in these arguments together, element by element, if the arguments are so."""
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        """The choice of operands for a result; none if the condition fails."""
         given = tensors_in([a.get(name) for name in names])
         if not _is_first(op, out) or not given or (when is not None and not when(a)):
             return []
@@ -237,6 +239,7 @@ def of_passing(
     """
 
     def sources(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+        """The choice of operands for a result; none if the condition fails."""
         given = tensors_in([a[name] for name in names]) if names else tensors_in(list(op.args))[:1]
         first_ones = [stub.id for stub in op.outputs[:results] if stub is not None]
         if out.id not in first_ones or not given or (when is not None and not when(a)):
@@ -285,6 +288,7 @@ def all_but(name: str) -> Passing:
     """All dimensions but those of an argument, which may be gone in the result; none where it is missing."""
 
     def passing(a: Arguments, operand: Stub, out: Stub) -> Mapping[int, int]:
+        """The dimension of the operand for each dimension of the result that is left."""
         rank, given = len(operand.shape), a.get(name)
         if given is None or given == []:
             return {}

@@ -81,6 +81,7 @@ def kept_if(when: Callable[[Arguments], bool] | None = None) -> Zeros:
     """Functions of one value with f(0) = 0, on condition of the arguments by name; others scale or choose."""
 
     def holds(r: Relation, op: Operation, a: Arguments) -> bool:
+        """Check the condition, and that the operand vanishes."""
         if not op.args or not isinstance(op.args[0], Stub) or (when is not None and not when(a)):
             return False
         return _covering(r, op, op.args[0])
@@ -95,6 +96,7 @@ def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
     """
 
     def holds(r: Relation, op: Operation, a: Arguments) -> bool:
+        """Check the condition, and that all operands vanish."""
         operands = tensors_in((op.args, op.kwargs))
         given = [stub for stub in operands if stub.dtype != torch.bool]
         return bool(given) and when(a) and all(_covering(r, op, stub) for stub in given)

@@ -30,15 +30,15 @@ class BudgetProgram:
 
     Attributes:
         free: The widths with a column, in order of the columns.
-        limited: Widths that keep their size because of a custom rule, with the reason.
+        fixed_by_rules: Widths that keep their size because of a custom rule, with the reason.
         column: The column of each free width, by its atom.
         rows: The linear constraints of the code and of custom rules.
     """
 
     def __init__(self, widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]) -> None:
         self.widths, self.constraints = widths, constraints
-        self.limited = _limited(widths, constraints, fixed)
-        self.free = [w for w in widths.widths if w.atom not in fixed and w.atom not in self.limited]
+        self.fixed_by_rules = _fixed_by_rules(widths, constraints, fixed)
+        self.free = [w for w in widths.widths if w.atom not in fixed and w.atom not in self.fixed_by_rules]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
         self._multiples = [1] * len(self.free)
@@ -47,7 +47,7 @@ class BudgetProgram:
 
     def reasons(self) -> list[str]:
         """Reasons for which widths keep their size, each once."""
-        return [*dict.fromkeys([*self.limited.values(), *self.constraints.fixed.values()])]
+        return [*dict.fromkeys([*self.fixed_by_rules.values(), *self.constraints.fixed.values()])]
 
     def bounds(self) -> list[str]:
         """Reasons for which widths may not become as small as one neuron, each once."""
@@ -165,10 +165,10 @@ class BudgetProgram:
         self, utility: Mapping[Width, Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
     ) -> BudgetProblem:
         """The problem of keeping the most utility within budgets."""
-        values = [self.worth(width, utility[width]).sums for width in self.free]
+        values = [self.ranking(width, utility[width]).sums for width in self.free]
         return self._problem(values, costs, steps)
 
-    def worth(self, width: Width, values: Floats) -> NeuronRanking:
+    def ranking(self, width: Width, values: Floats) -> NeuronRanking:
         """The ranking of a width's neurons, those first that custom rules require to stay."""
         return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
@@ -199,7 +199,9 @@ def _step(multiple: int, factor: int) -> int:
     return multiple // math.gcd(multiple, factor)
 
 
-def _limited(widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]) -> dict[Atom, str]:
+def _fixed_by_rules(
+    widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]
+) -> dict[Atom, str]:
     """Widths that keep their size, as a constraint of a custom rule on them cannot be expressed by steps."""
     found: dict[Atom, str] = {}
     for width in widths.widths:

@@ -27,8 +27,8 @@ def asked_budgets(
         EditError: There is no such cost, it is given twice, or its budget is none.
 
     Example:
-        >>> wanted = asked_budgets({"params": 0.5}, {"macs": 1000})
-        >>> {cost.title: budget for cost, budget in wanted.items()}
+        >>> by_cost = asked_budgets({"params": 0.5}, {"macs": 1000})
+        >>> {cost.title: budget for cost, budget in by_cost.items()}
         {'MACs': 1000, 'parameters': 0.5}
     """
     asked = [(cost_named(name), budget) for name, budget in short.items() if budget is not None]
@@ -46,10 +46,10 @@ def asked_budgets(
 
 
 def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_to: int) -> None:
-    """Check that either budgets or a ratio tell how much is to be kept.
+    """Check that either budgets or a ratio are given, and that the numbers make sense.
 
     Raises:
-        EditError: Neither or both do, or one of the numbers makes no sense.
+        EditError: Neither or both are given, or one of the numbers makes no sense.
     """
     if ratio is None and not budgets:
         raise EditError('say how much to keep: macs=0.5, params=0.5 or ratio=0.5 (or budgets={"macs": 0.5})')

@@ -36,7 +36,7 @@ def check_shapes(widths: Widths, run: Recording, output: Any, mode: str = "") ->
 
 
 def _same_but_counts(widths: Widths, stub: Stub, tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor has its sizes of before, apart from those that are no widths."""
+    """Check whether a tensor has its sizes of before, apart from those that are no widths."""
     axes = widths.relation.of(stub)
     now, before = tuple(tensor.shape), stub.shape
     return len(now) == len(before) and all(

@@ -104,8 +104,8 @@ def prune(
         (384, 192, 16)
     """
     short = {"macs": macs, "params": params}
-    wanted = asked_budgets(budgets, short)
-    check_size_asked(wanted, ratio, round_to)
+    by_cost = asked_budgets(budgets, short)
+    check_size_asked(by_cost, ratio, round_to)
     validate.at_least_zero(gap, "gap")
     validate.at_least_zero(time_limit, "time_limit")
     if progress is not None:
@@ -117,19 +117,19 @@ def prune(
     say("relating its axes")
     widths = relate(found.graph)
     constraints = constraints_of(widths)
-    posed = pose(widths, constraints, kept_atoms(widths, keep))
+    program = pose(widths, constraints, kept_atoms(widths, keep))
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
-    solution = _solve(posed, values, wanted, ratio, round_to, gap, time_limit, choice.backend, say)
+    solution = _solve(program, values, by_cost, ratio, round_to, gap, time_limit, choice.backend, say)
     kept = {
-        width: posed.worth(width, values[width]).best(int(size))
-        for width, size in zip(posed.free, solution.k, strict=True)
+        width: program.ranking(width, values[width]).best(int(size))
+        for width, size in zip(program.free, solution.k, strict=True)
     }
     say("changing the network")
-    limits = short | {cost.name: budget for cost, budget in wanted.items()}
-    asked = {**limits, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
-    change, said = with_config(plan(widths, constraints, kept), constraints)
-    return _edit(posed, change, asked, wanted, solution, optimizers, said, found)
+    given = short | {cost.name: budget for cost, budget in by_cost.items()}
+    asked = {**given, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
+    change, notes = with_config(plan(widths, constraints, kept), constraints)
+    return _edit(program, change, asked, by_cost, solution, optimizers, notes, found)
 
 
 def _named(keep: Sequence[Keep] | Keep) -> list[str]:
@@ -138,9 +138,9 @@ def _named(keep: Sequence[Keep] | Keep) -> list[str]:
 
 
 def _solve(
-    posed: BudgetProgram,
+    program: BudgetProgram,
     values: Mapping[Width, Floats],
-    wanted: Mapping[Cost, float],
+    by_cost: Mapping[Cost, float],
     ratio: float | None,
     round_to: int,
     gap: float,
@@ -148,29 +148,31 @@ def _solve(
     backend: str | Backend,
     say: Progress,
 ) -> BudgetSolution:
-    steps = posed.steps(int(round_to))
+    steps = program.steps(int(round_to))
     if ratio is not None:
-        problem = posed.ratio(float(ratio), steps)
+        problem = program.ratio(float(ratio), steps)
     else:
-        limits = {cost: cost.limit(budget, cost.value(posed.widths)) for cost, budget in wanted.items()}
-        problem = posed.budgets(values, [(posed.cost(cost), limit) for cost, limit in limits.items()], steps)
+        limits = {cost: cost.limit(budget, cost.value(program.widths)) for cost, budget in by_cost.items()}
+        problem = program.budgets(
+            values, [(program.cost(cost), limit) for cost, limit in limits.items()], steps
+        )
     try:
         return optimise(problem, gap=gap, time_limit=time_limit, backend=backend, progress=say)
     except BudgetError as error:
-        raise InfeasibleError(_infeasible(posed, wanted, error)) from error
+        raise InfeasibleError(_infeasible(program, by_cost, error)) from error
 
 
-def _infeasible(posed: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
+def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
     parts = [
         f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
         for cost in costs
         if cost.name in error.smallest
-        for least, now in [(error.smallest[cost.name], cost.value(posed.widths))]
+        for least, now in [(error.smallest[cost.name], cost.value(program.widths))]
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
-    held = [*posed.reasons(), *posed.bounds()]
-    because = f". What cannot change, among others: {held[0]}" if held else ""
+    reasons = [*program.reasons(), *program.bounds()]
+    because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
         f"{because}"
@@ -178,20 +180,20 @@ def _infeasible(posed: BudgetProgram, costs: Iterable[Cost], error: BudgetError)
 
 
 def _edit(
-    posed: BudgetProgram,
+    program: BudgetProgram,
     change: Change,
     asked: dict[str, Any],
     costs: Iterable[Cost],
     solution: BudgetSolution,
     optimizers: tuple[Any, ...],
-    said: tuple[str, ...],
+    config_notes: tuple[str, ...],
     found: Captured,
 ) -> Edit:
-    widths = posed.widths
+    widths = program.widths
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*posed.reasons()[:5], *said]
+    notes = [*program.reasons()[:5], *config_notes]
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(

@@ -47,7 +47,7 @@ class Criterion(abc.ABC):
         Raises:
             EditError: The criterion values neurons alone.
         """
-        raise EditError(f"{self} judges neurons, and nothing smaller: it cannot judge the entries of kernels")
+        raise EditError(f"{self} values neurons alone, not the entries of kernels")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,11 +35,11 @@ class NeuronRanking:
             stay to as many as may.
 
     Example:
-        >>> worth = NeuronRanking(np.array([3.0, 1.0, 2.0]), stay=[1])
-        >>> worth.best(2).tolist(), worth.sums[1:].tolist()
+        >>> ranking = NeuronRanking(np.array([3.0, 1.0, 2.0]), stay=[1])
+        >>> ranking.best(2).tolist(), ranking.sums[1:].tolist()
         ([0, 1], [1.0, 4.0, 6.0])
-        >>> worth = NeuronRanking(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]]))
-        >>> worth.best(2).tolist(), worth.sums[1:].tolist()
+        >>> ranking = NeuronRanking(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]]))
+        >>> ranking.best(2).tolist(), ranking.sums[1:].tolist()
         ([[0, 2], [1, 2]], [8.0, 14.0, 15.0])
     """
 

@@ -53,18 +53,18 @@ def taylor(module: nn.Module, loss: BoundLoss | None) -> Score:
     if loss is None:
         raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
     parameters = dict(module.named_parameters())
-    wanted = {name: p for name, p in parameters.items() if p.requires_grad}
+    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     with torch.enable_grad():
         try:
             value = loss()
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise EditError("loss= must return one number as a tensor")
-            grads = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+            grads = torch.autograd.grad(value, list(trainable.values()), allow_unused=True)
         finally:
             _restore(buffers)  # after the gradients: a batch norm's are worked out from its statistics
     scores = {
-        name: p.detach() * g for (name, p), g in zip(wanted.items(), grads, strict=True) if g is not None
+        name: p.detach() * g for (name, p), g in zip(trainable.items(), grads, strict=True) if g is not None
     }
     return scores.get
 

@@ -82,12 +82,15 @@ def check_utility(utility: Any, loss: Any = None) -> None:
     if loss is not None and not callable(loss):
         raise EditError(f"loss={loss!r}: give a function of the network which returns its loss")
     if isinstance(utility, Mapping):
-        for key, told in utility.items():
+        for key, value in utility.items():
             if not isinstance(key, (str, Vertex, Width, nn.Module)):
                 raise EditError(f"utility= has an entry for {key!r}, which is no vertex, width or layer")
-            _judging(told)
+            _as_criterion(value)
     elif isinstance(utility, type) or not (
-        _judging(utility) or utility is None or callable(utility) or _number(utility, "utility=") is not None
+        _as_criterion(utility)
+        or utility is None
+        or callable(utility)
+        or _number(utility, "utility=") is not None
     ):
         shown = utility.__name__ if isinstance(utility, type) else _kind(utility)
         raise EditError(f"utility= cannot be {shown}: {_FORMS}")
@@ -125,46 +128,46 @@ def utilities(
         >>> [values.tolist() for values in found.values()]
         [[1.0, 5.0, 2.0]]
     """
-    judge = _Judge(widths, widths.graph if graph is None else graph, loss)
-    told = judge.told(utility)
-    if len(told) < len(widths.widths):
-        told = {**judge.told(default), **told}
-    return {width: told[width] for width in widths.widths}
+    evaluator = _Evaluator(widths, widths.graph if graph is None else graph, loss)
+    values = evaluator.values(utility)
+    if len(values) < len(widths.widths):
+        values = {**evaluator.values(default), **values}
+    return {width: values[width] for width in widths.widths}
 
 
-class _Judge:
+class _Evaluator:
     """Values of the neurons of one network, each criterion evaluated once."""
 
     def __init__(self, widths: Widths, graph: Recording, loss: Loss | None) -> None:
         self.widths, self.graph = widths, graph
         self._loss = _bound(loss, graph)
-        self._judged: dict[int, tuple[Criterion, dict[Width, Floats]]] = {}
+        self._evaluated: dict[int, tuple[Criterion, dict[Width, Floats]]] = {}
 
-    def told(self, utility: Utility) -> dict[Width, Floats]:
+    def values(self, utility: Utility) -> dict[Width, Floats]:
         """Values by width, for the widths that a utility has values for."""
         check_utility(utility)
         if utility is None:
             return {}
-        judging = _judging(utility)
-        if judging is not None:
-            return self._criterion(judging)
+        chosen = _as_criterion(utility)
+        if chosen is not None:
+            return self._by_criterion(chosen)
         number = _number(utility, "utility=")
         if number is not None:
             return {w: by_row(self.widths, w, np.full(w.size, number)) for w in self.widths}
         out: dict[Width, Floats] = {}
-        for name, place, said in self._entries(utility):
-            for width, values in self._entry(name, place, said).items():
+        for name, place, value in self._entries(utility):
+            for width, values in self._entry(name, place, value).items():
                 out[width] = out[width] + values if width in out else values
         return out
 
-    def _criterion(self, judging: Criterion) -> dict[Width, Floats]:
+    def _by_criterion(self, chosen: Criterion) -> dict[Width, Floats]:
         """Values of a criterion by width."""
-        if id(judging) not in self._judged:
+        if id(chosen) not in self._evaluated:
             out: dict[Width, Floats] = {}
-            for key, said in judging.neurons(self.widths, self._loss).items():
-                out.update(self._entry(_key(key), self._place(key), said))
-            self._judged[id(judging)] = judging, out
-        return self._judged[id(judging)][1]
+            for key, value in chosen.neurons(self.widths, self._loss).items():
+                out.update(self._entry(_key(key), self._place(key), value))
+            self._evaluated[id(chosen)] = chosen, out
+        return self._evaluated[id(chosen)][1]
 
     def _entries(self, utility: Any) -> Iterator[tuple[str, Axis | Width, Any]]:
         """The name of each entry, the place of its neurons, and their values."""
@@ -172,16 +175,16 @@ class _Judge:
             for vertex in self.graph.vertices:
                 yield vertex.name, self.widths.output_axis(vertex), utility(vertex)
             return
-        for key, said in utility.items():
+        for key, value in utility.items():
             if isinstance(key, Width) or (
                 isinstance(key, str) and key not in self.graph and self._named(key)
             ):
-                yield _key(key), self._place(key), said
+                yield _key(key), self._place(key), value
                 continue
             vertices = vertices_of(self.graph, key, self._names)
             # Calls of one layer with the same neurons are one entry.
             for axis in dict.fromkeys(map(self.widths.output_axis, vertices)):
-                yield _key(key), axis, said
+                yield _key(key), axis, value
 
     @functools.cached_property
     def _names(self) -> dict[str, Width]:
@@ -189,7 +192,7 @@ class _Judge:
 
     @functools.cached_property
     def _whole(self) -> dict[str, Width]:
-        """The widths of the whole graph, where those that are judged are of a part of it."""
+        """The widths of the whole graph, where those to evaluate are of a part of it."""
         part = self.graph is not self.widths.graph
         return {width.name: width for width in relate(self.graph, free_outputs=True)} if part else {}
 
@@ -211,21 +214,21 @@ class _Judge:
         hint = nearest(_key(key), self._names)
         raise EditError(f"utility= names {shown}, which is no width of the network{hint}")
 
-    def _entry(self, name: str, place: Axis | Width, said: Any) -> dict[Width, Floats]:
+    def _entry(self, name: str, place: Axis | Width, value: Any) -> dict[Width, Floats]:
         """Values of one entry by width."""
-        if said is None:
+        if value is None:
             return {}
         by_atom = self.widths.by_atom
         atoms = [place.atom] if isinstance(place, Width) else place.atoms()
-        judging = _judging(said)
-        if judging is not None:
-            judged = self._criterion(judging)
+        chosen = _as_criterion(value)
+        if chosen is not None:
+            all_values = self._by_criterion(chosen)
             found = [by_atom[atom] for atom in dict.fromkeys(atoms) if atom in by_atom]
-            return {width: judged[width] for width in found if width in judged}
+            return {width: all_values[width] for width in found if width in all_values}
         if isinstance(place, Width):
             shapes = [(place.size,), shape_of(self.widths, place)]
-            return {place: by_row(self.widths, place, _array(name, said, shapes))}
-        values = per_atom(place, _array(name, said, [(place.length,)]), self.widths.outer)
+            return {place: by_row(self.widths, place, _array(name, value, shapes))}
+        values = per_atom(place, _array(name, value, [(place.length,)]), self.widths.outer)
         return {by_atom[atom]: part for atom, part in values.items() if atom in by_atom}
 
 
@@ -235,7 +238,7 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
     Args:
         graph: A graph.
         key: A vertex, the name of one, or a layer (or its path).
-        others: Further names, of which those like an unknown one are told.
+        others: Further names, to suggest for an unknown one.
 
     Returns:
         The vertex, or every one that calls the layer.
@@ -248,7 +251,9 @@ def vertices_of(graph: Recording, key: Any, others: Collection[str] = ()) -> lis
             raise EditError(f"utility= names the vertex {key.name!r} of another graph: give its name")
         return [key]
     if isinstance(key, Width):
-        raise EditError(f"utility= names the width {key.name!r}: entries of kernels are told by vertex")
+        raise EditError(
+            f"utility= names the width {key.name!r}: give the values of kernels' entries by vertex"
+        )
     if isinstance(key, str):
         if key in graph:
             return [graph[key]]
@@ -289,30 +294,30 @@ def entry_values(
     check_utility(utility, loss)
     weight = graph.tensor(parameter)
 
-    def entry(name: str, said: Any) -> torch.Tensor | None:
+    def entry(name: str, value: Any) -> torch.Tensor | None:
         """Return the values of one entry."""
-        judging = _judging(said)
-        if judging is None:
+        chosen = _as_criterion(value)
+        if chosen is None:
             shape = tuple(weight.shape)
-            return None if said is None else torch.from_numpy(_array(name, said, [shape]))
-        values = judging.elements(graph.module, _bound(loss, graph))(parameter)
+            return None if value is None else torch.from_numpy(_array(name, value, [shape]))
+        values = chosen.elements(graph.module, _bound(loss, graph))(parameter)
         if values is None or not bool(values.isfinite().all()):
-            raise EditError(f"utility={said!r} gives no finite values for the entries of {parameter}")
+            raise EditError(f"utility={value!r} gives no finite values for the entries of {parameter}")
         return values.detach().double().cpu()
 
     if isinstance(utility, Mapping):
-        about = [(_key(key), vertices_of(graph, key), said) for key, said in utility.items()]
-        said = [
+        about = [(_key(key), vertices_of(graph, key), value) for key, value in utility.items()]
+        entries = [
             entry(name, value)
             for name, found, value in about
             if any(vertex is other for vertex in found for other in vertices)
         ]
     elif callable(utility):
-        said = [entry(vertex.name, utility(vertex)) for vertex in vertices]
+        entries = [entry(vertex.name, utility(vertex)) for vertex in vertices]
     else:
-        said = [entry("utility=", utility)]
-    told = [values for values in said if values is not None]
-    return functools.reduce(torch.add, told) if told else None
+        entries = [entry("utility=", utility)]
+    found = [values for values in entries if values is not None]
+    return functools.reduce(torch.add, found) if found else None
 
 
 def _bound(loss: Loss | None, graph: Recording) -> BoundLoss | None:
@@ -320,7 +325,7 @@ def _bound(loss: Loss | None, graph: Recording) -> BoundLoss | None:
     return None if loss is None else functools.partial(loss, graph if graph.rewired else graph.module)
 
 
-def _judging(value: Any) -> Criterion | None:
+def _as_criterion(value: Any) -> Criterion | None:
     """The criterion that a value is or names, if any."""
     if isinstance(value, str):
         return criterion(value)

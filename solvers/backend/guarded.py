@@ -54,7 +54,7 @@ class GuardedSession(Session):
         return replace(answer, values=values, bound=math.inf if math.isnan(answer.bound) else answer.bound)
 
     def _wrong(self, answer: object) -> str:
-        """What makes it no answer at all; empty if it is one."""
+        """Description of a value that is no valid answer; empty for a valid one."""
         if not isinstance(answer, Answer) or not isinstance(answer.outcome, Outcome):
             return f"{answer!r}, not an Answer"
         if answer.values is None:

@@ -103,7 +103,7 @@ def _limited(pulp: Any, solver: str) -> bool:
 
 
 def _lost_digits(values: FloatArray) -> FloatArray:
-    """How far numbers written with eight digits may be from those meant; nothing for whole ones that fit."""
+    """The largest error of numbers written with eight digits; 0 for integers that fit in them."""
     kept = (values == np.round(values)) & (np.abs(values) < 10.0**_DIGITS)
     return np.where(kept, 0.0, np.abs(values) * 0.5 * 10.0 ** (1 - _DIGITS))
 

@@ -361,7 +361,7 @@ def test_nonsense_utility() -> None:
     with pytest.raises(ng.EditError, match=r"utility of 0 has shape \(5,\), not \(2, 2, 5\)"):
         ng.resize_kernel(graph, {"0": 3}, utility=lambda vertex: torch.ones(5))
     (width,) = ng.inspect(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), torch.ones(1, 2)).widths
-    with pytest.raises(ng.EditError, match="the width '0': entries of kernels are told by vertex"):
+    with pytest.raises(ng.EditError, match="the width '0': give the values of kernels' entries by vertex"):
         ng.resize_kernel(graph, {"0": 3}, utility={width: 1.0})
     with pytest.raises(ng.EditError, match="no utility 'l3'"):
         ng.resize_kernel(graph, {"0": 3}, utility="l3")

@@ -9,7 +9,7 @@ import torch
 
 from naivegraph.extend import operator_checks as checks
 from naivegraph.extend.operator_contract import OperatorContract
-from naivegraph.extend.operator_trial import Call, Sample
+from naivegraph.extend.operator_trial import OperatorCall, Sample
 from naivegraph.operators.registry import RECORDS
 from tests.operators.samples import SAMPLES
 from tests.operators.samples.make import real
@@ -90,7 +90,7 @@ def test_what_is_left_out_is_missing(name: str) -> None:
 def test_in_place_it_is_the_same(name: str) -> None:
     for sample in SAMPLES.get(name[:-1], []):
         try:
-            call = Call.of(ATEN[name], sample)
+            call = OperatorCall.of(ATEN[name], sample)
         except TypeError:
             continue  # the result does not fit in the place of the operand
         assert list(checks.axes_wrong(call)) == []
@@ -131,7 +131,7 @@ def arguments_for(packet: Any) -> Sample:
 @pytest.mark.parametrize("name", tagged())
 def test_what_torch_tags_as_pointwise_is(name: str) -> None:
     try:
-        call = Call.of(getattr(torch.ops.aten, name), arguments_for(getattr(torch.ops.aten, name)))
+        call = OperatorCall.of(getattr(torch.ops.aten, name), arguments_for(getattr(torch.ops.aten, name)))
     except TypeError:
         pytest.skip("it takes whole numbers, or other arguments than its schema says")
     assert list(checks.axes_wrong(call)) == []

@@ -1,1 +1,1 @@
-"""Changing tensors, attributes and optimizer state, and the edit that tells of it."""
+"""Application of a change to tensors, attributes and optimizer state, and the edit that results."""

@@ -1,4 +1,4 @@
-"""Carrying a change out on a network, all of it or nothing; what comes of it is an `Edit`."""
+"""Application of a change to a network, all of it or nothing, which results in an `Edit`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["RUN_ERRORS", "apply"]
 
-# What running a network whose shapes do not fit raises.
+# Exceptions that a network raises where shapes do not fit.
 RUN_ERRORS = (
     RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError,
     NaivegraphError,
@@ -46,34 +46,33 @@ def apply(
     failed: str | None = None,
     undo: UndoLog | None = None,
 ) -> Edit:
-    """Carry out a change in place: sizes of tensors, attributes, optimizers; then see that the network runs.
+    """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
     Parameters stay the same objects; their data is replaced. A change that is empty changes nothing, not even
     the network's history.
 
     Args:
         change: The change.
-        target: The network it was made for, or a fresh copy of that; or its graph, which is brought up to
-            date.
-        optimizer: Optimizers of the network's parameters and averaged models of it, which follow.
-        asked: What was asked, by the names of arguments.
-        certificate: How good the choice is; None if nothing was chosen.
-        before: What the network costs before; by default what is known without running it.
-        after: What it costs after, or what counts that once everything is done; likewise.
-        notes: Sentences a reader should know.
-        sizes: Tells what becomes of the sizes of vertices.
-        check: Called when everything is done; what it raises undoes everything.
-        failed: What it means if the network does not run then, for the message; by default whatever is raised
-            is raised as it is.
-        undo: What was done for this edit already; it is undone with it.
+        target: The network it was made for, or a fresh copy of that; or its graph, which is updated.
+        optimizer: Optimizers of the network's parameters and averaged models of it, which are resized too.
+        asked: The request, by the names of arguments.
+        certificate: The certificate of the choice; None if nothing was chosen.
+        before: The costs before; by default those known without a run.
+        after: The costs after, or a function that counts them when everything is done; likewise.
+        notes: Sentences for the reader.
+        sizes: The report on the sizes of vertices.
+        check: A function called when everything is done; if it raises, everything is undone.
+        failed: The beginning of the message if the network does not run then; by default its error is raised
+            as it is.
+        undo: The log of what was done for this edit already, which is undone with it.
 
     Returns:
         The edit.
 
     Raises:
         EditError: The change does not fit the network, or an optimizer cannot follow.
-        Exception: Whatever the network raises when its graph runs, and whatever `check` raises. The network
-            is then as it was.
+        Exception: Any exception of the network when its graph runs, or of `check`. The network is then as it
+            was.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -107,7 +106,7 @@ def apply(
 
 @contextmanager
 def _running(failed: str | None) -> Iterator[None]:
-    """A block in which the edited network runs."""
+    """Run the edited network in a block; with a message, its errors become an EditError."""
     try:
         yield
     except RUN_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Carrying a change of sizes out on a network's tensors, attributes and optimizers: all of it or nothing."""
+"""Application of a change of sizes to tensors, attributes and optimizers: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["change_module", "replaced"]
 
 @uncollected()
 def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], undo: UndoLog) -> HistoryNote:
-    """Carry out a change of sizes and attributes in place, and note it in the network's history.
+    """Apply a change of sizes and attributes in place, and add it to the network's history.
 
-    Parameters stay the same objects; their data is replaced. Everything is computed before the
-    first tensor is touched, and if anything fails after that, all is put back.
+    Parameters stay the same objects; their data is replaced. Everything is computed before the first tensor
+    is changed, and if anything fails after that, all is restored.
 
     Args:
         change: The change.
         module: The network it was made for, or a fresh copy of that.
-        optimizers: Optimizers of its parameters, and averaged models of it, which follow.
-        undo: Takes what puts all of it back, bit for bit.
+        optimizers: Optimizers of its parameters, and averaged models of it, which are resized too.
+        undo: The log that restores all of it, bit for bit.
 
     Raises:
         EditError: The module is not the one the change was made for, or an optimizer cannot follow.
@@ -62,10 +62,10 @@ def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], 
 
 
 def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -> None:
-    """Let a tensor have other data, and forget the node in which its gradients were gathered.
+    """Replace the data of a tensor, and drop the node that accumulates its gradients.
 
-    That node lives as long as any older result of the network (a loss, say) and insists on the old shape;
-    torch makes a new one only where the type changes.
+    That node lives as long as any older result of the network (a loss, say) and requires the old shape; torch
+    makes a new one only where the dtype changes.
     """
     tensor.grad = None
     if tensor.shape != data.shape and tensor.is_floating_point():
@@ -77,16 +77,16 @@ def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
-    """The new values of the attributes; containers are copied, never changed, for others may share them.
+    """The new values of attributes; containers are copied, never changed, as others may share them.
 
-    Modules that shared a container and have the same changed in it share the copy.
+    Modules that shared a container, with the same changes in it, share the copy.
     """
-    wanted: dict[tuple[str, str], list[AttributeChange]] = {}
+    by_attribute: dict[tuple[str, str], list[AttributeChange]] = {}
     for a in change.attributes:
-        wanted.setdefault((a.path, a.name), []).append(a)
+        by_attribute.setdefault((a.path, a.name), []).append(a)
     made: dict[Any, Any] = {}
     modules, out = Modules(module), []
-    for (path, name), changes in wanted.items():
+    for (path, name), changes in by_attribute.items():
         try:
             owner = modules[path]
             value = _present(owner, name)
@@ -117,7 +117,7 @@ def _changed(a: AttributeChange, value: Any) -> Any:
 
 
 def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], Any]) -> Any:
-    """A copy of `value` with `change` applied to what lies in it at these indices and fields."""
+    """A copy of `value` with `change` applied to the item at these indices and fields."""
     if not keys:
         return change(value)
     key, rest = keys[0], keys[1:]

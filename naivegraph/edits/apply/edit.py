@@ -1,4 +1,4 @@
-"""An applied change of a network: what was asked, what changed, how good it is, and the way back."""
+"""An applied change of a network: the request, the change, its certificate, and the way back."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _TOLD = {
 class Edit:
     """One applied change of a network; truthy if anything changed.
 
-    It is data: it cannot be set, is equal to another that says the same, and can be pickled. The network, the
-    graph and the way back stay behind then: a copy undoes only in the process of the network, while the edit
-    that was returned is there, too.
+    It is data: immutable, equal to another with the same data, and picklable. Its copies come without the
+    network, the graph and the way back: they can undo only in the process of the network, and while the edit
+    that was returned still exists.
 
     Attributes:
-        asked: What was asked: of a resize the requests by the vertex's name, else the arguments by theirs.
-        change: What changed, as plain data.
+        asked: The requests of a resize by the vertex's name, else the arguments by their names.
+        change: The change, as plain data.
         certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`; None
             where nothing was chosen.
         before: Costs before the edit.
         after: Costs after it.
-        notes: Sentences on what could not change and why, and on what else a reader should know.
-        earlier: If this stands for several edits: those before the last one, whose `change` this has.
+        notes: Sentences on sizes that could not change and why, and others for the reader.
+        earlier: For several edits as one: those before the last one, whose `change` this has.
 
     Example:
         >>> import pickle, torch, naivegraph as ng
@@ -85,12 +85,12 @@ class Edit:
 
     @property
     def graph(self) -> Graph | None:
-        """The graph the edit was made on, brought up to date by it; None if there was none, or of a copy."""
+        """The graph the edit was made on, which it updated; None if there was none, and of a copy."""
         return self._graph
 
     @property
     def sizes(self) -> dict[str, SizeChange]:
-        """By name, what became of every vertex whose neurons changed: which stayed, how many came, why.
+        """The changed sizes by name of the vertex: the neurons that stayed, the number of new ones, why.
 
         Example:
             >>> import torch, naivegraph as ng
@@ -103,13 +103,13 @@ class Edit:
         return self._size_report.sizes() if self._size_report is not None and self else {}
 
     def undo(self) -> None:
-        """Put the network back as it was before this edit, bit for bit; gradients and optimizers too.
+        """Restore the network as it was before this edit, bit for bit; gradients and optimizers too.
 
-        Weights trained since the edit are gone then. Later edits must be undone first.
+        Weights trained since the edit are lost. Later edits must be undone first.
 
         Raises:
             EditError: The edit was undone already, a later one has not been, or this is a copy that cannot
-                tell which network it is about.
+                tell its network.
         """
         if not self:
             return
@@ -120,10 +120,10 @@ class Edit:
             edit.undo()
 
     def to_json(self) -> str:
-        """The change as JSON, for `ng.replay`: not what was asked, but what came of it.
+        """The change as JSON, for `ng.replay`: not the request, but its result.
 
-        That is which neurons stay, how many come and how they start, where they live, and the steps by which
-        the structure changed. Of several edits (a replay of several) it is a list.
+        It has the neurons that stay, the number of new ones and their start, the tensors they are in, and the
+        steps by which the structure changed. For several edits (a replay of several) it is a list.
         """
         texts = [*(edit.to_json() for edit in self.earlier), self.change.to_json()]
         return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
@@ -165,7 +165,7 @@ class Edit:
         yield from self.notes
 
     def _costs(self) -> Iterator[tuple[str, str, str, str]]:
-        """Name and title of each cost, before and after; what was not counted is left out."""
+        """Name, title and values of each cost before and after; those not counted twice are left out."""
         before, after = self.before.shown(), self.after.shown()
         return ((name, *before[name], after[name][1]) for name in before if name in after)
 
@@ -191,5 +191,5 @@ class Edit:
 
 
 def _told(structure: Mapping[str, Any]) -> str:
-    """What was done to the structure of a graph, in words."""
+    """The change of a graph's structure, in words."""
     return _TOLD.get(structure["verb"], "{verb}").format_map(structure)

@@ -1,4 +1,4 @@
-"""Optimizers that follow an edit: their state of every changed parameter is cut and extended like it."""
+"""Optimizer state, cut and extended like the parameters it belongs to."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["NewState", "as_optimizers", "new_states", "split_averages"]
 
 Fill = Callable[[Mapping[str, Any], NewTensor], "float | torch.Tensor"]
 
-# What new entries of a state start with where an optimizer does not start from zero.
+# Initial values of new entries of a state where an optimizer does not start from zero.
 _STARTS: list[tuple[type[Optimizer], str, Fill]] = [
     (Adagrad, "sum", lambda group, new: float(group["initial_accumulator_value"])),
     (Rprop, "step_size", lambda group, new: float(group["lr"])),
-    # The average of a weight over a time in which it was not there is the weight.
+    # The average of a weight over a time before it existed is the weight.
     (ASGD, "ax", lambda group, new: new.data),
 ]
 
@@ -38,8 +38,8 @@ def as_optimizers(optimizer: Any) -> tuple[Any, ...]:
     Raises:
         EditError: Something else is among them.
     """
-    given = () if optimizer is None else optimizer
-    items = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    several = () if optimizer is None else optimizer
+    items = tuple(several) if isinstance(several, (list, tuple)) else (several,)
     for item in items:
         if not isinstance(item, (Optimizer, AveragedModel)):
             raise EditError(
@@ -58,26 +58,33 @@ def split_averages(optimizers: Iterable[Any]) -> tuple[list[nn.Module], list[Opt
 
 @dataclasses.dataclass
 class NewState:
-    """What an optimizer will remember of one parameter."""
+    """The new state of an optimizer for one parameter.
+
+    Attributes:
+        optimizer: The optimizer.
+        parameter: The parameter.
+        values: The state; None if there is none.
+    """
 
     optimizer: Optimizer
     parameter: torch.Tensor
     values: dict[str, Any] | None
 
     def apply(self) -> None:
-        """Put it in place."""
+        """Set the state."""
         _forget_size(self.optimizer)
         if self.values is not None:
             self.optimizer.state[self.parameter] = dict(self.values)
 
     def way_back(self) -> Callable[[], None]:
-        """What puts the state of now back in place."""
+        """A function that restores the present state."""
         states, key = self.optimizer.state, self.parameter
         before = dict(states[key]) if key in states else None
         # Counters are changed in place by later steps; the other tensors are replaced.
         kept = {} if before is None else {k: _copy(v) for k, v in before.items() if self._same(k, v)}
 
         def undo() -> None:
+            """Restore the state."""
             _forget_size(self.optimizer)
             if before is None:
                 states.pop(key, None)
@@ -103,7 +110,7 @@ def _forget_size(optimizer: Optimizer) -> None:
 def new_states(
     made: Iterable[NewTensor], optimizers: Sequence[Optimizer], module: nn.Module
 ) -> list[NewState]:
-    """What becomes of the state of every changed parameter of `module`; changes nothing.
+    """Work out the new state of every changed parameter of `module`, without changing anything.
 
     Raises:
         EditError: An optimizer has state that cannot follow, or has none of the network's parameters.

@@ -1,4 +1,4 @@
-"""What becomes of the tensors of a network: kept entries cut out, new ones put in their places."""
+"""Resized tensors of a network: kept entries cut out, new ones put in their places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from naivegraph.graph.torch_utils.module_paths import Modules
 
 __all__ = ["Axes", "NewTensor", "Places", "find_tensor", "new_tensors"]
 
-# Numbers which are copied at a time where several dimensions change.
+# Numbers copied at a time where several dimensions change.
 _MANY = 1 << 18
 
 
@@ -35,13 +35,13 @@ def find_tensor(modules: Modules, name: str) -> torch.Tensor | None:
 
 
 class Source:
-    """Where each index of an axis comes from.
+    """The origin of each index of an axis.
 
     Attributes:
-        before: How many indices there were.
+        before: The number of indices before.
         indices: For each index afterwards, the one it comes from.
         moved: The same, or None if all stay where they are.
-        new: Which indices are new, or None if none is.
+        new: A mask of the new indices, or None if there are none.
     """
 
     def __init__(self, before: int, found: Indices, old: Floats | None) -> None:
@@ -52,7 +52,7 @@ class Source:
 
 
 class Axes:
-    """Where each index of an axis comes from, for all axes of one change; each axis is worked out once."""
+    """Origins of indices for all axes of one change, worked out once per axis."""
 
     def __init__(self, change: Change) -> None:
         self.before = {key: width.before for key, width in change.widths.items()}
@@ -68,12 +68,12 @@ class Axes:
         self._known: dict[Any, Source] = {}
 
     def key(self, axis: Formula) -> Any:
-        """Something that is equal for equal axes, and quick to compare."""
+        """A key that is equal for equal axes, and quick to compare."""
         alone = len(axis) == len(axis[0]) == 1 if axis else False
         return axis[0][0] if alone and not isinstance(axis[0][0], list) else (repr(axis),)
 
     def of(self, axis: Formula) -> Source:
-        """Where each index of an axis comes from."""
+        """The origin of each index of an axis."""
         key = self.key(axis)
         if key not in self._known:
             old = along(axis, self.after, self.old) if self._grows else None
@@ -84,10 +84,9 @@ class Axes:
 
 
 class Places:
-    """Where each entry of a tensor of one shape comes from.
+    """The origin of each entry of a tensor with these axes.
 
-    A new entry stands for an old one (`sources`): that of the same place with the new neurons replaced by
-    kept ones.
+    A new entry comes from an old one: that of the same place with the new neurons replaced by kept ones.
     """
 
     def __init__(self, known: Axes, axes: list[Formula]) -> None:
@@ -98,12 +97,12 @@ class Places:
         self.new_shape = tuple([len(source.indices) for source in self._sources])
         self._old = known.old
         moved = [(dim, source.moved) for dim, source in enumerate(self._sources) if source.moved is not None]
-        # What removes most is done first, so that the rest has less to copy.
+        # The dimension that loses most comes first, so that the others have less to copy.
         self._moved = sorted(moved, key=lambda item: len(item[1]) / self.shape[item[0]])
         self.grows = any(source.new is not None for source in self._sources)
 
     def new(self, device: torch.device) -> torch.Tensor:
-        """Which entries are new, as a mask that broadcasts to the new shape."""
+        """A mask of the new entries that broadcasts to the new shape."""
         out = torch.zeros([1] * len(self.axes), dtype=torch.bool)
         for dim, source in enumerate(self._sources):
             if source.new is not None:
@@ -114,7 +113,7 @@ class Places:
         return [-1 if d == dim else 1 for d in range(len(self.axes))]
 
     def taken(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor with every entry taken from its source."""
+        """The tensor with every entry taken from its origin."""
         if len(self._moved) > 1 and tensor.numel() > _MANY and tensor.device.type == "cpu":
             return self._taken_in_parts(tensor)
         for dim, index in self._moved:
@@ -122,7 +121,7 @@ class Places:
         return tensor
 
     def _taken_in_parts(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same; what lies between one dimension and the next stays small, for fresh memory is slow."""
+        """The same in parts, so that results between two dimensions stay small: fresh memory is slow."""
         (first, rows), *others = sorted(self._moved)
         out = tensor.new_empty(self.new_shape)
         step = max(len(rows) * _MANY // tensor.numel(), 1)
@@ -155,7 +154,7 @@ class Places:
     def factors(
         self, dims: Iterable[int], keys: Iterable[str], shares: dict[str, Floats] | None
     ) -> torch.Tensor:
-        """What outgoing entries are multiplied by: 0 at new neurons, or the neuron's share."""
+        """The factors of outgoing entries: 0 at new neurons, or the neuron's share."""
         chosen = {key: (shares or self._old)[key] for key in keys}
         out = torch.ones([1] * len(self.axes), dtype=torch.float64)
         for dim in dims:
@@ -163,7 +162,7 @@ class Places:
         return out
 
     def within(self, rows: Rows) -> torch.Tensor:
-        """Which entries come from these rows."""
+        """A mask of the entries that come from these rows."""
         if rows is None:
             return torch.ones([1] * len(self.axes), dtype=torch.bool)
         dim, wanted = rows
@@ -171,7 +170,7 @@ class Places:
 
 
 def templates(kept: Indices, new: int) -> Indices:
-    """The neurons kept, and for every new one the neuron whose place in the tensors it is like."""
+    """The neurons kept, and for every new one the kept neuron whose entries it is modelled on."""
     if not new:
         return kept
     base = kept if kept.shape[-1] else np.zeros((*kept.shape[:-1], 1), np.int64)
@@ -179,15 +178,15 @@ def templates(kept: Indices, new: int) -> Indices:
 
 
 def _turned(along: npt.NDArray[Any], width: WidthChange) -> npt.NDArray[Any]:
-    """Numbers of the kept and then the new neurons of a width, with those in front that come first."""
+    """Numbers for kept and then new neurons of a width, rotated so that those in front come first."""
     return np.roll(along, width.front, axis=-1) if width.front else along
 
 
 def shares_of(change: Change) -> dict[str, Floats]:
-    """For copied neurons: which part of the original's effect each copy takes over.
+    """Shares of copied neurons: the part of the original's effect that each copy takes over.
 
-    As in Chen et al., "Net2Net: Accelerating learning via knowledge transfer", 2016, but in unequal parts
-    instead of adding noise, so that training tells copies apart and the function is still kept exactly.
+    As in Chen et al., "Net2Net: Accelerating learning via knowledge transfer", ICLR 2016, but in unequal
+    parts instead of with noise, so that training tells copies apart and the function is kept exactly.
     """
     out: dict[str, Floats] = {}
     for key, width in change.widths.items():
@@ -201,7 +200,7 @@ def shares_of(change: Change) -> dict[str, Floats]:
 
 @dataclasses.dataclass(slots=True)
 class NewTensor:
-    """A parameter or buffer, what its data and gradient become, and where each entry comes from."""
+    """A parameter or buffer with its new data and gradient, and the origin of each entry."""
 
     name: str
     tensor: torch.Tensor
@@ -211,7 +210,7 @@ class NewTensor:
 
 
 def like(out: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """A result in the memory format of the tensor it was made from."""
+    """A result in the memory format of the tensor that it was made from."""
     if tensor.is_contiguous():
         return out.contiguous()
     for rank, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
@@ -263,7 +262,7 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
 
 
 def _multiply(change: Change, made: dict[str, NewTensor], shares: dict[str, Floats] | None) -> None:
-    """Zero (or share out) what new neurons act by, and carry out the scalings."""
+    """Multiply the entries by which new neurons act by zero or by shares, and apply the scalings."""
     done: set[tuple[int, str]] = set()
     for outgoing in change.outgoing:
         new = made[outgoing.tensor]
@@ -282,7 +281,7 @@ def _scale(new: NewTensor, factors: torch.Tensor) -> None:
     if bool((factors == 1).all()):
         return
     on = factors.to(new.data.device)
-    # Where the factor is zero so is the result, whatever stood there.
+    # Where the factor is zero so is the result, also of inf and nan.
     new.data.copy_(
         torch.where(on == 0, torch.zeros((), dtype=new.data.dtype, device=on.device), new.data * on)
     )

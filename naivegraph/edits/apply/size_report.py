@@ -1,4 +1,4 @@
-"""What an edit made of the size of every vertex, and why."""
+"""The report on the sizes of vertices before and after an edit, with the reasons."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ _COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class SizeChange:
-    """What became of a vertex's neurons.
+    """The change of a vertex's neurons.
 
     Attributes:
-        before: How many there were.
-        after: How many there are.
-        kept: Which stayed, as runs of their numbers before. With `by_row`, those that stayed in some row.
-        new: How many came.
-        why: What was asked of the vertex, or which it follows.
+        before: Their number before.
+        after: Their number after.
+        kept: Those that stayed, as runs of their indices before. With `by_row`, those that stayed in some
+            row.
+        new: The number of new ones.
+        why: The request on the vertex, or the vertex whose size it follows.
         chain: The vertices by which it follows that one.
-        by_row: These are neurons inside a head, say, of which each head kept as many, but its own.
+        by_row: Whether each row (each head, say) kept other neurons, as many in each.
     """
 
     before: int
@@ -58,7 +59,7 @@ class SizeChange:
 
 @dataclasses.dataclass(frozen=True)
 class _Root:
-    """Where a change began: how to name it, its neurons, and where they are."""
+    """The origin of a change: its name, its neurons, and their vertex (`given`: among its inputs)."""
 
     name: str
     axis: Axis
@@ -67,19 +68,19 @@ class _Root:
 
 
 class SizeReport:
-    """Tells the sizes of vertices before and after a change; works nothing out before it is asked.
+    """The sizes of vertices before and after a change, worked out on first use.
 
     Args:
         widths: The widths of the graph before the change. Nothing of the network itself is kept.
         change: The change.
-        askings: What was asked for.
-        otherwise: Why sizes change that follow nothing which was asked for.
+        axis_requests: The requests.
+        otherwise: The reason for changes of sizes that follow no request.
 
     Attributes:
-        of_vertices: Whether it was vertices that something was asked of.
-        texts: What was asked of each, in words.
-        roots: Where that began.
-        otherwise: As given, or by default.
+        of_vertices: Whether the requests were about vertices.
+        texts: The requests on each vertex, in words.
+        roots: The origins of changes.
+        otherwise: The reason for all other changes.
         layers: The names of vertices with parameters that change, once the sizes are worked out.
     """
 
@@ -111,13 +112,13 @@ class SizeReport:
         self._found: dict[str, SizeChange] | None = None
 
     def sizes(self) -> dict[str, SizeChange]:
-        """By name, every vertex whose neurons changed, in the order of the graph."""
+        """The changes of vertices whose neurons changed, by their names, in the order of the graph."""
         if self._found is None:
             self._found = self._work_out()
         return self._found
 
     def __getstate__(self) -> dict[str, Any]:
-        """What was worked out, which is plain data; operators and rules, of which it was, stay behind."""
+        """The state to pickle: the sizes, which are plain data, without the widths they come from."""
         self.sizes()
         return {name: value for name, value in vars(self).items() if name not in ("_widths", "roots")}
 
@@ -150,7 +151,7 @@ class SizeReport:
 
 
 class _Why:
-    """Finds what the size of a vertex follows."""
+    """Search for the vertex whose size another follows."""
 
     def __init__(self, ties: TieGraph, keys: Mapping[Atom, str], report: SizeReport) -> None:
         self._ties, self._keys = ties, keys
@@ -158,7 +159,7 @@ class _Why:
         self._ways: dict[tuple[_Root, Atom], dict[DimPlace, tuple[str, ...]]] = {}
 
     def of(self, vertex: Vertex, axis: Axis) -> tuple[str, tuple[str, ...]]:
-        """In words, and the vertices by which it follows another."""
+        """The reason for a change in words, and the vertices by which it follows another."""
         if vertex.name in self._texts:
             return f"asked: {'; '.join(self._texts[vertex.name])}", ()
         moved = [atom for atom in axis.atoms() if atom in self._keys]
@@ -185,7 +186,7 @@ class _Why:
 
 
 def _without_modules(widths: Widths) -> Widths:
-    """The same, which stays as it is when the graph changes, and lets go of the network."""
+    """A copy of the widths that does not change with the graph, and does not keep the network alive."""
     graph = widths.graph
     copies = {
         v: dataclasses.replace(v, target=v.target if isinstance(v.target, CustomFunction) else None)
@@ -199,7 +200,7 @@ def _without_modules(widths: Widths) -> Widths:
 
 
 def sizes_table(report: SizeReport) -> TextTable:
-    """A table of the vertices whose size changed: those asked for first, then other layers, then the rest."""
+    """A table of the vertices whose size changed: those with requests first, other layers, then the rest."""
     sizes = report.sizes()
     names = sorted(sizes, key=lambda name: (name not in report.texts, name not in report.layers))
     rows = [_row(name, sizes[name]) for name in names[:_SHOWN]]

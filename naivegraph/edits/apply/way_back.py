@@ -16,18 +16,18 @@ __all__ = ["WayBack", "way_back"]
 
 
 class WayBack:
-    """Undoes one edit of one network of this process.
+    """The means to undo one edit of one network of this process.
 
-    The edit that was returned keeps it alive, and with it the tensors as they were before; copies of the edit
-    find it by its token as long as that is so.
+    The edit that was returned keeps it alive, and with it the tensors as they were before; until then copies
+    of the edit find it by its token.
 
     Args:
         module: The network.
         note: The edit in its history.
-        undo: What puts everything back.
+        undo: The log that restores everything.
 
     Attributes:
-        token: Tells the edit from all others, of other processes, too.
+        token: An identifier of the edit, unique among all processes.
     """
 
     def __init__(self, module: nn.Module, note: HistoryNote, undo: UndoLog) -> None:
@@ -38,14 +38,14 @@ class WayBack:
         _KNOWN[self.token] = self
 
     def check(self, *, copied: bool) -> None:
-        """Check that the network can be put back.
+        """Check that the network can be restored.
 
         Args:
-            copied: Whether a copy of the edit asks for it.
+            copied: Whether the edit to undo is a copy.
 
         Raises:
-            EditError: It was put back already, it was edited again since, it is gone, or it was copied as the
-                edit was, so that there are two networks this may be about.
+            EditError: The edit was undone already, the network was edited again since, it is gone, or it was
+                copied as the edit was, so that there are two networks that may be meant.
         """
         module = self._module()
         if not self._undo:
@@ -63,7 +63,7 @@ class WayBack:
             )
 
     def undo(self) -> None:
-        """Put the network back; see `check`."""
+        """Restore the network; see `check`."""
         self._undo.undo()
 
 
@@ -74,7 +74,7 @@ def way_back(token: str) -> WayBack:
     """The way back from the edit of a token.
 
     Raises:
-        EditError: The edit was made in another process, or what was returned then is gone.
+        EditError: The edit was made in another process, or the edit returned then is gone.
     """
     found: Any = _KNOWN.get(token)
     if found is None:

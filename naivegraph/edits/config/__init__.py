@@ -1,1 +1,1 @@
-"""The configuration object that a network was built from follows an edit."""
+"""The configuration object that a network was built from, kept in step with edits."""

@@ -1,4 +1,4 @@
-"""Networks built again from their config, on the meta device, which holds no weights."""
+"""Networks rebuilt from their config, on the meta device, which has no weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from naivegraph.ir.pytree import is_record
 
 __all__ = ["ConfigPlace", "Field", "Numbers", "Rebuilt", "numbers_of", "quiet"]
 
-# Where a number lies in the config; where a size or a number of the network lies in it.
+# Path to a number in the config; place of a size or number in the network.
 Field = tuple[int | str, ...]
 ConfigPlace = tuple[Any, ...]
 Numbers = dict[ConfigPlace, float]
@@ -30,9 +30,10 @@ _DEPTH = 3
 
 
 class Rebuilt:
-    """Networks built as the given one was, from its config with other numbers.
+    """Networks of the class of a network, built from its config with other numbers.
 
     Attributes:
+        name: The name of the config's attribute.
         config: The config.
         fields: Its whole numbers from 1 up, also inside lists, tuples and other objects in it.
     """
@@ -43,14 +44,14 @@ class Rebuilt:
         self.fields = dict(_fields(self.config, ()))
 
     def numbers(self, changed: Mapping[Field, int]) -> Numbers | None:
-        """Sizes and numbers of the network which the config builds with these changes; None if it cannot."""
+        """Sizes and numbers of the network that the config builds with these changes; None if it cannot."""
         config = copy.deepcopy(self.config)
         for field, value in changed.items():
             config = replaced(config, field, functools.partial(_instead, value))
         try:
             with torch.device("meta"), _NoValues():
                 return numbers_of(self.kind(config), self.name)
-        except Exception:  # Whatever its constructor says of such a config: there is no such network.
+        except Exception:  # Any exception of the constructor: there is no network of such a config.
             return None
 
 
@@ -59,12 +60,12 @@ def _instead(value: int, before: object) -> int:
 
 
 class _NoValues(TorchFunctionMode):
-    """Tensors on the meta device have no values, and need none: what would draw or set them is left out."""
+    """Mode that leaves out functions that fill tensors, as tensors on the meta device have no values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """The function's result; the tensor itself if all it would do is fill it."""
+        """Return the function's result, or the tensor itself if it would only be filled."""
         if func in _FILLS:
             tensor = args[0] if args else (kwargs or {}).get("tensor")  # torch.nn.init gives it by name
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
@@ -72,7 +73,7 @@ class _NoValues(TorchFunctionMode):
         return func(*args, **kwargs or {})
 
 
-# Torch's functions which fill a tensor, and the methods they and others do it with.
+# Torch's functions that fill a tensor, and the methods that these and others use.
 _FILLS = frozenset(
     function
     for owner, names in ((nn.init, vars(nn.init)), (torch.Tensor, ("uniform_", "normal_", "fill_", "zero_")))
@@ -84,7 +85,7 @@ _FILLS = frozenset(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What a constructor says of a config that was only tried, and draws for it, is of no interest."""
+    """Suppress the logs, warnings and use of random numbers of constructors that are only tried."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,10 +1,10 @@
-"""A network built from a config object: the numbers of the config follow an edit where they can.
+"""Config objects of networks, whose numbers follow an edit where they can.
 
-Many networks are built as `Net(config)` and keep the config, so that others can build the same network
-from it, as `from_pretrained` of transformers does. Which number of the config sets which size is found by
-trying: the network is built again on the meta device, which holds no weights, first with several numbers
-changed at once, by factors that can be told apart, and where that does not tell with one at a time. Whatever
-is found, it is a network built with it that must have the sizes.
+Many networks are built as `Net(config)` and keep the config, so that others can build the same network from
+it, as `from_pretrained` of transformers does. The number of the config behind each size is found by trying:
+the network is rebuilt on the meta device, which has no weights, first with several numbers changed at once,
+by factors that can be told apart, and where that is ambiguous with one at a time. The result is verified: the
+network rebuilt with it must have the sizes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ __all__ = ["with_config"]
 
 
 def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, tuple[str, ...]]:
-    """The change with that of the config the network was built from, or a sentence why that cannot follow.
+    """Add the change of the config that the network was built from, or a sentence why it cannot follow.
 
-    The config is what the class takes as its first argument and keeps under the same name. It follows if
-    one choice of its numbers builds a network of the very sizes and attributes the change leaves behind; it
-    cannot where layers built from the same number differ.
+    The config is the first argument of the class, kept under the same name. It follows if one choice of its
+    numbers builds a network of the very sizes and attributes after the change; it cannot where layers built
+    from the same number differ.
 
     Args:
         change: A change of a network's sizes.
-        constraints: What the network's code demands, with the attributes it reads.
+        constraints: The constraints of the network's code, with the attributes it reads.
+
+    Returns:
+        The change, and notes for the reader.
     """
     module = constraints.widths.graph.module
     name = _config_name(module)
@@ -83,20 +86,20 @@ def _followed(
 def _search(
     built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int] | str
 ) -> dict[Field, int] | str | None:
-    """The config's numbers, or why none do; None if it described another network already.
+    """The config's numbers, or the reason why none fit; None if it described another network already.
 
     Args:
-        built: The networks the config builds.
-        target: What the network should have.
-        before: What it has now.
-        given: Those of the numbers which are known, or why none do.
+        built: The networks that the config builds.
+        target: The sizes and numbers that the network should have.
+        before: Those it has now.
+        given: Numbers of the config that are known, or the reason why none fit.
     """
     found = given if isinstance(given, str) else _at_once(built, target, before, given)
     if isinstance(found, dict):
         return found
     start = built.numbers({})
     if start is None or any(start.get(place) != before[place] for place in before if place[0] == "size"):
-        return None  # It was changed by hand since.
+        return None  # The network was changed by hand since.
     if isinstance(given, str):
         return given
     target = {place: wanted for place, wanted in target.items() if start.get(place) == before[place]}
@@ -128,7 +131,7 @@ def _after(change: Change) -> Numbers:
 
 
 def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int] | str:
-    """The numbers of the config which the change itself sets, for the forward reads them."""
+    """The numbers of the config that the change itself sets, as the forward reads them."""
     out: dict[Field, int] = {}
     for a in change.attributes:
         of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
@@ -140,7 +143,7 @@ def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int
 def _solve(
     built: Rebuilt, target: Numbers, start: Numbers, given: dict[Field, int]
 ) -> dict[Field, int] | str:
-    """The config's numbers that build a network of the target's sizes, or why none do."""
+    """The config's numbers that build a network of the target's sizes, or the reason why none do."""
     found, now = dict(given), built.numbers(given) if given else start
     unknown = _candidates(built, target, start, found)
     while True:
@@ -154,7 +157,7 @@ def _solve(
             if len(wanted) > 1:
                 return _contradiction(field, wanted)
             found[field] = next(iter(wanted))
-        # What moved nothing is not tried again.
+        # Numbers that moved nothing are not tried again.
         unknown = {field: value for field, value in unknown.items() if field in moving - found.keys()}
         if not votes:
             return f"no choice of its numbers gives {_where(wrong[0])} its size"
@@ -179,7 +182,7 @@ def _changed(target: Numbers, start: Numbers) -> set[int]:
 
 @dataclasses.dataclass(frozen=True)
 class _Conflict:
-    """A number of the config which, as far as is known, would have to be two things."""
+    """A number of the config that, as far as is known, would need two values."""
 
     field: Field
     wanted: dict[int, ConfigPlace]
@@ -199,9 +202,9 @@ def _contradiction(field: Field, wanted: Mapping[int, ConfigPlace]) -> str:
 def _at_once(
     built: Rebuilt, target: Numbers, before: Numbers, given: dict[Field, int]
 ) -> dict[Field, int] | _Conflict | None:
-    """As `_solve`, but the numbers that are a size which changes are tried together; None if in doubt.
+    """Solve as `_solve` does, but try numbers equal to a changing size together; None if ambiguous.
 
-    The smaller ones get the smaller factors, each dividing the next, for the larger are often to be multiples
+    The smaller ones get the smaller factors, each dividing the next, as the larger often have to be multiples
     of the smaller. No factor is a product or a quotient of two others.
     """
     now = built.numbers(given) if given else before
@@ -229,9 +232,10 @@ def _votes_at_once(
     values: Mapping[Field, int],
     factors: Mapping[Field, int],
 ) -> dict[Field, dict[int, ConfigPlace]]:
-    """What each number would have to be for the sizes that changed as it did, or inversely.
+    """The values that each number would need for the sizes that changed as it did, or inversely.
 
-    The code's own numbers are often quotients of two of the config's, of which one need not be among these.
+    The code's own numbers are left out: they are often quotients of two of the config's, of which one need
+    not be among these.
     """
     fields = {factor: field for field, factor in factors.items()}
     votes: dict[Field, dict[int, ConfigPlace]] = {}
@@ -249,7 +253,7 @@ def _votes_at_once(
 
 
 def _confirmed(conflict: _Conflict, built: Rebuilt, target: Numbers) -> bool:
-    """Whether both places change as the number does where all else changes by another factor."""
+    """Check whether both places change as the number does where all others change by another factor."""
     value, factor, two = built.fields[conflict.field], 6, dict([*conflict.wanted.items()][:2])
     changed = {field: 2 * other for field, other in conflict.others.items()}
     numbers = built.numbers({**conflict.found, **changed, conflict.field: factor * value})
@@ -266,9 +270,9 @@ def _confirmed(conflict: _Conflict, built: Rebuilt, target: Numbers) -> bool:
 def _votes(
     built: Rebuilt, target: Numbers, now: Numbers, found: dict[Field, int], unknown: dict[Field, int]
 ) -> tuple[dict[Field, dict[int, ConfigPlace]], set[Field]]:
-    """What every number would have to be for the places that depend on it alone of all unknown ones.
+    """The values that every number would need for the places that depend on it alone of all unknown ones.
 
-    Also the numbers on which any place depends, or may: with which no network could be built.
+    Also the numbers on which any place depends, or may, as no network could be built with another value.
     """
     tried: dict[Field, tuple[Fraction, Numbers]] = {}
     for field, value in unknown.items():
@@ -294,7 +298,7 @@ def _votes(
 def _value(value: int, factor: Fraction, now: float, then: float, wanted: float) -> int | None:
     """The number that gives `wanted`, if `value` gives `now` and `factor * value` gives `then`.
 
-    As the relation may be, in this order: proportional, inverse, a straight line.
+    Relations are tried in this order: proportional, inverse, a straight line.
     """
     if wanted == now:
         return value

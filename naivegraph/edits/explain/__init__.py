@@ -1,1 +1,1 @@
-"""Why a size is what it is, and why requests conflict."""
+"""Explanations of sizes, and of requests in conflict."""

@@ -1,4 +1,4 @@
-"""Why requests cannot be met together, in sentences, and the least that has to give way."""
+"""Requests in conflict, an irreducible infeasible set of them, in sentences, with the nearest relaxations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from naivegraph.solvers import Backend, Program, irreducible_infeasible_set, sol
 from naivegraph.widths import SizeConstraints, Widths
 from naivegraph.widths.ties import DimPlace, without_repeats
 
-__all__ = ["Relaxation", "Wanted", "conflict_text", "relaxations"]
+__all__ = ["ProgramRequest", "Relaxation", "conflict_text", "relaxations"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class ProgramRequest:
     """A request whose rows are in a program.
 
     Attributes:
         name: The name of the request, as its rows have it.
         vertex: The vertex it is about.
         axis: The axis it is about.
-        constant: What the axis' size is apart from the columns.
+        constant: The part of the axis' size without the columns.
         parts: The factor of each column in the axis' size.
         target: The size asked for; None for a bound, a multiple and the like.
     """
@@ -42,44 +42,44 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Relaxation:
-    """What can be had if one request gives way and all others are met: the nearest size for it."""
+    """The nearest size for one request that is given up while all others are satisfied."""
 
-    wanted: Wanted
+    request: ProgramRequest
     size: int
 
     @property
     def distance(self) -> int:
-        """How far that is from what was asked, or from the present size where no size was asked."""
-        return abs(self.size - _aim(self.wanted))
+        """The distance of the size from the one asked for, or else from the present size."""
+        return abs(self.size - _aim(self.request))
 
     def __str__(self) -> str:
-        wanted, name = self.wanted, self.wanted.vertex.name
-        if self.size == wanted.axis.length and wanted.target is not None:
-            return f"without {wanted.name!r}, {name} keeps its size of {self.size}"
-        asked = "" if wanted.target is None else f" instead of {wanted.target}"
-        if wanted.target is not None and wanted.target < 1:
+        request, name = self.request, self.request.vertex.name
+        if self.size == request.axis.length and request.target is not None:
+            return f"without {request.name!r}, {name} keeps its size of {self.size}"
+        asked = "" if request.target is None else f" instead of {request.target}"
+        if request.target is not None and request.target < 1:
             asked = ", its least size"
-        return f"without {wanted.name!r}, {name} can be {self.size}{asked}"
+        return f"without {request.name!r}, {name} can be {self.size}{asked}"
 
 
 def conflict_text(
     widths: Widths,
     constraints: SizeConstraints,
     program: Program,
-    wanted: Sequence[Wanted],
+    requests: Sequence[ProgramRequest],
     *,
     offers: bool = True,
     time_limit: float | None = None,
     backend: str | Backend = "highs",
 ) -> str:
-    """Tell which requests are in conflict, what ties them, and what could be done instead.
+    """Tell the requests in conflict, their ties, and the nearest sizes that are possible.
 
     Args:
         widths: The widths of the network.
-        constraints: What its own code demands.
+        constraints: The constraints of its own code and of custom rules.
         program: An infeasible program, with the names of requests on their rows and without concave terms.
-        wanted: The requests.
-        offers: Whether to look for what could be done instead.
+        requests: The requests.
+        offers: Whether to look for the nearest sizes that are possible.
         time_limit: Seconds for each search; None for no limit.
         backend: The solver.
 
@@ -92,19 +92,19 @@ def conflict_text(
     try:
         names = irreducible_infeasible_set(program, backend=backend, time_limit=time_limit)
     except ValueError:
-        return "No sizes meet what the network's own code demands, whatever is asked for."
+        return "No sizes meet the constraints of the network's own code, whatever the requests."
     if not names:
         return "They can be met together, but no answer was found in the time given."
     explainer = Explainer(widths, constraints)
-    about = [one for one in wanted if one.name in names]
-    parties = [_request(explainer, one) for one in about] + list(_rules(explainer, names))
-    others = set(names) - {one.name for one in parties}
-    parties += [_Party(name, name, "", (), (), limit=True) for name in names if name in others]
-    lines = _headline(parties)
-    if len(parties) == 1:
+    about = [one for one in requests if one.name in names]
+    members = [_request(explainer, one) for one in about] + list(_rules(explainer, names))
+    others = set(names) - {one.name for one in members}
+    members += [_Member(name, name, "", (), (), constraint=True) for name in names if name in others]
+    lines = _headline(members)
+    if len(members) == 1:
         lines += [line for one in about for line in _alone(explainer, one)]
     else:
-        lines += [line for one, two in _pairs(parties) for line in _tied(explainer, one, two)]
+        lines += [line for one, two in _pairs(members) for line in _tied(explainer, one, two)]
     if not offers:
         return "\n".join(lines)
     found = relaxations(program, about, time_limit=time_limit, backend=backend)
@@ -118,20 +118,20 @@ def conflict_text(
 
 def relaxations(
     program: Program,
-    about: Sequence[Wanted],
+    about: Sequence[ProgramRequest],
     *,
     time_limit: float | None = None,
     backend: str | Backend = "highs",
 ) -> list[Relaxation]:
-    """Give up each request in turn for the nearest size that the others leave it; the nearest comes first.
+    """Give up each request in turn for the nearest size that the others allow; the nearest comes first.
 
-    A size that moves the way that was asked for is preferred to one that does not.
+    A size in the direction of the request is preferred to one in the other.
     """
     out = []
-    for wanted in about:
-        rest = program.without([wanted.name])
-        columns, factors = list(wanted.parts), np.array(list(wanted.parts.values()))
-        side, now = _aim(wanted) - wanted.constant, wanted.axis.length - wanted.constant
+    for request in about:
+        rest = program.without([request.name])
+        columns, factors = list(request.parts), np.array(list(request.parts.values()))
+        side, now = _aim(request) - request.constant, request.axis.length - request.constant
         distance = rest.column("distance to what was asked", 0, np.inf, integer=False)
         rest.row("not further above", [*columns, distance], [*factors, -1.0], upper=side)
         rest.row("not further below", [*columns, distance], [*factors, 1.0], lower=side)
@@ -144,36 +144,38 @@ def relaxations(
         for tried in (moving, rest):
             found = solve(tried, backend=backend, time_limit=time_limit)
             if found.values is not None:
-                size = round(float(factors @ found.values[columns]) + wanted.constant)
-                out.append(Relaxation(wanted, size))
+                size = round(float(factors @ found.values[columns]) + request.constant)
+                out.append(Relaxation(request, size))
                 break
     return sorted(out, key=lambda one: one.distance)
 
 
-def _aim(wanted: Wanted) -> int:
-    return wanted.axis.length if wanted.target is None else wanted.target
+def _aim(request: ProgramRequest) -> int:
+    return request.axis.length if request.target is None else request.target
 
 
 @dataclasses.dataclass(frozen=True)
-class _Party:
-    """A request or a limit: how it is told, the vertex it is about, its widths and where they are."""
+class _Member:
+    """A request or constraint of an infeasible set, with its text, vertex and widths."""
 
     name: str
     text: str
     vertex: str
     atoms: tuple[Atom, ...]
     places: tuple[DimPlace, ...]
-    limit: bool = False
+    constraint: bool = False
 
 
-def _request(explainer: Explainer, wanted: Wanted) -> _Party:
-    text = f"{wanted.name} (its size is {wanted.axis.length})"
-    places = _subject(explainer, wanted).places
-    return _Party(wanted.name, text, wanted.vertex.name, tuple(dict.fromkeys(wanted.axis.atoms())), places)
+def _request(explainer: Explainer, request: ProgramRequest) -> _Member:
+    text = f"{request.name} (its size is {request.axis.length})"
+    places = _subject(explainer, request).places
+    return _Member(
+        request.name, text, request.vertex.name, tuple(dict.fromkeys(request.axis.atoms())), places
+    )
 
 
-def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
-    """What declared rules demand, of those demands that are in conflict."""
+def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Member]:
+    """The members of an infeasible set that are constraints of custom rules."""
     constraints, ties = explainer.constraints, explainer.ties
     found: dict[tuple[str, str], dict[Atom, None]] = {}
     for row in constraints.width_constraints:
@@ -187,46 +189,46 @@ def _rules(explainer: Explainer, names: Sequence[str]) -> Iterator[_Party]:
             vertex = explainer.widths.graph[rule]
             now = ", ".join(f"{explainer.widths.by_atom[atom].name} is {atom.length}" for atom in atoms)
             places = (*ties.inputs_of(vertex), *ties.outputs_of(vertex))
-            yield _Party(reason, f"{reason} (now {now})", rule, tuple(atoms), places, limit=True)
+            yield _Member(reason, f"{reason} (now {now})", rule, tuple(atoms), places, constraint=True)
 
 
-def _headline(parties: Sequence[_Party]) -> list[str]:
-    if len(parties) == 1:
-        return [f"This cannot be done: {parties[0].text}."]
-    what = "requests and limits" if any(one.limit for one in parties) else "requests"
-    return [f"These {what} cannot be met together:", *(f"  {one.text}" for one in parties)]
+def _headline(members: Sequence[_Member]) -> list[str]:
+    if len(members) == 1:
+        return [f"This cannot be done: {members[0].text}."]
+    what = "requests and constraints" if any(one.constraint for one in members) else "requests"
+    return [f"These {what} cannot be met together:", *(f"  {one.text}" for one in members)]
 
 
-def _pairs(parties: Sequence[_Party]) -> Iterator[tuple[_Party, _Party]]:
-    """Each but the widest with a wider one that shares neurons with it, else with the one before."""
-    wide = sorted(parties, key=lambda one: -len(one.atoms))
+def _pairs(members: Sequence[_Member]) -> Iterator[tuple[_Member, _Member]]:
+    """Pairs of members: all but the widest, each with a wider one that shares neurons, or the one before."""
+    wide = sorted(members, key=lambda one: -len(one.atoms))
     for index, two in enumerate(wide[1:], 1):
         shared = [one for one in wide[:index] if set(two.atoms) & set(one.atoms)]
         yield (shared or wide[index - 1 :])[0], two
 
 
-def _subject(explainer: Explainer, wanted: Wanted) -> Subject:
-    vertex, ties = wanted.vertex, explainer.ties
+def _subject(explainer: Explainer, request: ProgramRequest) -> Subject:
+    vertex, ties = request.vertex, explainer.ties
     places = ties.outputs_of(vertex)
-    atoms = set(wanted.axis.atoms())
-    if not atoms <= {atom for place in places for atom in (ties.axis(place) or wanted.axis).atoms()}:
+    atoms = set(request.axis.atoms())
+    if not atoms <= {atom for place in places for atom in (ties.axis(place) or request.axis).atoms()}:
         places = ties.inputs_of(vertex)
-    return Subject(vertex.name, wanted.axis, tuple(places))
+    return Subject(vertex.name, request.axis, tuple(places))
 
 
-def _alone(explainer: Explainer, wanted: Wanted) -> list[str]:
-    """Why one request by itself cannot be met."""
-    own = wanted.axis == explainer.widths.output_axis(wanted.vertex)  # a part of it may come to nothing
-    if own and wanted.target is not None and wanted.target < 1:
-        return [f"The size asked for, {wanted.target}, is impossible: a size is at least 1."]
-    subject = _subject(explainer, wanted)
+def _alone(explainer: Explainer, request: ProgramRequest) -> list[str]:
+    """The reasons why one request by itself cannot be satisfied."""
+    own = request.axis == explainer.widths.output_axis(request.vertex)  # a part of it may come to nothing
+    if own and request.target is not None and request.target < 1:
+        return [f"The size asked for, {request.target}, is impossible: a size is at least 1."]
+    subject = _subject(explainer, request)
     lines = [f"Fixed ({c.reason}): {chain_text(c.chain)}." for c in explainer.causes(subject)]
-    demanded = explainer.demanded(list(dict.fromkeys(wanted.axis.atoms())))
-    return lines + [f"What else has a say in its size: {reason}." for reason in dict.fromkeys(demanded)]
+    constraints_on = explainer.constraints_on(list(dict.fromkeys(request.axis.atoms())))
+    return lines + [f"What else has a say in its size: {reason}." for reason in dict.fromkeys(constraints_on)]
 
 
-def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
-    """How two parties to a conflict have to do with each other."""
+def _tied(explainer: Explainer, one: _Member, two: _Member) -> Iterator[str]:
+    """Connection of two members: the path between neurons they share, or the constraints linking them."""
     chains = []
     for atom in [atom for atom in one.atoms if atom in two.atoms]:
         ways = explainer.ties.paths(one.places, atom)
@@ -241,7 +243,7 @@ def _tied(explainer: Explainer, one: _Party, two: _Party) -> Iterator[str]:
 
 
 def _linking(constraints: SizeConstraints, start: set[Atom], goal: set[Atom]) -> list[str]:
-    """The fewest demands which link some widths to others, in order."""
+    """The fewest constraints that link some widths to others, in order."""
     reached: dict[Atom, list[str]] = {atom: [] for atom in start}
     for _ in range(len(constraints.width_constraints)):
         for row, atom in itertools.product(constraints.width_constraints, list(reached)):

@@ -1,4 +1,4 @@
-"""Why a vertex has the size it has: what ties it, what fixes it, and which sizes it can take instead."""
+"""Explanation of the size of a vertex: its ties, the reasons why it is fixed, other sizes it can take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["explain"]
 
 @graph_verb
 def explain(model: Graph, what: str | Vertex, *, backend: str | Backend = "highs") -> Explanation:
-    """Explain the size of a vertex: what it is tied to, why it is fixed, which sizes it can take.
+    """Explain the size of a vertex: its ties, the reasons why it is fixed, other sizes it can take.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -54,7 +54,7 @@ def explain(model: Graph, what: str | Vertex, *, backend: str | Backend = "highs
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What an explanation is about: its name, its axis and where in the network that axis is found."""
+    """Subject of an explanation: its name, its axis, and the dimensions of tensors with that axis."""
 
     name: str
     axis: Axis
@@ -62,14 +62,14 @@ class Subject:
 
 
 class Explainer:
-    """Explains sizes of one network; keeps what it worked out for the next question."""
+    """Explanations of the sizes of one network, whose ties are worked out once."""
 
     def __init__(self, widths: Widths, constraints: SizeConstraints) -> None:
         self.widths, self.constraints = widths, constraints
         self.ties = TieGraph(widths)
 
     def explain(self, what: str | Vertex, backend: str | Backend = "highs") -> Explanation:
-        """Everything about the size of a vertex; see the function of this name."""
+        """Explain the size of a vertex; see the function of this name."""
         subject = self.subject(what)
         atoms = list(dict.fromkeys(subject.axis.atoms()))
         nearest = nearest_sizes(subject.axis, self.constraints, backend)
@@ -79,7 +79,7 @@ class Explainer:
             made_of(subject.axis),
             tuple(self._part(subject, self.widths.by_atom[a]) for a in atoms if a in self.widths.by_atom),
             tuple(self.causes(subject)),
-            tuple(dict.fromkeys(self.demanded(atoms))),
+            tuple(dict.fromkeys(self.constraints_on(atoms))),
             tuple(nearest),
             tuple(self._ripples(subject, nearest[0].changed)) if nearest else (),
         )
@@ -133,12 +133,12 @@ class Explainer:
         return SizePart(width.name, width.size, tuple(ties), held, width.coupled, output)
 
     def causes(self, subject: Subject) -> Iterable[Cause]:
-        """Why parts of an axis are fixed, each with the way to what fixes them."""
+        """The reasons why parts of an axis are fixed, each with the path to what fixes them."""
         for reason in reasons(subject.axis):
             yield Cause(reason, without_repeats((subject.name, *self.ties.cause(subject.places, reason))))
 
-    def demanded(self, atoms: list[Atom]) -> Iterable[str]:
-        """What the network's own code and declared rules demand of some widths, in words."""
+    def constraints_on(self, atoms: list[Atom]) -> Iterable[str]:
+        """The constraints of the network's own code and of custom rules on some widths, in words."""
         for atom in atoms:
             if atom in self.constraints.fixed:
                 yield self.constraints.fixed[atom]
@@ -147,9 +147,10 @@ class Explainer:
                 yield row.reason
 
     def _ripples(self, subject: Subject, changed: Mapping[Atom, int]) -> Iterable[Ripple]:
-        """Every size of another layer that changes with these widths."""
+        """The sizes of other layers that change with these widths."""
 
         def count(atom: Atom) -> int:
+            """Return the size of a width after the change."""
             return changed.get(atom, atom.length)
 
         found: dict[Ripple, None] = {}

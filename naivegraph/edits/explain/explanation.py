@@ -24,9 +24,9 @@ _SIDE = {"input": "the inputs of ", "output": "the outputs of ", "both": "", "ow
 
 
 class Tie(NamedTuple):
-    """Another layer that shares a width, and the vertices through which the two are tied.
+    """Another layer that shares a width, the vertices through which the two are tied, and the layer's side.
 
-    `role` says whether the layer's inputs or its outputs are meant, or both at once.
+    `role` tells whether its inputs, its outputs or both have the width.
     """
 
     layer: str
@@ -35,14 +35,14 @@ class Tie(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Why neurons are fixed, and the vertices from the one explained to what fixes them."""
+    """Reason why neurons are fixed, and the vertices from the one explained to the one that fixes them."""
 
     reason: str
     chain: tuple[str, ...]
 
 
 class Ripple(NamedTuple):
-    """A size of another layer that changes along."""
+    """Size of another layer that changes with the one explained."""
 
     layer: str
     role: Role
@@ -52,7 +52,7 @@ class Ripple(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SizePart:
-    """One width that a size is made of.
+    """One of the widths that a size is made of.
 
     Attributes:
         name: The width's name: the layer whose output it is.
@@ -67,24 +67,24 @@ class SizePart:
     name: str
     size: int
     tied_with: tuple[Tie, ...]
-    held: str | None
+    fixed_by_code: str | None
     coupled: tuple[str, ...]
     output: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
-    """What `explain` found; print it for the sentences.
+    """The result of `explain`; printed, it is sentences.
 
     Attributes:
-        name: What was asked about.
-        size: How many neurons it has.
+        name: The vertex or parameter.
+        size: Its number of neurons.
         made_of: The size as a sum of products, such as `"3 x 12 x 64"`.
         parts: The widths in it.
-        fixed: Why (some of) its neurons are fixed, each with what fixes them.
-        constraints: What the network's own code and declared rules demand of its sizes, in words.
+        fixed: The reasons why (some of) its neurons are fixed.
+        constraints: The constraints of the network's own code and of custom rules on its sizes, in words.
         nearest: The nearest sizes it can take, one entry for each way in which it can change.
-        ripples: What else changes when it takes the first of them, one size up (or down).
+        ripples: The other sizes that change when it takes the first of them, one size up (or down).
     """
 
     name: str
@@ -126,11 +126,11 @@ class Explanation:
 
     @property
     def fixed_reason(self) -> str | None:
-        """Why its size cannot change at all; None if it can."""
+        """The reason why its size cannot change at all; None if it can."""
         if self.nearest:
             return None
-        held = [part.held for part in self.parts if part.held is not None]
-        return next(iter([*held, *(cause.reason for cause in self.fixed), *self.constraints]), None)
+        fixed_by_code = [part.fixed_by_code for part in self.parts if part.fixed_by_code is not None]
+        return next(iter([*fixed_by_code, *(cause.reason for cause in self.fixed), *self.constraints]), None)
 
 
 def chain_text(chain: Sequence[str]) -> str:

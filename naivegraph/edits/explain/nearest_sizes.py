@@ -1,4 +1,4 @@
-"""The nearest sizes that an axis can take, and what changes along with it."""
+"""The nearest sizes that an axis can take, and the widths that change with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Nearest:
         smaller: The nearest smaller size; None if there is none.
         larger: The nearest larger size; None if there is none.
         least: The least size of all.
-        because: What makes steps of more than one necessary, in words.
+        because: The reasons for steps of more than one, in words.
         changed: The new sizes of all widths that change when the axis takes the larger size, else the
             smaller one.
     """
@@ -45,14 +45,14 @@ class Nearest:
 def nearest_sizes(
     axis: Axis, constraints: SizeConstraints, backend: str | Backend = "highs"
 ) -> list[Nearest]:
-    """The nearest sizes of an axis; one entry for each way in which it can change.
+    """The nearest sizes of an axis, one entry for each way in which it can change.
 
     A sum of widths changes in one way: by any of them. In a product (heads times head size) each factor is a
-    way of its own, and the others stay; the factors that cannot change at all are left out.
+    way of its own, with the others fixed; factors that cannot change at all are left out.
     """
     out = []
-    for varying, held in _ways(axis, constraints):
-        found = _Sizes(Polynomial.of_axis(axis).with_constants(held), constraints, held, backend).nearest(
+    for varying, fixed in _directions(axis, constraints):
+        found = _Sizes(Polynomial.of_axis(axis).with_constants(fixed), constraints, fixed, backend).nearest(
             varying
         )
         if found.smaller is not None or found.larger is not None:
@@ -61,8 +61,8 @@ def nearest_sizes(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Held:
-    """Which atoms keep their size."""
+class _Fixed:
+    """Predicate of atoms that keep their size."""
 
     constraints: SizeConstraints
     others: frozenset[Atom] = frozenset()
@@ -75,28 +75,28 @@ class _Held:
         )
 
 
-def _ways(axis: Axis, constraints: SizeConstraints) -> Iterator[tuple[list[Atom], _Held]]:
-    """The widths that vary together, and which others stay so that the size is linear in them."""
-    size = Polynomial.of_axis(axis).with_constants(_Held(constraints))
+def _directions(axis: Axis, constraints: SizeConstraints) -> Iterator[tuple[list[Atom], _Fixed]]:
+    """The widths that vary together, each with the others to fix so that the size is linear in them."""
+    size = Polynomial.of_axis(axis).with_constants(_Fixed(constraints))
     if size.degree == 1:
-        yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Held(constraints)
+        yield [atom for atom in dict.fromkeys(axis.atoms()) if (atom,) in size.terms], _Fixed(constraints)
     factors = {atom for monomial in size.terms if len(monomial) > 1 for atom in monomial}
     for factor in dict.fromkeys(atom for atom in axis.atoms() if atom in factors):
-        held = _Held(constraints, frozenset(factors - {factor}))
-        if size.with_constants(held).degree == 1:
-            yield [factor], held
+        fixed = _Fixed(constraints, frozenset(factors - {factor}))
+        if size.with_constants(fixed).degree == 1:
+            yield [factor], fixed
 
 
 class _Sizes:
-    """The sizes of the widths that an axis is made of, and of all that the code's demands link to them."""
+    """The sizes of the widths that an axis is made of, and of all that constraints link to them."""
 
     def __init__(
-        self, size: Polynomial, constraints: SizeConstraints, held: _Held, backend: str | Backend
+        self, size: Polynomial, constraints: SizeConstraints, fixed: _Fixed, backend: str | Backend
     ) -> None:
         self._backend = backend
-        self._size, self._constraints, self._held = size, constraints, held
+        self._size, self._constraints, self._fixed = size, constraints, fixed
         self._now = size.value(_length)
-        self._rows, self._atoms = _linked(size.atoms(), constraints, held)
+        self._rows, self._atoms = _linked(size.atoms(), constraints, fixed)
         least = _smallest(self._atoms, constraints)
         self._room = [
             atom.length - max(least[atom], len(required(constraints.must_stay.get(atom))))
@@ -130,9 +130,9 @@ class _Sizes:
     def _solve(
         self, rows: list[WidthConstraint], lower: float, upper: float, toward: int
     ) -> dict[Atom, int] | None:
-        """The sizes that change the axis by least (or most) within bounds, all widths moved least then.
+        """The sizes with the least (or most) change of the axis within bounds, and of widths among those.
 
-        Columns are how many neurons more and how many fewer than now each width has.
+        Each width has two columns: the neurons more, and the neurons fewer than now.
         """
         program = Program()
         count = len(self._atoms)
@@ -141,11 +141,12 @@ class _Sizes:
         place = {atom: (more[i], fewer[i]) for i, atom in enumerate(self._atoms)}
 
         def parts(polynomial: Polynomial) -> tuple[list[int], list[float]]:
+            """Return the columns of a linear polynomial, with their coefficients."""
             terms = [(place[m[0]], float(c)) for m, c in polynomial.terms.items() if m]
             return [i for both, _ in terms for i in both], [v for _, c in terms for v in (c, -c)]
 
         for index, row in enumerate(rows):
-            size = row.polynomial.with_constants(self._held)
+            size = row.polynomial.with_constants(self._fixed)
             now, (columns, factors) = size.value(_length), parts(size)
             low, high = -np.inf if row.low is None else row.low, np.inf if row.high is None else row.high
             if row.multiple > 1:
@@ -169,7 +170,7 @@ class _Sizes:
         return {a: a.length + round(values[more[i]] - values[fewer[i]]) for i, a in enumerate(self._atoms)}
 
     def _because(self, larger: int | None, smaller: int | None) -> Iterator[str]:
-        """What makes the steps longer than one: neurons that count several times, or the network's code."""
+        """The reasons for steps longer than one: neurons that count several times, or constraints."""
         steps = [None if size is None else abs(size - self._now) for size in (larger, smaller)]
         times = math.gcd(*(c for m, c in self._size.terms.items() if m))
         if times > 1:
@@ -190,12 +191,12 @@ def _length(atom: Atom) -> int:
 
 
 def _linked(
-    atoms: Iterable[Atom], constraints: SizeConstraints, held: _Held
+    atoms: Iterable[Atom], constraints: SizeConstraints, fixed: _Fixed
 ) -> tuple[list[WidthConstraint], list[Atom]]:
-    """The rows that reach some atoms, directly or through others, and all atoms in them."""
-    found = dict.fromkeys(atom for atom in atoms if not held(atom))
+    """The constraints that reach some atoms, directly or through others, and all atoms in them."""
+    found = dict.fromkeys(atom for atom in atoms if not fixed(atom))
     left = [
-        (row, [atom for atom in row.polynomial.atoms() if not held(atom)])
+        (row, [atom for atom in row.polynomial.atoms() if not fixed(atom)])
         for row in constraints.width_constraints
     ]
     rows: list[WidthConstraint] = []
@@ -210,7 +211,7 @@ def _linked(
 
 
 def _smallest(atoms: list[Atom], constraints: SizeConstraints) -> dict[Atom, int]:
-    """The least size of each atom: one where it stands alone or in a product, else none at all."""
+    """The least size of each atom: one where it stands alone or in a product, else zero."""
     out = dict.fromkeys(atoms, 0)
     for axes in constraints.widths.axes.values():
         for axis in axes:

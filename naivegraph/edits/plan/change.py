@@ -33,12 +33,17 @@ class _Plain(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WidthChange(_Plain):
-    """What becomes of one width: its size before, the indices (sorted) that stay, how many come.
+    """The change of one width.
 
-    Where each row of a product keeps its own, the indices are an array [rows, k]: one list for every neuron,
-    before the change, of what stands directly outside this width.
+    New neurons come after the kept ones, but for the first `front` of them, which come before.
 
-    The new ones come after the kept ones, but for the first `front` of them, which come before.
+    Attributes:
+        name: Its name.
+        before: Its size before.
+        kept: The sorted indices that stay. Where each row of a product keeps its own, an array [rows, k]: one
+            list for every neuron, before the change, of the factor directly outside this width.
+        new: The number of new neurons.
+        front: The number of new neurons that come first.
     """
 
     name: str
@@ -54,7 +59,7 @@ class WidthChange(_Plain):
 
     @property
     def stay(self) -> int:
-        """How many stay (in each row)."""
+        """The number of neurons that stay (in each row)."""
         return int(self.kept.shape[-1])
 
     def to_data(self) -> dict[str, Any]:
@@ -79,7 +84,7 @@ class Outgoing(_Plain):
 
     Attributes:
         tensor: Its name.
-        dims: The dimensions along which the new neurons of `widths` count.
+        dims: The dimensions that the new neurons of `widths` lie along.
         widths: Keys of widths.
         rows: The entries as (dimension, indices along it before the change); None for all.
     """
@@ -109,7 +114,7 @@ class Scaling(_Plain):
 
 @dataclasses.dataclass(frozen=True)
 class AttributeChange:
-    """An attribute of a module, a number or a word, and its two values; `keys` lead to it inside a tuple."""
+    """A change of an attribute of a module, a number or a string; `keys` lead to it inside containers."""
 
     path: str
     name: str
@@ -124,19 +129,19 @@ class AttributeChange:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Change:
-    """Everything an edit changes, without the tensors themselves.
+    """All that an edit changes, without the values of tensors.
 
     Attributes:
-        widths: By a short key which the formulas use.
+        widths: The changes of widths, by the short keys that formulas use.
         tensors: The axes of every parameter and buffer that changes, as formulas over the widths.
         attributes: The attributes that change.
-        outgoing: Where new neurons act on others.
-        scalings: What is multiplied by a factor.
-        seed: Of the numbers new neurons start with.
-        initialise: How they start: "layer", "duplicate", or the name of a function of the user's.
+        outgoing: The entries by which new neurons act on others.
+        scalings: The entries that are multiplied by a factor.
+        seed: The seed of the numbers new neurons start with.
+        initialise: Their initialisation: "layer", "duplicate", or the name of a function of the user's.
         function: That function; not part of the JSON, nor of a copy.
-        structure: What was done to the graph's structure, if anything: the verb, its arguments and `steps`,
-            from which it can be done again (see `Rewiring`).
+        structure: The change of the graph's structure, if any: the verb, its arguments and `steps`, by which
+            it can be repeated (see `Rewiring`).
     """
 
     widths: dict[str, WidthChange]
@@ -184,7 +189,7 @@ class Change:
 
     @staticmethod
     def from_data(data: Any) -> Change:
-        """Make a change of what was in its JSON.
+        """Make a change from the data of its JSON.
 
         Raises:
             ValueError: It is no such data; the message says where.

@@ -1,4 +1,4 @@
-"""Which neurons stay, and which indices of a tensor's axis that means."""
+"""Formulas: axes as plain data, from which indices of tensors follow for the neurons kept."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def formula_of(axis: Axis, names: Mapping[Atom, str]) -> Formula:
     """A resolved axis as plain data; an atom without a name is a number of fixed indices."""
 
     def factor(value: Atom | int | Axis) -> int | str | Formula:
+        """Return a factor as plain data."""
         if isinstance(value, Axis):
             return formula_of(value, names)
         if isinstance(value, Atom):
@@ -35,7 +36,7 @@ def formula_of(axis: Axis, names: Mapping[Atom, str]) -> Formula:
 
 
 def formula_length(formula: Formula, sizes: Mapping[str, int]) -> int:
-    """The number of indices of an axis given the sizes of the widths."""
+    """The number of indices of an axis with these sizes of widths."""
     total = 0
     for term in formula:
         product = 1
@@ -51,7 +52,8 @@ def formula_length(formula: Formula, sizes: Mapping[str, int]) -> int:
 def indices(formula: Formula, sizes: Mapping[str, int], kept: Mapping[str, Indices]) -> Indices:
     """The indices of an axis that stay.
 
-    Those of one width may be an array [rows, k], with the rows of what stands directly outside it.
+    The indices of one width may be an array [rows, k], with a row for each index of the factor directly
+    outside.
 
     Example:
         >>> indices([["h", "d"]], {"h": 3, "d": 2}, {"h": np.array([0, 2]), "d": np.array([1])}).tolist()
@@ -82,7 +84,7 @@ def indices(formula: Formula, sizes: Mapping[str, int], kept: Mapping[str, Indic
 
 
 def along(formula: Formula, sizes: Mapping[str, int], factors: Mapping[str, Floats]) -> Floats:
-    """A number for every index of an axis: the product of those of its neurons; 1 for widths not named.
+    """A number for every index of an axis: the product of those of its neurons, 1 for widths without any.
 
     Example:
         >>> along([["h", 2], ["d"]], {"h": 2, "d": 1}, {"h": np.array([1.0, 0.5])}).tolist()

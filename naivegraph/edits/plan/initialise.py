@@ -1,4 +1,4 @@
-"""What new neurons start with: as the layer initialises itself, or as a function of the user's says."""
+"""Initial values of new neurons: by the layer's own initialisation, or by a function of the user's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Growing = Mapping[str, tuple[torch.Tensor, tuple[int, ...]]]
 
 
 def fresh_tensors(change: Change, module: nn.Module, growing: Growing) -> dict[str, torch.Tensor]:
-    """For every tensor that gains entries, a tensor of its new shape to take them from.
+    """A tensor of the new shape for every tensor that gains entries, to take these from.
 
     What a torch layer initialises by itself is that of a fresh layer of the new size; any other parameter is
     normal with the mean and the standard deviation of its present values. A mask of `torch.nn.utils.prune`
@@ -76,7 +76,7 @@ def _filled(
 
 
 def _resets_itself(owner: nn.Module) -> bool:
-    """Whether the module initialises its parameters by a method of torch's own."""
+    """Check whether the module initialises its parameters by a method of torch's own."""
     method = getattr(type(owner), "reset_parameters", None)
     return str(getattr(method, "__module__", "")).startswith(_TORCH)
 
@@ -130,7 +130,7 @@ def _seeded(seed: int, name: str, device: torch.device) -> AbstractContextManage
 
 @contextmanager
 def seeded(start: int, device: torch.device = _CPU) -> Iterator[None]:
-    """Torch's generators started from a number, and put back afterwards."""
+    """Seed torch's generators during a block, and restore them after it."""
     cards = [device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cards):
         torch.default_generator.manual_seed(start)

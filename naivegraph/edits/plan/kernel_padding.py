@@ -1,4 +1,4 @@
-"""Convolutions of a graph: which module is one, and what its padding becomes with another kernel."""
+"""Convolutions of a graph, and their padding with kernels of other sizes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ __all__ = ["Convolution", "convolution_at", "sharing"]
 
 _Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-# What decides on which inputs a kernel of some size falls.
+# The attributes that decide which inputs a kernel of some size covers.
 _PADDING = ("padding", "output_padding", "padding_mode", "_reversed_padding_repeated_twice")
 
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution and how its padding follows its kernel.
+    """A convolution whose padding follows its kernel.
 
-    What is added to either side of its input (cut off its output, if it is transposed) is called its sides.
-    A kernel with `front` more entries in front and `behind` more behind gives the same output if these are
-    zero and the sides have `front * dilation` and `behind * dilation` more.
+    Its sides are the widths of the padding in front of and behind its input (of what is cut off its output,
+    if it is transposed). A kernel with `front` more entries in front and `behind` more behind has the same
+    output if these are zero and the sides have `front * dilation` and `behind * dilation` more.
 
     Attributes:
         path: Its path in the network.
         layer: The module.
-        whole: Whether its calls are vertices of their own; else the operators inside it are.
+        whole: Whether its calls are vertices; else the operators inside it are.
     """
 
     path: str
@@ -45,11 +45,11 @@ class Convolution:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Its kernel's size."""
+        """The size of its kernel."""
         return tuple(self.layer.weight.shape[2:])
 
     def sides(self, dim: int) -> tuple[int, int]:
-        """What it adds in front and behind along a dimension of its kernel."""
+        """The padding in front and behind along a dimension of its kernel."""
         layer = self.layer
         if layer.padding == "same":
             return _same(layer.dilation[dim], self.sizes[dim])
@@ -63,17 +63,17 @@ class Convolution:
         return front, behind
 
     def needed(self, dim: int, front: int, behind: int) -> tuple[int, int]:
-        """What the sides would be with so many more (or fewer) entries of the kernel at either end."""
+        """The sides it needs with so many more (or fewer) entries of the kernel at either end."""
         before, dilation = self.sides(dim), self.layer.dilation[dim]
         return before[0] + front * dilation, before[1] + behind * dilation
 
     def can(self, dim: int, front: int, behind: int, free: bool) -> bool:
-        """Whether it can have the sides which so many more entries at either end need.
+        """Check whether it can have the sides needed with so many more entries at either end.
 
         Args:
             dim: The dimension of the kernel.
-            front: How many come in front; fewer than none go.
-            behind: How many come behind.
+            front: The number of entries added in front; removed if negative.
+            behind: The number of entries added behind.
             free: Whether zeros may be added unequally, or inputs be left out.
         """
         layer = self.layer
@@ -91,7 +91,7 @@ class Convolution:
         return (free or front == behind) and (mode == "constant" or min(left, right) >= 0)
 
     def attributes(self, sizes: tuple[int, ...], ends: list[tuple[int, int]]) -> list[AttributeChange]:
-        """What its attributes become, with the entries that come in front and behind in each dimension."""
+        """The changes of its attributes with these sizes, and entries added in front and behind."""
         layer = self.layer
         sides = [self.needed(dim, *end) for dim, end in enumerate(ends)]
         new: dict[tuple[str, tuple[int, ...]], Any] = {}
@@ -117,22 +117,22 @@ class Convolution:
         return out
 
     def _places(self, dim: int) -> tuple[int, int]:
-        """Where torch keeps the sides of a dimension for `F.pad`, which counts dimensions from the last."""
+        """The indices of a dimension's two sides in the padding for `F.pad`, which starts at the last one."""
         last = 2 * (len(self.sizes) - 1 - dim)
         return last, last + 1
 
 
 def _same(dilation: int, size: int) -> tuple[int, int]:
-    """The sides of `padding="same"`; what is uneven comes behind."""
+    """The sides of `padding="same"`; an odd one is longer behind."""
     total = dilation * (size - 1)
     return total // 2, total - total // 2
 
 
 def convolution_at(graph: Graph, vertex: Vertex) -> Convolution:
-    """The convolution which a vertex is, or is inside of.
+    """The convolution that a vertex is, or is inside of.
 
     Raises:
-        EditError: It is none, or one that works in a way of its own.
+        EditError: It is none, or one with a forward of its own.
     """
     layer = vertex.target
     if not isinstance(layer, nn.Module):
@@ -202,6 +202,7 @@ def _check_reads(graph: Graph, vertex: Vertex, number: int, mine: dict[str, Conv
     names = {name for name, stub in graph.state.items() if stub.id == number}
 
     def reads(value: Any) -> str | None:
+        """Return the size or attribute of the kernel that an argument is computed from, if any."""
         for leaf in expressions(value):
             if isinstance(leaf, DimSize) and leaf.tensor in names and leaf.dim >= 2:
                 return f"{leaf.tensor}.shape[{leaf.dim}]"

@@ -1,4 +1,4 @@
-"""Which entries new neurons act by, so that the network computes the same until they are trained."""
+"""Outgoing weights of new neurons, which start at zero so that the network computes the same."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ __all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
 def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) -> tuple[Outgoing, ...]:
     """The entries by which new neurons of these widths act on others.
 
-    In a sum over a width those of one factor: of the weights where there are some, else of what produces the
-    query, say, of an attention. A sum of which no factor can be followed is left out (see `unkept`).
+    In a sum over a width they are those of one factor: of weights where there are some, else of the
+    parameters that, say, the query of an attention comes from. Sums without a factor that can be traced are
+    left out (see `unkept`).
 
     Args:
         widths: The widths of a graph.
         keys: The key of each width that grows.
-        copies: New neurons are copies whose effect is shared out, so the entries must have no other use.
+        copies: Whether new neurons are copies that share the effect of the original, so that the entries must
+            have no other use.
 
     Raises:
-        EditError: For copies: a sum cannot be followed, or its weights have another use.
+        EditError: For copies: a factor cannot be traced, or its weights have another use.
     """
     found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
     chosen = [(summed, _chosen(widths, summed)) for summed in _sums(widths, keys)]
@@ -43,15 +45,15 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
             )
         atoms = widths.relation.algebra.resolve(summed.axis).atoms()
         named = {keys[atom]: None for atom in atoms if atom in keys}
-        for feed in trace.entries():
-            found.setdefault((feed.name, feed.dims, feed.rows), {}).update(named)
+        for entries in trace.entries():
+            found.setdefault((entries.name, entries.dims, entries.rows), {}).update(named)
     return tuple(
         Outgoing(name, dims, tuple(named), _rows(rows)) for (name, dims, rows), named in found.items()
     )
 
 
 def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:
-    """Of these widths, those whose growth changes what the network computes, with the reason."""
+    """The widths, of these, whose growth changes what the network computes, with the reason."""
     out: dict[Atom, str] = {}
     for axis, statistic in widths.relation.statistics:
         for atom in widths.relation.algebra.resolve(axis).atoms():
@@ -74,9 +76,9 @@ def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
     )
 
 
-def rows_of(feed: ParameterEntries) -> Rows:
-    """The entries of a feed as a change keeps them."""
-    return _rows(feed.rows)
+def rows_of(entries: ParameterEntries) -> Rows:
+    """Entries of a parameter as a change stores them."""
+    return _rows(entries.rows)
 
 
 def _rows(rows: tuple[int, tuple[int, ...]] | None) -> Rows:
@@ -90,13 +92,13 @@ def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
 
 
 def _provenance(widths: Widths, summed: Summed) -> Provenance:
-    """That of the run in which it is summed."""
+    """The provenance of the run with this sum."""
     made = (t for t in widths.provenances if any(t.made(stub) for stub, _ in summed.factors))
     return next(made, widths.provenances[0])
 
 
 def _chosen(widths: Widths, summed: Summed) -> ProvenanceTrace | str:
-    """The factor that can be zero for new neurons: weights before others; or why there is none."""
+    """The trace of a factor that can be zero for new neurons, weights first; or the reason why none can."""
     provenance = _provenance(widths, summed)
     factors = sorted(summed.factors, key=lambda factor: factor[0].id not in provenance.stateful)
     usable: list[ProvenanceTrace] = []

@@ -1,4 +1,4 @@
-"""From chosen neurons to a `Change`: which tensors are cut and extended where, which attributes follow."""
+"""From chosen neurons to a `Change`: the tensors to resize, and the attributes that follow."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def plan(
     initialise: Initialise = "layer",
     seed: int = 0,
 ) -> Change:
-    """The change that keeps these neurons of each width and adds new ones; any other keeps all of them.
+    """Plan the change that keeps these neurons of each width and adds new ones; other widths stay.
 
     Args:
         widths: The widths of a graph.
-        constraints: What its code demands.
+        constraints: The constraints of its code, with the sizes of attributes.
         kept: The neurons that stay, in any order; of a width in `widths.outer` perhaps an array [rows, k].
         new: The number of new neurons of each width; they come after the kept ones, in every run.
-        initialise: How new neurons start. "layer": weights into them as torch's layer initialises them (other
-            parameters normal with the mean and standard deviation of their present values), weights out of
-            them zero. "duplicate": copies of kept neurons that share their effect. A function
-            `f(tensor, name)` that fills a tensor in place, as those in `torch.nn.init` do: weights into
-            them by it, out of them zero.
-        seed: Of the numbers new neurons start with.
+        initialise: The initialisation of new neurons. "layer": weights into them as torch's layer initialises
+            them (other parameters normal with the mean and standard deviation of their present values),
+            weights out of them zero. "duplicate": copies of kept neurons that share their effect. A function
+            `f(tensor, name)` that fills a tensor in place, as those in `torch.nn.init` do: weights into them
+            by it, out of them zero.
+        seed: The seed of the numbers new neurons start with.
 
     Raises:
         EditError: The arguments make no sense, or neurons cannot be duplicated.
@@ -62,6 +62,7 @@ def plan(
     after = {width.atom: change.after for width, change in changes.items()}
 
     def count(atom: Atom) -> int:
+        """Return the size of a width after the change."""
         return after.get(atom, atom.length)
 
     grown = {width.atom: keys[width.atom] for width in added}
@@ -97,7 +98,7 @@ def _changes(
 
 
 def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
-    """The neurons that stay, sorted; in rows where these differ."""
+    """The neurons that stay, sorted; by row where rows differ."""
     in_order = bool((kept[..., 1:] > kept[..., :-1]).all())
     if kept.ndim == 1:
         return kept.copy() if in_order else np.unique(kept)
@@ -113,13 +114,13 @@ def _stay(widths: Widths, width: Width, kept: Indices) -> Indices:
 
 
 def _scalings(constraints: SizeConstraints, count: Callable[[Atom], int]) -> tuple[Scaling, ...]:
-    """What makes up for a scale that an attention works out from the size of its heads."""
+    """Scalings of weights that make up for an attention's default scale, which follows its head size."""
     out = []
     for rescaled in constraints.rescales:
         size = rescaled.axis.size(count)
         if size != rescaled.axis.length:
             factor = math.sqrt(size / rescaled.axis.length)
-            out += [Scaling(feed.name, rows_of(feed), factor) for feed in rescaled.entries]
+            out += [Scaling(entries.name, rows_of(entries), factor) for entries in rescaled.entries]
     return tuple(out)
 
 

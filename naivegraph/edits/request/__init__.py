@@ -1,1 +1,1 @@
-"""What users ask for, validated."""
+"""Requests of users, validated."""

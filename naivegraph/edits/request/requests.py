@@ -1,4 +1,4 @@
-"""What can be asked of a resize: exact and relaxed changes, absolute sizes, bounds, multiples."""
+"""Requests on sizes: exact and relaxed changes, absolute sizes, bounds, multiples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Delta:
-    """Change a size by `delta`; if `relaxed`, by about that much, but by at least one unless it is 0."""
+    """Request to change a size by `delta`; if `relaxed`, by about that, but at least by 1 unless it is 0."""
 
     delta: int
     relaxed: bool = False
@@ -38,7 +38,7 @@ class Delta:
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Make a size this number; if `relaxed`, about this number."""
+    """Request to make a size this number; if `relaxed`, about this number."""
 
     size: int
     relaxed: bool = False
@@ -49,7 +49,7 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """Keep a size within bounds, both included."""
+    """Request to keep a size within bounds, both included."""
 
     lower: int = 1
     upper: int | None = None
@@ -60,7 +60,7 @@ class Between:
 
 @dataclasses.dataclass(frozen=True)
 class Multiple:
-    """Make a size a multiple of this number."""
+    """Request to make a size a multiple of this number."""
 
     of: int
 
@@ -70,7 +70,7 @@ class Multiple:
 
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-    """Every neuron stays and none comes."""
+    """Request that every neuron stays and none is added."""
 
     def __str__(self) -> str:
         return "as it is"
@@ -80,7 +80,7 @@ Request = Delta | Size | Between | Multiple | Frozen
 
 
 class Inputs:
-    """Requests on the sizes of a vertex's inputs, one each in order; None for don't care.
+    """Requests on the sizes of a vertex's inputs, one for each in order; None for no request.
 
     Example:
         >>> Inputs(-2, None)
@@ -98,7 +98,7 @@ RequestLike = int | Request | Inputs | tuple["int | Request | Inputs", ...]
 
 
 def relaxed(request: int | Delta | Size) -> Request:
-    """The same request, to be met as nearly as can be.
+    """Relax a request: its size is reached as nearly as possible.
 
     Example:
         >>> print(relaxed(+8), relaxed(Size(48)), sep="; ")
@@ -138,13 +138,13 @@ def _request(value: Any) -> Request:
 
 
 def as_requests(asked: RequestLike) -> list[Request | Inputs]:
-    """What one entry of `ng.resize`'s dict asks for, as a list."""
+    """The requests of one entry of the dict passed to `ng.resize`, as a list."""
     if isinstance(asked, tuple):
         return [item for each in asked for item in as_requests(each)]
     return [asked] if isinstance(asked, Inputs) else [_request(asked)]
 
 
 def as_mapping(requests: Mapping[Any, RequestLike] | None) -> dict[Any, list[Request | Inputs]]:
-    """The dict given to `ng.resize`, every entry as a list of requests."""
+    """The dict passed to `ng.resize`, with every entry as a list of requests."""
     asked_for = validate.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
     return {key: as_requests(asked) for key, asked in asked_for.items()}

@@ -1,4 +1,4 @@
-"""Who takes part in a resize: the widths that may change, and the axes they are in."""
+"""The scope of a resize: the widths that may change, and the axes they are in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ __all__ = ["AxisRequest", "Scope"]
 
 @dataclasses.dataclass(frozen=True)
 class AxisRequest:
-    """One request about one axis: the vertex and what is asked, for messages and as the name of its rows."""
+    """A request on one axis.
+
+    Attributes:
+        vertex: The vertex it is about.
+        axis: The axis.
+        request: The request on its size.
+        where: The place of the axis, for messages: "output", "input 1"...
+    """
 
     vertex: Vertex
     axis: Axis
@@ -24,31 +31,31 @@ class AxisRequest:
 
     @property
     def name(self) -> str:
-        """How messages name it."""
+        """Its name in messages, and of its rows in a program."""
         place = self.vertex.name if self.where == "output" else f"{self.vertex.name}, {self.where}"
         return f"{place}: {self.request}"
 
     @property
     def target(self) -> int | None:
-        """The size it aims at, if it is about one."""
+        """The size it asks for, if it does."""
         if isinstance(self.request, Delta):
             return self.axis.length + self.request.delta
         return self.request.size if isinstance(self.request, Size) else None
 
     @property
-    def gives_way(self) -> bool:
-        """Whether it is to be met only as nearly as can be."""
+    def is_relaxed(self) -> bool:
+        """True if its size is to be reached only as nearly as possible."""
         return isinstance(self.request, (Delta, Size)) and self.request.relaxed
 
 
 class Scope:
-    """What may change if these requests are made.
+    """The widths and axes that may change with these requests.
 
     Attributes:
-        widths: The widths asked for and all that share an axis or a demand with them; all widths if nothing
-            is asked for.
-        axes: Every distinct axis of any tensor that has some of these widths; all else in it is a number.
-        parameters: Those of them that are an axis of a parameter or buffer.
+        widths: The widths with requests and all that share an axis or a constraint with them; all widths if
+            there are no requests.
+        axes: The distinct axes of all tensors with some of these widths; all else in them is a number.
+        parameters: Those of them that are axes of parameters or buffers.
         fixed: Widths that keep all their neurons, with the reason.
     """
 
@@ -65,7 +72,7 @@ class Scope:
         self.fixed = constraints.fixed
 
     def settled(self, axis: Axis) -> Axis:
-        """An axis with all that takes no part as numbers, in normal form."""
+        """An axis with all widths out of scope as numbers, in normal form."""
         atoms = list(axis.atoms())
         if all(atom in self._moving for atom in atoms):
             return axis
@@ -88,8 +95,8 @@ class Scope:
 def _units(axes: Iterable[Axis], axis_requests: Sequence[AxisRequest]) -> set[Atom]:
     """Widths of one neuron that only ever multiply others, as the inputs of a depthwise convolution's groups.
 
-    There is nothing to choose in them, and more of them would multiply all the others: they keep still,
-    unless they themselves are asked for.
+    There is nothing to choose in them, and more of them would multiply all the others: they keep their size,
+    unless there is a request on them.
     """
     asked = {
         axis_request.axis.terms[0][0]
@@ -111,12 +118,13 @@ def _units(axes: Iterable[Axis], axis_requests: Sequence[AxisRequest]) -> set[At
 def _linked(
     widths: Widths, constraints: SizeConstraints, axis_requests: Sequence[AxisRequest], axes: Collection[Axis]
 ) -> list[Width]:
-    """The widths asked for and all that share an axis or a demand with them; all if nothing is asked."""
+    """The widths with requests and all that share an axis or a constraint with them; all without requests."""
     if not axis_requests:
         return list(widths.widths)
     parent: dict[Atom, Atom] = {}
 
     def root(atom: Atom) -> Atom:
+        """Return the representative of an atom's group (union-find)."""
         while parent.setdefault(atom, atom) is not atom:
             parent[atom] = atom = parent[parent[atom]]
         return atom

@@ -1,4 +1,4 @@
-"""What chooses among sizes wherever some must give way, and which neurons go: the same in every verb."""
+"""Options for the choice of sizes and neurons, the same in every verb."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["SizeChoice"]
 
 @dataclasses.dataclass(frozen=True)
 class SizeChoice:
-    """What the user says of how sizes are chosen, validated as far as that goes without the network.
+    """The user's options for the choice of sizes, validated as far as possible without the network.
 
     Attributes:
-        utility: What neurons are worth; see `naivegraph.utility.utility`.
+        utility: The values of neurons; see `naivegraph.utility.utility`.
         loss: The loss of the network, for the criterion "taylor".
-        strategy: What to do if the sizes asked for cannot be had; None for the verb's default.
+        strategy: The strategy for sizes that are not possible; None for the verb's default.
         backend: The solver.
 
     Raises:

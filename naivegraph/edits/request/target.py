@@ -46,7 +46,7 @@ class GraphVerb(Protocol[P, R_co]):
 def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
     """Let a function of a graph take a network and its example, too.
 
-    What chooses sizes (`SizeChoice`) is checked before the network runs.
+    Options for the choice of sizes (`SizeChoice`) are checked before the network runs.
 
     Example:
         >>> @graph_verb
@@ -59,6 +59,7 @@ def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
 
     @functools.wraps(verb)
     def call(model: Any, *args: Any, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Call the verb with the graph, captured first if need be."""
         check_model(verb.__name__, model)
         if isinstance(model, Graph):
             check_no_example(verb.__name__, args[:1] if args and _has_tensors(args[0]) else (), kwargs)

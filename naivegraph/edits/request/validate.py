@@ -1,4 +1,4 @@
-"""What users pass, looked at before anything is done with it: each mistake is told in their own words."""
+"""Validation of users' arguments, before anything is done, with messages in their own words."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A resize as a mixed-integer program, and what to do where it has no answer."""
+"""A resize as a mixed-integer program, and strategies for programs without an answer."""

@@ -1,4 +1,4 @@
-"""Why a decision cannot be carried out, whoever made it."""
+"""Checks of a decision, also of one that a strategy of the user's made."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["objection"]
 def objection(
     widths: Widths, constraints: SizeConstraints, kept: Mapping[Width, Indices], new: Mapping[Width, int]
 ) -> str:
-    """The first thing that keeps a decision from being carried out; empty if nothing does.
+    """The first reason for which a decision cannot be carried out; empty if there is none.
 
     Args:
         widths: The widths of the graph.
-        constraints: What the network's code and custom rules demand.
+        constraints: The constraints of the network's code and of custom rules.
         kept: The neurons that stay, by width: sorted indices, or an array [rows, k] of them.
-        new: How many come, by width.
+        new: The number of new neurons, by width.
     """
     return next(_objections(widths, constraints, kept, new), "")
 
@@ -74,6 +74,7 @@ def _of_sizes(
     widths: Widths, constraints: SizeConstraints, sizes: Mapping[Atom, int], changed: set[Atom]
 ) -> Iterator[str]:
     def count(atom: Atom) -> int:
+        """Return the size of a width after the decision."""
         return sizes.get(atom, atom.length)
 
     for name, axes in widths.axes.items():

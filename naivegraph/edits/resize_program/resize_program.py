@@ -1,4 +1,13 @@
-"""A resize as a mixed-integer program: per width how many neurons stay and how many come."""
+"""A resize as a mixed-integer program: the numbers of neurons kept and added, for each width.
+
+Sizes are linear in these columns, but for products of widths (heads times head size). A product is linearised
+exactly: one of its factors is written in binary, and each binary digit times the other factor gets a column
+of its own (McCormick's inequalities, which are exact for a binary factor; "Computability of global solutions
+to factorable nonconvex programs: part I", Mathematical Programming 10, 1976).
+
+Goals come in order: first relaxed requests are satisfied as nearly as possible, then utility is maximised,
+less the costs of new neurons and of sizes moved.
+"""
 
 from __future__ import annotations
 
@@ -77,21 +86,21 @@ class _Block:
 
 
 class ResizeProgram:
-    """The program of a resize and what its columns mean.
+    """The program of a resize, and the meaning of its columns.
 
     Args:
         widths: The widths of the graph.
-        constraints: What the network's own code and declared rules demand.
-        askings: The requests.
+        constraints: The constraints of the network's own code and of custom rules.
+        axis_requests: The requests.
         values: One number per neuron of every width; None where only sizes count.
-        new: The most neurons that may come in all; None for no bound.
+        new: The most new neurons in all; None for no bound.
 
     Attributes:
         program: The program.
-        forms: The size each request is about, as a linear function of the columns.
-        nearness: The goal of the requests which may give way; None without any.
-        first: The program without what counts only once these are met; None without any.
-        taking_part: The widths that may change.
+        forms: The size of each request's axis, as a linear function of the columns.
+        nearness: The goal of relaxed requests; None without any.
+        first: The program with this goal alone; None without any.
+        in_scope: The widths that may change.
         fixed: Those that keep all their neurons, with the reason.
     """
 
@@ -103,17 +112,13 @@ class ResizeProgram:
         values: Mapping[Width, Floats] | None,
         new: int | None,
     ) -> None:
-        self.widths, self.constraints, self.axis_requests, self.values = (
-            widths,
-            constraints,
-            axis_requests,
-            values,
-        )
+        self.widths, self.constraints = widths, constraints
+        self.axis_requests, self.values = axis_requests, values
         self.program = Program()
         self._block = _Block()
-        self._part = Scope(widths, constraints, axis_requests)
-        self.in_scope, self.fixed = self._part.widths, self._part.fixed
-        self._worth = {} if values is None else {w.atom: self._judged(w, values[w]) for w in self.in_scope}
+        self._scope = Scope(widths, constraints, axis_requests)
+        self.in_scope, self.fixed = self._scope.widths, self._scope.fixed
+        self._rankings = {w.atom: self._ranking(w, values[w]) for w in self.in_scope if values is not None}
         self.new = 0 if not axis_requests else new
         self._room = self._most_new()
         self._columns()
@@ -123,35 +128,35 @@ class ResizeProgram:
         self.nearness = self._requests()
         self._block.add_to(self.program)
         self.first = self.program.copy() if self.nearness is not None else None
-        self._worths()
+        self._utility_terms()
 
-    def _judged(self, width: Width, values: Floats) -> NeuronRanking:
+    def _ranking(self, width: Width, values: Floats) -> NeuronRanking:
         stay, go = self.constraints.must_stay.get(width.atom), self.constraints.must_go.get(width.atom)
         return NeuronRanking(values, required(stay), required(go))
 
     # Columns
 
     def _most_new(self) -> int:
-        """More neurons than these never help any one width."""
+        """A number of new neurons beyond which no width profits from more."""
         if not self.axis_requests:
             return 0
         most, times = 8, 1.0
         for axis_request in self.axis_requests:
-            wanted = axis_request.target or 0
+            size = axis_request.target or 0
             if isinstance(axis_request.request, Between):
-                wanted = axis_request.request.lower
+                size = axis_request.request.lower
             elif isinstance(axis_request.request, Multiple):
-                wanted = axis_request.request.of
-            most, times = max(most, wanted), max(times, wanted / max(axis_request.axis.length, 1))
+                size = axis_request.request.of
+            most, times = max(most, size), max(times, size / max(axis_request.axis.length, 1))
         for row in self.constraints.width_constraints:
             if row.rule:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
-        # What is tied to something that grows by a factor may have to grow by the same factor.
+        # A width tied to one that grows by a factor may have to grow by the same factor.
         return 2 * most + int(np.ceil(times)) * max((width.size for width in self.in_scope), default=0)
 
     def _columns(self) -> None:
-        """Columns of every width: neurons kept and neurons that come."""
+        """Add the columns of every width: neurons kept and new neurons."""
         widths, columns = self.in_scope, self.program.columns
         fixed = np.array([width.atom in self.fixed for width in widths], dtype=bool)
         sizes = np.array([width.size for width in widths], dtype=np.float64)
@@ -183,7 +188,7 @@ class ResizeProgram:
         return constant, {column: c for column, c in parts.items() if c}
 
     def _product(self, monomial: Monomial) -> dict[int, float]:
-        """The size of a product of widths: that of the longest, times counted-out sizes of the others."""
+        """The size of a product of widths: that of the longest, times the others' sizes written in binary."""
         last, *others = sorted(monomial, key=lambda atom: (-atom.length, self._kept[atom]))
         size: dict[int, float] = {self._kept[last]: 1.0, self._come[last]: 1.0}
         top = float(last.length + self._room)
@@ -196,7 +201,7 @@ class ResizeProgram:
         return size
 
     def _multiplied(self, atom: Atom, size: Mapping[int, float], top: float) -> dict[int, float]:
-        """`size`, at most `top`, times the size of an atom, whose count is written in binary."""
+        """`size`, at most `top`, times the size of an atom, which is written in binary."""
         bits = range((atom.length + self._room).bit_length())
         name = f"product {len(self._products)}"
         digits = self.program.columns([f"{name} digit {bit}" for bit in bits], 0, 1)
@@ -206,28 +211,28 @@ class ResizeProgram:
         self._block.row(f"{name} its count", {**count, **both}, lower=0, upper=0)
         less = {column: -factor for column, factor in size.items()}
         for digit, part in zip(digits, parts, strict=True):
-            # A part is the whole size where its digit is 1, and else nothing.
+            # A part is the size where its digit is 1, and else 0 (McCormick's inequalities).
             self._block.row(f"{name} none {digit}", {part: 1.0, digit: -top}, upper=0)
             self._block.row(f"{name} most {digit}", {part: 1.0, **less}, upper=0)
             self._block.row(f"{name} least {digit}", {part: 1.0, **less, digit: -top}, lower=-top)
         return {part: float(2**bit) for bit, part in enumerate(parts)}
 
     def _structure(self) -> None:
-        """Sizes are at least 1, what the code and rules demand holds, and new neurons are bounded."""
-        for index, axis in enumerate(self._part.axes):
+        """Add the rows of the network: sizes are at least 1, constraints hold, new neurons are bounded."""
+        for index, axis in enumerate(self._scope.axes):
             self._at_least_one(f"axis {index} at least 1", axis)
         for index, constraint in enumerate(self.constraints.width_constraints):
-            self._demand(f"demand {index}", constraint)
+            self._constrain(f"constraint {index}", constraint)
         for width in self.in_scope:
             if width.atom not in self.fixed:
-                self._marked(width)
+                self._require_neurons(width)
         if self.new is not None and self._come:
-            # A row and no bound of the columns, so that a conflict can name it.
-            limit = f"at most {self.new} new neurons in all" if self.axis_requests else None
+            # A row instead of bounds of the columns, so that it can be part of an infeasible set.
+            name = f"at most {self.new} new neurons in all" if self.axis_requests else None
             come = dict.fromkeys(self._come.values(), 1.0)
-            self._block.row("new neurons", come, upper=self.new, request=limit)
+            self._block.row("new neurons", come, upper=self.new, request=name)
 
-    def _demand(self, name: str, constraint: WidthConstraint) -> None:
+    def _constrain(self, name: str, constraint: WidthConstraint) -> None:
         constant, parts = self._linear(constraint.polynomial)
         if not parts:
             return
@@ -240,18 +245,17 @@ class ResizeProgram:
         request = constraint.reason if constraint.rule else None
         self._block.row(name, parts, lower=lower - constant, upper=upper - constant, request=request)
 
-    def _marked(self, width: Width) -> None:
-        """At least those neurons that must stay are kept, and as many go as must."""
-        stay, go = (
-            marks.get(width.atom, []) for marks in (self.constraints.must_stay, self.constraints.must_go)
-        )
+    def _require_neurons(self, width: Width) -> None:
+        """Keep at least as many neurons as must stay, and remove as many as must go."""
+        stay = self.constraints.must_stay.get(width.atom, [])
+        go = self.constraints.must_go.get(width.atom, [])
         kept = {self._kept[width.atom]: 1.0}
-        for mark in stay:
-            name = f"{width.name} stays: {mark.reason}"
-            self._block.row(name, kept, lower=len(required(stay)), request=mark.reason)
-        for mark in go:
-            name = f"{width.name} goes: {mark.reason}"
-            self._block.row(name, kept, upper=width.size - len(required(go)), request=mark.reason)
+        for requirement in stay:
+            name = f"{width.name} stays: {requirement.reason}"
+            self._block.row(name, kept, lower=len(required(stay)), request=requirement.reason)
+        for requirement in go:
+            name = f"{width.name} goes: {requirement.reason}"
+            self._block.row(name, kept, upper=width.size - len(required(go)), request=requirement.reason)
         for one, two in itertools.product(stay, go):
             if set(one.indices) & set(two.indices):
                 both = {self.program.column(f"{width.name}: {one.reason}; {two.reason}", 0, 1): 1.0}
@@ -259,7 +263,7 @@ class ResizeProgram:
                 self._block.row(f"{width.name} goes, {two.reason}", both, upper=0, request=two.reason)
 
     def _at_least_one(self, name: str, axis: Axis) -> None:
-        """A product is at least 1 if each of its factors is."""
+        """Require that an axis has a neuron; a product has if each of its factors has."""
         if len(axis.terms) > 1:
             constant, parts = self.form(axis)
             if constant < 1:
@@ -275,46 +279,42 @@ class ResizeProgram:
     # Goals
 
     def _requests(self) -> Goal | None:
-        """Rows for the requests; gives the goal of those which may give way."""
+        """Add rows for the requests, and return the goal of relaxed ones."""
         distances: list[int] = []
         for axis_request, form in zip(self.axis_requests, self.forms, strict=True):
             now = axis_request.axis.length
             if axis_request.target is None:
                 self._bound(axis_request, form)
-            elif not axis_request.gives_way:
-                self._ask(axis_request, form, axis_request.target, axis_request.target)
+            elif not axis_request.is_relaxed:
+                self._request_row(axis_request, form, axis_request.target, axis_request.target)
             else:
                 distances.append(self._distance(f"{axis_request.name} missed by", form, axis_request.target))
                 if axis_request.target > now:
-                    self._ask(axis_request, form, now + 1, np.inf)
+                    self._request_row(axis_request, form, now + 1, np.inf)
                 elif axis_request.target < now:
-                    self._ask(axis_request, form, -np.inf, now - 1)
+                    self._request_row(axis_request, form, -np.inf, now - 1)
         return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
 
-    def _ask(self, axis_request: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
+    def _request_row(self, axis_request: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
         """The row of a request: `lower <= form <= upper`."""
         constant, parts = form
-        self._block.row(
-            axis_request.name,
-            parts,
-            lower=lower - constant,
-            upper=upper - constant,
-            request=axis_request.name,
-        )
+        name = axis_request.name
+        self._block.row(name, parts, lower=lower - constant, upper=upper - constant, request=name)
 
     def _bound(self, axis_request: AxisRequest, form: LinearForm) -> None:
         request = axis_request.request
         if isinstance(request, Between):
-            self._ask(axis_request, form, request.lower, np.inf if request.upper is None else request.upper)
+            upper = np.inf if request.upper is None else request.upper
+            self._request_row(axis_request, form, request.lower, upper)
         elif isinstance(request, Multiple):
-            # Named by its place: the same may be asked of two inputs of one vertex.
+            # Named by its number: two inputs of one vertex may have the same request.
             times = self.program.column(f"multiple {len(self.program.column_names)}", 1, np.inf)
-            self._ask(axis_request, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
+            self._request_row(axis_request, (form[0], {**form[1], times: -float(request.of)}), 0, 0)
         else:
             for atom in dict.fromkeys(axis_request.axis.atoms()):
                 if atom in self._kept:
-                    self._ask(axis_request, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
-                    self._ask(axis_request, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
+                    self._request_row(axis_request, (0.0, {self._kept[atom]: 1.0}), atom.length, np.inf)
+                    self._request_row(axis_request, (0.0, {self._come[atom]: 1.0}), -np.inf, 0)
 
     def _distance(self, name: str, form: LinearForm, target: float) -> int:
         """A column at least as large as |size - target|."""
@@ -325,38 +325,35 @@ class ResizeProgram:
         return column
 
     def _goal(self, name: str, distances: Sequence[int], weights: Sequence[float]) -> Goal:
-        """0.1 of the sum and 0.8 of the largest of weighted distances, to be made small."""
+        """The goal of small distances: 0.1 of their weighted sum and 0.8 of the largest."""
         largest = self.program.column(f"{name} largest", 0, np.inf, integer=False)
         for distance, weight in zip(distances, weights, strict=True):
             self._block.row(f"{name} largest {distance}", {largest: 1.0, distance: -weight}, lower=0)
         return Goal([*distances, largest], [*(-0.1 * weight for weight in weights), -0.8])
 
-    def _worths(self) -> None:
-        """What is to be large once requests are met: utility, less what new neurons and moved sizes cost."""
+    def _utility_terms(self) -> None:
+        """Set the objective: utility, less the costs of new neurons and of sizes moved."""
         self._block = _Block()
         columns = list(self._come.values())
-        factors = [-self._worth[atom].cost if self._worth else -TINY for atom in self._come]
+        factors = [-self._rankings[atom].cost if self._rankings else -TINY for atom in self._come]
         still = self._size_terms()
         if still is not None:
             columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
         self._block.add_to(self.program)
         self.program.set_objective(columns, factors)
-        for width in self.in_scope if self._worth else []:
-            sums = self._worth[width.atom].sums
-            if not sums.any():  # worth nothing, whichever stay
+        for width in self.in_scope if self._rankings else []:
+            sums = self._rankings[width.atom].sums
+            if not sums.any():  # all neurons have value 0
                 continue
             self.program.concave(f"{width.name} utility", self._kept[width.atom], sums)
 
     def _size_terms(self) -> Goal | None:
-        """Keep the rest still: distances to the present sizes, weighted by what neurons there are worth."""
-        asked = {
-            self._part.settled(axis_request.axis)
-            for axis_request in self.axis_requests
-            if axis_request.gives_way
-        }
-        axes = dict.fromkeys(part for axis in self._part.parameters for part in self._factors(axis, asked))
+        """The goal of keeping other sizes: distances to present sizes, weighted by their neurons' values."""
+        relaxed = [axis_request for axis_request in self.axis_requests if axis_request.is_relaxed]
+        asked = {self._scope.settled(axis_request.axis) for axis_request in relaxed}
+        axes = dict.fromkeys(part for axis in self._scope.parameters for part in self._factors(axis, asked))
         terms = [(axis, *self._of_axis(axis)) for axis in axes]
-        # What nothing is said of keeps still, too: it weighs as much as the least of the others.
+        # Sizes of neurons without value are kept, too: they weigh as much as the least of the others.
         least = min((largest for _, largest, _ in terms if largest), default=1.0)
         distances, weights = [], []
         for index, (axis, largest, negative) in enumerate(terms):
@@ -366,9 +363,9 @@ class ResizeProgram:
         return self._goal("sizes", distances, weights) if distances else None
 
     def _factors(self, axis: Axis, asked: Collection[Axis]) -> list[Axis]:
-        """What is to keep still so that an axis does: in a product of widths each of them.
+        """The axes to keep so that an axis keeps its size: in a product of widths each of them.
 
-        Else fewer neurons in each head would be made up for by more heads.
+        Otherwise fewer neurons in each head would be compensated by more heads.
         """
         if axis in asked or Polynomial.of_axis(axis).with_constants(self._still).degree <= 1:
             parts = [axis]
@@ -377,21 +374,21 @@ class ResizeProgram:
         return [part for part in parts if part not in asked]
 
     def _of_axis(self, axis: Axis) -> tuple[float, int]:
-        """The largest |utility| on an axis, and how many of its neurons have a negative one."""
-        if not self._worth:
+        """The largest |utility| on an axis, and the number of its neurons with a negative one."""
+        if not self._rankings:
             return 1.0, 0
-        largest = max(self._worth[atom].largest for atom in axis.atoms())
-        good = axis.size(lambda atom: atom.length - self._worth[atom].negative)
+        largest = max(self._rankings[atom].largest for atom in axis.atoms())
+        good = axis.size(lambda atom: atom.length - self._rankings[atom].negative)
         return largest, axis.length - good
 
     # Answers
 
     def decided(self, values: Floats) -> tuple[dict[Width, Indices], dict[Width, int]]:
-        """Which neurons stay and how many come, from the program's answer."""
+        """The neurons that stay and the numbers of new ones, from the program's answer."""
         kept, new = {}, {}
         for width in self.in_scope:
             count = round(float(values[self._kept[width.atom]]))
-            worth = self._worth.get(width.atom) or self._judged(width, np.zeros(width.size))
-            kept[width] = worth.best(count)
+            ranking = self._rankings.get(width.atom) or self._ranking(width, np.zeros(width.size))
+            kept[width] = ranking.best(count)
             new[width] = round(float(values[self._come[width.atom]]))
         return kept, new

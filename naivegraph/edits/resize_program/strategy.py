@@ -1,8 +1,9 @@
-"""What a resize does when a request cannot be met, and on the way: small objects that compose.
+"""Strategies of a resize, also for requests that cannot be satisfied: small objects that compose.
 
-A strategy is called with an attempt and gives an answer, or None for "change nothing". Most hold another
-strategy to go on with. The default chain is `Solve(Warn(Relax(Solve(Warn(Nothing())))))`: meet the requests
-exactly; if that cannot be, warn and come as near as can be; if that fails too, warn and change nothing.
+A strategy is called with an attempt and returns a decision, or None for "change nothing". Most have another
+strategy to go on with. The default chain is `Solve(Warn(Relax(Solve(Warn(Nothing())))))`: satisfy the
+requests exactly; if that is impossible, warn and come as near as possible; if that fails too, warn and change
+nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from naivegraph.algebra.axis import Atom
-from naivegraph.edits.explain.conflicts import Wanted, conflict_text
+from naivegraph.edits.explain.conflicts import ProgramRequest, conflict_text
 from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.requests import Delta, Size, relaxed
@@ -51,7 +52,7 @@ __all__ = [
     "default_strategy",
 ]
 
-# Seconds within which a conflict is to be explained where nobody set a time limit.
+# Seconds for the explanation of infeasible requests without a time limit of the user's.
 _PATIENCE = 30.0
 
 _PACKAGE = __name__.partition(".")[0]
@@ -60,9 +61,14 @@ _log = logging.getLogger("naivegraph")
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Which neurons stay and come, how good that is, and what is to be called once it is applied.
+    """A choice of neurons.
 
-    Those that stay are an array [rows, k] where each row of a product keeps its own.
+    Attributes:
+        kept: The neurons that stay, by width; an array [rows, k] where each row of a product keeps its own.
+        new: The number of new neurons, by width.
+        certificate: The utility kept, and its bound.
+        callbacks: Functions to call with the edit once it is applied.
+        weighed: Whether any neuron had a value, so that there is something to certify.
     """
 
     kept: dict[Width, Indices]
@@ -73,7 +79,7 @@ class Decision:
 
     @property
     def certified(self) -> Certificate | None:
-        """The certificate; None if nothing was worth anything, so that there is nothing to certify."""
+        """The certificate; None if no neuron had a value, so that there is nothing to certify."""
         return self.certificate if self.weighed else None
 
     def sizes(self) -> dict[Atom, int]:
@@ -87,13 +93,13 @@ class Attempt:
 
     Attributes:
         widths: The widths of the graph.
-        constraints: What the network's own code and declared rules demand.
-        askings: The requests.
+        constraints: The constraints of the network's own code and of custom rules.
+        axis_requests: The requests.
         values: One number per neuron of every width; None where only sizes count.
-        new: The most neurons that may come; None for no bound.
+        utilities: The function from a utility, as in `WithUtility`, to values.
+        new: The most new neurons; None for no bound.
         time_limit: Seconds for one solve; None for no limit.
-        late: What to do if a solve finds no answer in that time; None for what is done without an answer.
-        utilities: Works out values from what `WithUtility` is given.
+        late: The strategy if a solve finds no answer in that time; None for the one without an answer.
         backend: The solver.
     """
 
@@ -107,46 +113,48 @@ class Attempt:
     late: Strategy | None = None
     backend: str | Backend = "highs"
 
-    def posed(self) -> ResizeProgram:
+    def program(self) -> ResizeProgram:
         """The program of this attempt."""
         return ResizeProgram(self.widths, self.constraints, list(self.axis_requests), self.values, self.new)
 
     def solve(self) -> tuple[Decision | None, Outcome]:
-        """Solve it: first the requests that may give way as near as can be, then the rest."""
-        posed = self.posed()
-        if posed.nearness is not None and posed.first is not None:
-            first, goal = posed.first, posed.nearness
+        """Solve it: relaxed requests first, as nearly as possible, then utility."""
+        program = self.program()
+        if program.nearness is not None and program.first is not None:
+            first, goal = program.first, program.nearness
             first.set_objective(goal.indices, goal.coefficients)
             nearest = solve(first, backend=self.backend, time_limit=self.time_limit)
             if nearest.values is None:
                 return None, nearest.outcome
             slack = 1e-6 * (1 + abs(nearest.objective))
-            posed.program.row(
+            program.program.row(
                 "as near as can be", goal.indices, goal.coefficients, lower=nearest.objective - slack
             )
-        found = solve(posed.program, backend=self.backend, time_limit=self.time_limit)
-        return self._answer(posed, found), found.outcome
+        found = solve(program.program, backend=self.backend, time_limit=self.time_limit)
+        return self._answer(program, found), found.outcome
 
     def conflict(self, *, offers: bool = True) -> str:
-        """Why it cannot be done, in sentences; with `offers` also the nearest that can be."""
-        posed = dataclasses.replace(self, values=None).posed()
-        wanted = [
-            Wanted(axis_request.name, axis_request.vertex, axis_request.axis, *form, axis_request.target)
-            for axis_request, form in zip(self.axis_requests, posed.forms, strict=True)
+        """The reason why it cannot be done, in sentences; with `offers` also the nearest that can be."""
+        program = dataclasses.replace(self, values=None).program()
+        requests = [
+            ProgramRequest(
+                axis_request.name, axis_request.vertex, axis_request.axis, *form, axis_request.target
+            )
+            for axis_request, form in zip(self.axis_requests, program.forms, strict=True)
         ]
         limit = _PATIENCE if self.time_limit is None else self.time_limit
         try:
             return conflict_text(
-                self.widths, self.constraints, posed.program, wanted,
+                self.widths, self.constraints, program.program, requests,
                 offers=offers, time_limit=limit, backend=self.backend,
             )  # fmt: skip
         except TimeoutError:
             return f"No sizes that meet all of it ({self}) were found, and the time was too short to say why."
 
-    def _answer(self, posed: ResizeProgram, found: Solution) -> Decision | None:
+    def _answer(self, program: ResizeProgram, found: Solution) -> Decision | None:
         if found.values is None:
             return None
-        kept, new = posed.decided(np.asarray(found.values))
+        kept, new = program.decided(np.asarray(found.values))
         certificate = Certificate(found.objective, max(found.bound, found.objective))
         weighed = any(values.any() for values in (self.values or {}).values())
         return Decision(kept, new, certificate, weighed=weighed)
@@ -156,13 +164,13 @@ class Attempt:
 
 
 class Strategy:
-    """Base of the strategies.
+    """Base class of strategies.
 
     Attributes:
-        says: What it does, for the messages of those that go on with it.
+        action: Its action in words, for the messages of strategies that go on with it.
     """
 
-    says: ClassVar[str] = ""
+    action: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Check the strategies to go on with, where this is a dataclass of some.
@@ -185,16 +193,16 @@ class Strategy:
 class Nothing(Strategy):
     """Change nothing."""
 
-    says: ClassVar[str] = "nothing is changed"
+    action: ClassVar[str] = "nothing is changed"
 
     def __call__(self, attempt: Attempt) -> Decision | None:
-        """Give no answer."""
+        """Return no decision."""
         return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Raise(Strategy):
-    """Raise an InfeasibleError which names the requests in conflict."""
+    """Raise an InfeasibleError that names the requests in conflict."""
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Raise."""
@@ -203,7 +211,7 @@ class Raise(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class Solve(Strategy):
-    """Meet the requests; if that cannot be, do otherwise."""
+    """Satisfy the requests; if that is impossible, go on with `otherwise`."""
 
     otherwise: Strategy = Raise()
 
@@ -219,9 +227,9 @@ class Solve(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class Relax(Strategy):
-    """Let every exact request give way, then go on."""
+    """Relax every exact request, then go on."""
 
-    says: ClassVar[str] = "trying the nearest that can be done"
+    action: ClassVar[str] = "trying the nearest that can be done"
 
     then: Strategy = Solve()
 
@@ -238,14 +246,14 @@ class Relax(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class Warn(Strategy):
-    """Warn that the requests cannot be met, and why, then go on."""
+    """Warn that the requests cannot be satisfied, and why, then go on."""
 
     then: Strategy = Nothing()
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Warn, then go on."""
-        then = f"; {self.then.says}" if self.then.says else ""
-        # Where something else is tried next, that will show what can be done.
+        then = f"; {self.then.action}" if self.then.action else ""
+        # Where another strategy comes next, that one will show what can be done.
         why = attempt.conflict(offers=isinstance(self.then, Nothing))
         warnings.warn(f"these sizes cannot be had: {attempt}{then}. {why}", stacklevel=_levels())
         return self.then(attempt)
@@ -285,7 +293,7 @@ class TimeLimit(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class MostNew(Strategy):
-    """Let at most so many neurons come in all (0 forbids any), then go on."""
+    """Bound the number of new neurons in all (0 forbids any), then go on."""
 
     most: int
     then: Strategy = Solve()
@@ -302,7 +310,7 @@ class MostNew(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class WithUtility(Strategy):
-    """Judge neurons by another utility, then go on."""
+    """Value neurons by another utility, then go on."""
 
     utility: Utility
     then: Strategy = Solve()
@@ -319,7 +327,7 @@ class WithUtility(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class After(Strategy):
-    """Call a function with the edit once it is applied; if it raises, the edit is taken back."""
+    """Call a function with the edit once it is applied; if it raises, the edit is undone."""
 
     callback: Callable[[Edit], Any]
     then: Strategy = Solve()
@@ -330,7 +338,7 @@ class After(Strategy):
         validate.function(self.callback, "callback", "a function of the edit")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
-        """Go on, and remember the callback."""
+        """Go on, and add the callback."""
         answer = self.then(attempt)
         if answer is None:
             return None
@@ -339,7 +347,7 @@ class After(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class Validate(Strategy):
-    """Take the edit back unless `check`, called with it once it is applied, is true."""
+    """Undo the edit unless `check`, called with it once it is applied, returns true."""
 
     check: Callable[[Edit], bool]
     then: Strategy = Solve()
@@ -350,9 +358,10 @@ class Validate(Strategy):
         validate.function(self.check, "check", "a function of the edit which returns whether it may stay")
 
     def __call__(self, attempt: Attempt) -> Decision | None:
-        """Go on, and remember the check."""
+        """Go on, and add the check."""
 
         def validated(edit: Edit) -> None:
+            """Raise if the check fails."""
             if not self.check(edit):
                 raise InfeasibleError(f"the network after the edit did not pass validation ({attempt})")
 
@@ -360,10 +369,10 @@ class Validate(Strategy):
 
 
 def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | None:
-    """What a strategy, which may be the user's own, decides.
+    """Call a strategy, which may be the user's own, and check its decision.
 
     Raises:
-        EditError: That is no decision, or one that cannot be carried out.
+        EditError: It is no decision, or one that cannot be carried out.
     """
     answer = strategy(attempt)
     if answer is None:
@@ -379,7 +388,7 @@ def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | N
 
 
 def _levels() -> int:
-    """How many calls lie between `Warn` and the first line that is not this package's: what to warn about."""
+    """The number of calls from `Warn` out to the first line outside this package, which is warned."""
     frame, levels = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{_PACKAGE}."):
         frame, levels = frame.f_back, levels + 1
@@ -387,5 +396,5 @@ def _levels() -> int:
 
 
 def default_strategy() -> Strategy:
-    """Exactly; else warn and as near as can be; else warn and nothing."""
+    """The default strategy: exactly; else warn and as near as possible; else warn and change nothing."""
     return Solve(Warn(Relax(Solve(Warn(Nothing())))))

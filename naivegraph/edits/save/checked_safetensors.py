@@ -1,4 +1,4 @@
-"""A safetensors file with a description, and checksums of all there is in it; no pickle."""
+"""Safetensors files with a header of their own and checksums of all content; no pickle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) 
 
 
 def is_saved(path: Path) -> bool:
-    """Whether `write` wrote this file; False for anything that cannot be read."""
+    """Check whether `write` wrote this file; False for anything that cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             return _KEY in (file.metadata() or {})

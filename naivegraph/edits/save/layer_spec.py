@@ -16,7 +16,7 @@ from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.errors import EditError
 from naivegraph.undo import UndoLog
 
-__all__ = ["checksum", "layer_of", "recipe_of"]
+__all__ = ["checksum", "layer_from_spec", "layer_spec"]
 
 _OWN = ("_parameters", "_buffers", "_modules", "training")
 _ELSEWHERE = ("self", "device", "dtype")
@@ -28,61 +28,61 @@ def checksum(tensor: torch.Tensor, start: int = 0) -> int:
     return zlib.crc32(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"", start)
 
 
-def recipe_of(network: nn.Module, layer: nn.Module, seed: int, identity: bool) -> dict[str, Any]:
-    """How a layer is made, as data.
+def layer_spec(network: nn.Module, layer: nn.Module, seed: int, identity: bool) -> dict[str, Any]:
+    """Specification of a layer as data, from which it can be made again.
 
-    A layer which the network has already is its path there. One of torch.nn which its attributes make again
-    (which is tried out) is its class, the arguments and a checksum of the numbers it starts with. Of any
-    other there is the class's name alone.
+    A layer that the network has already is its path there. One of torch.nn that its attributes make again
+    (which is tried) is its class, the arguments and a checksum of its initial numbers. For any other layer
+    there is only the name of its class.
 
     Args:
-        network: Where it is put.
+        network: The network that the layer is inserted into.
         layer: The layer.
-        seed: Where random numbers started when it was made.
-        identity: Whether it was made to start as the identity.
+        seed: The seed it was initialised with.
+        identity: Whether it was initialised as the identity.
     """
     for path, module in network.named_modules():
         if module is layer:
             return {"path": path}
     kind = type(layer)
-    recipe: dict[str, Any] = {"class": kind.__name__, "identity": identity}
+    spec: dict[str, Any] = {"class": kind.__name__, "identity": identity}
     if getattr(nn, kind.__name__, None) is not kind:
-        return recipe
+        return spec
     arguments = _arguments(layer)
     if arguments is None:
-        return recipe
+        return spec
     dtypes = {str(t.dtype).removeprefix("torch.") for t in _tensors(layer).values() if t.is_floating_point()}
-    full = {**recipe, "arguments": arguments, "dtype": min(dtypes, default=None), "seed": seed}
+    full = {**spec, "arguments": arguments, "dtype": min(dtypes, default=None), "seed": seed}
     try:
         twin = _made(json.loads(json.dumps(full)))
     except (TypeError, ValueError, RuntimeError):
-        return recipe
-    return {**full, "start": _start(layer)} if _alike(layer, twin) else recipe
+        return spec
+    return {**full, "start": _start(layer)} if _alike(layer, twin) else spec
 
 
-def layer_of(recipe: Mapping[str, Any], name: str, device: torch.device, *, exact: bool) -> nn.Module:
-    """The layer which a recipe describes.
+def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *, exact: bool) -> nn.Module:
+    """The layer of a specification.
 
     Args:
-        recipe: As `recipe_of` gives it, of a layer the network does not have yet.
-        name: Of its vertex, for messages.
-        device: Where it is to be.
-        exact: Whether it must start with the very numbers of the layer described.
+        spec: A result of `layer_spec`, of a layer that the network does not have yet.
+        name: The name of its vertex, for messages.
+        device: The device of the layer.
+        exact: Whether it must have the same initial numbers as the layer that was specified.
 
     Raises:
-        EditError: The recipe does not say how to make it, or it would start with other numbers.
+        EditError: The specification does not suffice to make it, or its initial numbers would be others.
     """
-    what = f"the layer {name!r} ({recipe['class']})"
+    what = f"the layer {name!r} ({spec['class']})"
     remedy = f"give layers={{{name!r}: the layer, or a function of the size that makes it}}"
-    if "arguments" not in recipe:
+    if "arguments" not in spec:
         raise EditError(f"{what} is none of torch.nn which its attributes make again: {remedy}")
     try:
-        layer = _made(recipe)
+        layer = _made(spec)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise EditError(f"{what} cannot be made of {recipe['arguments']} ({error}): {remedy}") from error
-    if recipe["identity"]:
+        raise EditError(f"{what} cannot be made of {spec['arguments']} ({error}): {remedy}") from error
+    if spec["identity"]:
         start_as_identity(layer, name, UndoLog())
-    if exact and _start(layer) != recipe["start"]:
+    if exact and _start(layer) != spec["start"]:
         raise EditError(
             f"{what} started with numbers of its own, not with those the seed of its insertion gives here: "
             f"{remedy}"
@@ -90,16 +90,16 @@ def layer_of(recipe: Mapping[str, Any], name: str, device: torch.device, *, exac
     return layer.to(device)
 
 
-def _made(recipe: Mapping[str, Any]) -> nn.Module:
-    kind = vars(nn).get(recipe["class"])
+def _made(spec: Mapping[str, Any]) -> nn.Module:
+    kind = vars(nn).get(spec["class"])
     if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        raise ValueError(f"torch.nn has no layer {recipe['class']!r}")
-    with seeded(recipe["seed"]):
-        layer: nn.Module = kind(**{key: _tuples(value) for key, value in recipe["arguments"].items()})
-    if recipe["dtype"] is not None:
-        dtype = vars(torch).get(recipe["dtype"])
+        raise ValueError(f"torch.nn has no layer {spec['class']!r}")
+    with seeded(spec["seed"]):
+        layer: nn.Module = kind(**{key: _tuples(value) for key, value in spec["arguments"].items()})
+    if spec["dtype"] is not None:
+        dtype = vars(torch).get(spec["dtype"])
         if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"torch has no type {recipe['dtype']!r}")
+            raise ValueError(f"torch has no type {spec['dtype']!r}")
         layer = layer.to(dtype)
     return layer
 
@@ -131,7 +131,7 @@ def _plain(value: Any) -> bool:
 
 
 def _tuples(value: Any) -> Any:
-    """What JSON made lists of: layers take tuples everywhere, and keep what they take."""
+    """A value with tuples for the lists that JSON made of them, as layers take tuples and keep them."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
@@ -147,7 +147,7 @@ def _start(layer: nn.Module) -> int:
 
 
 def _alike(one: nn.Module, two: nn.Module) -> bool:
-    """Whether two layers differ in their numbers, device and training flag at most."""
+    """Check that two layers differ in nothing but their numbers, device and training flag."""
     mine, other = dict(one.named_modules()), dict(two.named_modules())
     if mine.keys() != other.keys():
         return False

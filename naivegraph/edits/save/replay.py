@@ -1,4 +1,4 @@
-"""Carrying out an edit once more, on another copy of the network."""
+"""Replay of edits on another copy of the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
-from naivegraph.edits.save.layer_spec import layer_of
+from naivegraph.edits.save.layer_spec import layer_from_spec
 from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
@@ -100,10 +100,10 @@ def _changes(edits: Any) -> list[Change]:
 
 
 def check_layers(changes: Sequence[Change], layers: Layers | None) -> None:
-    """Whether each of the layers given is one that the changes insert.
+    """Check that each of the given layers is one that the changes insert.
 
     Raises:
-        EditError: One is not.
+        EditError: One is not; the message lists those that are.
     """
     steps = [step for change in changes if change.structure for step in change.structure["steps"]]
     inserted = [step.get("name") for step in steps if step["do"] == "layer"]
@@ -170,18 +170,18 @@ def _done_again(rewiring: Rewiring, step: Mapping[str, Any], make: Any) -> None:
 
 
 def _layer(rewiring: Rewiring, step: Mapping[str, Any], layers: Layers, exact: bool) -> nn.Module:
-    """The layer of an insertion: one the network has, one that was given, or one made of its description."""
-    recipe, name, graph = step["layer"], step["name"], rewiring.graph
-    if "path" in recipe:
-        return graph.module.get_submodule(recipe["path"])
+    """The layer of an insertion: one of the network, one given, or one made from its specification."""
+    spec, name, graph = step["layer"], step["name"], rewiring.graph
+    if "path" in spec:
+        return graph.module.get_submodule(spec["path"])
     if name not in layers:
         first = next(graph.module.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
-        return layer_of(recipe, name, device, exact=exact)
-    wanted = layers[name]
-    layer = wanted if isinstance(wanted, nn.Module) else wanted(graph.sizes[step["behind"]])
+        return layer_from_spec(spec, name, device, exact=exact)
+    given = layers[name]
+    layer = given if isinstance(given, nn.Module) else given(graph.sizes[step["behind"]])
     if not isinstance(layer, nn.Module):
         raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
-    if recipe["identity"]:
+    if spec["identity"]:
         start_as_identity(layer, name, rewiring.undo)
     return layer

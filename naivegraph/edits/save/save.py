@@ -92,7 +92,7 @@ def _check_replayable(module: nn.Module) -> None:
 
 
 def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """What is in a network's state, and under which other names that is known."""
+    """The tensors of a network's state, each once, and the first name of each by its other names."""
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -130,7 +130,7 @@ def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, An
 def load(
     model: nn.Module | Graph, path: str | os.PathLike[str], *, layers: Layers | None = None
 ) -> nn.Module:
-    """Make a fresh network the saved one: replay its edits, then copy the tensors in.
+    """Load a file into a fresh network: replay the edits, then copy the tensors.
 
     Args:
         model: A network as it was built before any edit, or one with the very edits of the file. Of a
@@ -178,7 +178,7 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class _Stage:
-    """A graph of the file: its edits as written and as read, and what it was captured with."""
+    """A graph of the file: its edits as written and as read, and the example of its capture."""
 
     edits: list[str]
     changes: list[Change]
@@ -208,7 +208,7 @@ def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Chang
 def _exported(
     source: nn.Module | Graph, stage: _Stage, example: dict[str, torch.Tensor], layers: Layers, path: Any
 ) -> nn.Module:
-    """What is exported from the graph of a network once its edits are made."""
+    """The module exported from the graph of a network, after the edits of a stage."""
     graph = source if isinstance(source, Graph) else _captured(source, stage, example, path)
     for change in stage.changes:
         carried_out(graph, change, layers, loading=True)
@@ -241,7 +241,7 @@ def _in_place(
     tensors: dict[str, torch.Tensor],
     path: Any,
 ) -> None:
-    """Make the changes of sizes, unless they are made already, and copy the tensors in; all or nothing."""
+    """Apply the changes of sizes, unless they are applied already, and copy the tensors; all or nothing."""
     module = target.module if isinstance(target, Graph) else target
     done = history_of(module)
     if done and done != header["edits"]:
@@ -259,9 +259,9 @@ def _copy_in(
     module: nn.Module, aliases: dict[str, str], tensors: dict[str, torch.Tensor], undo: UndoLog
 ) -> None:
     """Copy tensors into a network of the same shape; checks all first."""
-    wanted = {name for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    needed = {name for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     names = {**{name: name for name in tensors}, **{str(k): str(v) for k, v in aliases.items()}}
-    for what, difference in (("lacks", wanted - names.keys()), ("has no place for", names.keys() - wanted)):
+    for what, difference in (("lacks", needed - names.keys()), ("has no place for", names.keys() - needed)):
         if difference:
             subject = "the file" if what == "lacks" else "the network"
             raise EditError(f"{subject} {what} {min(difference)}")

@@ -1,4 +1,4 @@
-"""Making sizes fit before tensors that were apart are joined: what must be equal, what ends, what grows."""
+"""Alignment of sizes before tensors are connected: those that must be equal, that end, and that grow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["Align", "AlignmentProgram", "Pair"]
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two axes that are to be equally long, and how messages name them."""
+    """Two axes that are to be equally long, with their names in messages."""
 
     left: Axis
     right: Axis
@@ -47,11 +47,11 @@ class Pair:
 
     @property
     def apart(self) -> bool:
-        """Whether their sizes differ now."""
+        """Comparison of their present sizes: True if they differ."""
         return self.left.length != self.right.length
 
     def axis_request(self, request: Request) -> list[AxisRequest]:
-        """The same request of both."""
+        """The same request for both."""
         sides = zip((self.left, self.right), self.names, strict=True)
         return [AxisRequest(self.vertex, axis, request, name) for axis, name in sides]
 
@@ -63,31 +63,31 @@ class Align(Strategy):
     pairs: tuple[Pair, ...]
 
     def __call__(self, attempt: Attempt) -> Decision | None:
-        """Try one after the other."""
+        """Try one after the other; None if all fail."""
         others = tuple(
             axis_request
             for axis_request in attempt.axis_requests
             if not isinstance(axis_request.request, Between)
         )
         for choose in (max, min):
-            wanted = [
+            aligned = [
                 axis_request
                 for pair in self.pairs
                 for axis_request in pair.axis_request(Size(choose(pair.left.length, pair.right.length)))
             ]
-            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *wanted)).solve()
+            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *aligned)).solve()
             if answer is not None:
                 return answer
         return attempt.solve()[0]
 
 
 class AlignmentProgram:
-    """The sizes of a graph in which the calls of some vertices are cut out, and what is asked of them.
+    """The sizes of a graph in which the calls of some vertices are cut out, and the constraints on them.
 
     Args:
         graph: A graph.
-        cut: Vertices which tie nothing any more: sizes on their two sides are independent.
-        opened: What they gave: a tensor, its free dimension, and the lengths of the runs that is made of.
+        cut: Vertices that constrain nothing any more: sizes on their two sides are independent.
+        opened: Their outputs: a tensor, its free dimension, and the lengths of the runs of it.
     """
 
     def __init__(
@@ -128,26 +128,30 @@ class AlignmentProgram:
         return self.widths.of(stub)[dim]
 
     def run(self, stub: Stub, index: int) -> Axis:
-        """One run of what was opened."""
+        """One run of the free dimension of an opened tensor."""
         return self.widths.relation.algebra.resolve(self._runs[stub.id][index])
 
     def counted(self, axis: Axis) -> bool:
-        """Whether some parameter (or something fixed) has this size, so that it cannot follow by itself."""
+        """Check whether a parameter (or something fixed) has this size, so that it cannot just follow."""
         return axis.fixed or any(atom in self.widths.by_atom for atom in axis.atoms())
 
     def together(self, axes: Sequence[Axis]) -> Axis:
-        """One axis after the other."""
+        """The concatenation of axes."""
         return self.widths.relation.algebra.concatenate(axes)
 
     def equal(self, left: Axis, right: Axis, vertex: Vertex, names: tuple[str, str]) -> None:
-        """Demand that two sizes be equal."""
+        """Require that two sizes are equal.
+
+        Raises:
+            InfeasibleError: No sizes above 0 make them equal.
+        """
         pair = Pair(left, right, vertex, names)
         difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
         if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
             return
         signs = {coefficient > 0 for coefficient in difference.terms.values()}
         if len(signs) == 1:
-            raise InfeasibleError(self._told(pair, _why_not(pair)))
+            raise InfeasibleError(self._unequal(pair, _why_not(pair)))
         self._pairs.append(pair)
         if pair.apart or not (left.fixed and right.fixed):
             self.constraints.width_constraints.append(
@@ -155,31 +159,32 @@ class AlignmentProgram:
             )
 
     def _follows(self, axis: Axis) -> bool:
-        """Whether nothing has this size but what is computed, so that it may be any."""
+        """Check whether only computed tensors have this size, so that it may be any."""
         kept = {atom for each in self._outputs for atom in each.atoms()} | self.widths.by_atom.keys()
         return not axis.fixed and kept.isdisjoint(axis.atoms())
 
     def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
-        """Demand that an axis stay as it is."""
+        """Require that an axis stays as it is."""
         self._axis_requests.append(AxisRequest(vertex, axis, Frozen(), where))
 
     def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
-        """Demand a size, which may be 0."""
+        """Require a size, which may be 0."""
         self._axis_requests.append(AxisRequest(vertex, axis, Size(size), where))
         self._ended[axis] = size
 
     def decide(self, what: str, choice: SizeChoice) -> Decision:
-        """What becomes of the widths.
+        """Decide which neurons stay and how many come, so that all constraints hold.
 
         Args:
-            what: What is being done, for messages.
-            choice: What chooses where sizes must change; by default by `Align`, where two differ.
+            what: The beginning of messages, on what cannot be done.
+            choice: The choice of neurons and of the strategy, which is `Align` by default where two sizes
+                differ.
 
         Raises:
             EditError: The utility does not fit the graph.
-            InfeasibleError: Nothing meets what was demanded.
+            InfeasibleError: No sizes meet the constraints.
         """
-        told = None if choice.utility is None else self._utilities(choice, choice.utility)
+        given = None if choice.utility is None else self._utilities(choice, choice.utility)
         apart = any(pair.apart for pair in self._pairs)
         if not apart and not self._ended:
             return Decision({}, {}, Certificate(0, 0), weighed=False)
@@ -197,7 +202,7 @@ class AlignmentProgram:
         values = functools.partial(self._utilities, choice)
         attempt = Attempt(
             self.widths, self.constraints, tuple(axis_requests),
-            values(None) if told is None else told, values, backend=choice.backend,
+            values(None) if given is None else given, values, backend=choice.backend,
         )  # fmt: skip
         answer = decide(choice.strategy or self._default_strategy(), attempt)
         if answer is None or not self._met(answer):
@@ -211,10 +216,11 @@ class AlignmentProgram:
         return Align(tuple(self._pairs)) if self._pairs else Solve(Nothing())
 
     def _met(self, answer: Decision) -> bool:
-        """Whether an answer, which may be that of a strategy of the user's, gives what was demanded."""
+        """Check that a decision, which may come from a strategy of the user's, meets the requirements."""
         sizes = answer.sizes()
 
         def count(atom: Atom) -> int:
+            """The number of neurons of a width after the edit."""
             return sizes.get(atom, atom.length)
 
         equal = all(pair.left.size(count) == pair.right.size(count) for pair in self._pairs)
@@ -229,14 +235,14 @@ class AlignmentProgram:
         asked: dict[str, Any],
         optimizer: Any,
     ) -> Edit:
-        """Change the graph step by step, and its sizes as was decided.
+        """Change the graph step by step, and its sizes as decided.
 
         Args:
-            steps: Each changes the structure by means of what writes its steps down.
-            answer: What becomes of the widths.
-            structure: What is done to the structure, as data.
-            asked: What was asked.
-            optimizer: Optimizers and averaged models which follow.
+            steps: Functions that change the structure by a `Rewiring`, which records them.
+            answer: The decision on the widths.
+            structure: The change of the structure, as data.
+            asked: The request, by the names of arguments.
+            optimizer: Optimizers and averaged models, which are changed too.
 
         Raises:
             EditError: The network would not run; everything is as it was.
@@ -254,7 +260,7 @@ class AlignmentProgram:
         )
 
     def in_order(self, axis: Axis, answer: Decision) -> bool:
-        """Whether all that is on an axis stays, and what comes follows it."""
+        """Check that all neurons of an axis stay, and new ones come after them."""
         widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
         stay = all(answer.kept.get(width, np.arange(width.size)).shape[-1] == width.size for width in widths)
         last = axis.terms[-1] if axis.terms else ()
@@ -273,7 +279,7 @@ class AlignmentProgram:
                 if atom not in ended:
                     self.constraints.fixed.setdefault(atom, "an output of the network")
 
-    def _told(self, pair: Pair, reason: str) -> str:
+    def _unequal(self, pair: Pair, reason: str) -> str:
         return (
             f"{pair.names[0]} is {pair.left.length} wide and {pair.names[1]} {pair.right.length}, "
             f"and they cannot be made equal: {reason}"
@@ -282,13 +288,13 @@ class AlignmentProgram:
     def _reason(self) -> str:
         for pair in self._pairs:
             if pair.apart:
-                return self._told(pair, self._held_by(pair.left, pair.right))
+                return self._unequal(pair, self._held_by(pair.left, pair.right))
         for axis in self._ended:
             return f"the sizes that would have to follow cannot: {self._held_by(axis)}"
         return "the sizes that would have to follow cannot"
 
     def _held_by(self, *axes: Axis) -> str:
-        """Why nothing can be done, as far as that can be told."""
+        """Reasons for which the sizes of axes cannot change, as far as known."""
         atoms, constraints = {atom for axis in axes for atom in axis.atoms()}, self.constraints
         found = [reason_of(axis) for axis in axes if axis.fixed]
         found += [

@@ -1,4 +1,4 @@
-"""Weights with which a layer gives back what it takes."""
+"""Weights with which a layer is the identity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["start_as_identity"]
 
 
 def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
-    """Give a linear layer or a convolution weights with which it gives back what it takes; norms have them.
+    """Set the weights of a linear layer or a convolution so that it is the identity; norms start as such.
 
     Args:
         layer: Changed in place.
@@ -28,6 +28,7 @@ def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
     weights = [(p, p.data) for p in layer.parameters()]
 
     def put_back() -> None:
+        """Restore the weights."""
         for parameter, data in weights:
             parameter.data = data
 

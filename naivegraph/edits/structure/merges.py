@@ -1,4 +1,4 @@
-"""Vertices where several tensors meet: sums and concatenations, told by the operators they are made of."""
+"""Vertices where several tensors meet, sums and concatenations, recognised by their operators."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def tensors_of(vertex: Vertex) -> list[Stub]:
 
 
 def is_sum(vertex: Vertex) -> bool:
-    """Whether a vertex adds two tensors."""
+    """Check whether a vertex adds two tensors."""
     return _is(vertex, Role.SUM) and len(vertex.args) == 2
 
 
 def is_concatenation(vertex: Vertex) -> bool:
-    """Whether a vertex concatenates a list of tensors."""
+    """Check whether a vertex concatenates a list of tensors."""
     if not _is(vertex, Role.CONCATENATION):
         return False
     try:
@@ -35,7 +35,7 @@ def is_concatenation(vertex: Vertex) -> bool:
 
 
 def _is(vertex: Vertex, role: Role) -> bool:
-    """Whether a vertex is a function made of one operator with this role."""
+    """Check whether a vertex is a function of a single operator with this role."""
     if vertex.kind != "function" or len(vertex.operations) != 1:
         return False
     return record_of(vertex.operations[0].func).role is role
@@ -48,7 +48,7 @@ def concatenation_dim(vertex: Vertex) -> int:
 
 
 def other_summand(vertex: Vertex, stub: Stub) -> Stub:
-    """What a sum gives if one of its two summands is left out.
+    """The other summand of a sum, which is left of the sum without the given one.
 
     Raises:
         EditError: That is no tensor of the graph, or it is multiplied or repeated by the sum.

@@ -1,4 +1,4 @@
-"""What follows a network whose layers come and go: optimizers of its parameters, averages of it."""
+"""Update of optimizers and averaged models for a network whose layers come and go."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["follow_average", "follow_optimizer"]
 def follow_optimizer(
     optimizer: Optimizer, module: nn.Module, before: list[nn.Parameter], undo: UndoLog
 ) -> None:
-    """Let an optimizer forget parameters that are gone, and add new ones to its first group.
+    """Drop removed parameters from an optimizer, and add new ones to its first group.
 
     Args:
         optimizer: Changed in place.
         module: The network as it is now.
         before: Its parameters as they were.
-        undo: Takes what undoes this.
+        undo: The log that restores all of it.
     """
     after = list(module.parameters())
     old, new = {id(p) for p in before}, {id(p) for p in after}
@@ -34,6 +34,7 @@ def follow_optimizer(
     states, came = dict(optimizer.state), {id(p) for p in added}
 
     def put_back() -> None:
+        """Restore the groups and the state."""
         for group, params in groups:
             group["params"] = params
         now = {**states, **optimizer.state}  # in the order of before
@@ -53,13 +54,13 @@ def follow_optimizer(
 def follow_average(
     average: nn.Module, module: nn.Module, before: Mapping[str, nn.Module], undo: UndoLog
 ) -> None:
-    """Let an average of a network lose the modules the network lost, and get copies of those it got.
+    """Remove from an averaged model the modules that the network lost, and copy those it got.
 
     Args:
         average: Changed in place.
         module: The network as it is now.
         before: Its modules as they were, by every path.
-        undo: Takes what undoes this.
+        undo: The log that restores all of it.
 
     Raises:
         EditError: It does not have them: it is an average of another network.

@@ -1,4 +1,4 @@
-"""The steps by which a graph's structure changes: carried out, and written down as data to do them again."""
+"""Steps that change a graph's structure, recorded as data when they are made, to be repeated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "clone": torch.cl
 
 
 class Rewiring:
-    """Changes a graph step by step, and writes each step down.
+    """Change of a graph step by step, each of which is recorded.
 
     In what is written a vertex stands by its name and a tensor by the name of the first vertex that gives it
     and its place among what that one gives, so that the steps can be carried out on another copy.
@@ -53,7 +53,7 @@ class Rewiring:
         self.steps: list[dict[str, Any]] = []
 
     def add_layer(
-        self, name: str, layer: nn.Module, stub: Stub, at: int, recipe: dict[str, Any], behind: Vertex
+        self, name: str, layer: nn.Module, stub: Stub, at: int, spec: dict[str, Any], behind: Vertex
     ) -> Vertex:
         """Call a layer, which trains or evaluates as the network does, on a tensor.
 
@@ -62,11 +62,11 @@ class Rewiring:
             layer: The layer.
             stub: What it is called on.
             at: The position of the vertex.
-            recipe: How the layer is made, as data.
+            spec: How the layer is made, as data.
             behind: The vertex whose size the layer was made for.
         """
         self._write("layer", name=name, of=self._tensor(stub), before=self._at(at), behind=behind.name,
-                    layer=recipe)  # fmt: skip
+                    layer=spec)  # fmt: skip
         self._as_the_network(layer)
         return add_vertex(self.graph, name, layer, (stub,), at=at, undo=self.undo)
 
@@ -74,6 +74,7 @@ class Rewiring:
         flags = [(module, module.training) for module in layer.modules()]
 
         def put_back() -> None:
+            """Restore the training flags."""
             for module, flag in flags:
                 module.training = flag
 
@@ -150,7 +151,7 @@ class Rewiring:
 
 
 def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> None:
-    """Do what a step that was written down says.
+    """Repeat a recorded step.
 
     Args:
         step: The step as data.

@@ -1,4 +1,4 @@
-"""Changing a graph's structure and its sizes in one edit: all of it or nothing."""
+"""Change of a graph's structure and sizes in one edit: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rewire(
     sizes: SizeReport | None = None,
     undo: UndoLog | None = None,
 ) -> Edit:
-    """Change the structure step by step, then the sizes, then see that the network runs.
+    """Change the structure step by step, then the sizes, then check that the network runs.
 
     Args:
         graph: Changed in place.
@@ -52,7 +52,7 @@ def rewire(
         certificate: How good the sizes are; None if none were chosen.
         optimizer: Optimizers and averaged models which follow.
         counted: Whether to count all that the network costs, which takes as long as the rest.
-        sizes: Tells what becomes of the sizes of vertices.
+        sizes: The report on the sizes of vertices.
         undo: Takes what undoes the edit.
 
     Raises:
@@ -76,7 +76,7 @@ def rewire(
 
 
 class _Following:
-    """What follows a network from how it is now to how it is later."""
+    """Optimizers and averaged models of a network, to be updated once its layers have changed."""
 
     def __init__(self, module: nn.Module, following: tuple[Any, ...]) -> None:
         self._module = module
@@ -85,7 +85,7 @@ class _Following:
         self._modules = dict(modules_of(module, every_path=True))
 
     def go(self, undo: UndoLog) -> None:
-        """Let optimizers and averages follow."""
+        """Update them for the network as it is now."""
         for optimizer in self._optimizers:
             follow_optimizer(optimizer, self._module, self._parameters, undo)
         for average in self._averages:
@@ -111,7 +111,7 @@ def _written(change: Change, rewiring: Rewiring) -> Change:
 
 
 def _repeats(vertex: Vertex) -> bool:
-    """Whether a vertex is a sum of tensors of different shapes, of which it repeats one."""
+    """Check whether a vertex is a sum that broadcasts: its tensors have different shapes."""
     return is_sum(vertex) and len({stub.shape for stub in tensors_of(vertex)}) > 1
 
 

@@ -1,4 +1,4 @@
-"""Vertices of a graph as an edit of its structure asks for them."""
+"""Vertices of a graph, looked up by name, use and place for edits of its structure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def vertex_of(graph: Graph, vertex: str | Vertex) -> Vertex:
 
 
 def output_of(vertex: Vertex) -> Stub:
-    """The one tensor a vertex gives.
+    """The single output tensor of a vertex.
 
     Raises:
         EditError: It gives several, or none.
@@ -43,7 +43,7 @@ def output_of(vertex: Vertex) -> Stub:
 
 
 def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
-    """The dimension along which the neurons of the one tensor that a vertex gives are counted.
+    """The dimension of the neurons in the single output tensor of a vertex.
 
     Raises:
         EditError: It gives several tensors, or a single number.
@@ -55,7 +55,7 @@ def neuron_dimension(graph: Graph, vertex: Vertex) -> int:
 
 
 def new_name(graph: Graph, wished: str) -> str:
-    """A name which neither a vertex nor anything in the network has: the wish, or with `_2`, `_3`..."""
+    """A name that neither a vertex nor anything in the network has: the given one, or with `_2`, `_3`..."""
     for count in itertools.count(1):
         name = wished if count == 1 else f"{wished}_{count}"
         parent, _, last = name.rpartition(".")
@@ -74,13 +74,13 @@ def users_of(graph: Graph, vertex: Vertex) -> list[Vertex]:
 
 
 def returns(graph: Graph, maker: Vertex, stub: Stub) -> bool:
-    """Whether the network returns a tensor as it left this vertex."""
+    """Check whether the network returns a tensor as it left this vertex."""
     makers = [vertex for vertex in graph if contains_stub(vertex.output, stub)]
     return contains_stub(graph.output, stub) and makers[-1] is maker
 
 
 def path_between(graph: Graph, start: Vertex, end: Vertex) -> list[Vertex]:
-    """The vertices on the ways from one vertex to another, both included; none if there is no way."""
+    """The vertices on all paths from one vertex to another, both included; none if there is no path."""
     after = related(graph, start, upwards=False)
     if not any(vertex is end for vertex in after):
         return []

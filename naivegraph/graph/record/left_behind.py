@@ -91,7 +91,7 @@ def _tensors(value: Any, place: str, seen: set[int] | None = None) -> Iterator[t
 
 
 def _reached(function: Callable[..., Any]) -> list[Any]:
-    """What a function may have put something into: of its closure, its globals, its object, its defaults."""
+    """Objects that a function may have stored something in: its closure, globals, object and defaults."""
     function = inspect.unwrap(getattr(function, "func", function))
     plain = getattr(function, "__func__", function)
     owner = getattr(function, "__self__", None if inspect.isroutine(function) else function)

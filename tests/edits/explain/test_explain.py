@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.explain.conflicts import Wanted, conflict_text, relaxations
+from naivegraph.edits.explain.conflicts import ProgramRequest, conflict_text, relaxations
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Cause, Explanation, Ripple
 from naivegraph.errors import NaivegraphError
@@ -259,7 +259,7 @@ def test_parameters_and_vertices_can_be_asked_about() -> None:
 # Conflicts
 
 
-def posed(graph: Graph, sizes: dict[str, int]) -> tuple[Program, list[Wanted]]:
+def posed(graph: Graph, sizes: dict[str, int]) -> tuple[Program, list[ProgramRequest]]:
     """A program with one column per width, and a request for the size of each vertex."""
     widths = relate(graph)
     program = Program()
@@ -275,7 +275,7 @@ def posed(graph: Graph, sizes: dict[str, int]) -> tuple[Program, list[Wanted]]:
         fixed = axis.length - sum(atom.length for atom in axis.atoms())
         request = f"{name}: exactly {size} wide"
         program.row(request, list(parts), 1.0, lower=size - fixed, upper=size - fixed, request=request)
-        wanted.append(Wanted(request, graph[name], axis, fixed, parts, size))
+        wanted.append(ProgramRequest(request, graph[name], axis, fixed, parts, size))
     return program, wanted
 
 
@@ -284,7 +284,8 @@ def text(graph: Graph, sizes: dict[str, int]) -> str:
     program, wanted = posed(graph, sizes)
     # Atoms differ from one relating to the next: those of the requests must be those explained.
     wanted = [
-        Wanted(w.name, w.vertex, widths.output_axis(w.vertex), w.constant, w.parts, w.target) for w in wanted
+        ProgramRequest(w.name, w.vertex, widths.output_axis(w.vertex), w.constant, w.parts, w.target)
+        for w in wanted
     ]
     return conflict_text(widths, constraints_of(widths), program, wanted)
 
@@ -308,7 +309,7 @@ def test_conflict_of_a_sum_puts_the_cheapest_first() -> None:
     assert "cat -> b" in found
     program, wanted = posed(graph, {"a": 1, "b": 100, "cat": 3})
     # Giving up `a` is not enough: b alone is larger than the whole.
-    found_sizes = [(one.wanted.vertex.name, one.size) for one in relaxations(program, wanted)]
+    found_sizes = [(one.request.vertex.name, one.size) for one in relaxations(program, wanted)]
     assert found_sizes == [("b", 2), ("cat", 101)]
 
 

@@ -1,4 +1,4 @@
-"""The program of a resize: products of widths, what the code demands, what keeps still, how large it is."""
+"""The program of a resize: products of widths, the code's constraints, what keeps still, how large it is."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Attempts:
         return Attempt(self.widths, self.constraints, axis_requests, values, lambda utility: None, new)
 
     def posed(self, asked: RequestLike = None, values: Values = None) -> ResizeProgram:
-        return self.attempt(asked, values).posed()
+        return self.attempt(asked, values).program()
 
     def solve(self, asked: RequestLike = None, values: Values = None) -> tuple[Decision | None, Outcome]:
         return self.attempt(asked, values).solve()
@@ -158,7 +158,7 @@ def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
     assert products == {"product 0"}
 
 
-# -- what the code demands --
+# -- constraints of the code --
 
 
 def test_what_the_code_makes_equal_stays_equal() -> None:
