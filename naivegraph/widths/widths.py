@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from naivegraph.algebra.axis import Atom, Axis, reasons, single
+from naivegraph.errors import EditError
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
-from naivegraph.graph.torch_utils.module_paths import parameters_of
+from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
@@ -27,6 +28,7 @@ from naivegraph.widths.row_choices import outer_widths
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
 
 UNUSED = "nothing that was captured uses it"
+_ADDED = 1 << 50  # number of the first tensor that a network was given since; no run has as many
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -208,6 +210,7 @@ def relate(
         >>> [(w.name, w.size) for w in relate(capture(net, torch.zeros(1, 4))).widths]
         [('0', 8)]
     """
+    _enter_added(graph)
     relation = Relation()
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh_state(stub.shape)
@@ -221,6 +224,35 @@ def relate(
     _fix_unused(relation, graph)
     _fix_worked_out(relation, graph)
     return Widths(graph, relation)
+
+
+def _enter_added(graph: Recording) -> None:
+    """Enter parameters and buffers that the network was given since it was captured, and which nothing uses.
+
+    Raises:
+        EditError: The network has lost one, or has another layer in place of one.
+    """
+    modules = dict(modules_of(graph.module, every_path=True))
+    for vertex in graph.vertices:
+        if vertex.kind == "layer" and modules.get(vertex.path, vertex.target) is not vertex.target:
+            raise EditError(
+                f"the layer {vertex.name!r} is not the module at {vertex.path!r} any more: capture the "
+                "network again"
+            )
+    now = {**parameters_of(graph.module), **buffers_of(graph.module)}
+    lost = next((name for name in graph.state if name not in now), None)
+    if lost is not None:
+        raise EditError(
+            f"the network has no {lost!r} any more, which it had when it was captured: capture it again"
+        )
+    if len(now) == len(graph.state):
+        return
+    stubs = {id(now[name]): stub for name, stub in graph.state.items()}
+    for number, (name, tensor) in enumerate(now.items(), _ADDED):
+        if name not in graph.state:
+            stub = stubs.setdefault(id(tensor), Stub(number, tuple(tensor.shape), tensor.dtype))
+            for run in graph.runs:
+                run.state.setdefault(name, stub)
 
 
 def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:

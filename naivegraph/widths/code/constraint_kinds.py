@@ -11,7 +11,15 @@ from naivegraph.ir.values import Expression
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
-__all__ = ["CodeConstraint", "EqualSizes", "FixedValue", "OpaqueAxis", "SizeArgument", "opaque_axes"]
+__all__ = [
+    "CodeConstraint",
+    "EqualSizes",
+    "FixedValue",
+    "OpaqueAxis",
+    "SizeArgument",
+    "SmallerAxis",
+    "opaque_axes",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +48,15 @@ class FixedValue:
 
 
 @dataclasses.dataclass(frozen=True)
+class SmallerAxis:
+    """A layer needs `smaller` to stay below `larger`."""
+
+    smaller: Axis
+    larger: Axis
+    vertex: Vertex
+
+
+@dataclasses.dataclass(frozen=True)
 class OpaqueAxis:
     """A layer or function works with sizes of its own, so that this axis may not change."""
 
@@ -47,7 +64,7 @@ class OpaqueAxis:
     vertex: Vertex
 
 
-CodeConstraint = SizeArgument | EqualSizes | FixedValue | OpaqueAxis
+CodeConstraint = SizeArgument | EqualSizes | FixedValue | OpaqueAxis | SmallerAxis
 
 
 def opaque_axes(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:

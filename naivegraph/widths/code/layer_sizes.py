@@ -13,7 +13,7 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.graph import Vertex
 from naivegraph.ir.values import Attribute, Stub
 from naivegraph.operators.relation import tensors_in
-from naivegraph.widths.code.constraint_kinds import CodeConstraint, OpaqueAxis, SizeArgument
+from naivegraph.widths.code.constraint_kinds import CodeConstraint, OpaqueAxis, SizeArgument, SmallerAxis
 from naivegraph.widths.widths import Widths
 
 __all__ = ["first_output", "layer_sizes", "own_sizes", "unread_sizes"]
@@ -30,6 +30,8 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[Co
     for kind, rule in _LAYERS:
         if isinstance(layer, kind):
             yield from _sizes(widths, vertex, layer, rule)
+            if isinstance(layer, nn.LSTM) and layer.proj_size:
+                yield from _projections(widths, vertex, layer)
             return
     own: list[dict[str, Any]] = [
         dict(layer.named_parameters(prefix=vertex.path, remove_duplicate=False)),
@@ -205,6 +207,14 @@ def _recurrent(widths: Widths, vertex: Vertex, layer: nn.RNNBase) -> LayerSizes:
         yield from _gates(widths, vertex, end, state, size)
         if projection := _states(widths, vertex, f"weight_hr{end}"):
             yield (state, ()), projection[0]
+
+
+def _projections(widths: Widths, vertex: Vertex, layer: nn.LSTM) -> Iterator[CodeConstraint]:
+    """Torch tells an LSTM with projections by a state that is smaller than its cell."""
+    for n in range(layer.num_layers):
+        projection = _states(widths, vertex, f"weight_hr_l{n}")
+        if projection is not None:
+            yield SmallerAxis(projection[0], projection[1], vertex)
 
 
 def _recurrent_cell(widths: Widths, vertex: Vertex, layer: nn.RNNCellBase) -> LayerSizes:

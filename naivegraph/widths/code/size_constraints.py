@@ -27,6 +27,7 @@ from naivegraph.widths.code.constraint_kinds import (
     FixedValue,
     OpaqueAxis,
     SizeArgument,
+    SmallerAxis,
 )
 from naivegraph.widths.code.custom_constraints import custom_constraints_of
 from naivegraph.widths.code.function_sizes import place_of_vertex, sizes_of, value_of
@@ -307,6 +308,11 @@ def _require(constraints: SizeConstraints, solver: SizeSolver, constraint: CodeC
         if free:
             reason = f"{place_of_vertex(constraint.vertex)} works with sizes of its own"
             constraints.fixed.update(dict.fromkeys(free, reason))
+    elif isinstance(constraint, SmallerAxis):
+        larger, smaller = Polynomial.of_axis(constraint.larger), Polynomial.of_axis(constraint.smaller)
+        constraints.bound(
+            larger - smaller, 1, f"{place_of_vertex(constraint.vertex)} needs it to stay larger"
+        )
     elif isinstance(constraint, FixedValue):
         for left in _kept(solver, constraint.value):
             constraints.add(left, f"{place_of_vertex(constraint.vertex)} uses its size")
