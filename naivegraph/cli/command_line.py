@@ -166,7 +166,8 @@ def _add_network(parser: ArgumentParser) -> None:
         "--weights",
         type=str,
         metavar="FILE",
-        help="weights to load: .safetensors (also one that --output wrote), or a state dict of torch.save",
+        help="weights to load: .safetensors (also one that --output wrote), or a state dict or checkpoint of "
+        "torch.save",
     )
 
 
@@ -207,6 +208,14 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backend", type=str, default="highs", help="solver, where one is needed: highs, pulp:CBC and others"
     )
+    parser.add_argument(
+        "--gap", type=float, default=1e-3, help="stop within this fraction of the most that can be kept"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, default=20.0, help="seconds after which the best answer so far is taken"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights, where --weights gives none")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
 
 

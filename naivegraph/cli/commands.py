@@ -1,9 +1,12 @@
 """The commands, as typed functions."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -52,6 +55,10 @@ def prune(
     keep: Sequence[str] = (),
     utility: str = "l2",
     backend: str = "highs",
+    gap: float = 1e-3,
+    time_limit: float = 20.0,
+    seed: int = 0,
+    json: bool = False,
     output: str | None = None,
 ) -> None:
     """Prune a network to a budget, print the edit, and save it.
@@ -70,6 +77,10 @@ def prune(
         keep: layers, by path or pattern, whose output sizes do not change.
         utility: the name of a criterion for the values of neurons.
         backend: the solver, by name.
+        gap: stop once what is kept is within this fraction of the most possible.
+        time_limit: seconds after which the best answer so far is taken.
+        seed: of the random numbers, of which weights are made that no file gives.
+        json: print the result as JSON instead of a table.
         output: the `.safetensors` file to write.
 
     Raises:
@@ -78,9 +89,8 @@ def prune(
     budgets = _budgets(budget)
     if macs is None and params is None and ratio is None and not budgets:
         raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
-    if output is not None and not Path(output).absolute().parent.is_dir():
-        raise UsageError(f"{output} cannot be written: there is no folder {Path(output).absolute().parent}")
-    network, args, kwargs = _network(model, shape, arguments, weights)
+    _check_output(output)
+    network, args, kwargs = _network(model, shape, arguments, weights, seed)
     with working("pruning") as say:
         edit = ng.prune(
             network,
@@ -94,13 +104,21 @@ def prune(
             keep=keep,
             utility=utility,
             backend=backend,
+            gap=gap,
+            time_limit=time_limit,
             progress=say,
         )
+    if output is not None:
+        ng.save(network, output)
+    if weights is None:
+        sys.stderr.write(f"naivegraph: no --weights were given, so what was pruned is what {model} makes\n")
+    if json:
+        sys.stdout.write(dumps(_as_data(edit, output), indent=2) + "\n")
+        return
     _write(str(edit))
     if ratio is None:  # a ratio leaves nothing to choose, so there is nothing to certify
         _write(digits.in_words(edit))
     if output is not None:
-        ng.save(network, output)
         size = Path(output).stat().st_size
         _write(f"Saved in {output} ({size:,} bytes); ng.load(<a fresh {model}>, {output!r}) reads it.")
 
@@ -119,17 +137,51 @@ def demo(*, macs: float = 0.5, output: str | None = None) -> None:
 
 
 def _network(
-    model: str | None, shape: Sequence[str], arguments: Mapping[str, Any] | None, weights: str | None
+    model: str | None,
+    shape: Sequence[str],
+    arguments: Mapping[str, Any] | None,
+    weights: str | None,
+    seed: int | None = None,
 ) -> tuple[nn.Module, tuple[Tensor, ...], dict[str, Tensor]]:
     """Build the network in eval mode, and its example inputs."""
     if model is None:
         raise UsageError("name a model: package.module:function, such as torchvision.models:resnet18")
     args, kwargs = example_inputs(shape)
     with working(f"building {model}"):
+        if seed is not None:
+            torch.manual_seed(seed)
         network = build_model(model, arguments)
         if weights is not None:
             network = load_weights(network, Path(weights))
     return network.eval(), args, kwargs
+
+
+def _check_output(output: str | None) -> None:
+    """Check that a file can be written, and holds what its name says."""
+    if output is None:
+        return
+    if Path(output).suffix != ".safetensors":
+        raise UsageError(
+            f"--output {output}: a .safetensors file is written, which ng.load reads; from there, torch.save "
+            "and torch.onnx.export write others"
+        )
+    if not Path(output).absolute().parent.is_dir():
+        raise UsageError(f"{output} cannot be written: there is no folder {Path(output).absolute().parent}")
+
+
+def _as_data(edit: ng.Edit, output: str | None) -> dict[str, Any]:
+    """The result as what JSON can say."""
+    certificate = edit.certificate
+    return {
+        "before": dict(edit.before),
+        "after": dict(edit.after),
+        "sizes": {name: [row.before, row.after] for name, row in edit.sizes.items()},
+        "certificate": None
+        if certificate is None
+        else {"kept": certificate.value, "at_most": certificate.bound, "gap": certificate.gap},
+        "notes": list(edit.notes),
+        "output": output,
+    }
 
 
 def _budgets(words: Sequence[str]) -> dict[str, int | float]:

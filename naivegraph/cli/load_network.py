@@ -5,6 +5,7 @@ import operator
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -80,7 +81,8 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
 
     Args:
         model: the network, changed in place.
-        path: a `.safetensors` file, or a state dict written by `torch.save` (read without running any code);
+        path: a `.safetensors` file, or a state dict written by `torch.save` (read without running any code),
+            alone or in a checkpoint beside other things, of the network itself or of one wrapped around it;
             of one that `save` wrote, the network gets the edits, too.
 
     Returns:
@@ -91,7 +93,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     if is_saved(path):
         return load(model, path)
-    state = _read_state(path)
+    state = _unwrapped(_read_state(path), model.state_dict().keys())
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -210,12 +212,33 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise UsageError(
             f"{path} holds a {type(state).__name__}, not a state dict, which maps names to tensors"
         )
+    state = _inside(state)
     strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if strange:
         raise UsageError(
             f"{path} holds no state dict: {_few(strange)} in it is no tensor; save the state dict alone"
         )
     return dict(state)
+
+
+def _inside(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict in a checkpoint: one of its values, and no more, maps names to tensors."""
+    dicts = [value for value in state.values() if isinstance(value, Mapping) and _is_state(value)]
+    if len(dicts) == 1 and not any(isinstance(value, Tensor) for value in state.values()):
+        state = dicts[0]
+    return state
+
+
+def _unwrapped(state: Mapping[str, Tensor], own: AbstractSet[str]) -> dict[str, Tensor]:
+    """Names without what DataParallel and `torch.compile` put before each, unless the network's own have it."""
+    for prefix in ("module.", "_orig_mod.", "module."):
+        if not own & state.keys() and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return dict(state)
+
+
+def _is_state(value: Mapping[Any, Any]) -> bool:
+    return bool(value) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
 def _few(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, and how it ends where something is wrong."""
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -71,6 +72,49 @@ class TestPrune:
         loaded = demo.DigitsNet(width=8).eval()
         ng.load(loaded, "half.safetensors")
         assert torch.equal(loaded(image), expected(image))
+
+    def test_json_alone_is_on_stdout_and_tells_what_the_table_does(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = (
+            "prune",
+            *DIGITS,
+            "--macs",
+            "0.5",
+            "--json",
+            "--gap",
+            "0.01",
+            "--time-limit",
+            "5",
+            "--seed",
+            "3",
+        )
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        torch.manual_seed(3)
+        net = demo.DigitsNet(width=8).eval()
+        edit = ng.prune(net, torch.randn(1, 1, 8, 8), macs=0.5, gap=0.01, time_limit=5)
+        assert found["after"] == {"macs": edit.after.macs, "params": edit.after.params}
+        assert found["sizes"] == {name: [row.before, row.after] for name, row in edit.sizes.items()}
+        assert found["certificate"]["gap"] <= 0.01
+        assert (
+            err
+            == "naivegraph: no --weights were given, so what was pruned is what naivegraph.demo:DigitsNet makes\n"
+        )
+
+    @pytest.mark.parametrize("name", ["half.pt", "half.onnx", "half"])
+    def test_the_name_of_a_file_says_what_is_in_it(
+        self, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        err = fails(capsys, "prune", *DIGITS, "--macs", "0.5", "--output", name)
+        assert f"--output {name}: a .safetensors file is written" in err
+        assert not Path(name).exists()
+
+    def test_a_saved_file_is_open_to_those_that_other_files_are(self) -> None:
+        assert main(["prune", *DIGITS, "--macs", "0.5", "--output", "half.safetensors"]) == 0
+        Path("other").touch()
+        assert Path("half.safetensors").stat().st_mode == Path("other").stat().st_mode
 
     def test_absolute_budgets_rounding_and_keep(self, capsys: pytest.CaptureFixture[str]) -> None:
         full = sum(parameter.numel() for parameter in demo.DigitsNet(width=8).parameters())
@@ -260,6 +304,30 @@ class TestWeights:
         ng.save(net, "half.safetensors")
         loaded = load_weights(demo.DigitsNet(width=8).eval(), Path("half.safetensors"))
         assert torch.equal(loaded(image), net(image))
+
+    @pytest.mark.parametrize("key", ["state_dict", "model", "net"])
+    @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+    def test_in_a_checkpoint_of_a_wrapped_network(self, key: str, prefix: str) -> None:
+        net = nn.Linear(3, 2)
+        state = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
+        torch.save({key: state, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}, "checkpoint.pt")
+        target = load_weights(nn.Linear(3, 2), Path("checkpoint.pt"))
+        assert torch.equal(target.get_parameter("weight"), net.weight)
+
+    def test_of_a_network_whose_only_part_is_called_module(self) -> None:
+        class Outer(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.module = nn.Linear(3, 2)
+
+        torch.save(Outer().state_dict(), "outer.pt")
+        load_weights(Outer(), Path("outer.pt"))
+
+    def test_of_a_checkpoint_with_two_state_dicts_none_is_guessed(self) -> None:
+        state = nn.Linear(3, 2).state_dict()
+        torch.save({"model": state, "ema": state}, "two.pt")
+        with pytest.raises(UsageError, match=r"'model', 'ema' in it is no tensor; save the state dict alone"):
+            load_weights(nn.Linear(3, 2), Path("two.pt"))
 
     def test_no_code_is_run(self) -> None:
         torch.save({"weight": Trap()}, "trap.pt")

@@ -32,7 +32,10 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) 
     partial = path.with_name(path.name + ".partial")
     try:
         text = json.dumps(full)
+        partial.touch()
+        mode = partial.stat().st_mode & 0o777  # safetensors gives files to their owner alone
         save_file(tensors, partial, metadata={_KEY: text, _CHECK: str(zlib.crc32(text.encode()))})
+        partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
