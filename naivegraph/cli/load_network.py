@@ -230,7 +230,7 @@ def _inside(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def _unwrapped(state: Mapping[str, Tensor], own: AbstractSet[str]) -> dict[str, Tensor]:
-    """Names without what DataParallel and `torch.compile` put before each, unless the network's own have it."""
+    """Names without what DataParallel and `torch.compile` put before each, unless the network's have it."""
     for prefix in ("module.", "_orig_mod.", "module."):
         if not own & state.keys() and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}

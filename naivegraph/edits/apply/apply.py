@@ -11,6 +11,7 @@ from torch import nn
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.apply.way_back import WayBack
@@ -86,11 +87,13 @@ def apply(
     optimizers = as_optimizers(optimizer)
     first = Costs.of_module(module) if before is None else before
     way = None
+    shapes = {name: (parameter, parameter.shape) for name, parameter in module.named_parameters()}
     with all_or_nothing(undo) as log:
         if change:
             note = change_module(change, module, optimizers, log)
             way = WayBack(module, note, log)
-            notes = (*notes, *still_wrapped(module))
+            changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
+            notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
         with _running(failed):
             if change and graph is not None:
                 log.push(snapshot(graph))

@@ -40,5 +40,6 @@ def forgotten_optimizer(changed: dict[str, torch.Tensor], optimizers: Iterable[A
 def _any_made(kind: type[Optimizer]) -> bool:
     """Tell whether an optimizer of some class was ever made: torch then marks the class's `step`."""
     return any(
-        getattr(each.__dict__.get("step"), "hooked", False) or _any_made(each) for each in kind.__subclasses__()
+        getattr(each.__dict__.get("step"), "hooked", False) or _any_made(each)
+        for each in kind.__subclasses__()
     )
