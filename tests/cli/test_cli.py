@@ -98,10 +98,7 @@ class TestPrune:
         assert found["after"] == {"macs": edit.after.macs, "params": edit.after.params}
         assert found["sizes"] == {name: [row.before, row.after] for name, row in edit.sizes.items()}
         assert found["certificate"]["gap"] <= 0.01
-        assert (
-            err
-            == "naivegraph: no --weights were given, so what was pruned is what naivegraph.demo:DigitsNet makes\n"
-        )
+        assert "no --weights were given, so what was pruned is what naivegraph.demo:DigitsNet makes" in err
 
     @pytest.mark.parametrize("name", ["half.pt", "half.onnx", "half"])
     def test_the_name_of_a_file_says_what_is_in_it(

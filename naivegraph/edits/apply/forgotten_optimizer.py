@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 __all__ = ["forgotten_optimizer"]
 
 
-def forgotten_optimizer(changed: dict[str, torch.Tensor], optimizers: Iterable[Any]) -> tuple[str, ...]:
+def forgotten_optimizer(changed: Mapping[str, torch.Tensor], optimizers: Iterable[Any]) -> tuple[str, ...]:
     """A sentence if some optimizer holds state of a changed parameter, and is not among those that follow.
 
-    Its state would keep the shape of before: most optimizers raise at the next step, but fused ones go on with
-    the state of other entries. Python's garbage collector is asked who refers to a parameter, which takes
-    about 50 ms, and only in a process that ever made an optimizer.
+    Its state would keep the shape of before: most optimizers raise at the next step, but fused ones go on
+    with the state of other entries. Python's garbage collector is asked who refers to a parameter, which
+    takes about 50 ms, and only in a process that ever made an optimizer.
 
     Args:
         changed: The parameters whose sizes change, by name.
@@ -31,8 +31,9 @@ def forgotten_optimizer(changed: dict[str, torch.Tensor], optimizers: Iterable[A
     for holder in gc.get_referrers(parameter):
         if type(holder) is collections.defaultdict and id(holder) not in known and holder.get(parameter):
             return (
-                f"An optimizer that was not handed over holds state of {name} as it was before the edit: undo "
-                "the edit and give it as optimizer=, or make a new one; a fused one goes wrong without a word.",
+                f"An optimizer that was not handed over holds state of {name} as it was before the edit: "
+                "undo the edit and give it as optimizer=, or make a new one; a fused one goes wrong without "
+                "a word.",
             )
     return ()
 
