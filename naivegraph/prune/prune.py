@@ -85,7 +85,8 @@ def prune(
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
         optimizer: A torch optimizer of the model's parameters, an `AveragedModel` of it, or several of them,
-            whose state is resized with the parameters and restored by undo.
+            whose state is resized with the parameters and restored by undo. Undo restores the learning rate,
+            too; so give the scheduler along with its optimizer.
         progress: Called with a sentence before each step that may take long.
 
     Returns:

@@ -7,23 +7,28 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.change_module import change_module
+from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.apply.way_back import WayBack
 from naivegraph.edits.plan.change import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.graph.torch_utils.obstacle import still_wrapped
+from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog, all_or_nothing
 
-__all__ = ["RUN_ERRORS", "apply"]
+__all__ = ["RUN_ERRORS", "apply", "checkpoint_of"]
 
 # Exceptions that a network raises where shapes do not fit.
 RUN_ERRORS = (
@@ -46,6 +51,7 @@ def apply(
     check: Callable[[], None] | None = None,
     failed: str | None = None,
     undo: UndoLog | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -66,6 +72,7 @@ def apply(
         failed: The beginning of the message if the network does not run then; by default its error is raised
             as it is.
         undo: The log of what was done for this edit already, which is undone with it.
+        checkpoint: The state before this edit; by default the present one.
 
     Returns:
         The edit.
@@ -90,8 +97,8 @@ def apply(
     shapes = {name: (parameter, parameter.shape) for name, parameter in module.named_parameters()}
     with all_or_nothing(undo) as log:
         if change:
-            note = change_module(change, module, optimizers, log)
-            way = WayBack(module, note, log)
+            kept = checkpoint or checkpoint_of(module, change, optimizers)
+            way = WayBack(change_module(change, module, optimizers, log), log, kept)
             changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
             notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
         with _running(failed):
@@ -105,6 +112,21 @@ def apply(
             asked or {}, change, certificate, first, last, notes,
             _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
+
+
+def checkpoint_of(module: nn.Module, change: Change, followers: tuple[Any, ...]) -> Checkpoint:
+    """The state of a network and of what follows it, before a change.
+
+    Args:
+        module: The network.
+        change: The change.
+        followers: Optimizers, schedulers and averaged models.
+    """
+    averages = [each for each in followers if isinstance(each, AveragedModel)]
+    networks = [module, *(unwrapped(average.module) for average in averages)]
+    found = (find_tensor(modules, name) for modules in map(Modules, networks) for name in change.tensors)
+    replaced = {id(tensor) for tensor in found if tensor is not None}
+    return Checkpoint([module, *averages], followers, replaced)
 
 
 @contextmanager

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from naivegraph.edits.apply.optimizer_state import new_states, split_averages
-from naivegraph.edits.apply.resize_tensors import new_tensors
+from naivegraph.edits.apply.give import give
+from naivegraph.edits.apply.optimizer_state import NewState, new_states, split_averages
+from naivegraph.edits.apply.resize_tensors import NewTensor, new_tensors
 from naivegraph.edits.plan.change import AttributeChange, Change
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import HistoryNote, note_edit
@@ -22,11 +23,32 @@ from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.ir.pytree import with_fields
 from naivegraph.undo import UndoLog, all_or_nothing
 
-__all__ = ["change_module", "replaced"]
+__all__ = ["ChangedModule", "change_module", "replaced"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedModule:
+    """A network whose sizes were changed.
+
+    Attributes:
+        network: The network.
+        note: The edit in its history.
+        tensors: The tensors that were replaced, with the origin of each entry.
+        states: The states of optimizers that were replaced.
+        averages: The averages of the network, changed with it.
+    """
+
+    network: nn.Module
+    note: HistoryNote
+    tensors: list[NewTensor]
+    states: list[NewState]
+    averages: list[ChangedModule]
 
 
 @uncollected()
-def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], undo: UndoLog) -> HistoryNote:
+def change_module(
+    change: Change, module: nn.Module, optimizers: Iterable[Any], undo: UndoLog
+) -> ChangedModule:
     """Apply a change of sizes and attributes in place, and add it to the network's history.
 
     Parameters stay the same objects; their data is replaced. Everything is computed before the first tensor
@@ -50,30 +72,14 @@ def change_module(change: Change, module: nn.Module, optimizers: Iterable[Any], 
             undo.push(state.way_back())
             state.apply()
         for new in made:
-            undo.push(functools.partial(_give, new.tensor, new.tensor.data, new.tensor.grad))
-            _give(new.tensor, new.data, new.grad)
+            undo.push(functools.partial(give, new.tensor, new.before, new.tensor.grad))
+            give(new.tensor, new.data, new.grad)
         for owner, name, value in settings:
             undo.keep_entry(vars(owner), name)
             vars(owner)[name] = value
         note = note_edit(module, change.to_json, undo)
-        for average in averages:
-            change_module(change, average, (), undo)
-    return note
-
-
-def _give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) -> None:
-    """Replace the data of a tensor, and drop the node that accumulates its gradients.
-
-    That node lives as long as any older result of the network (a loss, say) and requires the old shape; torch
-    makes a new one only where the dtype changes.
-    """
-    tensor.grad = None
-    if tensor.shape != data.shape and tensor.is_floating_point():
-        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
-        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
-    tensor.data = data
-    if grad is not None:
-        tensor.grad = grad
+        followed = [change_module(change, average, (), undo) for average in averages]
+    return ChangedModule(module, note, made, states, followed)
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:

@@ -102,22 +102,49 @@ class Edit:
         """
         return self._size_report.sizes() if self._size_report is not None and self else {}
 
-    def undo(self) -> None:
-        """Restore the network as it was before this edit, bit for bit; gradients and optimizers too.
+    def undo(self, *, keep_training: bool = False) -> None:
+        """Restore the network as it was before this edit, bit for bit, whatever happened since.
 
-        Weights trained since the edit are lost. Later edits must be undone first.
+        That is its parameters, buffers, gradients and submodules, and of the optimizers, averaged models and
+        schedulers that the edit was given (`optimizer=`) all state, hyperparameters included. Train mode,
+        `requires_grad`, hooks and random numbers stay as they are now. Later edits of the network, of a part
+        of it, or of a network it is a part of, must be undone first.
+
+        For this an edit keeps as many bytes as the network's parameters, buffers and gradients and the state
+        of these optimizers took before it, until it is undone or no longer referenced (`del edit`).
+
+        Args:
+            keep_training: Whether neurons that the edit kept, and tensors it did not change, stay as trained
+                since, with their state in optimizers. Neurons that the edit removed come back with the values
+                they had, and those it added are removed.
 
         Raises:
             EditError: The edit was undone already, a later one has not been, or this is a copy that cannot
-                tell its network.
+                tell its network. With `keep_training`: a layer that the edit resized was
+                replaced since. Nothing is changed then.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> before = net[2].bias.tolist()
+            >>> edit = ng.prune(net, torch.ones(1, 4), macs=0.5)
+            >>> _ = torch.nn.init.ones_(net[2].bias)  # training
+            >>> edit.undo(keep_training=True)
+            >>> net[0].out_features, net[2].bias.tolist()
+            (8, [1.0, 1.0])
+            >>> edit = ng.prune(net, torch.ones(1, 4), macs=0.5)
+            >>> _ = torch.nn.init.zeros_(net[2].bias)
+            >>> edit.undo()
+            >>> net[0].out_features, net[2].bias.tolist()
+            (8, [1.0, 1.0])
         """
         if not self:
             return
         way = way_back(self._token) if self._way_back is None else self._way_back
         way.check(copied=self._way_back is None)
-        way.undo()
+        way.undo(keep_training=keep_training)
         for edit in reversed(self.earlier):
-            edit.undo()
+            edit.undo(keep_training=keep_training)
 
     def to_json(self) -> str:
         """The change as JSON, for `ng.replay`: not the request, but its result.

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import ASGD, LBFGS, Adafactor, Adagrad, Optimizer, Rprop
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from naivegraph.edits.apply.resize_tensors import NewTensor, Places
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 
-__all__ = ["NewState", "as_optimizers", "new_states", "split_averages"]
+__all__ = ["NewState", "as_optimizers", "given_back", "new_states", "split_averages"]
 
 Fill = Callable[[Mapping[str, Any], NewTensor], "float | torch.Tensor"]
 
@@ -41,9 +42,9 @@ def as_optimizers(optimizer: Any) -> tuple[Any, ...]:
     several = () if optimizer is None else optimizer
     items = tuple(several) if isinstance(several, (list, tuple)) else (several,)
     for item in items:
-        if not isinstance(item, (Optimizer, AveragedModel)):
+        if not isinstance(item, (Optimizer, AveragedModel, LRScheduler)):
             raise EditError(
-                "optimizer= takes torch optimizers and AveragedModel, one or several, not "
+                "optimizer= takes torch optimizers, their schedulers and AveragedModel, one or several, not "
                 f"{type(item).__name__}; a copy of the network follows by ng.replay(copy, edit.to_json())"
             )
     return items
@@ -69,6 +70,9 @@ class NewState:
     optimizer: Optimizer
     parameter: torch.Tensor
     values: dict[str, Any] | None
+    new: NewTensor
+    group: Mapping[str, Any]
+    before: Mapping[str, Any]
 
     def apply(self) -> None:
         """Set the state."""
@@ -78,18 +82,18 @@ class NewState:
 
     def way_back(self) -> Callable[[], None]:
         """A function that restores the present state."""
-        states, key = self.optimizer.state, self.parameter
-        before = dict(states[key]) if key in states else None
+        optimizer, key = self.optimizer, self.parameter
+        before = dict(optimizer.state[key]) if key in optimizer.state else None
         # Counters are changed in place by later steps; the other tensors are replaced.
         kept = {} if before is None else {k: _copy(v) for k, v in before.items() if self._same(k, v)}
 
         def undo() -> None:
             """Restore the state."""
-            _forget_size(self.optimizer)
+            _forget_size(optimizer)
             if before is None:
-                states.pop(key, None)
+                optimizer.state.pop(key, None)  # the dict itself is another after `load_state_dict`
             else:
-                states[key] = {**before, **kept}
+                optimizer.state[key] = {**before, **kept}
 
         return undo
 
@@ -137,7 +141,13 @@ def new_states(
                 "LBFGS remembers past steps of all parameters in one vector, which cannot follow a change of "
                 "sizes; make a new LBFGS after the edit instead of passing it"
             )
-        out += [NewState(optimizer, p, _followed(optimizer, group, p, new)) for group, p, new in found]
+        out += [
+            NewState(
+                optimizer, p, _followed(optimizer, group, p, new), new, group,
+                dict(optimizer.state.get(p, {})),
+            )
+            for group, p, new in found
+        ]  # fmt: skip
     return out
 
 
@@ -151,17 +161,12 @@ def _followed(
 
 
 def _value(optimizer: Optimizer, group: Mapping[str, Any], key: str, value: Any, new: NewTensor) -> Any:
-    if not isinstance(value, torch.Tensor) or not value.dim():
+    if _is_counter(optimizer, key, value, new.tensor.numel()):
         return value
-    reduced = _reduced(optimizer, key)
-    if reduced is None and value.numel() == 1 != new.tensor.numel():
-        return value
-    if value.shape == new.tensor.shape and reduced is None:
-        for kind, name, fill in _STARTS:
-            if isinstance(optimizer, kind) and name == key:
-                return new.places.resized(value, fill(group, new))
-        return new.places.resized(value, 0.0)
-    places = _partial_places(value, new, reduced)
+    if value.shape == new.tensor.shape and _reduced(optimizer, key) is None:
+        out = new.places.resized(value, _start(optimizer, group, key, new))
+        return out.clone() if out is value else out
+    places = _partial_places(value, new, _reduced(optimizer, key), new.tensor.shape)
     if places is None:
         raise EditError(
             f"the {type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for {new.name}, "
@@ -172,15 +177,32 @@ def _value(optimizer: Optimizer, group: Mapping[str, Any], key: str, value: Any,
     return out.clone() if out is value else out  # a new row begins with what is known of one like it
 
 
+def _is_counter(optimizer: Optimizer, key: str, value: Any, size: int) -> bool:
+    """Tell if a state is no tensor with entries of a parameter of this size."""
+    if not isinstance(value, torch.Tensor) or not value.dim():
+        return True
+    return _reduced(optimizer, key) is None and value.numel() == 1 != size
+
+
+def _start(optimizer: Optimizer, group: Mapping[str, Any], key: str, new: NewTensor) -> float | torch.Tensor:
+    """The value that new entries of a state start with."""
+    for kind, name, fill in _STARTS:
+        if isinstance(optimizer, kind) and name == key:
+            return fill(group, new)
+    return 0.0
+
+
 def _reduced(optimizer: Optimizer, key: str) -> int | None:
     """The dimension that a state of this name was summed over, counted from the last, if that is known."""
     found = (dim for kind, name, dim in _REDUCED if isinstance(optimizer, kind) and name == key)
     return next(found, None)
 
 
-def _partial_places(value: torch.Tensor, new: NewTensor, reduced: int | None) -> Places | None:
-    """The places of a state that lacks a dimension of its parameter; None if nothing tells which."""
-    shape, rank = new.tensor.shape, new.tensor.dim()
+def _partial_places(
+    value: torch.Tensor, new: NewTensor, reduced: int | None, shape: torch.Size
+) -> Places | None:
+    """The places of a state that lacks a dimension of a parameter of a shape; None if nothing tells which."""
+    rank = len(shape)
     if value.dim() == rank:
         one = [d - rank == reduced if reduced is not None else value.shape[d] == 1 for d in range(rank)]
         kept = [d for d in range(rank) if not one[d]]
@@ -190,3 +212,29 @@ def _partial_places(value: torch.Tensor, new: NewTensor, reduced: int | None) ->
     if len(without) != 1:
         return None
     return new.places.along([d for d in range(rank) if d != without[0]], keep=False)
+
+
+def given_back(state: NewState) -> dict[str, Any] | None:
+    """The present state of an optimizer for a parameter, with the old state of removed neurons.
+
+    Where there was none, they start as new ones do.
+    """
+    optimizer, new = state.optimizer, state.new
+    now = optimizer.state.get(state.parameter)
+    if not now:
+        return None
+    shape, out = torch.Size(new.places.new_shape), dict(now)
+    for key, value in now.items():
+        if _is_counter(optimizer, key, value, shape.numel()):
+            continue
+        whole = value.shape == shape and _reduced(optimizer, key) is None
+        places = new.places if whole else _partial_places(value, new, _reduced(optimizer, key), shape)
+        if places is None:
+            continue
+        old = state.before.get(key)
+        if not isinstance(old, torch.Tensor) or old.shape != places.shape:
+            start = _start(optimizer, state.group, key, new)
+            # An average starts as the weight, which comes back as it was.
+            old = new.before if isinstance(start, torch.Tensor) else value.new_full(places.shape, start)
+        out[key] = places.given_back(old.to(value), value, ())
+    return out

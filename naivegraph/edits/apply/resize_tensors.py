@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -161,12 +161,50 @@ class Places:
             out = out * torch.from_numpy(along(self.axes[dim], self.after, chosen)).reshape(self._along(dim))
         return out
 
+    def given_back(
+        self, old: torch.Tensor, now: torch.Tensor, factors: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """The old tensor with the present values of the entries that stayed.
+
+        Args:
+            old: The tensor of the shape before.
+            now: The tensor of the new shape.
+            factors: The factors by which entries were multiplied, each of which is divided by again. An entry
+                that is as the edit left it becomes exactly the old one.
+        """
+        stayed = [
+            torch.arange(len(s.indices)) if s.new is None else torch.nonzero(~s.new).reshape(-1)
+            for s in self._sources
+        ]
+        origin = [torch.from_numpy(s.indices)[at] for s, at in zip(self._sources, stayed, strict=True)]
+        kept, out = _block(now, stayed).clone(), old.clone()
+        if factors:
+            expected, scale = _block(old, origin), torch.ones((), dtype=torch.float64, device=now.device)
+            for each in factors:
+                factor = _block(each.to(now.device).expand(self.new_shape), stayed)
+                expected, scale = (expected * factor).to(now.dtype), scale * factor
+            same = (kept == expected) | (scale == 0)
+            kept = torch.where(same, _block(old, origin), (kept / scale).to(now.dtype))
+        if out.dim() == 0:
+            return kept
+        grid = [index.to(out.device).reshape(self._along(dim)) for dim, index in enumerate(origin)]
+        out[tuple(grid)] = kept
+        return like(out, old)
+
     def within(self, rows: Rows) -> torch.Tensor:
         """A mask of the entries that come from these rows."""
         if rows is None:
             return torch.ones([1] * len(self.axes), dtype=torch.bool)
         dim, wanted = rows
         return torch.from_numpy(np.isin(self._sources[dim].indices, wanted)).reshape(self._along(dim))
+
+
+def _block(tensor: torch.Tensor, indices: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The entries at these indices along each dimension."""
+    for dim, index in enumerate(indices):
+        if len(index) != tensor.shape[dim] or not torch.equal(index, torch.arange(len(index))):
+            tensor = tensor.index_select(dim, index.to(tensor.device))
+    return tensor
 
 
 def templates(kept: Indices, new: int) -> Indices:
@@ -207,6 +245,10 @@ class NewTensor:
     data: torch.Tensor
     grad: torch.Tensor | None
     places: Places
+    owner: nn.Module
+    before: torch.Tensor
+    before_grad: torch.Tensor | None
+    factors: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
 
 def like(out: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
@@ -256,7 +298,8 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
             data = like(places.taken(data), data)
             data = data.clone() if data.data_ptr() == tensor.data_ptr() else data
         grad = None if tensor.grad is None else places.resized(tensor.grad, 0.0)
-        out[key_] = NewTensor(name, tensor, data, grad, places)
+        owner = modules[name.rpartition(".")[0]]
+        out[key_] = NewTensor(name, tensor, data, grad, places, owner, tensor.data, tensor.grad)
     _multiply(change, {name: out[key_] for name, key_ in names.items()}, shares)
     return list(out.values())
 
@@ -280,6 +323,7 @@ def _multiply(change: Change, made: dict[str, NewTensor], shares: dict[str, Floa
 def _scale(new: NewTensor, factors: torch.Tensor) -> None:
     if bool((factors == 1).all()):
         return
+    new.factors.append(factors)
     on = factors.to(new.data.device)
     # Where the factor is zero so is the result, also of inf and nan.
     new.data.copy_(

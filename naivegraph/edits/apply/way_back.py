@@ -6,10 +6,11 @@ import uuid
 import weakref
 from typing import Any
 
-from torch import nn
-
+from naivegraph.edits.apply.change_module import ChangedModule
+from naivegraph.edits.apply.checkpoint import Checkpoint
+from naivegraph.edits.apply.trained_values import TrainedValues
 from naivegraph.errors import EditError
-from naivegraph.graph.export.history import HistoryNote, is_last_note
+from naivegraph.graph.export.history import is_last_note
 from naivegraph.undo import UndoLog
 
 __all__ = ["WayBack", "way_back"]
@@ -22,19 +23,19 @@ class WayBack:
     of the edit find it by its token.
 
     Args:
-        module: The network.
-        note: The edit in its history.
-        undo: The log that restores everything.
+        changed: The network that was changed.
+        undo: The log that restores sizes, attributes and structure.
+        checkpoint: The state of the network and its followers before the edit.
 
     Attributes:
         token: An identifier of the edit, unique among all processes.
     """
 
-    def __init__(self, module: nn.Module, note: HistoryNote, undo: UndoLog) -> None:
+    def __init__(self, changed: ChangedModule, undo: UndoLog, checkpoint: Checkpoint) -> None:
         self.token = uuid.uuid4().hex
-        self._module = weakref.ref(module)
-        self._note = note
+        self._changed = changed
         self._undo = undo
+        self._checkpoint = checkpoint
         _KNOWN[self.token] = self
 
     def check(self, *, copied: bool) -> None:
@@ -47,24 +48,28 @@ class WayBack:
             EditError: The edit was undone already, the network was edited again since, it is gone, or it was
                 copied as the edit was, so that there are two networks that may be meant.
         """
-        module = self._module()
         if not self._undo:
             raise EditError("this edit was undone already")
-        if module is None:
-            raise EditError("the network is gone")
-        if not is_last_note(module, self._note):
+        if not is_last_note(self._changed.network, self._changed.note):
             raise EditError(
                 "the network was edited again since: undo the later edits first, the last one first"
             )
-        if copied and self._note.copied:
+        if copied and self._changed.note.copied:
             raise EditError(
                 "both this edit and its network were copied, so it is not clear which network to put back: "
                 "undo by the edit that was returned; for a copy of the network, ng.load what was saved before"
             )
 
-    def undo(self) -> None:
-        """Restore the network; see `check`."""
-        self._undo.undo()
+    def undo(self, *, keep_training: bool) -> None:
+        """Restore the network; see `check` and `Edit.undo`."""
+        steps = UndoLog()  # taken the last first
+        if keep_training:
+            steps.push(TrainedValues(self._changed, self._checkpoint).put_back)
+        else:
+            steps.push(self._checkpoint.restore)
+        steps.push(self._undo.undo)
+        steps.undo()
+        self._checkpoint = Checkpoint(())
 
 
 _KNOWN: weakref.WeakValueDictionary[str, WayBack] = weakref.WeakValueDictionary()

@@ -28,27 +28,28 @@ def follow_optimizer(
     """
     after = list(module.parameters())
     old, new = {id(p) for p in before}, {id(p) for p in after}
-    groups = [(group, list(group["params"])) for group in optimizer.param_groups]
-    known = {id(p) for _, params in groups for p in params}
+    groups = [list(group["params"]) for group in optimizer.param_groups]
+    known = {id(p) for params in groups for p in params}
     added = [p for p in after if id(p) not in old | known]
     states, came = dict(optimizer.state), {id(p) for p in added}
 
     def put_back() -> None:
         """Restore the groups and the state."""
-        for group, params in groups:
-            group["params"] = params
+        # In place, as some optimizers keep the list; the groups are others after `load_state_dict`.
+        for group, params in zip(optimizer.param_groups, groups, strict=False):
+            group["params"][:] = params
         now = {**states, **optimizer.state}  # in the order of before
         optimizer.state.clear()
         optimizer.state.update({p: state for p, state in now.items() if id(p) not in came})
 
     with all_or_nothing(undo):
         undo.push(put_back)
-        for group, params in groups:
-            group["params"] = [p for p in params if id(p) not in old - new]
+        for group, params in zip(optimizer.param_groups, groups, strict=True):
+            group["params"][:] = [p for p in params if id(p) not in old - new]
         for p in states:
             if id(p) in old - new:
                 del optimizer.state[p]
-        groups[0][0]["params"] = [*groups[0][0]["params"], *added]
+        optimizer.param_groups[0]["params"] += added
 
 
 def follow_average(

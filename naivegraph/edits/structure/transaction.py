@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from naivegraph.costs import Costs
-from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.apply.apply import apply, checkpoint_of
+from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
 from naivegraph.edits.apply.size_report import SizeReport
@@ -59,7 +60,10 @@ def rewire(
         EditError: The network would not run; everything is as it was.
     """
     count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
-    before, follow = count(), _Following(graph.module, as_optimizers(optimizer))
+    followers = as_optimizers(optimizer)
+    before, follow = count(), _Following(graph.module, followers)
+    # A network that is loaded is not put back by its edits.
+    checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
     repeating = [vertex for vertex in graph if _repeats(vertex)]
     with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
@@ -70,6 +74,7 @@ def rewire(
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
             after=count, notes=_notes(graph), sizes=sizes, undo=log, optimizer=optimizer,
+            checkpoint=checkpoint,
             check=functools.partial(_check_sums, graph, repeating),
             failed="the network would not run after this",
         )  # fmt: skip

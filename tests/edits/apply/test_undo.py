@@ -12,6 +12,7 @@ from torch import nn
 
 import naivegraph as ng
 from naivegraph.edits.apply import change_module
+from naivegraph.edits.apply.give import give
 from naivegraph.graph.export.history import history_of
 from tests.networks.plain import ALL, Network, by_name
 from tests.oracle import snapshot, unchanged
@@ -169,15 +170,14 @@ def test_an_interrupt_in_the_middle_leaves_everything_as_it_was(
     with_gradients(model, inputs)
     before = snapshot(model)
     calls = []
-    original = change_module._give
 
     def interrupted(*args: Any) -> None:
         calls.append(args)
-        original(*args)
+        give(*args)
         if len(calls) == after + 1:
             raise error
 
-    monkeypatch.setattr(change_module, "_give", interrupted)
+    monkeypatch.setattr(change_module, "give", interrupted)
     with pytest.raises(error):
         ng.prune(model, inputs, ratio=0.5)
     assert len(calls) == 2 * (after + 1), "each given and put back"
