@@ -12,7 +12,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
-from naivegraph.edits.plan.outgoing_weights import growth_notes
+from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.requests import Inputs, RequestLike, as_mapping
@@ -137,6 +137,16 @@ def carry_out(
     change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)
     change, notes = with_config(change, constraints)
     grown = {width.atom for width, come in answer.new.items() if come}
+    replaced = replacement_notes(
+        widths,
+        {
+            width: (
+                answer.kept[width].shape[-1] if width in answer.kept else width.size,
+                answer.new.get(width, 0),
+            )
+            for width in (*answer.kept, *answer.new)
+        },
+    )
     with all_or_nothing() as undo:
         edit = apply(
             change,
@@ -146,7 +156,7 @@ def carry_out(
             certificate=answer.certified,
             before=Costs.of(widths),
             after=Costs.of(widths, count),
-            notes=(*growth_notes(widths, grown), *notes),
+            notes=(*growth_notes(widths, grown), *replaced, *notes),
             sizes=SizeReport(widths, change, axis_requests),
             undo=undo,
         )

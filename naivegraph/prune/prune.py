@@ -172,12 +172,24 @@ def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetErro
     ]
     if not parts:
         return f"no sizes meet what was asked: {error}"
-    reasons = [*program.reasons(), *program.bounds()]
+    reasons = [*program.reasons(), *program.bounds(), *_fixed_reasons(program)]
     because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
         f"{because}"
     )
+
+
+def _fixed_reasons(program: BudgetProgram) -> list[str]:
+    """The reasons for which parameters keep their sizes, if no size of the network can change."""
+    if program.free:
+        return []
+    found: dict[str, list[str]] = {}
+    for axis in program.widths.fixed():
+        if axis.reason != UNUSED:
+            found.setdefault(axis.reason, []).append(axis.name)
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return [f"{reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in ordered]
 
 
 def _edit(
@@ -195,6 +207,9 @@ def _edit(
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
     notes = [*program.reasons()[:5], *config_notes]
+    if not change:
+        fixed = "; ".join(_fixed_reasons(program)[:3])
+        notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
     unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
     if unused:
         notes.append(

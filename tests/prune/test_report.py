@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -50,3 +51,29 @@ def test_what_one_line_of_code_holds_is_told_once_and_first() -> None:
     assert reason.startswith("its size is written as 2 at tests/prune/test_report.py:")
     assert [fixed.params for fixed in report.fixed] == sorted((f.params for f in report.fixed), reverse=True)
     assert "What may change" not in str(report)
+
+
+def test_a_pruning_that_removed_nothing_says_why() -> None:
+    class Observed(nn.Linear):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(inputs, outputs)
+            self.quantise = torch.ao.quantization.default_fused_per_channel_wt_fake_quant()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.quantise(self.weight), self.bias)
+
+    model, inputs = nn.Sequential(Observed(4, 8), nn.ReLU(), Observed(8, 2)), torch.randn(3, 4)
+    model(inputs)
+    edit = ng.prune(model.eval(), inputs, ratio=0.5)
+    assert not edit
+    assert any(
+        note.startswith("Nothing was removed: operator ") and "has no rule" in note for note in edit.notes
+    )
+    with pytest.raises(
+        ng.InfeasibleError, match=r"What cannot change, among others: operator .* has no rule"
+    ):
+        ng.prune(model, inputs, macs=0.5)
+    plain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    assert ng.prune(plain, inputs, macs=1.0).notes == (
+        "Nothing was removed: what was asked for leaves every size as it is.",
+    )

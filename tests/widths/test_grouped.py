@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import naivegraph as ng
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
@@ -58,3 +60,21 @@ def test_axis_of_experts_stays() -> None:
     fixed = {(axis.name, axis.dim): axis.reason for axis in widths.fixed()}
     assert fixed["up", 0].startswith("a matrix for each group of rows")
     assert fixed["down", 2].startswith("an output of the network")
+
+
+@pytest.mark.parametrize("more", [2, 4, 8])
+def test_growth_through_a_group_norm_keeps_the_function_or_says_that_it_does_not(more: int) -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.ReLU(), nn.Conv2d(16, 4, 1)
+    ).eval()
+    image = torch.randn(2, 3, 8, 8)
+    before = model(image)
+    edit = ng.resize(ng.capture(model, image), {"0": +more})
+    assert model[0].out_channels == 16 + more
+    kept = bool(torch.allclose(model(image), before, atol=1e-5))
+    assert kept == (more % 4 == 0)
+    assert kept == (edit.notes == ())
+    if not kept:
+        assert "0 becomes 18 neurons" in edit.notes[0]
+        assert "4 of its 16 neurons go and 6 come in their place" in edit.notes[0]

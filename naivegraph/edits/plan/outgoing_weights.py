@@ -11,9 +11,9 @@ from naivegraph.edits.plan.change import Outgoing, Rows
 from naivegraph.errors import EditError
 from naivegraph.operators.relation import Summed
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, ProvenanceTrace, Untraceable
-from naivegraph.widths.widths import Widths
+from naivegraph.widths.widths import Width, Widths
 
-__all__ = ["growth_notes", "outgoing", "rows_of", "unkept"]
+__all__ = ["growth_notes", "outgoing", "replacement_notes", "rows_of", "unkept"]
 
 
 def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) -> tuple[Outgoing, ...]:
@@ -74,6 +74,34 @@ def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
         f"The new neurons of {widths.by_atom[atom].name} change what the network computes: {reason}."
         for atom, reason in unkept(widths, atoms).items()
     )
+
+
+def replacement_notes(widths: Widths, answer: Mapping[Width, tuple[int, int]]) -> tuple[str, ...]:
+    """A sentence for each vertex where neurons go and others come, as the factors of its size change apart.
+
+    Args:
+        widths: The widths.
+        answer: Of widths that change, how many neurons stay and how many come.
+    """
+    lost = {width.atom for width, (stay, _) in answer.items() if stay < width.size}
+    grown = {width.atom for width, (_, come) in answer.items() if come}
+    after = {width.atom: stay + come for width, (stay, come) in answer.items()}
+    kept = {width.atom: stay for width, (stay, _) in answer.items()}
+    out: dict[frozenset[Atom], str] = {}
+    for vertex in widths.graph.vertices if lost and grown else ():
+        axis = widths.output_axis(vertex)
+        atoms = frozenset(axis.atoms())
+        if not (atoms & lost and atoms & (grown - lost)) or atoms in out:
+            continue
+        size = axis.size(lambda atom: after.get(atom, atom.length))
+        stay = axis.size(lambda atom: kept.get(atom, atom.length))
+        shown = " x ".join(f"{atom.length} -> {after.get(atom, atom.length)}" for atom in axis.atoms())
+        out[atoms] = (
+            f"{vertex.name} becomes {size} neurons by other factors ({shown}): {axis.length - stay} of its "
+            f"{axis.length} neurons go and {size - stay} come in their place, which changes what the network "
+            "computes."
+        )
+    return tuple(out.values())
 
 
 def rows_of(entries: ParameterEntries) -> Rows:
