@@ -94,7 +94,7 @@ def resize(
 
     def values(chosen: Utility) -> dict[Width, Floats]:
         """Values of neurons by another utility, for strategies that ask for one."""
-        return utilities(widths, chosen, default="magnitude", loss=loss)
+        return utilities(widths, chosen, default="magnitude", loss=loss, once=True)
 
     attempt = Attempt(widths, constraints, axis_requests, values(utility), values, backend=choice.backend)
     answer = decide(choice.strategy or default_strategy(), attempt)

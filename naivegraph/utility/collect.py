@@ -131,8 +131,13 @@ def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[i
 _BLOCK = 1 << 18  # elements; as many floats fit a core's own cache
 
 
-def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom, Floats]:
-    """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`)."""
+def per_atom(
+    axis: Axis, along: Floats, outer: Mapping[Atom, Atom], *, once: bool = False
+) -> dict[Atom, Floats]:
+    """Sums of values along an axis for every neuron of each atom in it, of some in each row (`outer`).
+
+    With `once`, values of neurons that have rows are theirs alone, and those rows have none of them.
+    """
     whole = axis.atoms()
     if axis.terms == (whole,) and len(whole) == 1 and whole[0] not in outer:
         return {whole[0]: along}
@@ -149,10 +154,13 @@ def per_atom(axis: Axis, along: Floats, outer: Mapping[Atom, Atom]) -> dict[Atom
             rows = outer.get(factor) if isinstance(factor, Atom) else None
             inside = rows is not None and position > 0 and term[position - 1] is rows
             chosen = (position - 1, position) if inside else (position,)
+            after = term[position + 1] if position + 1 < len(term) else None
             part = block.sum(axis=tuple(d for d in range(len(shape)) if d not in chosen))
             if rows is not None and not inside:
                 part = np.tile(part / rows.length, (rows.length, 1))
-            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part, outer)
+            if once and isinstance(after, Atom) and outer.get(after) is factor:
+                part = np.zeros_like(part)
+            found = {factor: part} if isinstance(factor, Atom) else per_atom(factor, part, outer, once=once)
             for atom, values in found.items():
                 out[atom] = out[atom] + values if atom in out else values
     return out

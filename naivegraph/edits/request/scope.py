@@ -22,12 +22,14 @@ class AxisRequest:
         axis: The axis.
         request: The request on its size.
         where: The place of the axis, for messages: "output", "input 1"...
+        gave_way: True if it was exact and is tried as a relaxed one, which then moves in its own direction.
     """
 
     vertex: Vertex
     axis: Axis
     request: Request
     where: str = "output"
+    gave_way: bool = False
 
     @property
     def name(self) -> str:

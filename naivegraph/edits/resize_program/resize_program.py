@@ -1,9 +1,7 @@
 """A resize as a mixed-integer program: the numbers of neurons kept and added, for each width.
 
-Sizes are linear in these columns, but for products of widths (heads times head size). A product is linearised
-exactly: one of its factors is written in binary, and each binary digit times the other factor gets a column
-of its own (McCormick's inequalities, which are exact for a binary factor; "Computability of global solutions
-to factorable nonconvex programs: part I", Mathematical Programming 10, 1976).
+Sizes are linear in these columns (`size_forms`), and so is the value of products of widths, such as heads
+times head size (`product_rows`).
 
 Goals come in order: first relaxed requests are satisfied as nearly as possible, then utility is maximised,
 less the costs of new neurons and of sizes moved.
@@ -13,16 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from naivegraph.algebra.axis import Atom, Axis, single
-from naivegraph.algebra.polynomial import Monomial, Polynomial
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.request.requests import Between, Multiple
 from naivegraph.edits.request.scope import AxisRequest, Scope
+from naivegraph.edits.resize_program.product_rows import ProductRows, product_rows
+from naivegraph.edits.resize_program.size_forms import LinearForm, RowBlock, SizeForms
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program
 from naivegraph.utility.ranking import TINY, NeuronRanking, required
@@ -39,50 +39,6 @@ class Goal:
 
     indices: list[int]
     coefficients: list[float]
-
-
-# A constant, and the coefficient of each column.
-LinearForm = tuple[float, dict[int, float]]
-
-
-class _Block:
-    """Rows that are added to a program all at once."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.starts, self.indices = [0], list[int]()
-        self.values, self.lower, self.upper = list[float](), list[float](), list[float]()
-        self.requests: list[str | None] = []
-
-    def row(
-        self,
-        name: str,
-        parts: Mapping[int, float],
-        *,
-        lower: float = -np.inf,
-        upper: float = np.inf,
-        request: str | None = None,
-    ) -> None:
-        """Add `lower <= sum of parts <= upper`."""
-        self.names.append(name)
-        self.indices += parts.keys()
-        self.values += parts.values()
-        self.starts.append(len(self.indices))
-        self.lower.append(lower)
-        self.upper.append(upper)
-        self.requests.append(request)
-
-    def add_to(self, program: Program) -> None:
-        """Add all rows to the program."""
-        program.rows(
-            self.starts,
-            np.array(self.indices, np.int64),
-            self.values,
-            self.lower,
-            self.upper,
-            self.names,
-            requests=self.requests,
-        )
 
 
 class ResizeProgram:
@@ -115,15 +71,24 @@ class ResizeProgram:
         self.widths, self.constraints = widths, constraints
         self.axis_requests, self.values = axis_requests, values
         self.program = Program()
-        self._block = _Block()
+        self._block = RowBlock()
         self._scope = Scope(widths, constraints, axis_requests)
         self.in_scope, self.fixed = self._scope.widths, self._scope.fixed
         self._rankings = {w.atom: self._ranking(w, values[w]) for w in self.in_scope if values is not None}
+        self._rows = self._product_rows()
         self.new = 0 if not axis_requests else new
         self._room = self._most_new()
         self._columns()
-        self._products: dict[Monomial, dict[int, float]] = {}
+        self._sizes = SizeForms(
+            self.program,
+            self._block,
+            self._kept,
+            self._come,
+            self._room,
+            lambda atom: atom in self.fixed or atom not in self._kept,
+        )
         self._structure()
+        self._forbid_replacement()
         self.forms = [self.form(axis_request.axis) for axis_request in axis_requests]
         self.nearness = self._requests()
         self._block.add_to(self.program)
@@ -133,6 +98,18 @@ class ResizeProgram:
     def _ranking(self, width: Width, values: Floats) -> NeuronRanking:
         stay, go = self.constraints.must_stay.get(width.atom), self.constraints.must_go.get(width.atom)
         return NeuronRanking(values, required(stay), required(go))
+
+    def _product_rows(self) -> list[ProductRows]:
+        """The products of widths that are valued together."""
+        if self.values is None:
+            return []
+        values = {width.atom: self.values[width] for width in self.in_scope}
+        moving = [atom for atom in values if atom not in self.fixed]
+        stay, go = (
+            {atom: required(marks.get(atom)) for atom in moving}
+            for marks in (self.constraints.must_stay, self.constraints.must_go)
+        )
+        return product_rows(values, self.widths.outer, moving, stay, go)
 
     # Columns
 
@@ -170,52 +147,11 @@ class ResizeProgram:
 
     def form(self, axis: Axis) -> LinearForm:
         """The size of an axis as a linear function of the columns (products of widths get columns)."""
-        return self._linear(Polynomial.of_axis(axis))
+        return self._sizes.of(Polynomial.of_axis(axis))
 
     def _still(self, atom: Atom) -> bool:
-        return atom in self.fixed or atom not in self._kept
-
-    def _linear(self, polynomial: Polynomial) -> LinearForm:
-        constant, parts = 0.0, dict[int, float]()
-        if any(self._still(atom) for atom in polynomial.atoms()):
-            polynomial = polynomial.with_constants(self._still)
-        for monomial, factor in polynomial.terms.items():
-            if not monomial:
-                constant += factor
-                continue
-            for column, coefficient in self._product(monomial).items():
-                parts[column] = parts.get(column, 0.0) + factor * coefficient
-        return constant, {column: c for column, c in parts.items() if c}
-
-    def _product(self, monomial: Monomial) -> dict[int, float]:
-        """The size of a product of widths: that of the longest, times the others' sizes written in binary."""
-        last, *others = sorted(monomial, key=lambda atom: (-atom.length, self._kept[atom]))
-        size: dict[int, float] = {self._kept[last]: 1.0, self._come[last]: 1.0}
-        top = float(last.length + self._room)
-        key: Monomial = (last,)
-        for atom in others:
-            key = (*key, atom)
-            if key not in self._products:
-                self._products[key] = self._multiplied(atom, size, top)
-            size, top = self._products[key], top * (atom.length + self._room)
-        return size
-
-    def _multiplied(self, atom: Atom, size: Mapping[int, float], top: float) -> dict[int, float]:
-        """`size`, at most `top`, times the size of an atom, which is written in binary."""
-        bits = range((atom.length + self._room).bit_length())
-        name = f"product {len(self._products)}"
-        digits = self.program.columns([f"{name} digit {bit}" for bit in bits], 0, 1)
-        parts = self.program.columns([f"{name} part {bit}" for bit in bits], 0, top, integer=False)
-        count = {digit: float(2**bit) for bit, digit in enumerate(digits)}
-        both = {self._kept[atom]: -1.0, self._come[atom]: -1.0}
-        self._block.row(f"{name} its count", {**count, **both}, lower=0, upper=0)
-        less = {column: -factor for column, factor in size.items()}
-        for digit, part in zip(digits, parts, strict=True):
-            # A part is the size where its digit is 1, and else 0 (McCormick's inequalities).
-            self._block.row(f"{name} none {digit}", {part: 1.0, digit: -top}, upper=0)
-            self._block.row(f"{name} most {digit}", {part: 1.0, **less}, upper=0)
-            self._block.row(f"{name} least {digit}", {part: 1.0, **less, digit: -top}, lower=-top)
-        return {part: float(2**bit) for bit, part in enumerate(parts)}
+        """Tell whether a width keeps its size."""
+        return self._sizes.still(atom)
 
     def _structure(self) -> None:
         """Add the rows of the network: sizes are at least 1, constraints hold, new neurons are bounded."""
@@ -232,8 +168,30 @@ class ResizeProgram:
             come = dict.fromkeys(self._come.values(), 1.0)
             self._block.row("new neurons", come, upper=self.new, request=name)
 
+    def _forbid_replacement(self) -> None:
+        """Forbid that one factor of a product of widths loses useful neurons while another one gains some.
+
+        The neurons of the product would go, and new ones come in their place. They may where requests ask for
+        it: one about the factor that loses some, another about the one that gains some.
+        """
+        axes = [*self._scope.parameters, *(self._scope.settled(one.axis) for one in self.axis_requests)]
+        monomials = (m for axis in axes for m in Polynomial.of_axis(axis).with_constants(self._still).terms)
+        asked = [set(axis_request.axis.atoms()) for axis_request in self.axis_requests]
+        comes: dict[Atom, int] = {}
+        for one, two in dict.fromkeys(p for m in monomials for p in itertools.permutations(m, 2)):
+            apart = any(two in atoms and one not in atoms for atoms in asked)
+            if one is two or one.alone or (apart and any(one in atoms for atoms in asked)):
+                continue
+            if one not in comes:
+                comes[one] = self.program.column(f"neurons come {len(comes)}", 0, 1)
+                some = {self._come[one]: 1.0, comes[one]: -float(self._room)}
+                self._block.row(f"neurons come {len(comes)}", some, upper=0)
+            useful = float(two.length - (self._rankings[two].negative if self._rankings else 0))
+            name = f"no neuron replaced {len(self._block.names)}"
+            self._block.row(name, {self._kept[two]: 1.0, comes[one]: -useful}, lower=0)
+
     def _constrain(self, name: str, constraint: WidthConstraint) -> None:
-        constant, parts = self._linear(constraint.polynomial)
+        constant, parts = self._sizes.of(constraint.polynomial)
         if not parts:
             return
         if constraint.multiple > 1:
@@ -289,11 +247,28 @@ class ResizeProgram:
                 self._request_row(axis_request, form, axis_request.target, axis_request.target)
             else:
                 distances.append(self._distance(f"{axis_request.name} missed by", form, axis_request.target))
-                if axis_request.target > now:
-                    self._request_row(axis_request, form, now + 1, np.inf)
-                elif axis_request.target < now:
-                    self._request_row(axis_request, form, -np.inf, now - 1)
-        return self._goal("requests", distances, [1.0] * len(distances)) if distances else None
+                if axis_request.target != now:
+                    self._must_move(axis_request, form, now)
+        return (
+            self._goal("requests", distances, [1.0] * len(distances), [1] * len(distances))
+            if distances
+            else None
+        )
+
+    def _must_move(self, axis_request: AxisRequest, form: LinearForm, now: int) -> None:
+        """The rows of a relaxed request: its size changes by at least one, in either direction.
+
+        An exact one that gave way does so in its own direction, for the other was never asked for.
+        """
+        if axis_request.gave_way:
+            ends = (now + 1, np.inf) if (axis_request.target or 0) > now else (-np.inf, now - 1)
+            self._request_row(axis_request, form, *ends)
+            return
+        most = self._sizes.largest(form) + now + 1
+        up = self.program.column(f"{axis_request.name} grows {len(self.program.column_names)}", 0, 1)
+        constant, parts = form
+        self._request_row(axis_request, (constant, {**parts, up: -most}), now + 1 - most, np.inf)
+        self._request_row(axis_request, (constant, {**parts, up: -most}), -np.inf, now - 1)
 
     def _request_row(self, axis_request: AxisRequest, form: LinearForm, lower: float, upper: float) -> None:
         """The row of a request: `lower <= form <= upper`."""
@@ -324,34 +299,44 @@ class ResizeProgram:
         self._block.row(f"{name} below", {**parts, column: 1.0}, lower=target - constant)
         return column
 
-    def _goal(self, name: str, distances: Sequence[int], weights: Sequence[float]) -> Goal:
+    def _goal(
+        self, name: str, distances: Sequence[int], weights: Sequence[float], counts: Sequence[int]
+    ) -> Goal:
         """The goal of small distances: 0.1 of their weighted sum and 0.8 of the largest."""
         largest = self.program.column(f"{name} largest", 0, np.inf, integer=False)
         for distance, weight in zip(distances, weights, strict=True):
             self._block.row(f"{name} largest {distance}", {largest: 1.0, distance: -weight}, lower=0)
-        return Goal([*distances, largest], [*(-0.1 * weight for weight in weights), -0.8])
+        each = [-0.1 * weight * count for weight, count in zip(weights, counts, strict=True)]
+        return Goal([*distances, largest], [*each, -0.8])
 
     def _utility_terms(self) -> None:
         """Set the objective: utility, less the costs of new neurons and of sizes moved."""
-        self._block = _Block()
+        self._block = self._sizes.block = RowBlock()
         columns = list(self._come.values())
         factors = [-self._rankings[atom].cost if self._rankings else -TINY for atom in self._come]
         still = self._size_terms()
         if still is not None:
             columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
+        together: set[Atom] = set()
+        for number, rows in enumerate(self._rows):
+            indices, worth = rows.add(self.program, self._block, self._kept, f"product rows {number}")
+            columns, factors = [*columns, *indices], [*factors, *worth]
+            together |= {rows.outer, *rows.inner}
         self._block.add_to(self.program)
         self.program.set_objective(columns, factors)
         for width in self.in_scope if self._rankings else []:
             sums = self._rankings[width.atom].sums
-            if not sums.any():  # all neurons have value 0
+            if width.atom in together or not sums.any():  # all neurons have value 0
                 continue
             self.program.concave(f"{width.name} utility", self._kept[width.atom], sums)
 
     def _size_terms(self) -> Goal | None:
-        """The goal of keeping other sizes: distances to present sizes, weighted by their neurons' values."""
-        relaxed = [axis_request for axis_request in self.axis_requests if axis_request.is_relaxed]
-        asked = {self._scope.settled(axis_request.axis) for axis_request in relaxed}
-        axes = dict.fromkeys(part for axis in self._scope.parameters for part in self._factors(axis, asked))
+        """The goal of keeping sizes: distances to present sizes, weighted by their neurons' values.
+
+        Every vertex counts once by the size of its output, and so does every axis of parameters which is no
+        vertex's output; vertices of relaxed requests do not, for their sizes are a goal before this one.
+        """
+        axes = self._counted()
         terms = [(axis, *self._of_axis(axis)) for axis in axes]
         # Sizes of neurons without value are kept, too: they weigh as much as the least of the others.
         least = min((largest for _, largest, _ in terms if largest), default=1.0)
@@ -360,18 +345,28 @@ class ResizeProgram:
             target = max(axis.length - negative, 1)
             distances.append(self._distance(f"size {index} moved by", self.form(axis), target))
             weights.append((largest or least) / target)
-        return self._goal("sizes", distances, weights) if distances else None
+        return self._goal("sizes", distances, weights, list(axes.values())) if distances else None
 
-    def _factors(self, axis: Axis, asked: Collection[Axis]) -> list[Axis]:
-        """The axes to keep so that an axis keeps its size: in a product of widths each of them.
-
-        Otherwise fewer neurons in each head would be compensated by more heads.
-        """
-        if axis in asked or Polynomial.of_axis(axis).with_constants(self._still).degree <= 1:
-            parts = [axis]
-        else:
-            parts = [single(atom) for atom in dict.fromkeys(axis.atoms()) if not self._still(atom)]
-        return [part for part in parts if part not in asked]
+    def _counted(self) -> dict[Axis, int]:
+        """The axes to keep, and how often each counts."""
+        relaxed = {
+            (one.vertex.name, self._scope.settled(one.axis)) for one in self.axis_requests if one.is_relaxed
+        }
+        counts: dict[Axis, int] = {}
+        outputs: set[Axis] = set()
+        for vertex in self.widths.graph.vertices:
+            axis = self._scope.settled(self.widths.output_axis(vertex))
+            if not any(atom in self._kept for atom in axis.atoms()):
+                continue
+            outputs.add(axis)
+            if (vertex.name, axis) not in relaxed:
+                counts[axis] = counts.get(axis, 0) + 1
+        asked = {axis for _, axis in relaxed}
+        # Parameters of rows and of columns inside a product: the product's own size is a vertex's.
+        for axis in self._scope.parameters:
+            if axis not in outputs and axis not in asked:
+                counts[axis] = 1
+        return counts
 
     def _of_axis(self, axis: Axis) -> tuple[float, int]:
         """The largest |utility| on an axis, and the number of its neurons with a negative one."""
@@ -386,9 +381,10 @@ class ResizeProgram:
     def decided(self, values: Floats) -> tuple[dict[Width, Indices], dict[Width, int]]:
         """The neurons that stay and the numbers of new ones, from the program's answer."""
         kept, new = {}, {}
+        counts = {width.atom: round(float(values[self._kept[width.atom]])) for width in self.in_scope}
+        chosen = {rows.outer: rows.best(counts) for rows in self._rows}
         for width in self.in_scope:
-            count = round(float(values[self._kept[width.atom]]))
             ranking = self._rankings.get(width.atom) or self._ranking(width, np.zeros(width.size))
-            kept[width] = ranking.best(count)
+            kept[width] = chosen[width.atom] if width.atom in chosen else ranking.best(counts[width.atom])
             new[width] = round(float(values[self._come[width.atom]]))
         return kept, new

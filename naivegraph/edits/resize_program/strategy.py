@@ -236,8 +236,8 @@ class Relax(Strategy):
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Go on with relaxed requests."""
         axis_requests = tuple(
-            dataclasses.replace(axis_request, request=relaxed(axis_request.request))
-            if isinstance(axis_request.request, (Delta, Size))
+            dataclasses.replace(axis_request, request=relaxed(axis_request.request), gave_way=True)
+            if isinstance(axis_request.request, (Delta, Size)) and not axis_request.is_relaxed
             else axis_request
             for axis_request in attempt.axis_requests
         )

@@ -19,6 +19,7 @@ from tests.machine.correspond import Floats, Integers, Structure
 __all__ = ["Dense", "Found", "RequestLike"]
 
 _TINY = 1e-3
+_MOST = 10_000.0
 _Columns = npt.NDArray[np.int64]
 
 
@@ -102,11 +103,13 @@ class Dense:
         columns, factors = self.size(index)
         program.row(f"size {index}", columns, factors, lower=1)
 
-    def size(self, index: int) -> tuple[_Columns, Floats]:
-        """The size of a vertex: columns and their factors."""
-        counts = self.structure.counts[index]
-        per_run = np.array([count for _, _, _, count in self.structure.runs[index]])
-        return np.append(self.keep[index], self.come[index]), np.append(counts, per_run).astype(np.float64)
+    def size(self, index: int, entries: int | None = None) -> tuple[_Columns, Floats]:
+        """The size of a vertex, or of its first entries: columns and their factors."""
+        counts = self.structure.counts[index][:entries]
+        runs = [run for run in self.structure.runs[index] if entries is None or run[0] < entries]
+        per_run = np.array([count for _, _, _, count in runs])
+        columns = np.append(self.keep[index][:entries], self.come[index][: len(runs)])
+        return columns, np.append(counts, per_run).astype(np.float64)
 
     # Rows
 
@@ -155,10 +158,10 @@ class Dense:
             target, row = one.target(now), self.program.row
             if target is not None and one.relaxed:
                 distances.append(self._distance(f"missed {number}", one.node, target))
-                step = np.sign(target - now)
-                if step:
-                    lower, upper = (now + 1, np.inf) if step > 0 else (-np.inf, now - 1)
-                    row(f"moves {number}", columns, factors, lower=lower, upper=upper)
+                if target != now:
+                    up = self.program.column(f"up {number}", 0, 1)
+                    row(f"more {number}", [*columns, up], [*factors, -_MOST], lower=now + 1 - _MOST)
+                    row(f"less {number}", [*columns, up], [*factors, -_MOST], upper=now - 1)
             elif target is not None:
                 row(f"exactly {number}", columns, factors, lower=target, upper=target)
             elif isinstance(request, Between):
@@ -176,8 +179,8 @@ class Dense:
 
     # Goals
 
-    def _distance(self, name: str, index: int, target: int) -> int:
-        columns, factors = self.size(index)
+    def _distance(self, name: str, index: int, target: int, entries: int | None = None) -> int:
+        columns, factors = self.size(index, entries)
         away = self.program.column(name, 0, np.inf, integer=False)
         self.program.row(f"{name} above", [*columns, away], [*factors, -1.0], upper=target)
         self.program.row(f"{name} below", [*columns, away], [*factors, 1.0], lower=target)
@@ -203,29 +206,41 @@ class Dense:
                 some = np.abs(values[values != 0])
                 goal[come] = -0.1 * float(some.min()) if len(some) else -_TINY
         terms = [
-            (self._distance(f"axis {index}", index, target), weight)
-            for index, weight, target in self.size_terms()
+            (self._distance(f"vertex {number}", index, target, entries), weight)
+            for number, (index, entries, weight, target) in enumerate(self.size_terms())
         ]
         goal.update(self._sum("sizes", terms))
         return goal
 
-    def size_terms(self) -> list[tuple[int, float, int]]:
-        """Per axis that takes part and no relaxed request names: a node, its weight, the size to be near."""
-        asked = {self.structure.key(one.node) for one in self.asked if one.relaxed}
-        found = [
-            (index, *self._size_term(key, index))
-            for key, index in self.structure.axes.items()
-            if key not in asked and any(bundle in self.part for bundle, _ in key)
+    def size_terms(self) -> list[tuple[int, int | None, float, int]]:
+        """Per vertex that takes part and no relaxed request names: a node, how many of its first entries,
+        its weight, the size to be near.
+        """
+        relaxed = {one.node for one in self.asked if one.relaxed}
+        places: list[tuple[int, int | None]] = [
+            (index, None) for index in range(len(self.structure.nodes)) if index not in relaxed
         ]
-        least = min((largest for _, largest, _ in found if largest), default=1.0)
-        return [(index, (largest or least) / target, target) for index, largest, target in found]
+        # Halves that are swapped are the outputs of a vertex, the first of which counts.
+        places += [(node, len(half)) for node, half, _ in self.structure.equal]
+        found = [
+            (*place, *self._size_term(*place)) for place in places if self.part & {*self._bundles(*place)}
+        ]
+        least = min((largest for *_, largest, _ in found if largest), default=1.0)
+        return [
+            (index, entries, (largest or least) / target, target) for index, entries, largest, target in found
+        ]
 
-    def _size_term(self, key: tuple[tuple[int, int], ...], index: int) -> tuple[float, int]:
-        """The largest |utility| on an axis, and the size it is to be near."""
-        now = int(self.structure.counts[index].sum())
+    def _bundles(self, index: int, entries: int | None) -> list[int]:
+        runs = self.structure.runs[index]
+        return [run[2] for run in runs if run[2] >= 0 and (entries is None or run[0] < entries)]
+
+    def _size_term(self, index: int, entries: int | None) -> tuple[float, int]:
+        """The largest |utility| of a vertex, and the size it is to be near."""
+        now = int(self.structure.counts[index][:entries].sum())
         if self.utilities is None:
             return 1.0, now
-        found = [(self.utilities[bundle], count) for bundle, count in key if bundle >= 0]
+        runs = [run for run in self.structure.runs[index] if entries is None or run[0] < entries]
+        found = [(self.utilities[bundle], count) for _, _, bundle, count in runs if bundle >= 0]
         largest = max(float(np.abs(values).max()) for values, _ in found)
         return largest, max(now - sum(count * int((values < 0).sum()) for values, count in found), 1)
 

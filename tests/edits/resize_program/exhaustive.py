@@ -46,10 +46,11 @@ def exhaustive(dense: Dense, most_new: int) -> Found | None:
     sizes = [size[which] for (size, _), which in zip(states, chosen, strict=True)]
     worth = np.sum([total[which] for (_, total), which in zip(states, chosen, strict=True)], axis=0)
 
-    def size_of(index: int) -> Integers:
+    def size_of(index: int, entries: int | None = None) -> Integers:
         parts = [
             count * (sizes[bundle] if bundle >= 0 else np.full_like(sizes[0], last - first))
             for first, last, bundle, count in structure.runs[index]
+            if entries is None or first < entries
         ]
         return np.array(np.sum(parts, axis=0), dtype=np.int64)
 
@@ -57,7 +58,7 @@ def exhaustive(dense: Dense, most_new: int) -> Found | None:
     if not allowed.any():
         return None
     missed = [(size_of(one.node), _target(structure, one), 1.0) for one in dense.asked if one.relaxed]
-    worth -= away([(size_of(i), t, w) for i, w, t in dense.size_terms()], len(worth))
+    worth -= away([(size_of(i, part), t, w) for i, part, w, t in dense.size_terms()], len(worth))
     misses = np.where(allowed, away(missed, len(worth)), np.inf)
     least = float(misses.min())
     return Found(Outcome.OPTIMAL, -least, float(worth[misses <= least + 1e-9].max()))
@@ -95,9 +96,8 @@ def _allowed(
     for asked in dense.asked:
         now, size = int(structure.counts[asked.node].sum()), size_of(asked.node)
         target = _target(structure, asked)
-        step = int(np.sign(target - now))
         if not asked.relaxed:
             fine &= size == target
-        elif step:
-            fine &= (size - now) * step >= 1
+        elif target != now:
+            fine &= size != now
     return np.asarray(fine)

@@ -151,9 +151,8 @@ def _best(
     for index, request in asked.items():
         assert isinstance(request, (Delta, Size))
         target = request.size if isinstance(request, Size) else sizes[index] + request.delta
-        way = int(np.sign(target - sizes[index]))
         if request.relaxed:
-            both = [p for p in both if not way or (sum(p[index]) - sizes[index]) * way >= 1]
+            both = [p for p in both if target == sizes[index] or sum(p[index]) != sizes[index]]
             missed.append((index, target))
         else:
             both = [p for p in both if sum(p[index]) == target]

@@ -80,34 +80,37 @@ class Attempts:
 # -- products --
 
 
-def _best_of_all(heads: Floats, places: Floats, request: Request, *, plain: bool) -> float | None:
+def _best_of_all(heads: Floats, places: Floats, request: Delta, *, plain: bool) -> float | None:
     """The best worth of `Heads` over all choices of heads, of places and of new ones.
 
-    Heads and places keep still, each by itself; how many they are together follows.
+    The sizes of all vertices keep still: the two layers' products, the three results of one place per neuron,
+    and the weights of heads. No useful head goes where places come, and no useful place where heads come.
     """
-    found = []
+    parts = []
     for values in (heads, places):
         some = np.abs(values[values != 0])
-        found.append(choices(values, NEW, 1e-3 if plain or not len(some) else 0.1 * float(some.min())))
-    (h, worth_h), (d, worth_d) = found
-    size_h, size_d = (grid.ravel() for grid in np.meshgrid(h, d, indexing="ij"))
-    worth = np.add.outer(worth_h, worth_d).ravel()
-    both, largest = size_h * size_d, [float(np.abs(v).max()) for v in (heads, places)]
+        size, worth = choices(values, NEW, 1e-3 if plain or not len(some) else 0.1 * float(some.min()))
+        new = np.tile(np.arange(NEW + 1), len(size) // (NEW + 1))
+        parts.append((size, worth, new, size - new >= (values >= 0).sum()))
+    grids = np.meshgrid(*(np.arange(len(size)) for size, *_ in parts), indexing="ij")
+    (h, worth_h, new_h, all_h), (d, worth_d, new_d, all_d) = (
+        [each[grid.ravel()] for each in part] for part, grid in zip(parts, grids, strict=True)
+    )
+    largest = [1.0, 1.0] if plain else [float(np.abs(v).max()) for v in (heads, places)]
     good = [max(int((v >= 0).sum()), 1) for v in (heads, places)]
-    now = len(heads) * len(places)
-    weight = [1.0, 1.0] if plain else largest
-    terms = [(size_h, good[0], weight[0] / good[0]), (size_d, good[1], weight[1] / good[1])]
-    target = now + request.delta if isinstance(request, Delta) else 0
-    step = int(np.sign(target - now))
-    fine = (size_h >= 1) & (size_d >= 1)
+    count_h, count_d = (int((v >= 0).sum()) for v in (heads, places))
+    now, both = len(heads) * len(places), np.asarray(h * d, dtype=np.int64)
+    product = (both, max(count_h * count_d, 1), max(largest) / max(count_h * count_d, 1))
+    d, h = np.asarray(d, dtype=np.int64), np.asarray(h, dtype=np.int64)
+    place, head = (d, good[1], largest[1] / good[1]), (h, good[0], largest[0] / good[0])
+    terms = [product, *([] if request.relaxed else [product]), place, place, place, head]
+    target = now + request.delta
+    fine = (h >= 1) & (d >= 1) & (all_h | (new_d == 0)) & (all_d | (new_h == 0))
     missed = np.abs(both - target).astype(float)
-    if isinstance(request, Delta) and request.relaxed:
-        fine &= (both - now) * step >= 1
-    else:
-        fine &= both == target
+    fine &= (both != now) if request.relaxed else (both == target)
     if not fine.any():
         return None
-    worth = worth - away(terms, len(worth))
+    worth = worth_h + worth_d - away(terms, len(both))
     missed[~fine] = np.inf
     return float(worth[missed == missed.min()].max())
 
@@ -149,7 +152,8 @@ def test_a_product_of_three_widths() -> None:
     attempts = Attempts(Cube(), torch.randn(2, 3))
     sizes = attempts.sizes(attempts.solve({"first": Size(30)})[0])
     assert (sizes["a"], sizes["b"], sizes["c"]) in {(2, 3, 5), (2, 5, 3), (5, 2, 3), (3, 2, 5)}
-    assert attempts.solve({"first": Size(29)})[1] is Outcome.OPTIMAL
+    # 29 is prime: neurons would have to go for new ones to come.
+    assert attempts.solve({"first": Size(29)})[1] is Outcome.INFEASIBLE
 
 
 def test_a_product_counted_in_several_axes_has_its_columns_once() -> None:
