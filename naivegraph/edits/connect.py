@@ -10,7 +10,7 @@ from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Decision, Strategy
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
-from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, is_sum
+from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
@@ -24,6 +24,7 @@ from naivegraph.edits.structure.vertices import (
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.query import related
 from naivegraph.network import Graph
 from naivegraph.solvers import Backend

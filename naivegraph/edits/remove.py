@@ -1,9 +1,8 @@
-"""Removal of a vertex or of an edge from a graph."""
+"""Removal of a vertex, a block or an edge from a graph."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
@@ -11,13 +10,10 @@ from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
 from naivegraph.edits.structure.align_sizes import AlignmentProgram
-from naivegraph.edits.structure.merges import (
-    concatenation_dim,
-    is_concatenation,
-    is_sum,
-    other_summand,
-    tensors_of,
-)
+from naivegraph.edits.structure.block_removal import BlockRemoval, blocks_named
+from naivegraph.edits.structure.bypass import bypass
+from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, tensors_of
+from naivegraph.edits.structure.parting import Step, hold_other_parts, parted
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
@@ -30,8 +26,8 @@ from naivegraph.edits.structure.vertices import (
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.run.blocks import Block, Uses, is_sum
 from naivegraph.graph.run.query import edges
-from naivegraph.ir.pytree import contains_stub
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 from naivegraph.solvers import Backend
@@ -40,13 +36,11 @@ from naivegraph.utility.scores import Loss
 
 __all__ = ["disconnect", "remove"]
 
-Step = Callable[[Rewiring], None]
-
 
 @graph_verb
 def remove(
     model: Graph,
-    vertex: str | Vertex,
+    what: str | Vertex | Block | tuple[str | Vertex, str | Vertex],
     *,
     reconnect: bool = True,
     utility: Utility = None,
@@ -55,13 +49,21 @@ def remove(
     backend: str | Backend = "highs",
     optimizer: Any = None,
 ) -> Edit:
-    """Take a vertex out and join what it took to what used it, in place; sizes are made to fit.
+    """Take a vertex or a block out and join what it took to what used it, in place; sizes are made to fit.
+
+    Of a residual block (`x + f(x)`, and what comes before and after in the block) all goes, and its users
+    take `x`. Where something is around the branches, as a convolution in `shortcut(x) + f(x)`, that stays, as
+    does what comes before and after on the way; only the branches go. A block that is itself the branch of a
+    sum goes from the sum. What was the network's output is then the output of what came before, of its own
+    size. What nothing needs any more leaves the graph, too; undo brings it back.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
-        vertex: A vertex or its name. It gives one tensor. If it takes several, its users are sums or
-            concatenations, which get all of them.
+        what: A vertex or its name; or a block: the path of a module, a pattern of names or paths (with `*`,
+            `?` or `[...]`; then all that match), the first and the last vertex, or one of `graph.blocks()`.
+            It gives one tensor. If a vertex takes several, its users are sums or concatenations, which get
+            all of them.
         reconnect: False drops its output instead; its users are then sums or concatenations, too.
         utility: The values of neurons where some must go, by default "magnitude"; see
             `naivegraph.utility.utility`.
@@ -91,14 +93,15 @@ def remove(
         {'input': 4, '0': 8, '1': 6, '2': 2}
     """
     choice = SizeChoice(utility, loss, strategy, backend)
-    gone = vertex_of(model, vertex)
-    if gone.kind == "input":
-        raise EditError(f"the input {gone.name!r} of the network cannot be removed")
-    asked = {"remove": gone.name, "reconnect": reconnect}
-    structure = {"verb": "remove", "vertex": gone.name, "reconnect": reconnect}
-    work = _Removal(model, gone)
+    name, blocks = blocks_named(model, what)
+    asked = {"remove": name, "reconnect": reconnect}
+    structure = {"verb": "remove", "vertex": name, "reconnect": reconnect}
+    if blocks is not None:
+        work: _Removal | BlockRemoval = BlockRemoval(model, name, blocks)
+    else:
+        work = _Removal(model, model[name])
     sizes, steps = work.reconnected() if reconnect else work.dropped()
-    answer = sizes.decide(f"{gone.name!r} cannot be removed", choice)
+    answer = sizes.decide(f"{name!r} cannot be removed", choice)
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
@@ -106,6 +109,8 @@ class _Removal:
     """Removal of one vertex: the sizes to align and the steps of either way to do it."""
 
     def __init__(self, graph: Graph, gone: Vertex) -> None:
+        if gone.kind == "input":
+            raise EditError(f"the input {gone.name!r} of the network cannot be removed")
         self.graph, self.gone = graph, gone
         self.out = output_of(gone)
         self.users = users_of(graph, gone)
@@ -116,7 +121,7 @@ class _Removal:
         if not sources:
             raise EditError(f"{self.gone.name!r} takes no tensor that could go to its users in its place")
         for stub in sources:
-            if len(stub.shape) != len(self.out.shape):
+            if len(stub.shape) != len(self.out.shape) and self.users:
                 raise EditError(
                     f"{self.gone.name!r} makes a tensor of {len(self.out.shape)} dimensions of one of "
                     f"{len(stub.shape)}, so its users cannot take that in its place"
@@ -124,11 +129,31 @@ class _Removal:
         if len(sources) > 1:
             self._check_joints(f"takes {len(sources)} tensors", "take several")
             return self._several(sources)
+        if any(self._twice(user, sources[0]) for user in self.users):
+            return self.dropped()
         if sources[0].id == self.out.id:  # it works in place
             return AlignmentProgram(self.graph, [], []), [lambda rewiring: rewiring.remove(self.gone)]
         sizes = self._cut()
-        self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
-        return sizes, [functools.partial(_bypass, gone=self.gone, other=sources[0])]
+        self._release(sizes)
+        if self.users:
+            self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
+        return sizes, [functools.partial(bypass, gone=self.gone, other=sources[0])]
+
+    def _twice(self, user: Vertex, source: Stub) -> bool:
+        """Check whether the vertex is the last of a residual branch, so that `x + x` would be left."""
+        uses = Uses(self.graph)
+        others = [stub for stub in tensors_of(user) if stub.id != self.out.id]
+        if self.users != [user] or not is_sum(user) or len(others) != 1 or source.id == self.out.id:
+            return False
+        return uses.origin(self.gone, source) == uses.origin(user, others[0])
+
+    def _release(self, sizes: AlignmentProgram) -> None:
+        """Let the network's output have the size of what comes in place of the vertex's output."""
+        if not self.out.shape:
+            return
+        axis = sizes.axis(self.out, self.dim)
+        if returns(self.graph, self.gone, self.out) or not sizes.counted(axis):
+            sizes.release(axis)
 
     @property
     def dim(self) -> int:
@@ -141,7 +166,10 @@ class _Removal:
     def _align(self, sizes: AlignmentProgram, source: Stub, axis: Any) -> None:
         maker = _maker(self.graph, source, self.gone)
         names = (f"what {self.gone.name!r} takes from {maker}", "what it gives")
-        sizes.equal(axis, sizes.axis(self.out, self.dim), self.gone, names)
+        # A concatenation can lose neurons, or get some, and nothing but what uses it has to follow.
+        listed = hold_other_parts(sizes, self.users, self.out, self.dim)
+        preferred = axis.length if listed else None
+        sizes.equal(axis, sizes.axis(self.out, self.dim), self.gone, names, preferred)
 
     def _check_joints(self, why: str, what: str) -> None:
         if returns(self.graph, self.gone, self.out):
@@ -203,7 +231,7 @@ class _Removal:
             for user in self.users
             if is_concatenation(user)
         }
-        sizes, steps = _parted(self.graph, self.users, self.out, places)
+        sizes, steps = parted(self.graph, self.users, self.out, places)
         return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
 
@@ -256,76 +284,11 @@ def disconnect(
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation: it cannot do without {start.name!r}"
         )
-    sizes, steps = _parted(model, [end], stub, places)
+    sizes, steps = parted(model, [end], stub, places)
     answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}", choice)
     structure = {"verb": "disconnect", "source": start.name, "target": end.name}
     asked = {"disconnect": [start.name, end.name]}
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
-
-
-def _parted(
-    graph: Graph, users: list[Vertex], stub: Stub, places: dict[int, list[int]]
-) -> tuple[AlignmentProgram, list[Step]]:
-    """Drop a tensor from the sums and concatenations that use it."""
-    steps: list[Step] = []
-    opened = []
-    for user in users:
-        if id(user) not in places:
-            other_summand(user, stub)  # refused now if it cannot be
-            steps.append(functools.partial(_summand_gone, user=user, stub=stub))
-            continue
-        parts, dim = parts_of(user), concatenation_dim(user)
-        if len(places[id(user)]) == len(parts):
-            raise EditError(f"nothing would be left of the concatenation {user.name!r}: remove it instead")
-        opened.append((output_of(user), dim, [part.shape[dim] for part in parts]))
-        steps.extend(functools.partial(_part_gone, user=user, place=p) for p in reversed(places[id(user)]))
-    joined = [user for user in users if id(user) in places]
-    sizes = AlignmentProgram(graph, joined, opened)
-    for user in joined:
-        _end_runs(sizes, user, places[id(user)])
-    return sizes, steps
-
-
-def _end_runs(sizes: AlignmentProgram, user: Vertex, gone: list[int]) -> None:
-    """Remove some runs of a concatenation's output; the others stay, with all that they are made of."""
-    out, dim = output_of(user), concatenation_dim(user)
-    for index, part in enumerate(parts_of(user)):
-        run = sizes.run(out, index)
-        if index not in gone:
-            sizes.freeze(run, user, f"part {index}")
-        elif sizes.counted(run):
-            sizes.size(run, 0, user, f"part {index}")
-        sizes.freeze(sizes.axis(part, dim), user, f"what part {index} is made of")
-
-
-def _part_gone(rewiring: Rewiring, user: Vertex, place: int) -> None:
-    rewiring.remove_part(user, place)
-
-
-def _summand_gone(rewiring: Rewiring, user: Vertex, stub: Stub) -> None:
-    # Only now is it known what is left: the other summand may be a sum that did without the tensor before.
-    _bypass(rewiring, user, other_summand(user, stub))
-
-
-def _bypass(rewiring: Rewiring, gone: Vertex, other: Stub) -> None:
-    """Give the users of a vertex its input; a copy, if they would change it in place for others."""
-    graph, out = rewiring.graph, output_of(gone)
-    if other.id == out.id:
-        rewiring.remove(gone)
-        return
-    if _changed_for_others(graph, gone, out, other):
-        name, at = new_name(graph, f"{gone.name}_clone"), graph.vertices.index(gone)
-        other = output_of(rewiring.add_function(name, "clone", (other,), at, gone.path))
-    rewiring.remove(gone, out, other)
-
-
-def _changed_for_others(graph: Graph, gone: Vertex, out: Stub, other: Stub) -> bool:
-    """Check whether later vertices change its output in place while its input has other users."""
-    later = graph.vertices[graph.vertices.index(gone) + 1 :]
-    if not any(contains_stub(v.output, out) for v in later):
-        return False
-    used = [v for v in graph if v is not gone and other.id in {stub.id for stub in tensors_of(v)}]
-    return bool(used) or contains_stub([graph.output, *(v.output for v in graph.inputs)], other)
 
 
 def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:

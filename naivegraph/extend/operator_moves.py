@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from naivegraph.extend.operator_trial import OperatorCall, differ, operands_text, subsets
+from naivegraph.extend.operator_trial import OperatorCall, differ, operands_text, subsets, tensor_at
 from naivegraph.ir.values import Stub
 from naivegraph.operators.lookup import movement_of, record_of
 from naivegraph.operators.move_masks import moved_back, moved_on
@@ -208,16 +208,14 @@ def _scales(
 ) -> bool:
     """Tell whether some elements of a result become so many times as large if those of a choice do."""
     place = call.operation.outputs.index(out)
-    old = call.results[place]
-    assert old is not None
+    old = tensor_at(call.results, place)
     if not old.is_floating_point() and not old.is_complex():
         return False
     for factor in factors:
         try:
-            new = call.run({part.stub.id: _times(call, part, factor) for part in choice})[place]
+            new = call.result(place, {part.stub.id: _times(call, part, factor) for part in choice})
         except RuntimeError:
             return False  # larger numbers are none for it, as for a probability
-        assert new is not None
         if not torch.allclose(new[here], factor * old[here], rtol=1e-5, atol=1e-8):
             return False
     return True
@@ -247,8 +245,7 @@ def _carry(call: OperatorCall, choice: Choice, out: Stub, dim: int) -> Iterator[
         for index in {0, out.shape[dim] - 1} if value.shape[carrier] == out.shape[dim] else ():
             other = value.clone()
             other.select(carrier, index).mul_(1.5)
-            new = call.run({part.stub.id: other})[place]
-            assert new is not None
+            new = call.result(place, {part.stub.id: other})
             changed = differ(old, new)
             elsewhere = [d for d in range(out.shape[dim]) if d != index]
             if bool(changed[(slice(None),) * dim + (elsewhere,)].any()):

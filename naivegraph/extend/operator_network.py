@@ -11,7 +11,7 @@ from torch import nn
 
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.plan.plan import plan
-from naivegraph.extend.operator_trial import OperatorCall, marks_of, relate_call
+from naivegraph.extend.operator_trial import OperatorCall, marks_of, relate_call, tensor_at
 from naivegraph.network import capture
 from naivegraph.widths import Width, Widths, constraints_of, relate
 
@@ -31,8 +31,7 @@ class OperatorNetwork(nn.Module):
         self.operands = nn.ParameterDict(
             {str(n): nn.Parameter(call.operands[n].clone()) for n in call.floating}
         )
-        result = call.results[0]
-        assert result is not None
+        result = tensor_at(call.results, 0)
         self.scale = nn.Parameter(
             torch.linspace(0.5, 1.5, max(result.numel(), 1)).reshape(result.shape).to(result)
         )

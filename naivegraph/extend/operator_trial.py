@@ -58,6 +58,18 @@ def _text(value: Any) -> str:
     return f"[{', '.join(map(_text, value))}]" if isinstance(value, (list, tuple)) else repr(value)
 
 
+def tensor_at(results: Sequence[torch.Tensor | None], place: int) -> torch.Tensor:
+    """The tensor in one place of the results of an operator.
+
+    Raises:
+        TypeError: There is none.
+    """
+    found = results[place]
+    if found is None:
+        raise TypeError(f"result {place} of the operator is no tensor")
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class OperatorCall:
     """One call of an overload, which can be repeated on other numbers.
@@ -131,6 +143,14 @@ class OperatorCall:
             result = self.apply(self.operation.func, given)
         several = result if isinstance(result, (list, tuple)) else [result]
         return [item if isinstance(item, torch.Tensor) else None for item in several]
+
+    def result(self, place: int, values: Values) -> torch.Tensor:
+        """The tensor in one place of the results for other operands; see `run`.
+
+        Raises:
+            TypeError: There is none.
+        """
+        return tensor_at(self.run(values), place)
 
     def apply(self, function: Callable[..., Any], given: Values) -> Any:
         """The value of a function of the call's arguments, with these operands."""

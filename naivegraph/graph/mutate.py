@@ -20,13 +20,14 @@ from naivegraph.graph.record.record_run import state_of
 from naivegraph.graph.record.record_train_mode import unused_parameters
 from naivegraph.graph.run.interpreter import expressions
 from naivegraph.graph.run.lint import lint
+from naivegraph.graph.run.liveness import tensor_numbers
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.verify.shape_prop import largest_number
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import contains_stub, leaves, stubs_in, with_tensors
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.step_module import add_submodule
-from naivegraph.ir.values import Attribute, State, Stub, Training
+from naivegraph.ir.values import Attribute, Operation, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 from naivegraph.undo import UndoLog, all_or_nothing
 
@@ -172,7 +173,8 @@ def remove_vertex(
 ) -> None:
     """Remove a vertex; the users of its tensors use others.
 
-    A layer that no vertex uses any more is removed from the network, too.
+    A layer that no vertex uses any more is removed from the network, too, as are parameters and buffers of
+    other modules that only this vertex used.
 
     Args:
         graph: The graph, changed in place.
@@ -192,16 +194,57 @@ def remove_vertex(
         position = next(i for i, other in enumerate(graph.vertices) if other is vertex)
         del graph.vertices[position]
         for other in graph.vertices[position:]:
-            other.args = with_tensors(other.args, new)
-            other.kwargs = with_tensors(other.kwargs, new)
+            _use_others(other, new)
         graph.output = with_tensors(graph.output, new)
         graph.escapes = [(with_tensors(value, new), *rest) for value, *rest in graph.escapes]
         graph.comparisons = [
             dataclasses.replace(each, difference=with_tensors(each.difference, new))
             for each in graph.comparisons
         ]
+        _forget_sizes(graph, vertex)
         if isinstance(vertex.target, nn.Module):
             _drop_layer(graph, vertex.target, log)
+        _drop_state(graph, vertex, log)
+
+
+def _use_others(vertex: Vertex, new: Mapping[int, Stub]) -> None:
+    """Let a vertex use other tensors; what it changes in place it returns."""
+    vertex.args, vertex.kwargs = with_tensors(vertex.args, new), with_tensors(vertex.kwargs, new)
+    if any(stub.id in new for stub in stubs_in(vertex.output)):
+        vertex.output = with_tensors(vertex.output, new)
+        vertex.operations = [
+            Operation(
+                o.func, with_tensors(o.args, new), with_tensors(o.kwargs, new), with_tensors(o.outputs, new)
+            )
+            for o in vertex.operations
+        ]
+
+
+def _forget_sizes(graph: Recording, gone: Vertex) -> None:
+    """Drop what the code did with sizes of tensors that no vertex makes any more."""
+    lost = tensor_numbers(gone.output) - tensor_numbers([vertex.output for vertex in graph.vertices])
+    if lost:
+        graph.escapes = [each for each in graph.escapes if not tensor_numbers(each[0]) & lost]
+        graph.comparisons = [each for each in graph.comparisons if not tensor_numbers(each.difference) & lost]
+
+
+def _drop_state(graph: Recording, gone: Vertex, undo: UndoLog) -> None:
+    """Remove the parameters and buffers of a vertex's arguments from the network, if nothing uses them."""
+    mine = {leaf.name for leaf in leaves((gone.args, gone.kwargs)) if isinstance(leaf, State)}
+    mine.difference_update(_named(graph))
+    if not mine:
+        return
+    layers = [vertex.target for vertex in graph.vertices if isinstance(vertex.target, nn.Module)]
+    used = {id(tensor) for layer in layers for tensor in (*layer.parameters(), *layer.buffers())}
+    tensors = {id(graph.tensor(name)) for name in mine} - used
+    for name in [name for name in graph.state if id(graph.tensor(name)) in tensors]:
+        path, _, attribute = name.rpartition(".")
+        home = graph.module.get_submodule(path)
+        for mapping in (home._parameters, home._buffers):
+            if attribute in mapping:
+                undo.keep_mapping(mapping)
+                del mapping[attribute]
+    _update_state(graph)
 
 
 def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:

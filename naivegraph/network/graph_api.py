@@ -17,6 +17,7 @@ from naivegraph.graph.build.nodes import Node
 from naivegraph.graph.export.to_module import to_module
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run import query
+from naivegraph.graph.run.blocks import Block, find_blocks
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
@@ -152,6 +153,32 @@ class Graph(Recording):
     def descendants(self, vertex: str | Vertex) -> list[Vertex]:
         """All vertices that depend on this one, in order."""
         return query.related(self, self._own(vertex), upwards=False)
+
+    def blocks(self) -> list[Block]:
+        """Blocks that can be taken out (`ng.remove`) or doubled (`ng.duplicate`), in order.
+
+        They are found from the graph, not from names: from where ways part to the sum or concatenation where
+        they meet, with the activations that follow. Nested ones are listed, too.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> class Block(torch.nn.Module):
+            ...     def __init__(self):
+            ...         super().__init__()
+            ...         self.one, self.two = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
+            ...     def forward(self, x):
+            ...         return x + self.two(self.one(x).relu())
+            >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), Block(), Block())
+            >>> graph = ng.capture(net, torch.ones(1, 3))
+            >>> for block in graph.blocks():
+            ...     print(block)
+            1: 4 vertices, around it the identity
+            2: 4 vertices, around it the identity
+            >>> edit = ng.remove(graph, "1")
+            >>> [vertex.name for vertex in graph]
+            ['input', '0', '2.one', '2.relu', '2.two', '2.add']
+        """
+        return find_blocks(self)
 
     def _own(self, vertex: str | Vertex) -> Vertex:
         return self[vertex if isinstance(vertex, str) else vertex.name]

@@ -53,9 +53,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from naivegraph.algebra.axis import Axis
+from naivegraph.algebra.axis import Axis, single
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
+from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.utility.collect import Floats, by_row, per_atom, shape_of
 from naivegraph.utility.criteria import Criterion, criterion
@@ -176,7 +177,7 @@ class _Evaluator:
         """The name of each entry, the place of its neurons, and their values."""
         if not isinstance(utility, Mapping):
             for vertex in self.graph.vertices:
-                yield vertex.name, self.widths.output_axis(vertex), utility(vertex)
+                yield vertex.name, self._output_axis(vertex), utility(vertex)
             return
         for key, value in utility.items():
             if isinstance(key, Width) or (
@@ -186,18 +187,32 @@ class _Evaluator:
                 continue
             vertices = vertices_of(self.graph, key, self._names)
             # Calls of one layer with the same neurons are one entry.
-            for axis in dict.fromkeys(map(self.widths.output_axis, vertices)):
+            for axis in dict.fromkeys(map(self._output_axis, vertices)):
                 yield _key(key), axis, value
 
     @functools.cached_property
     def _names(self) -> dict[str, Width]:
         return {width.name: width for width in self.widths}
 
+    def _output_axis(self, vertex: Vertex) -> Axis:
+        """The axis of a vertex's neurons; for a vertex that is about to leave the graph, what that was."""
+        known = self.widths.relation.axes
+        gone = self._part and any(stub.id not in known for stub in stubs_in(vertex.output))
+        return (self._of_whole if gone else self.widths).output_axis(vertex)
+
+    @property
+    def _part(self) -> bool:
+        """Check whether the widths that are judged are of a part of the graph."""
+        return self.graph is not self.widths.graph
+
+    @functools.cached_property
+    def _of_whole(self) -> Widths:
+        return relate(self.graph, free_outputs=True)
+
     @functools.cached_property
     def _whole(self) -> dict[str, Width]:
-        """The widths of the whole graph, where those to evaluate are of a part of it."""
-        part = self.graph is not self.widths.graph
-        return {width.name: width for width in relate(self.graph, free_outputs=True)} if part else {}
+        """The widths of the whole graph by name, where those that are judged are of a part of it."""
+        return {width.name: width for width in self._of_whole} if self._part else {}
 
     def _named(self, name: str) -> Width | None:
         return self._names.get(name) or self._whole.get(name)
@@ -213,6 +228,9 @@ class _Evaluator:
                 axes = self.widths.axes.get(name, [])
                 if dim < len(axes) and axes[dim].length == width.size and not axes[dim].fixed:
                     return axes[dim]
+            leaving = self._whole.get(width.name)
+            if leaving is not None and (leaving.size, leaving.lives) == (width.size, width.lives):
+                return single(leaving.atom)  # of layers that are about to leave the graph
         shown = f"the width {_key(key)!r}" if isinstance(key, Width) else repr(key)
         hint = nearest(_key(key), self._names)
         raise EditError(f"utility= names {shown}, which is no width of the network{hint}")

@@ -317,8 +317,10 @@ class TestWeights:
                 super().__init__()
                 self.module = nn.Linear(3, 2)
 
-        torch.save(Outer().state_dict(), "outer.pt")
-        load_weights(Outer(), Path("outer.pt"))
+        saved, loaded = Outer(), Outer()
+        torch.save(saved.state_dict(), "outer.pt")
+        load_weights(loaded, Path("outer.pt"))
+        assert torch.equal(loaded.module.weight, saved.module.weight)
 
     def test_of_a_checkpoint_with_two_state_dicts_none_is_guessed(self) -> None:
         state = nn.Linear(3, 2).state_dict()

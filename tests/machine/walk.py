@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.structure.merges import is_concatenation, is_sum, tensors_of
+from naivegraph.edits.structure.merges import is_concatenation, tensors_of
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import history_of
+from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.widths import relate
 from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Vertex
+from naivegraph.graph.run.liveness import idle, tensor_numbers
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
@@ -29,7 +30,7 @@ from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility import Utility, utilities
-from naivegraph.utility.collect import Floats
+from naivegraph.utility.collect import Floats, per_atom
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
@@ -38,12 +39,13 @@ __all__ = ["Align", "AlignmentProgram", "Pair"]
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two axes that are to be equally long, with their names in messages."""
+    """Two axes that are to be equally long, with their names in messages and the size to try first."""
 
     left: Axis
     right: Axis
     vertex: Vertex
     names: tuple[str, str]
+    preferred: int | None = None
 
     @property
     def apart(self) -> bool:
@@ -58,9 +60,13 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Align(Strategy):
-    """First grow the smaller of two sizes, then shrink the bigger, then change both."""
+    """First grow the smaller of two sizes, then shrink the bigger, then change both.
+
+    Before that sizes that are preferred are tried: with nothing else changed that is held, then without.
+    """
 
     pairs: tuple[Pair, ...]
+    held: tuple[AxisRequest, ...] = ()
 
     def __call__(self, attempt: Attempt) -> Decision | None:
         """Try one after the other; None if all fail."""
@@ -69,13 +75,19 @@ class Align(Strategy):
             for axis_request in attempt.axis_requests
             if not isinstance(axis_request.request, Between)
         )
-        for choose in (max, min):
-            aligned = [
+        ends = [(pair.left.length, pair.right.length) for pair in self.pairs]
+        tried: list[tuple[list[int], tuple[AxisRequest, ...]]]
+        tried = [([choose(both) for both in ends], ()) for choose in (max, min)]
+        if any(pair.preferred is not None for pair in self.pairs):
+            first = [pair.preferred or max(both) for pair, both in zip(self.pairs, ends, strict=True)]
+            tried = [(first, self.held), (first, ()), *tried]
+        for sizes, held in tried:
+            wanted = [
                 axis_request
-                for pair in self.pairs
-                for axis_request in pair.axis_request(Size(choose(pair.left.length, pair.right.length)))
+                for pair, size in zip(self.pairs, sizes, strict=True)
+                for axis_request in pair.axis_request(Size(size))
             ]
-            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *aligned)).solve()
+            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *wanted, *held)).solve()
             if answer is not None:
                 return answer
         return attempt.solve()[0]
@@ -88,13 +100,19 @@ class AlignmentProgram:
         graph: A graph.
         cut: Vertices that constrain nothing any more: sizes on their two sides are independent.
         opened: Their outputs: a tensor, its free dimension, and the lengths of the runs of it.
+        uses: By `id` of a vertex, the numbers of the tensors it takes in the end; what only others need then
+            leaves the graph, so that it constrains nothing either.
     """
 
     def __init__(
-        self, graph: Graph, cut: Iterable[Vertex], opened: Iterable[tuple[Stub, int, Sequence[int]]]
+        self,
+        graph: Graph,
+        cut: Iterable[Vertex],
+        opened: Iterable[tuple[Stub, int, Sequence[int]]],
+        uses: Mapping[int, Collection[int]] | None = None,
     ) -> None:
         self._graph = graph
-        gone = {id(vertex) for vertex in cut}
+        gone = {id(vertex) for vertex in (*cut, *(idle(graph, idle(graph), uses) if uses else ()))}
         rest = Recording(
             graph.module,
             [vertex for vertex in graph.vertices if id(vertex) not in gone],
@@ -106,6 +124,10 @@ class AlignmentProgram:
             comparisons=graph.comparisons,
             example=graph.example,
         )
+        opened = list(opened)
+        made = tensor_numbers([[vertex.output for vertex in rest], [stub for stub, _, _ in opened]])
+        rest.escapes = [each for each in rest.escapes if tensor_numbers(each[0]) <= made]
+        rest.comparisons = [each for each in rest.comparisons if tensor_numbers(each.difference) <= made]
         self._runs: dict[int, list[Axis]] = {}
         given: dict[int, list[Axis]] = {}
         for stub, dim, lengths in opened:
@@ -119,13 +141,20 @@ class AlignmentProgram:
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
         ]
+        self._opened = [(stub, dim) for stub, dim, _ in opened]
+        self._released: set[Atom] = set()
         self._pairs: list[Pair] = []
+        self._held: list[AxisRequest] = []
         self._axis_requests: list[AxisRequest] = []
         self._ended: dict[Axis, int] = {}
 
     def axis(self, stub: Stub, dim: int) -> Axis:
         """The axis of a tensor."""
         return self.widths.of(stub)[dim]
+
+    def knows(self, stub: Stub) -> bool:
+        """Check whether a tensor is still there once what nothing needs has left."""
+        return stub.id in self.widths.relation.axes
 
     def run(self, stub: Stub, index: int) -> Axis:
         """One run of the free dimension of an opened tensor."""
@@ -139,13 +168,20 @@ class AlignmentProgram:
         """The concatenation of axes."""
         return self.widths.relation.algebra.concatenate(axes)
 
-    def equal(self, left: Axis, right: Axis, vertex: Vertex, names: tuple[str, str]) -> None:
+    def equal(
+        self,
+        left: Axis,
+        right: Axis,
+        vertex: Vertex,
+        names: tuple[str, str],
+        preferred: int | None = None,
+    ) -> None:
         """Require that two sizes are equal.
 
         Raises:
             InfeasibleError: No sizes above 0 make them equal.
         """
-        pair = Pair(left, right, vertex, names)
+        pair = Pair(left, right, vertex, names, preferred)
         difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
         if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
             return
@@ -158,14 +194,23 @@ class AlignmentProgram:
                 WidthConstraint(difference, f"{names[0]} and {names[1]} are to be equal")
             )
 
+    def release(self, axis: Axis) -> None:
+        """Let the network's output have another size where it has that of an axis."""
+        self._released.update(axis.atoms())
+
     def _follows(self, axis: Axis) -> bool:
-        """Check whether only computed tensors have this size, so that it may be any."""
-        kept = {atom for each in self._outputs for atom in each.atoms()} | self.widths.by_atom.keys()
-        return not axis.fixed and kept.isdisjoint(axis.atoms())
+        """Check whether nothing has this size but what is computed, so that it may be any."""
+        kept = {atom for each in self._outputs for atom in each.atoms()} - self._released
+        return not axis.fixed and (kept | self.widths.by_atom.keys()).isdisjoint(axis.atoms())
 
     def freeze(self, axis: Axis, vertex: Vertex, where: str) -> None:
         """Require that an axis stays as it is."""
         self._axis_requests.append(AxisRequest(vertex, axis, Frozen(), where))
+
+    def hold(self, axis: Axis, vertex: Vertex, where: str) -> None:
+        """Ask that an axis stay as it is where preferred sizes allow it."""
+        if not axis.fixed:
+            self._held.append(AxisRequest(vertex, axis, Frozen(), where))
 
     def size(self, axis: Axis, size: int, vertex: Vertex, where: str) -> None:
         """Require a size, which may be 0."""
@@ -210,12 +255,24 @@ class AlignmentProgram:
         return answer
 
     def _utilities(self, choice: SizeChoice, utility: Utility) -> dict[Width, Floats]:
-        return utilities(
-            self.widths, utility, default="magnitude", loss=choice.loss, graph=self._graph, once=True
+        """Values of all neurons; those of what was cut count as they do in the whole network."""
+        judge = functools.partial(
+            utilities, utility=utility, default="magnitude", loss=choice.loss, graph=self._graph, once=True
         )
+        found = judge(self.widths)
+        if self._opened:
+            whole = relate(self._graph, free_outputs=True)
+            values = {width.atom: value for width, value in judge(whole).items()}
+            for stub, dim in self._opened:
+                along = _along(whole.of(stub)[dim], values)
+                told = {} if along is None else per_atom(self.axis(stub, dim), along, self.widths.outer)
+                for width in (self.widths.by_atom[atom] for atom in told if atom in self.widths.by_atom):
+                    if told[width.atom].shape == found[width].shape:
+                        found[width] = told[width.atom]
+        return found
 
     def _default_strategy(self) -> Strategy:
-        return Align(tuple(self._pairs)) if self._pairs else Solve(Nothing())
+        return Align(tuple(self._pairs), tuple(self._held)) if self._pairs else Solve(Nothing())
 
     def _met(self, answer: Decision) -> bool:
         """Check that a decision, which may come from a strategy of the user's, meets the requirements."""
@@ -275,10 +332,10 @@ class AlignmentProgram:
         return all(length_of(factor) == 1 for factor in last[: last.index(growing[0])])
 
     def _hold_outputs(self) -> None:
-        ended = {atom for axis in self._ended for atom in axis.atoms()}
+        free = self._released.union(*(axis.atoms() for axis in self._ended))
         for axis in self._outputs:
             for atom in axis.atoms():
-                if atom not in ended:
+                if atom not in free:
                     self.constraints.fixed.setdefault(atom, "an output of the network")
 
     def _unequal(self, pair: Pair, reason: str) -> str:
@@ -310,6 +367,15 @@ class AlignmentProgram:
         for marks in (constraints.must_stay, constraints.must_go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
+
+
+def _along(axis: Axis, values: Mapping[Atom, Floats]) -> Floats | None:
+    """The values of the neurons along an axis; None if it is no plain row of widths."""
+    parts = [
+        values.get(term[0]) if len(term) == 1 and isinstance(term[0], Atom) else None for term in axis.terms
+    ]
+    rows = [part for part in parts if part is not None and part.ndim == 1]
+    return np.concatenate(rows) if rows and len(rows) == len(parts) else None
 
 
 def _why_not(pair: Pair) -> str:

@@ -11,7 +11,7 @@ from naivegraph.operators import record_of
 from naivegraph.operators.operator_record import Role
 from naivegraph.operators.relation import arguments, tensors_in
 
-__all__ = ["concatenation_dim", "is_concatenation", "is_sum", "other_summand", "tensors_of"]
+__all__ = ["concatenation_dim", "is_concatenation", "other_summand", "tensors_of"]
 
 
 def tensors_of(vertex: Vertex) -> list[Stub]:
@@ -19,26 +19,16 @@ def tensors_of(vertex: Vertex) -> list[Stub]:
     return tensors_in([vertex.args, vertex.kwargs])
 
 
-def is_sum(vertex: Vertex) -> bool:
-    """Check whether a vertex adds two tensors."""
-    return _is(vertex, Role.SUM) and len(vertex.args) == 2
-
-
 def is_concatenation(vertex: Vertex) -> bool:
     """Check whether a vertex concatenates a list of tensors."""
-    if not _is(vertex, Role.CONCATENATION):
+    if vertex.kind != "function" or len(vertex.operations) != 1:
+        return False
+    if record_of(vertex.operations[0].func).role is not Role.CONCATENATION:
         return False
     try:
         return len(parts_of(vertex)) == len(tensors_in(arguments(vertex.operations[0])["tensors"]))
     except EditError:
         return False
-
-
-def _is(vertex: Vertex, role: Role) -> bool:
-    """Check whether a vertex is a function of a single operator with this role."""
-    if vertex.kind != "function" or len(vertex.operations) != 1:
-        return False
-    return record_of(vertex.operations[0].func).role is role
 
 
 def concatenation_dim(vertex: Vertex) -> int:

@@ -19,6 +19,7 @@ from naivegraph.graph.mutate import (
     replace_argument,
     set_output,
 )
+from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.pytree import leaves, with_tensors
 from naivegraph.ir.values import Stub
@@ -98,6 +99,11 @@ class Rewiring:
         self._write("remove", vertex=vertex.name, instead=both)
         other = {} if old is None or new is None else {old.id: new}
         remove_vertex(self.graph, vertex, other, undo=self.undo)
+
+    def remove_idle(self, before: Sequence[Vertex]) -> None:
+        """Take out the vertices that nothing needs any more; those which nothing needed before stay."""
+        for vertex in reversed(idle(self.graph, kept=before)):
+            self.remove(vertex)
 
     def replace(self, user: Vertex, old: Stub, new: Stub) -> None:
         """Let a vertex use another tensor."""

@@ -16,11 +16,13 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
-from naivegraph.edits.structure.merges import is_sum, tensors_of
+from naivegraph.edits.structure.merges import tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.run.blocks import is_sum
+from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
@@ -45,6 +47,8 @@ def rewire(
 ) -> Edit:
     """Change the structure step by step, then the sizes, then check that the network runs.
 
+    What nothing needs any more after the steps leaves the graph.
+
     Args:
         graph: Changed in place.
         change: What sizes become, and what is done to the structure, as data.
@@ -64,12 +68,13 @@ def rewire(
     before, follow = count(), _Following(graph.module, followers)
     # A network that is loaded is not put back by its edits.
     checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
-    repeating = [vertex for vertex in graph if _repeats(vertex)]
+    repeating, idle_before = [vertex for vertex in graph if _repeats(vertex)], idle(graph)
     with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
         rewiring = Rewiring(graph, log)
         for step in steps:
             step(rewiring)
+        rewiring.remove_idle(idle_before)
         follow.go(log)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,

@@ -11,7 +11,7 @@ from torch import nn
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.build.example_inputs import find_examples
 from naivegraph.graph.build.nodes import Node, nodes_in
-from naivegraph.graph.run.interpreter import expressions
+from naivegraph.graph.run.liveness import tensor_numbers
 from naivegraph.graph.torch_utils.source_lines import line_text
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_verified
@@ -19,7 +19,6 @@ from naivegraph.ir.custom_rule import Call, CustomFunction
 from naivegraph.ir.pytree import ValueRef, leaves, map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.step_module import BuiltModule, Step
-from naivegraph.ir.values import DimSize
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["build"]
@@ -177,28 +176,21 @@ def _check_torch(
 
 def _reached(recorded: Recording) -> set[int]:
     """The vertices that the output depends on, by `id`."""
-    needed = _numbers(recorded.output)
+    needed = tensor_numbers(recorded.output)
     reached: set[int] = set()
     for vertex in reversed(recorded.vertices):
-        if _numbers(vertex.output) & needed:
+        if tensor_numbers(vertex.output) & needed:
             reached.add(id(vertex))
             needed |= _used(vertex)
     return reached
 
 
 def _used(vertex: Vertex) -> set[int]:
-    return _numbers((vertex.args, vertex.kwargs))
+    return tensor_numbers((vertex.args, vertex.kwargs))
 
 
 def _made(vertices: list[Vertex]) -> set[int]:
-    return set().union(*(_numbers(vertex.output) for vertex in vertices))
-
-
-def _numbers(value: Any) -> set[int]:
-    """Numbers of the tensors in a pytree, and of those with a size in it."""
-    found = {stub.id for stub in stubs_in(value)}
-    sizes = (e.tensor for e in expressions(value) if isinstance(e, DimSize))
-    return found | {tensor for tensor in sizes if isinstance(tensor, int)}
+    return set().union(*(tensor_numbers(vertex.output) for vertex in vertices))
 
 
 def _check_rule(module: CustomFunction, vertex: Vertex) -> None:

@@ -80,8 +80,7 @@ class Recorder:
         call: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
     ) -> None:
         self._call = call or (lambda func, args, kwargs: func(*args, **kwargs))
-        self.places, self._training = places, training
-        self._watch = watch
+        self.places, self._training, self._watch = places, training, watch
         self.vertices: list[Vertex] = []
         self.inside = False  # a vertex is being recorded: nothing but ATen operators counts
         self.path = [""]
@@ -149,8 +148,9 @@ class Recorder:
         if key not in self.constants:
             inner = self._inner.get(self.stubs[key].id) if key in self.stubs else None
             if inner is not None:
+                place = ":".join(map(str, user_line() or ("an unknown place",)))
                 raise CaptureError(
-                    f"a tensor used at {_place(user_line())} was computed inside {inner!r}, which does not "
+                    f"a tensor used at {place} was computed inside {inner!r}, which does not "
                     "return it; return it from that layer's forward instead of storing it"
                 )
             self.alive.append(tensor)
@@ -398,7 +398,3 @@ class Recorder:
         vertex.operations.append(operation)
         vertex.where = user_line()
         self.vertices.append(vertex)
-
-
-def _place(where: tuple[str, int] | None) -> str:
-    return f"{where[0]}:{where[1]}" if where else "an unknown place"

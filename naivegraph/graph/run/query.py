@@ -15,14 +15,19 @@ from naivegraph.ir.vertex import Vertex
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["edges", "find", "related", "to_networkx"]
+__all__ = ["edges", "find", "matches", "related", "to_networkx"]
 
 
 def find(graph: Recording, what: str | Callable[[Vertex], object]) -> list[Vertex]:
     """The vertices whose name matches a pattern (`layer1.*.conv?`), or for which a predicate is true."""
     if isinstance(what, str):
-        return [vertex for vertex in graph.vertices if fnmatch.fnmatchcase(vertex.name, what)]
+        return [vertex for vertex in graph.vertices if matches(vertex.name, what)]
     return [vertex for vertex in graph.vertices if what(vertex)]
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a name matches a pattern with `*`, `?` or `[...]`."""
+    return fnmatch.fnmatchcase(name, pattern)
 
 
 def edges(graph: Recording) -> Iterator[tuple[Vertex, Vertex, Stub]]:
