@@ -326,7 +326,7 @@ def test_vmap_is_recorded_from_below() -> None:
     torch.testing.assert_close(graph(x), graph.module(x))
 
 
-def test_inner_tensors_that_leak_are_refused() -> None:
+def test_a_layer_whose_inner_tensors_leak_is_looked_into() -> None:
     kept: list[Tensor] = []
 
     class Leaky(nn.Module):
@@ -345,8 +345,31 @@ def test_inner_tensors_that_leak_are_refused() -> None:
         return output
 
     module.linear.register_forward_hook(hook)
-    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+ was computed inside 'linear'"):
-        capture(module, torch.randn(2, 4))
+    graph = capture(module, torch.randn(2, 4))
+    assert "linear" not in graph
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(graph(x), module(x))
+    torch.testing.assert_close(
+        graph(x), 3 * nn.functional.linear(x, module.linear.weight, module.linear.bias)
+    )
+
+
+class _Leaky(torch.autograd.Function):
+    kept: list[Tensor] = []  # noqa: RUF012
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        _Leaky.kept[:] = [x * 2]
+        return x + 1
+
+
+def test_inner_tensors_that_leak_from_a_function_are_refused() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return _Leaky.apply(x) + _Leaky.kept[0]  # type: ignore[no-untyped-call]
+
+    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+ was computed inside '_Leaky'"):
+        capture(Net(), torch.randn(2, 4))
 
 
 def _snapshot(module: nn.Module) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
 from naivegraph.graph.torch_utils.leaf_modules import places
 from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.torch_utils.source_lines import runs_network
 from naivegraph.ir.pytree import leaves, map_leaves
 from naivegraph.ir.recording import Recording
@@ -55,13 +56,32 @@ def record(
     Returns:
         The recording, and a copy of the output.
     """
+    opened: set[str] = set()
+    while True:
+        with same_seed():
+            graph, output, found = _record(module, args, kwargs, watch, fake, first, opened)
+        if found <= opened:
+            return graph, output
+        opened |= found  # layers whose weights are set from outside, to be looked into
+
+
+def _record(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    watch: Watch | None,
+    fake: FakeMode | None,
+    first: Recording | None,
+    opened: set[str],
+) -> tuple[Recording, Any, set[str]]:
+    """Record a run in which the layers at some paths are looked into; return which ones have to be."""
     args, kwargs = copy_tensors((args, kwargs))
     inputs, constants = _split_arguments(module, args, kwargs)
     example = copy_tensors(inputs)
     if fake is not None:
         args, kwargs = fake.of((args, kwargs))
         inputs, constants = _split_arguments(module, args, kwargs)
-    recorder = _recorder(module, watch, first, fake)
+    recorder = _recorder(module, watch, first, fake, opened)
     with (
         _ONE_AT_A_TIME,
         torch.no_grad(),
@@ -88,21 +108,20 @@ def record(
     )
     if any(isinstance(constant.tensor, FakeTensor) for constant in recorder.constants.values()):
         raise NoValuesError("the network used a result that no torch function returned")
-    return graph, copy_tensors(output)
+    return graph, copy_tensors(output), recorder.foreign.opened
 
 
 def _recorder(
-    module: nn.Module, watch: Watch | None, first: Recording | None, fake: FakeMode | None
+    module: nn.Module, watch: Watch | None, first: Recording | None, fake: FakeMode | None, opened: set[str]
 ) -> Recorder:
     """A recorder for the network; arguments as for `record`."""
     state = state_of(module)
     call = fake.call if fake is not None else None
+    at = places(module, opened)
     if first is None:
-        return Recorder(places(module), state, watch, training=module.training, call=call)
+        return Recorder(at, state, watch, training=module.training, call=call)
     known = {id(tensor): first.state[name] for name, tensor in state.items() if name in first.state}
-    return Recorder(
-        places(module), state, watch, start=_SECOND, known=known, training=module.training, call=call
-    )
+    return Recorder(at, state, watch, start=_SECOND, known=known, training=module.training, call=call)
 
 
 @runs_network

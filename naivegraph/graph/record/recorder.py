@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from naivegraph.errors import CaptureError
 from naivegraph.graph.record.data_dependent import READS, counts_in, may_be_sizes, with_expressions
 from naivegraph.graph.record.decompositions import DropoutProbability
+from naivegraph.graph.record.foreign_tensors import ForeignTensors
 from naivegraph.graph.record.symbolic_int import SymbolicInt, ledger
 from naivegraph.graph.record.torch_modes import unseen
 from naivegraph.graph.torch_utils.leaf_modules import ModulePlace, converted_from, memory_key
@@ -27,6 +27,7 @@ from naivegraph.graph.torch_utils.torch_functions import (
     mutated_arguments,
     training_argument,
 )
+from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.pytree import flat, has_tensor, map_leaves, rebuild
 from naivegraph.ir.values import (
     Compound,
@@ -92,9 +93,9 @@ class Recorder:
         self._operations, self._mutated = list[Operation](), set[int]()
         self._names: dict[str, int] = {}
         self._reserved = {place.path for place in places.values()}
-        self._inner: dict[int, str] = {}  # number of a tensor computed inside a vertex -> the vertex's name
         self._count = itertools.count(start)
         self._enter_state(state)
+        self.foreign = ForeignTensors(self.state)
 
     def _enter_state(self, state: dict[str, torch.Tensor]) -> None:
         """Number parameters and buffers; those that share memory have one number."""
@@ -128,6 +129,7 @@ class Recorder:
             vertex = Vertex(self._unique(name), "input", None, "")
             vertex.output = map_leaves(value, self._produce)
         self.vertices.append(vertex)
+        self.foreign.enter_input(vertex)
         return vertex
 
     def _produce(self, value: Any) -> Any:
@@ -146,13 +148,8 @@ class Recorder:
         if key in self._states:
             return self._states[key]
         if key not in self.constants:
-            inner = self._inner.get(self.stubs[key].id) if key in self.stubs else None
-            if inner is not None:
-                place = ":".join(map(str, user_line() or ("an unknown place",)))
-                raise CaptureError(
-                    f"a tensor used at {place} was computed inside {inner!r}, which does not "
-                    "return it; return it from that layer's forward instead of storing it"
-                )
+            if key in self.stubs:
+                self.foreign.open_maker(self.stubs[key])
             self.alive.append(tensor)
             self.constants[key] = ConstantTensor(tensor)
         return self.constants[key]
@@ -191,12 +188,15 @@ class Recorder:
 
     def layer(self, call: _Function, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Run a layer and record it as one vertex."""
-        if any_batched(args):
+        if any_batched((*args, *module._parameters.values())):
             return call(module, *args, **kwargs)
         name = path or type(module).__name__.lower()
-        return self._vertex(
+        result = self._vertex(
             "layer", name, module, path, lambda: unseen(call, module, *args, **kwargs), args, kwargs
         )
+        if not isinstance(module, CustomFunction) and self.vertices[-1].target is module:
+            self.foreign.check(self.vertices[-1])
+        return result
 
     def function(self, func: _Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a torch function; record it if it computes or changes tensors."""
@@ -243,10 +243,7 @@ class Recorder:
         if kind == "function":
             self._follow_training(vertex)
         vertex.where = user_line()
-        for operation in vertex.operations:
-            for stub in operation.outputs:
-                if stub is not None:
-                    self._inner.setdefault(stub.id, vertex.name)
+        self.foreign.enter(vertex)
         self.vertices.append(vertex)
         return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
@@ -33,9 +33,17 @@ class ModulePlace:
     layer: bool
 
 
-def places(root: nn.Module) -> dict[int, ModulePlace]:
-    """The place of every module of the network, by the module's `id`."""
-    return {id(module): ModulePlace(path, is_layer(module)) for path, module in modules_of(root)}
+def places(root: nn.Module, opened: Container[str] = ()) -> dict[int, ModulePlace]:
+    """The place of every module of the network, by the module's `id`.
+
+    Args:
+        root: The network.
+        opened: Paths of layers that are looked into all the same.
+    """
+    return {
+        id(module): ModulePlace(path, path not in opened and is_layer(module))
+        for path, module in modules_of(root)
+    }
 
 
 def is_layer(module: nn.Module) -> bool:
