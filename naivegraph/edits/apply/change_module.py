@@ -47,7 +47,11 @@ class ChangedModule:
 
 @uncollected()
 def change_module(
-    change: Change, module: nn.Module, optimizers: Iterable[Any], undo: UndoLog
+    change: Change,
+    module: nn.Module,
+    optimizers: Iterable[Any],
+    undo: UndoLog,
+    group: list[HistoryNote] | None = None,
 ) -> ChangedModule:
     """Apply a change of sizes and attributes in place, and add it to the network's history.
 
@@ -59,6 +63,7 @@ def change_module(
         module: The network it was made for, or a fresh copy of that.
         optimizers: Optimizers of its parameters, and averaged models of it, which are resized too.
         undo: The log that restores all of it, bit for bit.
+        group: The notes of the edit in the histories of other networks.
 
     Raises:
         EditError: The module is not the one the change was made for, or an optimizer cannot follow.
@@ -77,9 +82,17 @@ def change_module(
         for owner, name, value in settings:
             undo.keep_entry(vars(owner), name)
             vars(owner)[name] = value
-        note = note_edit(module, change.to_json, undo)
-        followed = [change_module(change, average, (), undo) for average in averages]
+        note = note_edit(module, change.to_json, undo, _label(change), group)
+        followed = [change_module(change, average, (), undo, note.group) for average in averages]
     return ChangedModule(module, note, made, states, followed)
+
+
+def _label(change: Change) -> str:
+    """The change in a few words, for messages."""
+    sizes = ", ".join(f"{w.name} {w.before} -> {w.after}" for w in list(change.widths.values())[:3])
+    more = len(change.widths) - 3
+    told = [*([change.structure["verb"]] if change.structure else []), *([sizes] if sizes else [])]
+    return ", ".join([*told, *([f"and {more} more widths"] if more > 0 else [])])
 
 
 def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Module, str, Any]]:

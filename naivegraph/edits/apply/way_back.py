@@ -10,7 +10,7 @@ from naivegraph.edits.apply.change_module import ChangedModule
 from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.trained_values import TrainedValues
 from naivegraph.errors import EditError
-from naivegraph.graph.export.history import is_last_note
+from naivegraph.graph.export.history import later_edits
 from naivegraph.undo import UndoLog
 
 __all__ = ["WayBack", "way_back"]
@@ -50,9 +50,12 @@ class WayBack:
         """
         if not self._undo:
             raise EditError("this edit was undone already")
-        if not is_last_note(self._changed.network, self._changed.note):
+        later = later_edits(self._changed.note)
+        if later:
+            told = "; then ".join(note.label for note in later)
             raise EditError(
-                "the network was edited again since: undo the later edits first, the last one first"
+                "the network, or one that it has a part in common with, was edited again since: undo the "
+                f"later edits first, the last one first: {told}"
             )
         if copied and self._changed.note.copied:
             raise EditError(

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
 from naivegraph.edits.save.checked_safetensors import read, write
 from naivegraph.edits.save.example_codec import from_data, to_data
+from naivegraph.edits.save.fresh_network import fitted
 from naivegraph.edits.save.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
 from naivegraph.graph.export.history import Origin, history_of, origins_of
 from naivegraph.graph.run.snapshot import snapshot
-from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.graph.torch_utils.module_paths import Modules, modules_of
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
 from naivegraph.undo import UndoLog, all_or_nothing
@@ -34,7 +36,10 @@ _EXAMPLE = "naivegraph_example/"
 
 
 def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
-    """Write a network's tensors and its edits to a safetensors file.
+    """Write a network's tensors and its edits, and those of its parts, to a safetensors file.
+
+    A layer that was replaced by hand after an edit is written as it is: where no edit changed its sizes, a
+    fresh network must have them as they are now, of which a warning tells.
 
     Args:
         model: A network, edited by this package or not. After edits of a graph's structure: the graph or
@@ -44,7 +49,9 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
 
     Raises:
         NaivegraphError: The network has state that is no tensor.
-        EditError: Its structure was edited, and it is neither the graph nor its `to_module()`.
+        EditError: Its structure was edited, and it is neither the graph nor its `to_module()`; or a layer
+            that an edit resized was removed or replaced by hand since, so that no fresh network would become
+            this one by its edits.
 
     Example:
         >>> import tempfile, torch, naivegraph as ng
@@ -69,10 +76,11 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
     _check_replayable(module)
+    edits = fitted(history_of(module), module)
     tensors, aliases = _state(module)
     header: dict[str, Any] = {
         "class": type(module).__name__,
-        "edits": history_of(module),
+        "edits": edits,
         "aliases": aliases,
     }
     origins = origins_of(module)
@@ -88,6 +96,13 @@ def _check_replayable(module: nn.Module) -> None:
             raise EditError(
                 f"the structure of the network was edited ({structure['verb']}), which its own forward does "
                 "not know: save the graph, or graph.to_module(), instead"
+            )
+    for path, part in modules_of(module)[1:]:
+        if origins_of(part):
+            warnings.warn(
+                f"{path!r} of the network is the to_module() of a graph, or was loaded as one: ng.load the "
+                "file into a network whose part is made in the same way",
+                stacklevel=3,
             )
 
 
@@ -244,12 +259,13 @@ def _in_place(
     """Apply the changes of sizes, unless they are applied already, and copy the tensors; all or nothing."""
     module = target.module if isinstance(target, Graph) else target
     done = history_of(module)
-    if done and done != header["edits"]:
+    if fitted(done, module, tell=False) != header["edits"][: len(done)]:
         raise LoadError(f"the network was edited already, not as in {path}: load into a freshly built one")
+    left = changes[len(done) :]
     with all_or_nothing() as undo:
-        for change in [] if done else changes:
+        for change in left:
             change_module(change, module, (), undo)
-        if isinstance(target, Graph) and changes and not done:
+        if isinstance(target, Graph) and left:
             undo.push(snapshot(target))
             target.refresh()
         _copy_in(module, header["aliases"], tensors, undo)

@@ -1,0 +1,72 @@
+"""The text of an edit, told by the names of another network with the same parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["shared_text", "whole_text"]
+
+
+def whole_text(text: str, path: str) -> str:
+    """An edit of the part at a path as one of the whole.
+
+    Example:
+        >>> whole_text('{"widths":{},"tensors":{"0.bias":[]},"attributes":[]}', "trunk")
+        '{"widths":{},"tensors":{"trunk.0.bias":[]},"attributes":[]}'
+    """
+    return _renamed(text, lambda name: f"{path}.{name}" if name else path)
+
+
+def shared_text(text: str, paths: Mapping[str, str]) -> str | None:
+    """An edit of one network as one of another that has modules in common with it.
+
+    Args:
+        text: The edit.
+        paths: The paths of the common modules in the one, with their paths in the other.
+
+    Returns:
+        The edit of what they have in common; None if it does not change that.
+    """
+    data = json.loads(text)
+    tensors = {name: axes for name, axes in data["tensors"].items() if name.rpartition(".")[0] in paths}
+    attributes = [each for each in data["attributes"] if each[0] in paths]
+    if not tensors and not attributes:
+        return None
+    outgoing = [each for each in data.get("outgoing", ()) if each[0] in tensors]
+    scalings = [each for each in data.get("scalings", ()) if each[0] in tensors]
+    used = _words([tensors, [each[2] for each in outgoing]])
+    data.update(
+        widths={key: width for key, width in data["widths"].items() if key in used},
+        tensors=tensors, attributes=attributes, outgoing=outgoing, scalings=scalings,
+    )  # fmt: skip
+    data.pop("structure", None)
+
+    def renamed(name: str) -> str:
+        """Return the name in the other network; of a width whose layer it has not, the same."""
+        if name in paths:
+            return paths[name]
+        path, _, own = name.rpartition(".")
+        return f"{paths[path]}.{own}".removeprefix(".") if path in paths else name
+
+    return _renamed(json.dumps(data), renamed)
+
+
+def _words(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {word for item in items for word in _words(item)}
+
+
+def _renamed(text: str, name: Callable[[str], str]) -> str:
+    """The text with another name for every tensor, module and width."""
+    data = json.loads(text)
+    data["widths"] = {key: {**width, "name": name(width["name"])} for key, width in data["widths"].items()}
+    data["tensors"] = {name(tensor): axes for tensor, axes in data["tensors"].items()}
+    data["attributes"] = [[name(path), *rest] for path, *rest in data["attributes"]]
+    for key in ("outgoing", "scalings"):
+        if key in data:
+            data[key] = [[name(tensor), *rest] for tensor, *rest in data[key]]
+    return json.dumps(data, separators=(",", ":"))
