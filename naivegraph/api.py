@@ -3,6 +3,7 @@
 from naivegraph.costs import Cost, Costs
 from naivegraph.edits import Change, Edit, load
 from naivegraph.edits.apply.size_report import SizeChange
+from naivegraph.edits.can import Feasibility, can
 from naivegraph.edits.connect import connect
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation
@@ -35,6 +36,7 @@ from naivegraph.graph import (
     input_node,
     layer,
 )
+from naivegraph.graph.run.blocks import Block
 from naivegraph.network import Graph, capture
 from naivegraph.prune import Report, inspect, prune
 from naivegraph.solvers import Backend
@@ -45,6 +47,7 @@ from naivegraph.widths import Width, Widths
 __all__ = [
     "Absorb",
     "Backend",
+    "Block",
     "CaptureError",
     "Certificate",
     "Change",
@@ -54,6 +57,7 @@ __all__ = [
     "Edit",
     "EditError",
     "Explanation",
+    "Feasibility",
     "Fixed",
     "Graph",
     "InfeasibleError",
@@ -74,6 +78,7 @@ __all__ = [
     "Widths",
     "between",
     "call",
+    "can",
     "capture",
     "concat",
     "connect",

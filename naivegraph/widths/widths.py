@@ -24,6 +24,7 @@ from naivegraph.operators.custom import relate_custom
 from naivegraph.operators.relation import Contraction, Relation, returned, tensors_in
 from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
+from naivegraph.widths.siblings import tie_siblings
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
 
@@ -311,9 +312,11 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
     operands = [tensors_in((o.args, o.kwargs)) for o in operations]
     read = {stub.id for stubs in operands for stub in stubs}
-    for stub in dict.fromkeys(graph.state.values()):
-        if stub.id not in read:
-            for axis in relation.of(stub):
+    unread = [stub for stub in dict.fromkeys(graph.state.values()) if stub.id not in read]
+    tied = tie_siblings(relation, graph, read) if unread else set()
+    for stub in unread:
+        for dim, axis in enumerate(relation.of(stub)):
+            if (stub.id, dim) not in tied:
                 relation.algebra.pin(axis, UNUSED)
     doubtful = {atom for axis in relation.left_out for atom in relation.algebra.resolve(axis).atoms()}
     if not doubtful:

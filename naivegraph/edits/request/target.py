@@ -115,4 +115,6 @@ def _signature(verb: Callable[..., Any]) -> inspect.Signature:
     """The signature of a verb as it is called."""
     first, *others = inspect.signature(verb).parameters.values()
     given = inspect.Parameter("kwargs", inspect.Parameter.KEYWORD_ONLY, default=None)
-    return inspect.Signature([first.replace(annotation="Graph | nn.Module"), *others, given])
+    rest = [p for p in others if p.kind is inspect.Parameter.VAR_KEYWORD]
+    named = [p for p in others if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return inspect.Signature([first.replace(annotation="Graph | nn.Module"), *named, given, *rest])
