@@ -1,15 +1,32 @@
-"""A walk: a random graph under random mutations, and all that must hold after each of them."""
+"""A walk: a random graph under random mutations, and all that must hold after each of them.
+
+After each step, `Walk.check`: the graph's invariants (lint); outputs finite, of the right batch; sizes told and
+sizes computed are the same; layers' attributes fit their parameters; gradients have the shapes of parameters;
+`to_module()` and, where the structure is as it was, the network's own forward compute what the graph does; the
+optimizer has the network's parameters, with state of their shapes.
+After an edit: requests are met; growth alone keeps the function, with the memory of new tensors poisoned by NaN;
+what is refused or comes to nothing leaves everything, bit for bit.
+After an undo, at any depth: everything is as before that edit, bit for bit, however much was trained since; of one
+that keeps the training: sizes and history are as before the edit.
+After a replay: the same network from a fresh copy; after pickling, or saving and loading: the same network again.
+"""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import dataclasses
+import math
+import pickle
 import random
+import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +50,20 @@ STEPS = (
     "connect",
     "disconnect",
     "undo",
+    "undo several",
+    "undo keeping",
+    "train",
+    "pickle",
+    "save",
     "replay",
+)
+
+OPTIMIZERS: tuple[Callable[[Any], torch.optim.Optimizer], ...] = (
+    lambda given: torch.optim.AdamW(given, lr=1e-3),
+    lambda given: torch.optim.SGD(given, lr=1e-3, momentum=0.9),
+    lambda given: torch.optim.RMSprop(given, lr=1e-3, momentum=0.5),
+    lambda given: torch.optim.Adagrad(given, lr=1e-3),
+    lambda given: torch.optim.Adadelta(given, lr=1e-2),
 )
 
 
@@ -43,6 +73,7 @@ class Done:
 
     edit: ng.Edit
     before: dict[str, Any]
+    trained: bool
 
 
 class Walk:
@@ -60,24 +91,32 @@ class Walk:
         self.done: list[Done] = []
         self.log: list[str] = []
         self.tally: collections.Counter[str] = collections.Counter()
-        self.optimizer = self._optimizer() if rng.random() < 0.3 else None
+        self.trained = False
+        self.optimizer = self._optimizer() if rng.random() < 0.5 else None
         self.check()
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        optimizer = torch.optim.AdamW(self.graph.module.parameters(), lr=0.0)
-        torch.autograd.backward(total(self.graph(self.x)))
+        made = self.rng.choice(OPTIMIZERS)(self.graph.module.parameters())
+        self._train(made)
+        return made
+
+    def _train(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of an optimizer, small enough to leave all numbers finite."""
+        self.trained = True
+        loss = total(self.graph(self.x))
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(self.graph.module.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return optimizer
 
     def step(self, kind: str) -> None:
         """One random mutation of this kind, and every check."""
-        if kind == "undo":
-            self.undo()
-        elif kind == "replay":
-            self.replay()
-        else:
-            self.edit(kind)
+        others = {
+            "undo": self.undo, "undo several": self.undo_several, "undo keeping": self.undo_keeping,
+            "train": self.train, "pickle": self.pickle, "save": self.save, "replay": self.replay,
+        }  # fmt: skip
+        others.get(kind, lambda: self.edit(kind))()
         self.check()
 
     def edit(self, kind: str) -> None:
@@ -87,7 +126,7 @@ class Walk:
         where = {v.name: dims[tensor_key(first(v))] for v in self.graph if v.name in sizes}
         self.wanted: dict[str, Any] = {}
         self.kept = False
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, poisoned_memory():
             warnings.simplefilter("always")
             try:
                 edit = getattr(self, f"_{kind}")()
@@ -103,7 +142,7 @@ class Walk:
             same(before, everything(self), f"falsy {self.log[-1]}")
             return
         self.tally[f"{kind}: done"] += 1
-        self.done.append(Done(edit, before))
+        self.done.append(Done(edit, before, self.trained))
         self._check_wanted(sizes, where, exact=not caught)
         self._check_function(edit, old, norms)
 
@@ -265,8 +304,58 @@ class Walk:
             last = self.done.pop()
             self._note("undo")
             last.edit.undo()
+            self.trained = last.trained
             self.tally["undo: done"] += 1
             same(last.before, everything(self), "undone")
+
+    def undo_several(self) -> None:
+        """Undo some of the edits, the last first; out of order is refused, and nothing changes."""
+        if len(self.done) > 1:
+            before = everything(self)
+            with pytest.raises(ng.EditError, match="undo"):
+                self.done[0].edit.undo()
+            same(before, everything(self), "undone out of order")
+        for _ in range(self.rng.randint(1, 4)):
+            self.undo()
+
+    def undo_keeping(self) -> None:
+        """Undo the last edit, with what was trained since."""
+        if self.done:
+            last = self.done.pop()
+            self._note("undo keeping")
+            last.edit.undo(keep_training=True)
+            self.trained = True
+            self.tally["undo keeping: done"] += 1
+            now = everything(self)
+            assert now["sizes"] == last.before["sizes"]
+            assert now["history"] == last.before["history"]
+            shapes = [{n: t[:2] for n, t in each["tensors"].items()} for each in (now, last.before)]
+            assert shapes[0] == shapes[1]
+
+    def train(self) -> None:
+        """A step of the optimizer, or of one that nobody keeps."""
+        self._note("train")
+        self._train(self.optimizer or torch.optim.SGD(self.graph.module.parameters(), lr=1e-3))
+        self.tally["train: done"] += 1
+
+    def pickle(self) -> None:
+        """A graph and its edits survive pickling: they compute and say the same."""
+        self._note("pickle")
+        graph, edits = pickle.loads(pickle.dumps((self.graph, [done.edit for done in self.done])))
+        assert graph.sizes == self.graph.sizes
+        assert [edit.to_json() for edit in edits] == [done.edit.to_json() for done in self.done]
+        same_tensors(graph(self.x), self.graph(self.x))
+        self.tally["pickle: done"] += 1
+
+    def save(self) -> None:
+        """Saved and loaded into a fresh copy, it computes the same."""
+        self._note("save")
+        copied = copy.deepcopy(self.fresh)
+        with tempfile.TemporaryDirectory() as folder:
+            ng.save(self.graph, f"{folder}/net.safetensors")
+            loaded = ng.load(copied, f"{folder}/net.safetensors")
+        same_tensors(loaded(self.x), self.graph(self.x))
+        self.tally["save: done"] += 1
 
     def undo_all(self) -> None:
         """Undo whatever is left, the last edit first."""
@@ -283,9 +372,10 @@ class Walk:
         assert [v.name for v in copied] == [v.name for v in self.graph]
         mine, state = self.graph.module.state_dict(), copied.module.state_dict()
         assert list(state) == list(mine)
-        for name, value in state.items():
-            assert torch.equal(value, mine[name]), name
-        same_tensors(copied(self.x), self.graph(self.x))
+        if not self.trained:
+            for name, value in state.items():
+                assert torch.equal(value, mine[name]), name
+            same_tensors(copied(self.x), self.graph(self.x))
         assert history_of(copied.module) == history_of(self.graph.module)
         edit.undo()
         assert [(v.name, repr(v.args), repr(v.output)) for v in copied] == before
@@ -332,7 +422,8 @@ class Walk:
         assert mine == {id(p) for p in self.graph.module.parameters()}
         for parameter, state in self.optimizer.state.items():
             assert id(parameter) in mine
-            assert state["exp_avg"].shape == state["exp_avg_sq"].shape == parameter.shape
+            shapes = {value.shape for value in state.values() if isinstance(value, Tensor) and value.dim()}
+            assert shapes <= {parameter.shape}
 
     def _optimizers(self) -> Any:
         return () if self.optimizer is None else self.optimizer
@@ -347,7 +438,8 @@ def everything(walk: Walk) -> dict[str, Any]:
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     optimizer = walk.optimizer
     state = {} if optimizer is None else {
-        (id(p), key): value.numpy().tobytes() for p, s in optimizer.state.items() for key, value in s.items()
+        (id(p), key): value.numpy().tobytes() if isinstance(value, Tensor) else value
+        for p, s in optimizer.state.items() for key, value in s.items()
     }  # fmt: skip
     groups = [] if optimizer is None else [[id(p) for p in g["params"]] for g in optimizer.param_groups]
     return {
@@ -369,6 +461,28 @@ def everything(walk: Walk) -> dict[str, Any]:
         "optimizer": (state, groups),
         "history": history_of(module),
     }  # fmt: skip
+
+
+@contextlib.contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """A block in which memory that is only reserved is NaN, so that what is left without a value shows."""
+    empty, empty_like, new_empty = torch.empty, torch.empty_like, Tensor.new_empty
+
+    def filled(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            made = make(*args, **kwargs)
+            with torch.no_grad():
+                return made.fill_(math.nan) if made.is_floating_point() else made
+
+        return call
+
+    torch.empty, torch.empty_like = filled(empty), filled(empty_like)
+    Tensor.new_empty = filled(new_empty)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        torch.empty, torch.empty_like = empty, empty_like
+        Tensor.new_empty = new_empty  # type: ignore[method-assign]
 
 
 def same(before: dict[str, Any], after: dict[str, Any], what: str) -> None:
