@@ -15,7 +15,7 @@ from naivegraph.ir.values import Stub
 def met(what: str, value: Any, old: int, new: int) -> bool:
     """Whether a size that was `old` and is `new` is as asked."""
     if what == "relaxed":
-        return not value or (new - old) * value > 0
+        return not value or new != old  # in the other direction where the other requests leave no choice
     if what == "between":
         return bool(value[0] <= new <= value[1])
     if what == "multiple":

@@ -1,28 +1,26 @@
 """A walk: a random graph under random mutations, and all that must hold after each of them.
 
-After each step, `Walk.check`: the graph's invariants (lint); outputs finite, of the right batch; sizes told and
-sizes computed are the same; layers' attributes fit their parameters; gradients have the shapes of parameters;
-`to_module()` and, where the structure is as it was, the network's own forward compute what the graph does; the
-optimizer has the network's parameters, with state of their shapes.
-After an edit: requests are met; growth alone keeps the function, with the memory of new tensors poisoned by NaN;
-what is refused or comes to nothing leaves everything, bit for bit.
-After an undo, at any depth: everything is as before that edit, bit for bit, however much was trained since; of one
-that keeps the training: sizes and history are as before the edit.
-After a replay: the same network from a fresh copy; after pickling, or saving and loading: the same network again.
+After each step (`Walk.check`): the graph's invariants (lint); outputs are finite and of the right batch;
+sizes told and sizes computed are the same; layers' attributes fit their parameters; gradients have the shapes
+of parameters; `to_module()` and, where the structure is as it was, the network's own forward compute what the
+graph does; the optimizer has the network's parameters, with state of their shapes.
+
+After an edit: requests are met; growth alone keeps the function, with new memory poisoned by NaN; what is
+refused or comes to nothing leaves everything as it was, bit for bit. After an undo, at any depth: everything
+is as before that edit, bit for bit, however much was trained since; of one that keeps the training, sizes and
+history are. After a replay: the same network from a fresh copy. After pickling, or saving and loading: the
+same network again.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import copy
 import dataclasses
-import math
 import pickle
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +37,7 @@ from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.widths import relate
 from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total
 from tests.machine.random_graphs import Case, norm_sizes, random_case
+from tests.machine.state import OPTIMIZERS, everything, poisoned_memory, same
 
 STEPS = (
     "resize",
@@ -53,17 +52,8 @@ STEPS = (
     "undo several",
     "undo keeping",
     "train",
-    "pickle",
     "save",
     "replay",
-)
-
-OPTIMIZERS: tuple[Callable[[Any], torch.optim.Optimizer], ...] = (
-    lambda given: torch.optim.AdamW(given, lr=1e-3),
-    lambda given: torch.optim.SGD(given, lr=1e-3, momentum=0.9),
-    lambda given: torch.optim.RMSprop(given, lr=1e-3, momentum=0.5),
-    lambda given: torch.optim.Adagrad(given, lr=1e-3),
-    lambda given: torch.optim.Adadelta(given, lr=1e-2),
 )
 
 
@@ -121,7 +111,7 @@ class Walk:
 
     def edit(self, kind: str) -> None:
         """A mutation that is done, refused with an error of the package, or falsy with a warning."""
-        before, old, norms = everything(self), tensors(self.graph(self.x)), norm_sizes(self.graph)
+        before, old, norms = self.everything(), tensors(self.graph(self.x)), norm_sizes(self.graph)
         sizes, dims = self.graph.sizes, neuron_dimensions(self.graph)
         where = {v.name: dims[tensor_key(first(v))] for v in self.graph if v.name in sizes}
         self.wanted: dict[str, Any] = {}
@@ -133,13 +123,13 @@ class Walk:
             except ng.NaivegraphError as error:
                 self.log[-1] += f": refused, {error}"
                 self.tally[f"{kind}: refused"] += 1
-                same(before, everything(self), f"refused {self.log[-1]}")
+                same(before, self.everything(), f"refused {self.log[-1]}")
                 return
         foreign = [str(w.message) for w in caught if "these sizes cannot be had" not in str(w.message)]
         assert not foreign, foreign
         if not edit:
             self.tally[f"{kind}: nothing, {self._why_nothing(bool(caught))}"] += 1
-            same(before, everything(self), f"falsy {self.log[-1]}")
+            same(before, self.everything(), f"falsy {self.log[-1]}")
             return
         self.tally[f"{kind}: done"] += 1
         self.done.append(Done(edit, before, self.trained))
@@ -171,6 +161,10 @@ class Walk:
             self.tally["function compared"] += 1
             for one, two in zip(old, new, strict=True):
                 torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9)
+
+    def everything(self) -> dict[str, Any]:
+        """All that an edit may change."""
+        return everything(self.graph, self.optimizer)
 
     # The mutations
 
@@ -306,15 +300,15 @@ class Walk:
             last.edit.undo()
             self.trained = last.trained
             self.tally["undo: done"] += 1
-            same(last.before, everything(self), "undone")
+            same(last.before, self.everything(), "undone")
 
     def undo_several(self) -> None:
         """Undo some of the edits, the last first; out of order is refused, and nothing changes."""
         if len(self.done) > 1:
-            before = everything(self)
+            before = self.everything()
             with pytest.raises(ng.EditError, match="undo"):
                 self.done[0].edit.undo()
-            same(before, everything(self), "undone out of order")
+            same(before, self.everything(), "undone out of order")
         for _ in range(self.rng.randint(1, 4)):
             self.undo()
 
@@ -326,7 +320,7 @@ class Walk:
             last.edit.undo(keep_training=True)
             self.trained = True
             self.tally["undo keeping: done"] += 1
-            now = everything(self)
+            now = self.everything()
             assert now["sizes"] == last.before["sizes"]
             assert now["history"] == last.before["history"]
             shapes = [{n: t[:2] for n, t in each["tensors"].items()} for each in (now, last.before)]
@@ -430,62 +424,3 @@ class Walk:
 
     def _note(self, *what: Any, **more: Any) -> None:
         self.log.append(" ".join(map(str, [*what, *more.items()])))
-
-
-def everything(walk: Walk) -> dict[str, Any]:
-    """All that an edit may change, in a form that compares bit for bit."""
-    graph, module = walk.graph, walk.graph.module
-    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-    optimizer = walk.optimizer
-    state = {} if optimizer is None else {
-        (id(p), key): value.numpy().tobytes() if isinstance(value, Tensor) else value
-        for p, s in optimizer.state.items() for key, value in s.items()
-    }  # fmt: skip
-    groups = [] if optimizer is None else [[id(p) for p in g["params"]] for g in optimizer.param_groups]
-    return {
-        "tensors": {n: (id(t), tuple(t.shape), t.detach().numpy().tobytes()) for n, t in named},
-        "modules": {n: (id(m), m.training) for n, m in module.named_modules()},
-        "attributes": {
-            (n, key): value
-            for n, m in module.named_modules()
-            for key, value in vars(m).items()
-            if isinstance(value, (int, float, str, tuple, list))
-        },
-        "vertices": [
-            (v.name, v.kind, v.path, id(v.target), *map(repr, (v.args, v.kwargs, v.output, v.operations)))
-            for v in graph
-        ],
-        "output": repr(graph.output),
-        "sizes": graph.sizes,
-        "state": repr(graph.state),
-        "optimizer": (state, groups),
-        "history": history_of(module),
-    }  # fmt: skip
-
-
-@contextlib.contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """A block in which memory that is only reserved is NaN, so that what is left without a value shows."""
-    empty, empty_like, new_empty = torch.empty, torch.empty_like, Tensor.new_empty
-
-    def filled(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call(*args: Any, **kwargs: Any) -> Tensor:
-            made = make(*args, **kwargs)
-            with torch.no_grad():
-                return made.fill_(math.nan) if made.is_floating_point() else made
-
-        return call
-
-    torch.empty, torch.empty_like = filled(empty), filled(empty_like)
-    Tensor.new_empty = filled(new_empty)  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        torch.empty, torch.empty_like = empty, empty_like
-        Tensor.new_empty = new_empty  # type: ignore[method-assign]
-
-
-def same(before: dict[str, Any], after: dict[str, Any], what: str) -> None:
-    """Nothing changed."""
-    for key, value in before.items():
-        assert value == after[key], f"{key} are not as they were: {what}"
