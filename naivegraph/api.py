@@ -5,6 +5,7 @@ from naivegraph.edits import Change, Edit, load
 from naivegraph.edits.apply.size_report import SizeChange
 from naivegraph.edits.can import Feasibility, can
 from naivegraph.edits.connect import connect
+from naivegraph.edits.duplicate import duplicate
 from naivegraph.edits.explain.explain import explain
 from naivegraph.edits.explain.explanation import Explanation
 from naivegraph.edits.insert import insert
@@ -83,6 +84,7 @@ __all__ = [
     "concat",
     "connect",
     "disconnect",
+    "duplicate",
     "explain",
     "frozen",
     "input_node",

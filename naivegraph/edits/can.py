@@ -8,6 +8,7 @@ from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.connect import connect
+from naivegraph.edits.duplicate import duplicate
 from naivegraph.edits.insert import insert
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.request.target import graph_verb
@@ -22,6 +23,7 @@ __all__ = ["Feasibility", "can"]
 _VERBS: dict[str, Callable[..., Edit]] = {
     "connect": connect,
     "disconnect": disconnect,
+    "duplicate": duplicate,
     "insert": insert,
     "remove": remove,
     "resize": resize,
@@ -57,7 +59,7 @@ def can(model: Graph, verb: str, *args: Any, **options: Any) -> Feasibility:
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
-        verb: "connect", "disconnect", "insert", "remove", "resize" or "resize_kernel".
+        verb: "connect", "disconnect", "duplicate", "insert", "remove", "resize" or "resize_kernel".
         args: The arguments of the verb after its first.
         options: Its other arguments.
 

@@ -36,6 +36,7 @@ __all__ = [
     "add_vertex",
     "new_stub",
     "parts_of",
+    "register",
     "remove_part",
     "remove_vertex",
     "replace_argument",
@@ -406,3 +407,10 @@ def set_output(graph: Recording, output: Any, *, undo: UndoLog | None = None) ->
         raise NaivegraphError("a network returns at least one tensor")
     with _change(graph, undo):
         graph.output = output
+
+
+def register(graph: Recording, name: str, module: nn.Module, *, undo: UndoLog | None = None) -> None:
+    """Register a module in the network, which no vertex calls yet."""
+    with _change(graph, undo) as log:
+        add_submodule(graph.module, name, module, log)
+        _update_state(graph)

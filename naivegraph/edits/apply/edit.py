@@ -20,6 +20,7 @@ __all__ = ["Edit"]
 _SHOWN = 12
 _TOLD = {
     "insert": "inserted {name} after {behind}",
+    "duplicate": "doubled {behind} as {name}",
     "remove": "removed {vertex}",
     "connect": "connected {source} to {target}",
     "disconnect": "took away the edge from {source} to {target}",

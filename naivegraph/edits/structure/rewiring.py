@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.edits.structure.copy_block import copy_block, silence
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.mutate import (
@@ -19,6 +20,7 @@ from naivegraph.graph.mutate import (
     replace_argument,
     set_output,
 )
+from naivegraph.graph.run.blocks import Uses, region_of
 from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.pytree import leaves, with_tensors
@@ -82,6 +84,31 @@ class Rewiring:
         self.undo.push(put_back)
         if not any(module is layer for module in self.graph.module.modules()):
             layer.train(self.graph.module.training)
+
+    def double(self, names: Sequence[str], path: str, name: str, *, identity: bool) -> None:
+        """Call a copy of a module behind its calls; what used their output uses the copy's.
+
+        Args:
+            names: The names of the calls.
+            path: The path of the module.
+            name: The path of the copy.
+            identity: Whether the copy starts as the identity.
+        """
+        self._write("double", vertices=list(names), path=path, name=name, identity=identity)
+        graph = self.graph
+        vertices = [graph[each] for each in names]
+        original, uses = region_of(graph, vertices, repr(path)), Uses(graph)
+        users = dict.fromkeys(user for user, _ in uses.users.get(id(original.end), ()))
+        returned = uses.is_returned(original.end)
+        made = copy_block(graph, vertices, path, name, self.undo)
+        if identity:
+            silence(graph, original, made, name, self.undo)
+        for user in users:
+            if not any(user is vertex for vertex in vertices):
+                replace_argument(graph, user, original.exit, made.exit, undo=self.undo)
+        if returned:
+            output = with_tensors(graph.output, {original.exit.id: made.exit})
+            set_output(graph, output, undo=self.undo)
 
     def add_function(self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str) -> Vertex:
         """Call a function ("add" or "clone") on tensors, for the module at `path`."""
@@ -180,6 +207,8 @@ def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> N
             stubs = [tensor(each) for each in step["of"]]
             at = _position(graph, step)
             rewiring.add_function(step["name"], step["function"], stubs, at, step["path"])
+        case "double":
+            rewiring.double(step["vertices"], step["path"], step["name"], identity=step["identity"])
         case "remove":
             rewiring.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
         case "replace":

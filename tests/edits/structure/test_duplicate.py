@@ -1,0 +1,78 @@
+"""Blocks that are doubled: the function, weights of their own, undo, replay, save; and what is refused."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import naivegraph as ng
+from tests.edits.structure.residual_networks import Gain, encoder, resnet
+from tests.machine.structures import check, everything
+
+IMAGE = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+TEXT = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("path", ["layer1.0", "layer1.1", "layer2.1"])
+def test_a_copy_comes_behind_its_block(path: str, inplace: bool, tmp_path: Any) -> None:
+    net, reference = resnet(inplace=inplace), resnet(inplace=inplace)
+    parent, _, name = path.rpartition(".")
+    block = reference.get_submodule(path)
+    reference.get_submodule(parent)._modules[name] = nn.Sequential(block, copy.deepcopy(block))
+    graph = ng.capture(net, IMAGE[:2])
+    before, old = everything(graph), graph(IMAGE)
+    edit = ng.duplicate(graph, path)
+    torch.testing.assert_close(check(graph), reference(IMAGE))
+    assert edit.after.params == sum(p.numel() for p in reference.parameters())
+    again = ng.replay(ng.capture(resnet(inplace=inplace), IMAGE[:2]), edit.to_json())
+    assert again.graph is not None
+    assert torch.equal(again.graph(IMAGE), graph(IMAGE))
+    ng.save(graph, tmp_path / "net.safetensors")
+    assert torch.equal(ng.load(resnet(inplace=inplace), tmp_path / "net.safetensors")(IMAGE), graph(IMAGE))
+    edit.undo()
+    assert everything(graph) == before
+    assert torch.equal(graph(IMAGE), old)
+
+
+@pytest.mark.parametrize("norm_first", [True])
+def test_a_copy_may_start_as_the_identity(norm_first: bool) -> None:
+    graph = ng.capture(encoder(norm_first=norm_first), TEXT[:2])
+    old = graph(TEXT)
+    ng.duplicate(graph, "1.layers.1", identity=True)
+    torch.testing.assert_close(check(graph), old)
+    images = ng.capture(resnet(), IMAGE[:2])
+    old = images(IMAGE)
+    ng.duplicate(images, "layer1.0", identity=True)
+    torch.testing.assert_close(check(images), old)
+
+
+def test_raw_weights_are_copied_and_the_copys_own() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), Gain(6), nn.Linear(6, 2)).eval()
+    reference = copy.deepcopy(net)
+    graph = ng.capture(net, TEXT[0])
+    ng.duplicate(graph, "1")
+    torch.testing.assert_close(
+        graph(TEXT[1]), reference[2](reference[1](reference[1](reference[0](TEXT[1]))))
+    )
+    assert graph.tensor("1.gain") is not graph.tensor("1_2.gain")
+
+
+def test_what_cannot_be_doubled_is_told() -> None:
+    graph = ng.capture(resnet(), IMAGE[:2])
+    before = everything(graph)
+    for what, message in [
+        ("layer2.0", "so a copy cannot come behind it"),
+        ("layer[12].1", "are 2 blocks apart from each other"),
+        ("layer9", "no vertex 'layer9'"),
+    ]:
+        with pytest.raises(ng.EditError, match=message):
+            ng.duplicate(graph, what)
+    with pytest.raises(ng.EditError, match="it is no residual block"):
+        ng.duplicate(graph, "relu", identity=True)
+    assert everything(graph) == before
