@@ -161,6 +161,16 @@ class BudgetProgram:
                 walk(axis, False)
         return inside
 
+    def tie(self, groups: Sequence[Sequence[int]]) -> None:
+        """Require the columns of each group to be equal."""
+        self.rows += _equal(groups)
+
+    def valued(
+        self, values: list[Floats], steps: Sequence[int], groups: Sequence[Sequence[int]]
+    ) -> BudgetProblem:
+        """The problem of sizes of the most value, by column and size, with equal columns in each group."""
+        return self._problem(values, [], steps, _equal(groups))
+
     def budgets(
         self, utility: Mapping[Width, Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
     ) -> BudgetProblem:
@@ -173,7 +183,11 @@ class BudgetProgram:
         return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
     def _problem(
-        self, values: list[Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]
+        self,
+        values: list[Floats],
+        costs: list[tuple[CostFunction, float]],
+        steps: Sequence[int],
+        rows: Sequence[Row] = (),
     ) -> BudgetProblem:
         return BudgetProblem.of(
             values,
@@ -182,8 +196,16 @@ class BudgetProgram:
             lower=[max(len(_stay(self.constraints, w)), min(w.size, 1)) for w in self.free],
             upper=[w.size - len(_go(self.constraints, w)) for w in self.free],
             steps=np.asarray(steps, np.int64),
-            rows=self.rows,
+            rows=[*self.rows, *rows],
         )
+
+
+def _equal(groups: Sequence[Sequence[int]]) -> list[Row]:
+    return [
+        Row.of(f"equal {group[0]} {other}", {group[0]: 1.0, other: -1.0}, 0.0, 0.0)
+        for group in groups
+        for other in group[1:]
+    ]
 
 
 def _stay(constraints: SizeConstraints, width: Width) -> list[int]:

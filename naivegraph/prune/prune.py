@@ -26,6 +26,7 @@ from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
+from naivegraph.prune.uniform import check_said, tie_uniform
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.utility import Utility, utilities
@@ -49,6 +50,7 @@ def prune(
     params: float | None = None,
     ratio: float | None = None,
     round_to: int = 1,
+    uniform: bool = False,
     keep: Sequence[Keep] | Keep = (),
     utility: Utility = None,
     loss: Loss | None = None,
@@ -78,6 +80,9 @@ def prune(
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays.
         round_to: Make the sizes of all layers that change multiples of this number.
+        uniform: Only sizes that the config can say which the network was built from and keeps (as those of
+            transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
+            the like go on working. Sizes without an entry stay.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
         utility: The values of neurons, by default "l2"; see `naivegraph.utility.utility`.
         loss: For utility="taylor": a function of the network that returns its loss.
@@ -118,7 +123,11 @@ def prune(
     say("relating its axes")
     widths = relate(found.graph)
     constraints = constraints_of(widths)
-    program = pose(widths, constraints, kept_atoms(widths, keep))
+    held = kept_atoms(widths, keep)
+    if uniform:
+        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}), int(round_to))
+    else:
+        program = pose(widths, constraints, held)
     values = utilities(widths, utility, loss=loss)
     say("choosing neurons")
     solution = _solve(program, values, by_cost, ratio, round_to, gap, time_limit, choice.backend, say)
@@ -130,6 +139,8 @@ def prune(
     given = short | {cost.name: budget for cost, budget in by_cost.items()}
     asked = {**given, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
     change, notes = with_config(plan(widths, constraints, kept), constraints)
+    if uniform:
+        check_said(change, notes)
     return _edit(program, change, asked, by_cost, solution, optimizers, notes, found)
 
 

@@ -27,7 +27,8 @@ def find_examples(module: nn.Module, inputs: list[Node]) -> tuple[torch.Tensor, 
     """An example of every input: its own, or one of the first shapes on which the network runs.
 
     Shapes are `(2, size)`, `(2, size, 16, 16)`, `(2, size, 16)`, `(2, size, 8, 8, 8)`, `(2, 7, size)`, larger
-    maps, and integers below `size` of shape `(2, 7)` and `(2,)`. One where every sample of the batch has an
+    maps, and integers below `size` of shape `(2, 7)` and `(2,)`. The batch is 2, or larger where an input has
+    that size, and the same for all. One where every sample of the batch has an
     output of its own is preferred: many layers take `(2, size)` for one sample without a batch.
 
     Raises:
@@ -36,8 +37,9 @@ def find_examples(module: nn.Module, inputs: list[Node]) -> tuple[torch.Tensor, 
     open_inputs = [node for node in inputs if node.example is None]
     tried: list[str] = []
     fallback: tuple[torch.Tensor, ...] | None = None
+    batch = _batch(inputs)
     for kinds in _combinations(len(open_inputs)):
-        chosen = iter([make(node.size or 1) for make, node in zip(kinds, open_inputs, strict=True)])
+        chosen = iter([make(node.size or 1, batch) for make, node in zip(kinds, open_inputs, strict=True)])
         values = tuple(next(chosen) if n.example is None else n.example for n in inputs)
         error = _error(module, values)
         if error is None and (not open_inputs or _separate(module, values)):
@@ -55,7 +57,15 @@ def find_examples(module: nn.Module, inputs: list[Node]) -> tuple[torch.Tensor, 
     )
 
 
-_Make = Callable[[int], torch.Tensor]
+_Make = Callable[[int, int], torch.Tensor]
+
+
+def _batch(inputs: list[Node]) -> int:
+    """The size of the batch, the same for all inputs: that of examples, else one that no size is equal to."""
+    given = {int(n.example.shape[0]) for n in inputs if n.example is not None and n.example.dim()}
+    if len(given) == 1:
+        return given.pop()
+    return next(size for size in itertools.count(2) if all(node.size != size for node in inputs))
 
 
 def _combinations(count: int) -> Iterator[tuple[_Make, ...]]:
@@ -68,17 +78,17 @@ def _combinations(count: int) -> Iterator[tuple[_Make, ...]]:
 
 
 def _ways() -> Iterator[_Make]:
-    """Factories of one input of a given size, in the order to try them."""
+    """Factories of one input of a given size and batch, in the order to try them."""
 
     def map_of(spatial: tuple[int, ...]) -> _Make:
         """Return a factory of batches of maps."""
-        return lambda size: _random(3 if size == 2 else 2, size, *spatial)
+        return lambda size, batch: _random(batch, size, *spatial)
 
     yield from map(map_of, _SPATIAL)
-    yield lambda size: _random(2, _LENGTH, size)
+    yield lambda size, batch: _random(batch, _LENGTH, size)
     yield from map(map_of, _LARGER)
-    yield lambda size: torch.arange(2 * _LENGTH).reshape(2, _LENGTH) % size
-    yield lambda size: torch.arange(2) % size
+    yield lambda size, batch: torch.arange(batch * _LENGTH).reshape(batch, _LENGTH) % size
+    yield lambda size, batch: torch.arange(batch) % size
 
 
 def _random(*shape: int) -> torch.Tensor:

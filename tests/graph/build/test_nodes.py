@@ -273,3 +273,18 @@ def test_compiled_without_a_warning() -> None:
     x = torch.rand(2, 6)
     for module in (graph.module, graph.to_module()):
         assert torch.equal(torch.compile(module, backend="eager", fullgraph=True)(x), graph(x))
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (2, 3, 4), (2, 2)])
+def test_examples_of_all_inputs_have_one_batch(sizes: tuple[int, ...]) -> None:
+    inputs = [input_node(f"x{i}", size) for i, size in enumerate(sizes)]
+    graph = Graph(inputs, [concat(*inputs, name="joined")])
+    assert graph.sizes["joined"] == sum(sizes)
+    given = [torch.randn(5, size) for size in sizes]
+    assert torch.equal(graph(*given), torch.cat(given, 1))
+
+
+def test_the_batch_is_that_of_an_example() -> None:
+    one, two = input_node("one", shape=(4, 2)), input_node("two", 3)
+    graph = Graph([one, two], [concat(one, two, name="joined")])
+    assert graph.sizes["joined"] == 5
