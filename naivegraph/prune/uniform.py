@@ -1,7 +1,7 @@
 """Sizes a config can say: the same in all layers that are built from one of its entries.
 
 They are found by trying: widths at the same place of repeated layers, and of the same size, are tied, and the
-config is asked for a smaller size of them. Where it cannot say that, they are tied to others of that size; and
+config is asked for a smaller size of them. Where it cannot say that, they are tied to others of that size;
 where that does not help either, they keep theirs.
 """
 
