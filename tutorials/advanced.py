@@ -356,6 +356,31 @@ disconnected.undo()
 assert torch.equal(graph(image), original)
 
 # %% [markdown]
+# Blocks are taken out and doubled whole. They are found from the graph: here from `relu`, where the ways
+# part, to the sum where they meet. What the shortcut carries is left; a copy may start as the identity.
+
+# %%
+blocks = graph.blocks()
+for block in blocks:
+    print(block)
+
+shorter = ng.remove(graph, blocks[0])
+assert blocks[0].vertices[0] not in graph
+assert shorter.after.macs < shorter.before.macs
+shorter.undo()
+assert torch.equal(graph(image), original)
+
+# %% [markdown]
+# Whether something can be done is asked without an exception.
+
+# %%
+answer = ng.can(graph, "connect", "head", "add")
+print(answer)
+
+assert not answer
+assert ng.can(graph, "remove", blocks[0])
+
+# %% [markdown]
 # What would go in circles is refused, and the circle is named.
 
 # %%

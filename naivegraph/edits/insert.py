@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -32,9 +33,10 @@ __all__ = ["insert"]
 @graph_verb
 def insert(
     model: Graph,
-    layer: nn.Module | Callable[[int], nn.Module],
+    layer: nn.Module | Callable[[int], nn.Module] | Sequence[nn.Module | Callable[[int], nn.Module]],
     *,
     after: str | Vertex | None = None,
+    users: Sequence[str | Vertex] | None = None,
     before: str | Vertex | None = None,
     edge: tuple[str | Vertex, str | Vertex] | None = None,
     name: str | None = None,
@@ -47,9 +49,12 @@ def insert(
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
-        layer: The layer, or a function which makes it from the size of what it is put behind. Of a function
-            the edit's JSON says enough to make the layer again, if it is one of `torch.nn`.
+        layer: The layer, or a function which makes it from the size of what it is put behind; or several of
+            either, to come one after the other. Of a function the edit's JSON says enough to make the layer
+            again, if it is one of `torch.nn`.
         after: The vertex behind which it comes: whatever used that one's output uses the layer's.
+        users: With `after`: the vertices which use the layer's output instead, if not all are to; the others
+            and the network's output are left alone.
         before: The vertex in front of which it comes; it takes one tensor.
         edge: Two vertices between which it comes; other users of the first one are left alone.
         name: Of the new vertex, and its path in the network; by default the layer's class in lower case,
@@ -75,12 +80,16 @@ def insert(
         {'input': 4, '0': 8, 'norm': 8, '1': 2}
     """
     place = _place(model, after, before, edge)
+    if users is not None:
+        place = _for_some(model, place, users, after is not None)
     size = model.sizes.get(place.maker.name)
     if size is None:
         raise EditError(
             f"{place.maker.name!r} gives a single number, behind which there is no place for a layer"
         )
     start = zlib.crc32(f"{seed}:{place.maker.name}:{len(model)}".encode())
+    if isinstance(layer, Sequence):
+        layer = functools.partial(_in_a_row, list(layer))
     if not isinstance(layer, nn.Module):
         validate.function(layer, "layer", "a torch.nn.Module, or a function of a size that makes one")
     if name is not None and not isinstance(name, str):
@@ -154,6 +163,23 @@ def _place(
     maker, stub = found[0]
     alone = users_of(graph, maker) == [user] and not returns(graph, maker, stub)
     return _Place(maker, stub, (user,), False, alone)
+
+
+def _for_some(graph: Graph, place: _Place, users: Sequence[str | Vertex], after: bool) -> _Place:
+    """The place with some of the users alone."""
+    if not after or isinstance(users, str) or not users:
+        raise EditError(f"users={users!r}: give some of the vertices that use what after= names")
+    chosen = tuple(vertex_of(graph, user) for user in users)
+    for user in chosen:
+        if not any(user is other for other in place.users):
+            raise EditError(f"{user.name!r} does not take anything from {place.maker.name!r}")
+    return dataclasses.replace(place, users=chosen, returned=False, alone=False)
+
+
+def _in_a_row(layers: Sequence[Any], size: int) -> nn.Module:
+    """Several layers, one after the other; functions among them are called with the size."""
+    made = [layer if isinstance(layer, nn.Module) else layer(size) for layer in layers]
+    return nn.Sequential(*made)
 
 
 class _Insertion:

@@ -40,6 +40,10 @@ def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
 
 
 def _fill(layer: nn.Module, name: str) -> None:
+    if isinstance(layer, nn.Sequential):
+        for key, inner in layer.named_children():
+            _fill(inner, f"{name}.{key}")
+        return
     with torch.no_grad():
         if isinstance(layer, nn.Linear):
             if layer.in_features != layer.out_features:
