@@ -42,6 +42,9 @@ class FixedLength(int):
         self.reason = reason
         return self
 
+    def __reduce__(self) -> tuple[type[FixedLength], tuple[int, str]]:
+        return FixedLength, (int(self), self.reason)
+
 
 _serials = itertools.count()
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from naivegraph.errors import NaivegraphError
+
 __all__ = [
     "Attribute",
     "Compound",
@@ -105,6 +107,51 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: tuple[Stub | None, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the operator by its name, as torch's own object cannot be."""
+        name = f"{self.func._schema.name}.{self.func._overloadname}"
+        args = tuple(map(_named, self.args))
+        kwargs = {key: _named(value) for key, value in self.kwargs.items()}
+        return _operation, (name, args, kwargs, self.outputs)
+
+
+def _operation(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: tuple[Stub | None, ...]
+) -> Operation:
+    """The operation of a pickle.
+
+    Raises:
+        NaivegraphError: No such operator is registered in this process.
+    """
+    space, _, rest = name.partition("::")
+    packet, _, overload = rest.partition(".")
+    try:
+        func = getattr(getattr(getattr(torch.ops, space), packet), overload)
+    except (AttributeError, RuntimeError) as error:
+        raise NaivegraphError(
+            f"the graph calls the operator {name}, which this process does not have: import what registers "
+            "it before the graph is unpickled"
+        ) from error
+    found = {key: _found(value) for key, value in kwargs.items()}
+    return Operation(func, tuple(map(_found, args)), found, outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MemoryFormat:
+    """A memory format in a pickle: torch's own object is not in those of torch.save."""
+
+    name: str
+
+
+def _named(value: Any) -> Any:
+    return (
+        _MemoryFormat(str(value).removeprefix("torch.")) if isinstance(value, torch.memory_format) else value
+    )
+
+
+def _found(value: Any) -> Any:
+    return getattr(torch, value.name) if isinstance(value, _MemoryFormat) else value
 
 
 SourceLine = tuple[str, int]  # file and line of the user's code

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 from collections.abc import Callable
+from types import BuiltinFunctionType, MethodWrapperType, ModuleType
 from typing import Any, Literal
 
 from torch import nn
@@ -52,3 +55,36 @@ class Vertex:
 
     def __repr__(self) -> str:
         return f"Vertex({self.name!r}, {self.kind})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, with functions that pickle does not know by their names."""
+        state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        owner: Any = getattr(self.target, "__self__", None)
+        if isinstance(self.target, MethodWrapperType):
+            state["target"] = _ByName("torch", ("Tensor", owner.__name__, "__get__"))  # as in `x.mT`
+        elif isinstance(self.target, BuiltinFunctionType) and isinstance(owner, ModuleType):
+            state["target"] = _ByName(owner.__name__, (self.target.__name__,))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        if isinstance(self.target, _ByName):
+            found = functools.reduce(getattr, self.target.names, _module(self.target.module))
+            self.target = found
+
+
+@dataclasses.dataclass(frozen=True)
+class _ByName:
+    """A function in a pickle: its module, and the names by which it is found there."""
+
+    module: str
+    names: tuple[str, ...]
+
+    def __call__(self) -> None:
+        """Do nothing: it stands for the function in the pickle alone."""
+
+
+def _module(path: str) -> Any:
+    """A module by its path; torch's own extensions are found as attributes alone."""
+    return functools.reduce(getattr, path.split(".")[1:], importlib.import_module(path.split(".")[0]))

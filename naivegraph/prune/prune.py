@@ -64,7 +64,8 @@ def prune(
 
     The model stays the same object of the same class with the same parameter objects; only their sizes, and
     the attributes its code reads, change. Budgets are never exceeded. If anything fails the model is as
-    before.
+    before. What `torch.compile` made is compiled anew at the next call; what `torch.export` made before the
+    edit shares the parameters and does not run any more: export after it.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and

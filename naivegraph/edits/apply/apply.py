@@ -21,6 +21,7 @@ from naivegraph.edits.apply.way_back import WayBack
 from naivegraph.edits.plan.change import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.graph.torch_utils.obstacle import still_wrapped
 from naivegraph.graph.torch_utils.unwrap import unwrapped
@@ -99,6 +100,7 @@ def apply(
         if change:
             kept = checkpoint or checkpoint_of(module, change, optimizers)
             way = WayBack(change_module(change, module, optimizers, log), log, kept)
+            forget_compiled_code()
             changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
             notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
         with _running(failed):

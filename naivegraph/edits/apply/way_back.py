@@ -11,6 +11,7 @@ from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.trained_values import TrainedValues
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import later_edits
+from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
 from naivegraph.undo import UndoLog
 
 __all__ = ["WayBack", "way_back"]
@@ -73,6 +74,7 @@ class WayBack:
         steps.push(self._undo.undo)
         steps.undo()
         self._checkpoint = Checkpoint(())
+        forget_compiled_code()
 
 
 _KNOWN: weakref.WeakValueDictionary[str, WayBack] = weakref.WeakValueDictionary()
