@@ -313,7 +313,8 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
     operands = [tensors_in((o.args, o.kwargs)) for o in operations]
     read = {stub.id for stubs in operands for stub in stubs}
     unread = [stub for stub in dict.fromkeys(graph.state.values()) if stub.id not in read]
-    tied = tie_siblings(relation, graph, read) if unread else set()
+    # A batch norm's counter, of no dimension, is not read by any network in eval mode.
+    tied = tie_siblings(relation, graph, read) if any(stub.shape for stub in unread) else set()
     for stub in unread:
         for dim, axis in enumerate(relation.of(stub)):
             if (stub.id, dim) not in tied:

@@ -139,4 +139,5 @@ def _running(failed: str | None) -> Iterator[None]:
     except RUN_ERRORS as error:
         if failed is None:
             raise
-        raise EditError(f"{failed}: {error}") from error
+        where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        raise EditError(f"{failed}: {error}{where}") from error

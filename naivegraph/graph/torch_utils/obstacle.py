@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+from naivegraph.graph.torch_utils.module_paths import modules_of
 
 __all__ = ["obstacle", "still_wrapped"]
 
@@ -27,10 +27,10 @@ def obstacle(network: nn.Module) -> str:
     """
     for path, module in modules_of(network):
         found = _of_module(f"the part at {path!r}" if path else "the network", module)
-        if found:
-            return found
-    for name, tensor in {**parameters_of(network), **buffers_of(network)}.items():
-        found = _of_tensor(name, tensor)
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if not found and tensor is not None:
+                    found = _of_tensor(f"{path}.{name}" if path else name, tensor)
         if found:
             return found
     return ""
