@@ -309,11 +309,19 @@ class ResizeProgram:
         each = [-0.1 * weight * count for weight, count in zip(weights, counts, strict=True)]
         return Goal([*distances, largest], [*each, -0.8])
 
+    def _cost_of_new(self, atom: Atom) -> float:
+        """The cost of a new neuron; twice that within groups of neurons that are normed together.
+
+        A new group leaves those there are alone, and the network computes what it did.
+        """
+        cost = self._rankings[atom].cost if self._rankings else TINY
+        return 2 * cost if atom in self.widths.outer and self.widths.by_atom[atom].coupled else cost
+
     def _utility_terms(self) -> None:
         """Set the objective: utility, less the costs of new neurons and of sizes moved."""
         self._block = self._sizes.block = RowBlock()
         columns = list(self._come.values())
-        factors = [-self._rankings[atom].cost if self._rankings else -TINY for atom in self._come]
+        factors = [-self._cost_of_new(atom) for atom in self._come]
         still = self._size_terms()
         if still is not None:
             columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
