@@ -90,6 +90,8 @@ VERBS = [
     ),
     Verb("resize_kernel", lambda *first, **more: untyped.resize_kernel(*first, {"left": 3}, **more), "left"),
     Verb("insert", lambda *first, **more: untyped.insert(*first, nn.BatchNorm2d, after="stem", **more)),
+    Verb("duplicate", lambda *first, **more: untyped.duplicate(*first, "norm", **more)),
+    Verb("can", lambda *first, **more: untyped.can(*first, "remove", "left", **more)),
     Verb("explain", lambda *first, **more: untyped.explain(*first, "left", **more)),
     Verb("inspect", lambda *first, **more: untyped.inspect(*first, **more)),
 ]
