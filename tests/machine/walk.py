@@ -52,6 +52,7 @@ STEPS = (
     "undo several",
     "undo keeping",
     "train",
+    "pickle",
     "save",
     "replay",
 )
