@@ -27,7 +27,7 @@ TEST_IMAGES = 500
 BATCH = 64
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two convolutions and a way around them.
 
     Args:
@@ -71,10 +71,10 @@ class DigitsNet(nn.Module):
             nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.blocks = nn.Sequential(
-            Block(width, width, 1),
-            Block(width, width, 1),
-            Block(width, 2 * width, 2),
-            Block(2 * width, 2 * width, 1),
+            ConvBlock(width, width, 1),
+            ConvBlock(width, width, 1),
+            ConvBlock(width, 2 * width, 2),
+            ConvBlock(2 * width, 2 * width, 1),
         )
         self.head = nn.Linear(2 * width, classes)
 
