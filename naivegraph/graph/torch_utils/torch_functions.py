@@ -28,8 +28,9 @@ def function_name(func: Any) -> str:
     """A short name of a torch function: `add`, `getitem`, `T`, `relu_`."""
     if isinstance(func, torch._ops.OpOverload):
         return func._schema.name.split("::")[-1]
-    if inspect.ismethod(func) and isinstance(func.__self__, type):
-        return func.__self__.__name__
+    owner = getattr(func, "__self__", None)
+    if isinstance(owner, type) and (inspect.ismethod(func) or issubclass(owner, torch.autograd.Function)):
+        return owner.__name__  # From torch 2.14 on, `apply` of an autograd function is no method of Python's.
     name: str = getattr(func, "__name__", type(func).__name__)
     if name in ("__get__", "__set__"):
         name = func.__self__.__name__

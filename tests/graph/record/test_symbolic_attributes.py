@@ -162,7 +162,11 @@ def test_two_attributes_with_one_dict_both_follow() -> None:
 def test_numpy_computes_with_symbolic_integers() -> None:
     with symbolic_ints() as escapes:
         size = SymbolicInt(12, 12)
-        for found in (size * np.int64(2), np.int64(2) * size, np.int64(36) - size, size + np.int32(12)):
+        from_the_left = [size * np.int64(2), size + np.int32(12)]
+        # Scalars of numpy 1 take any integer for a plain one, and the result is a number of the code's.
+        modern = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+        from_the_right = [np.int64(2) * size, np.int64(36) - size] if modern else []
+        for found in (*from_the_left, *from_the_right):
             assert type(found) is SymbolicInt
             assert found == 24
         del escapes[:]
