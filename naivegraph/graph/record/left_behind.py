@@ -48,7 +48,7 @@ def left_behind(recorder: Recorder, module: nn.Module, kept: Any) -> dict[int, s
 
 
 def stores_in_train_mode(module: nn.Module) -> bool:
-    """Tell whether some forward both looks at its `training` flag and stores something in an object.
+    """Tell whether some forward both looks at its `training` flag and stores something in its module.
 
     What it stores in train mode alone, the run in eval mode does not show.
     """
@@ -58,11 +58,22 @@ def stores_in_train_mode(module: nn.Module) -> bool:
 
 @functools.cache
 def _stores_by_mode(kind: Any) -> bool:
-    code = getattr(kind.forward, "__code__", None)
-    if code is None or kind.__module__.startswith("torch.nn."):
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    if code is None or kind.__module__.startswith("torch.nn.") or "training" not in code.co_names:
         return False
-    stores = {"STORE_ATTR", "STORE_SUBSCR"}
-    return "training" in code.co_names and any(i.opname in stores for i in dis.get_instructions(code))
+    own, instructions = code.co_varnames[:1], list(dis.get_instructions(code))
+    return any(
+        each.opname in ("STORE_ATTR", "STORE_SUBSCR")
+        and any(_names(before.argval, own) for before in instructions[max(0, at - 4) : at])
+        for at, each in enumerate(instructions)
+    )
+
+
+def _names(argument: Any, own: tuple[str, ...]) -> bool:
+    """Tell whether an instruction loads the module itself; from Python 3.13 on some load two variables."""
+    return (
+        argument in own if isinstance(argument, str) else isinstance(argument, tuple) and own[0] in argument
+    )
 
 
 def _held(module: nn.Module) -> Iterator[tuple[int, str]]:
