@@ -161,7 +161,8 @@ class BlockRemoval:
                 for section in kept:
                     self._check_plain(section)
                     end, shortcut = self._last(region, section), section.shortcut
-                    assert shortcut is not None
+                    if shortcut is None:
+                        raise EditError(f"{end.name!r} has no shortcut beside it, which would be left")
                     takes[id(end)] = {shortcut.tensor.id}
                     steps.append(functools.partial(bypass, gone=end, other=shortcut.tensor))
             else:

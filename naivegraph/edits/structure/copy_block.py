@@ -82,7 +82,8 @@ def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, u
         target = vertex.target
         if isinstance(target, nn.Module):
             target = graph.module.get_submodule(moved(vertex.path))
-        assert target is not None
+        if target is None:
+            raise EditError(f"{vertex.name!r} is an input of the network, which cannot be copied")
         called = moved(vertex.name) if moved(vertex.name) != vertex.name else f"{name}.{vertex.name}"
         new = add_vertex(
             graph, called, target, args, kwargs, at=at + len(made),

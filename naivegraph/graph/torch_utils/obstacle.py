@@ -42,16 +42,15 @@ def _of_module(where: str, module: nn.Module) -> str:
             f"{where} is a DistributedDataParallel, which reduces gradients in the shapes that parameters "
             "had when it was made: edit the network inside, its .module, and wrap that again"
         )
-    sharded = sys.modules.get("torch.distributed.fsdp")  # slow to load, and there once it was used
-    kinds = [getattr(sharded, name, None) for name in ("FullyShardedDataParallel", "FSDPModule")]
-    if isinstance(module, tuple(kind for kind in kinds if kind is not None)):
+    if isinstance(module, _loaded("torch.distributed.fsdp", "FullyShardedDataParallel", "FSDPModule")):
         return (
             f"{where} is sharded ({type(module).__name__}), and each process has a part of every parameter: "
             "edit the network before it is sharded, in each process alike, and shard what results"
         )
-    scripted = isinstance(module, torch.jit.ScriptModule)
+    if isinstance(module, torch.jit.ScriptModule):
+        return ""
     packed = [name for name, value in vars(module).items() if isinstance(value, torch.ScriptObject)]
-    if packed and not scripted:
+    if packed:
         return (
             f"{where} is a {type(module).__name__} that keeps its weights packed in {packed[0]!r}, where "
             f"they cannot be cut: {_QUANTISED}"
@@ -59,9 +58,15 @@ def _of_module(where: str, module: nn.Module) -> str:
     return ""
 
 
+def _loaded(module: str, *names: str) -> tuple[type, ...]:
+    """Classes of a module that is slow to load, and loaded once one of them was used."""
+    found = sys.modules.get(module)
+    return tuple(getattr(found, name) for name in names if hasattr(found, name))
+
+
 def _of_tensor(name: str, tensor: torch.Tensor) -> str:
     kind = type(tensor).__name__
-    if type(tensor).__module__.startswith("torch.distributed."):
+    if isinstance(tensor, _loaded("torch.distributed.tensor", "DTensor")):
         return (
             f"{name} is a {kind}, of which each process has a part: edit the network before it is "
             "distributed, in each process alike, and distribute what results"
