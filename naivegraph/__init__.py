@@ -38,8 +38,8 @@ else:
     # with the first that is asked for (PEP 562).
     def __getattr__(name: str) -> object:
         """Load the public names, and give one of them; of the tier for extenders all at once."""
-        if name == "extend":
-            return importlib.import_module("naivegraph.extend")
+        if name in ("extend", "search"):
+            return importlib.import_module(f"naivegraph.{name}")
         if not name.startswith("__") or name == "__all__":
             _load()
         try:

@@ -1,0 +1,1 @@
+"""Schemas: search spaces as graphs that are walked into networks."""
