@@ -20,6 +20,7 @@ from naivegraph.edits.resize import resize
 from naivegraph.edits.resize_kernel import resize_kernel
 from naivegraph.edits.resize_program import strategy
 from naivegraph.edits.resize_program.strategy import Strategy
+from naivegraph.edits.save.network_structure import Structure
 from naivegraph.edits.save.replay import replay
 from naivegraph.edits.save.save import save
 from naivegraph.errors import CaptureError, EditError, InfeasibleError, LoadError, NaivegraphError
@@ -72,6 +73,7 @@ __all__ = [
     "SizeChange",
     "Stack",
     "Strategy",
+    "Structure",
     "Ties",
     "Utility",
     "Vertex",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from naivegraph.edits.structure.identity_weights import start_as_identity
 from naivegraph.errors import EditError
 from naivegraph.undo import UndoLog
 
-__all__ = ["checksum", "layer_from_spec", "layer_spec"]
+__all__ = ["checksum", "class_spec", "layer_from_class_spec", "layer_from_spec", "layer_spec"]
 
 _OWN = ("_parameters", "_buffers", "_modules", "training")
 _ELSEWHERE = ("self", "device", "dtype")
@@ -60,6 +60,38 @@ def layer_spec(network: nn.Module, layer: nn.Module, seed: int, identity: bool) 
     return {**full, "start": _start(layer)} if _alike(layer, twin) else spec
 
 
+def class_spec(layer: nn.Module) -> dict[str, Any] | None:
+    """The class and arguments of a layer of torch.nn, without its numbers; None if these do not make it.
+
+    Example:
+        >>> class_spec(nn.ReLU())
+        {'class': 'ReLU', 'arguments': {'inplace': False}}
+    """
+    kind = type(layer)
+    arguments = _arguments(layer) if getattr(nn, kind.__name__, None) is kind else None
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if arguments is None or any(vars(layer).get(hook) for hook in hooks):
+        return None
+    spec = {"class": kind.__name__, "arguments": arguments}
+    try:
+        twin = layer_from_class_spec(json.loads(json.dumps(spec)))
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return spec if _alike(layer, twin, of_tensors=lambda t: tuple(t.shape)) else None
+
+
+def layer_from_class_spec(spec: Mapping[str, Any]) -> nn.Module:
+    """The layer of a `class_spec`, on the device "meta": without memory for its numbers.
+
+    Raises:
+        ValueError: torch.nn has no such layer; or any error of its constructor.
+    """
+    kind = _layer_class(spec["class"])
+    with torch.device("meta"):
+        made: nn.Module = kind(**{key: _tuples(value) for key, value in spec["arguments"].items()})
+    return made
+
+
 def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *, exact: bool) -> nn.Module:
     """The layer of a specification.
 
@@ -91,9 +123,7 @@ def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *,
 
 
 def _made(spec: Mapping[str, Any]) -> nn.Module:
-    kind = vars(nn).get(spec["class"])
-    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        raise ValueError(f"torch.nn has no layer {spec['class']!r}")
+    kind = _layer_class(spec["class"])
     with seeded(spec["seed"]):
         layer: nn.Module = kind(**{key: _tuples(value) for key, value in spec["arguments"].items()})
     if spec["dtype"] is not None:
@@ -102,6 +132,13 @@ def _made(spec: Mapping[str, Any]) -> nn.Module:
             raise ValueError(f"torch has no type {spec['dtype']!r}")
         layer = layer.to(dtype)
     return layer
+
+
+def _layer_class(name: str) -> type[nn.Module]:
+    kind = vars(nn).get(name)
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise ValueError(f"torch.nn has no layer {name!r}")
+    return kind
 
 
 def _arguments(layer: nn.Module) -> dict[str, Any] | None:
@@ -146,8 +183,20 @@ def _start(layer: nn.Module) -> int:
     return out
 
 
-def _alike(one: nn.Module, two: nn.Module) -> bool:
-    """Check that two layers differ in nothing but their numbers, device and training flag."""
+def _facts(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tuple(tensor.shape), tensor.dtype, tensor.requires_grad, type(tensor)
+
+
+def _alike(
+    one: nn.Module, two: nn.Module, of_tensors: Callable[[torch.Tensor], tuple[Any, ...]] = _facts
+) -> bool:
+    """Check that two layers differ in nothing but their numbers, device and training flag.
+
+    Args:
+        one: A layer.
+        two: Another one.
+        of_tensors: What must be alike of their tensors.
+    """
     mine, other = dict(one.named_modules()), dict(two.named_modules())
     if mine.keys() != other.keys():
         return False
@@ -159,9 +208,7 @@ def _alike(one: nn.Module, two: nn.Module) -> bool:
             return False
     first, second = _tensors(one), _tensors(two)
     return list(first) == list(second) and all(
-        (t.shape, t.dtype, t.requires_grad, type(t))
-        == (second[n].shape, second[n].dtype, second[n].requires_grad, type(second[n]))
-        for n, t in first.items()
+        of_tensors(t) == of_tensors(second[n]) for n, t in first.items()
     )
 
 

@@ -165,6 +165,10 @@ def load(
     """
     model = validate.editable(model)
     header, tensors = read(Path(validate.file_path(path)))
+    if "structure" in header:
+        raise LoadError(
+            f"{path} holds the structure of a network: ng.Structure.load({str(path)!r}).graph() makes it"
+        )
     example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
     stages, changes = _parsed(header, path)
     module = model.module if isinstance(model, Graph) else model

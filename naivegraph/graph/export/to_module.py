@@ -90,6 +90,11 @@ class Flag(nn.Module):
         super().__init__()
         self._on, self._off = on, off
 
+    @property
+    def values(self) -> tuple[Any, Any]:
+        """The value in train mode, and that in eval mode."""
+        return self._on, self._off
+
     def forward(self) -> Any:
         """The value of the present mode."""
         return self._on if self.training else self._off
@@ -195,7 +200,9 @@ class _Export:
         )
 
     def _input(self, vertex: Vertex) -> None:
-        self._assign(vertex.output, self._fx.placeholder(_identifier(vertex.name)))
+        node = self._fx.placeholder(_identifier(vertex.name))
+        node.meta["vertex"] = vertex.name
+        self._assign(vertex.output, node)
 
     def _take_constants(self) -> None:
         """Add arguments that are no tensors, with the captured value as default and only value allowed."""
