@@ -178,6 +178,8 @@ def single(factor: Factor) -> Axis:
 def total(terms: Iterable[Term]) -> Axis:
     """The sum of terms, in normal form if each term is: neighbours that differ in a leading int are merged.
 
+    Terms of no index are left out, but for atoms of none: neurons are about to come there.
+
     Example:
         >>> d = Atom(4)
         >>> print(total([(2, d), (d,), (3, d)]))
@@ -187,7 +189,7 @@ def total(terms: Iterable[Term]) -> Axis:
     length = 0
     for term in terms:
         size = term_length(term)
-        if size == 0:
+        if size == 0 and not any(isinstance(factor, Atom) and factor.length == 0 for factor in term):
             continue
         length += size
         if out:

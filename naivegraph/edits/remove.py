@@ -9,11 +9,11 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
-from naivegraph.edits.structure.align_sizes import AlignmentProgram
+from naivegraph.edits.structure.align_sizes import AlignmentProgram, first_feasible
 from naivegraph.edits.structure.block_removal import BlockRemoval, blocks_named
 from naivegraph.edits.structure.bypass import bypass
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, tensors_of
-from naivegraph.edits.structure.parting import Step, hold_other_parts, parted
+from naivegraph.edits.structure.parting import Programs, Step, hold_other_parts, parted
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
@@ -100,8 +100,8 @@ def remove(
         work: _Removal | BlockRemoval = BlockRemoval(model, name, blocks)
     else:
         work = _Removal(model, model[name])
-    sizes, steps = work.reconnected() if reconnect else work.dropped()
-    answer = sizes.decide(f"{name!r} cannot be removed", choice)
+    programs, steps = work.reconnected() if reconnect else work.dropped()
+    sizes, answer = first_feasible(programs, f"{name!r} cannot be removed", choice)
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
 
 
@@ -115,7 +115,7 @@ class _Removal:
         self.out = output_of(gone)
         self.users = users_of(graph, gone)
 
-    def reconnected(self) -> tuple[AlignmentProgram, list[Step]]:
+    def reconnected(self) -> tuple[Programs, list[Step]]:
         """Give its inputs to its users."""
         sources = list(dict.fromkeys(tensors_of(self.gone)))
         if not sources:
@@ -132,12 +132,19 @@ class _Removal:
         if any(self._twice(user, sources[0]) for user in self.users):
             return self.dropped()
         if sources[0].id == self.out.id:  # it works in place
-            return AlignmentProgram(self.graph, [], []), [lambda rewiring: rewiring.remove(self.gone)]
+            programs: Programs = [functools.partial(AlignmentProgram, self.graph, [], [])]
+            return programs, [lambda rewiring: rewiring.remove(self.gone)]
+        return [functools.partial(self._joined, sources[0])], [
+            functools.partial(bypass, gone=self.gone, other=sources[0])
+        ]
+
+    def _joined(self, source: Stub) -> AlignmentProgram:
+        """The program in which its input takes its place."""
         sizes = self._cut()
         self._release(sizes)
         if self.users:
-            self._align(sizes, sources[0], sizes.axis(sources[0], self.dim))
-        return sizes, [functools.partial(bypass, gone=self.gone, other=sources[0])]
+            self._align(sizes, source, sizes.axis(source, self.dim))
+        return sizes
 
     def _twice(self, user: Vertex, source: Stub) -> bool:
         """Check whether the vertex is the last of a residual branch, so that `x + x` would be left."""
@@ -181,28 +188,29 @@ class _Removal:
                     f"concatenation, which could {what}"
                 )
 
-    def _several(self, sources: list[Stub]) -> tuple[AlignmentProgram, list[Step]]:
+    def _several(self, sources: list[Stub]) -> tuple[Programs, list[Step]]:
         if self.out.id in [stub.id for stub in sources]:
             raise EditError(
                 f"{self.gone.name!r} takes {len(sources)} tensors and changes one of them in place"
             )
+        steps: list[Step] = [
+            functools.partial(self._summed if is_sum(user) else self._listed, user=user, sources=sources)
+            for user in self.users
+        ]
+        programs = [functools.partial(self._all_joined, sources)]
+        return programs, [*steps, lambda rewiring: rewiring.remove(self.gone)]
+
+    def _all_joined(self, sources: list[Stub]) -> AlignmentProgram:
+        """The program in which all of its inputs take its place, added or listed."""
         sizes = self._cut()
         axes = [sizes.axis(stub, self.dim) for stub in sources]
-        steps: list[Step] = []
         for user in self.users:
-            if is_sum(user):
+            if not is_sum(user) and concatenation_dim(user) == self.dim:
+                self._align(sizes, sources[0], sizes.together(axes))
+            else:
                 for stub, axis in zip(sources, axes, strict=True):
                     self._align(sizes, stub, axis)
-                steps.append(functools.partial(self._summed, user=user, sources=sources))
-            else:
-                along = concatenation_dim(user)
-                if along == self.dim:
-                    self._align(sizes, sources[0], sizes.together(axes))
-                else:
-                    for stub, axis in zip(sources, axes, strict=True):
-                        self._align(sizes, stub, axis)
-                steps.append(functools.partial(self._listed, user=user, sources=sources))
-        return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
+        return sizes
 
     def _summed(self, rewiring: Rewiring, user: Vertex, sources: list[Stub]) -> None:
         """Replace the vertex's output in a sum by all of its inputs."""
@@ -220,7 +228,7 @@ class _Removal:
                 rewiring.add_part(user, stub, place + 1)
             rewiring.remove_part(user, place)
 
-    def dropped(self) -> tuple[AlignmentProgram, list[Step]]:
+    def dropped(self) -> tuple[Programs, list[Step]]:
         """Leave its users without it."""
         self._check_joints("is to be dropped", "do without it")
         for user in self.users:
@@ -231,8 +239,8 @@ class _Removal:
             for user in self.users
             if is_concatenation(user)
         }
-        sizes, steps = parted(self.graph, self.users, self.out, places)
-        return sizes, [*steps, lambda rewiring: rewiring.remove(self.gone)]
+        programs, steps = parted(self.graph, self.users, self.out, places)
+        return programs, [*steps, lambda rewiring: rewiring.remove(self.gone)]
 
 
 @graph_verb
@@ -246,11 +254,12 @@ def disconnect(
     strategy: Strategy | None = None,
     backend: str | Backend = "highs",
     optimizer: Any = None,
+    edge: int = -1,
 ) -> Edit:
     """Take one edge away: a summand of a sum, or a part of a concatenation with the neurons it gave.
 
-    Whatever used a concatenation loses exactly the neurons that came over that edge. If the edge is there
-    several times, the last one goes.
+    Whatever used a concatenation loses exactly the neurons that came over that edge. Where that cannot be, as
+    the network's output or a summand that cannot change holds its size, the other parts grow instead.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -263,6 +272,8 @@ def disconnect(
         strategy: What decides about the sizes that have to follow; by default they follow or nothing is done.
         backend: The solver; `naivegraph.solvers.backends()` lists those there are.
         optimizer: An optimizer (or several) which follows.
+        edge: Which of the edges from one to the other, if there are several, in the order in which the target
+            takes them, from 0; by default the last one.
 
     Returns:
         The edit.
@@ -273,22 +284,38 @@ def disconnect(
     """
     choice = SizeChoice(utility, loss, strategy, backend)
     start, end = vertex_of(model, source), vertex_of(model, target)
-    found = [stub for maker, user, stub in edges(model) if maker is start and user is end]
-    if not found:
+    made = {stub.id for maker, user, stub in edges(model) if maker is start and user is end}
+    if not made:
         raise EditError(f"{end.name!r} does not take anything from {start.name!r}")
-    stub = found[-1]
     places: dict[int, list[int]] = {}
     if is_concatenation(end):
-        places[id(end)] = [i for i, part in enumerate(parts_of(end)) if part.id == stub.id][-1:]
-    elif not is_sum(end):
+        taken = parts_of(end)
+    elif is_sum(end):
+        taken = tensors_of(end)
+    else:
         raise EditError(
             f"{end.name!r} is neither a sum nor a concatenation: it cannot do without {start.name!r}"
         )
-    sizes, steps = parted(model, [end], stub, places)
-    answer = sizes.decide(f"{start.name!r} cannot be disconnected from {end.name!r}", choice)
+    found = [index for index, stub in enumerate(taken) if stub.id in made]
+    index = found[_edge(edge, len(found), start, end)]
+    if is_concatenation(end):
+        places[id(end)] = [index]
+    programs, steps = parted(model, [end], taken[index], places)
+    what = f"{start.name!r} cannot be disconnected from {end.name!r}"
+    sizes, answer = first_feasible(programs, what, choice)
     structure = {"verb": "disconnect", "source": start.name, "target": end.name}
-    asked = {"disconnect": [start.name, end.name]}
+    asked = {"disconnect": [start.name, end.name], **({} if edge == -1 else {"edge": edge})}
     return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
+
+
+def _edge(edge: Any, count: int, start: Vertex, end: Vertex) -> int:
+    """The number of one of several edges, negative ones from the last on."""
+    if isinstance(edge, bool) or not isinstance(edge, int) or not -count <= edge < count:
+        several = f"are {count} edges" if count > 1 else "is one edge"
+        raise EditError(
+            f"edge={edge!r}: there {several} from {start.name!r} to {end.name!r}; give its number, from 0"
+        )
+    return edge
 
 
 def _maker(graph: Graph, stub: Stub, user: Vertex) -> str:

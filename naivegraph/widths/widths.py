@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -192,7 +192,12 @@ def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording) -> dic
 
 @uncollected()
 def relate(
-    graph: Recording, *, free_outputs: bool = False, known: Mapping[int, Sequence[Axis]] | None = None
+    graph: Recording,
+    *,
+    free_outputs: bool = False,
+    known: Mapping[int, Sequence[Axis]] | None = None,
+    instead: Mapping[int, Callable[[Relation], None]] | None = None,
+    afterwards: Sequence[Callable[[Relation], None]] = (),
 ) -> Widths:
     """Work out the widths of a graph from the operators recorded in it, without running anything.
 
@@ -203,6 +208,8 @@ def relate(
         graph: A captured graph.
         free_outputs: Let the outputs of the network change, too.
         known: Axes of tensors that no vertex makes, by their number.
+        instead: What relates a vertex instead of its operators, by the vertex's `id`.
+        afterwards: What adds to the relation once all vertices are related.
 
     Example:
         >>> import torch
@@ -218,10 +225,12 @@ def relate(
         relation.vanishing.add(stub.id)
     relation.axes.update({number: list(axes) for number, axes in (known or {}).items()})
     for run in graph.runs:
-        _relate_run(relation, run, free_outputs)
+        _relate_run(relation, run, free_outputs, instead or {})
         if run is graph:
             costs = len(relation.contractions)
     del relation.contractions[costs:]
+    for add in afterwards:
+        add(relation)
     _fix_unused(relation, graph)
     _fix_worked_out(relation, graph)
     return Widths(graph, relation)
@@ -256,13 +265,21 @@ def _enter_added(graph: Recording) -> None:
                 run.state.setdefault(name, stub)
 
 
-def _relate_run(relation: Relation, run: Recording, free_outputs: bool) -> None:
+def _relate_run(
+    relation: Relation,
+    run: Recording,
+    free_outputs: bool,
+    instead: Mapping[int, Callable[[Relation], None]],
+) -> None:
     """Relate the operators of one run; inputs, and by default outputs, keep their sizes."""
     for vertex in run.inputs:
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
     for vertex in run.vertices:
         relation.algebra.where = vertex.name
+        if id(vertex) in instead:
+            instead[id(vertex)](relation)
+            continue
         if isinstance(vertex.target, CustomFunction):
             _fix_state(relation, run, vertex)
             relate_custom(relation, vertex, vertex.target)

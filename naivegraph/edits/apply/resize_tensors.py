@@ -64,6 +64,7 @@ class Axes:
         self._chosen = {
             key: _turned(templates(width.kept, width.new), width) for key, width in change.widths.items()
         }
+        self._empty = any(width.before == 0 for width in change.widths.values())
         self._grows = any(width.new for width in change.widths.values())
         self._known: dict[Any, Source] = {}
 
@@ -77,9 +78,9 @@ class Axes:
         key = self.key(axis)
         if key not in self._known:
             old = along(axis, self.after, self.old) if self._grows else None
-            self._known[key] = Source(
-                formula_length(axis, self.before), indices(axis, self.before, self._chosen), old
-            )
+            before, found = formula_length(axis, self.before), indices(axis, self.before, self._chosen)
+            # A width that was empty has no neuron of its own to be modelled on: its neighbour will do.
+            self._known[key] = Source(before, np.minimum(found, before - 1) if self._empty else found, old)
         return self._known[key]
 
 

@@ -129,8 +129,11 @@ class ResizeProgram:
             if row.rule:
                 factor = max(map(abs, row.polynomial.terms.values()), default=1)
                 most = factor * max(most, row.multiple, abs(row.low or 0), abs(row.high or 0))
+        sizes = [width.size for width in self.in_scope]
+        # An empty width may become as large as all of what it is made equal to.
+        empty = sum(axis.length for axis in self._scope.axes) if 0 in sizes else 0
         # A width tied to one that grows by a factor may have to grow by the same factor.
-        return 2 * most + int(np.ceil(times)) * max((width.size for width in self.in_scope), default=0)
+        return 2 * most + int(np.ceil(times)) * max(sizes, default=0) + empty
 
     def _columns(self) -> None:
         """Add the columns of every width: neurons kept and new neurons."""

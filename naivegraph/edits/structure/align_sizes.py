@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from naivegraph.algebra.axis import Atom, Axis, FixedLength, length_of, single, total
+from naivegraph.algebra.axis import Atom, Axis, FixedLength, single, total
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.plan import plan
-from naivegraph.edits.request.requests import Between, Frozen, Request, Size
+from naivegraph.edits.request.requests import Between, Frozen, Size
 from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.edits.request.size_choice import SizeChoice
-from naivegraph.edits.resize_program.strategy import Attempt, Decision, Nothing, Solve, Strategy, decide
+from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy, decide
+from naivegraph.edits.structure.align_strategy import Align, HoldFirst, Pair
+from naivegraph.edits.structure.joint import Joint
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import InfeasibleError
@@ -34,63 +36,7 @@ from naivegraph.utility.collect import Floats, per_atom
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
-__all__ = ["Align", "AlignmentProgram", "Pair"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Two axes that are to be equally long, with their names in messages and the size to try first."""
-
-    left: Axis
-    right: Axis
-    vertex: Vertex
-    names: tuple[str, str]
-    preferred: int | None = None
-
-    @property
-    def apart(self) -> bool:
-        """Comparison of their present sizes: True if they differ."""
-        return self.left.length != self.right.length
-
-    def axis_request(self, request: Request) -> list[AxisRequest]:
-        """The same request for both."""
-        sides = zip((self.left, self.right), self.names, strict=True)
-        return [AxisRequest(self.vertex, axis, request, name) for axis, name in sides]
-
-
-@dataclasses.dataclass(frozen=True)
-class Align(Strategy):
-    """First grow the smaller of two sizes, then shrink the bigger, then change both.
-
-    Before that sizes that are preferred are tried: with nothing else changed that is held, then without.
-    """
-
-    pairs: tuple[Pair, ...]
-    held: tuple[AxisRequest, ...] = ()
-
-    def __call__(self, attempt: Attempt) -> Decision | None:
-        """Try one after the other; None if all fail."""
-        others = tuple(
-            axis_request
-            for axis_request in attempt.axis_requests
-            if not isinstance(axis_request.request, Between)
-        )
-        ends = [(pair.left.length, pair.right.length) for pair in self.pairs]
-        tried: list[tuple[list[int], tuple[AxisRequest, ...]]]
-        tried = [([choose(both) for both in ends], ()) for choose in (max, min)]
-        if any(pair.preferred is not None for pair in self.pairs):
-            first = [pair.preferred or max(both) for pair, both in zip(self.pairs, ends, strict=True)]
-            tried = [(first, self.held), (first, ()), *tried]
-        for sizes, held in tried:
-            wanted = [
-                axis_request
-                for pair, size in zip(self.pairs, sizes, strict=True)
-                for axis_request in pair.axis_request(Size(size))
-            ]
-            answer, _ = dataclasses.replace(attempt, axis_requests=(*others, *wanted, *held)).solve()
-            if answer is not None:
-                return answer
-        return attempt.solve()[0]
+__all__ = ["AlignmentProgram", "first_feasible"]
 
 
 class AlignmentProgram:
@@ -102,6 +48,7 @@ class AlignmentProgram:
         opened: Their outputs: a tensor, its free dimension, and the lengths of the runs of it.
         uses: By `id` of a vertex, the numbers of the tensors it takes in the end; what only others need then
             leaves the graph, so that it constrains nothing either.
+        joints: Concatenations of which parts go, or to which one comes.
     """
 
     def __init__(
@@ -110,12 +57,18 @@ class AlignmentProgram:
         cut: Iterable[Vertex],
         opened: Iterable[tuple[Stub, int, Sequence[int]]],
         uses: Mapping[int, Collection[int]] | None = None,
+        joints: Sequence[Joint] = (),
     ) -> None:
         self._graph = graph
         gone = {id(vertex) for vertex in (*cut, *(idle(graph, idle(graph), uses) if uses else ()))}
+        instead = {id(joint.vertex): joint for joint in joints}
         rest = Recording(
             graph.module,
-            [vertex for vertex in graph.vertices if id(vertex) not in gone],
+            [
+                instead[id(vertex)].stand_in if id(vertex) in instead else vertex
+                for vertex in graph.vertices
+                if id(vertex) not in gone
+            ],
             graph.state,
             graph.inputs,
             graph.output,
@@ -135,8 +88,13 @@ class AlignmentProgram:
             axes = [single(FixedLength(n, "a size of the example")) for n in stub.shape]
             axes[dim] = total([term for run in self._runs[stub.id] for term in run.terms])
             given[stub.id] = axes
-        self._given = given
-        self.widths: Widths = relate(rest, free_outputs=True, known=given)
+        self.widths: Widths = relate(
+            rest,
+            free_outputs=True,
+            known=given,
+            instead={id(joint.stand_in): joint.relate for joint in joints},
+            afterwards=[joint.settle for joint in joints],
+        )
         self.constraints: SizeConstraints = constraints_of(self.widths)
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
@@ -158,7 +116,11 @@ class AlignmentProgram:
 
     def run(self, stub: Stub, index: int) -> Axis:
         """One run of the free dimension of an opened tensor."""
-        return self.widths.relation.algebra.resolve(self._runs[stub.id][index])
+        return self.settled(self._runs[stub.id][index])
+
+    def settled(self, axis: Axis) -> Axis:
+        """An axis in normal form."""
+        return self.widths.relation.algebra.resolve(axis)
 
     def counted(self, axis: Axis) -> bool:
         """Check whether a parameter (or something fixed) has this size, so that it cannot just follow."""
@@ -175,13 +137,14 @@ class AlignmentProgram:
         vertex: Vertex,
         names: tuple[str, str],
         preferred: int | None = None,
+        why: str = "",
     ) -> None:
-        """Require that two sizes are equal.
+        """Require that two sizes are equal; for the arguments see `Pair`.
 
         Raises:
             InfeasibleError: No sizes above 0 make them equal.
         """
-        pair = Pair(left, right, vertex, names, preferred)
+        pair = Pair(left, right, vertex, names, preferred, why)
         difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
         if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
             return
@@ -272,7 +235,10 @@ class AlignmentProgram:
         return found
 
     def _default_strategy(self) -> Strategy:
-        return Align(tuple(self._pairs), tuple(self._held)) if self._pairs else Solve(Nothing())
+        # Nothing else need change to fill a run that is empty, or to end one.
+        if all(pair.left.length == 0 for pair in self._pairs):
+            return HoldFirst(tuple(self._held))
+        return Align(tuple(self._pairs), tuple(self._held))
 
     def _met(self, answer: Decision) -> bool:
         """Check that a decision, which may come from a strategy of the user's, meets the requirements."""
@@ -318,27 +284,15 @@ class AlignmentProgram:
             sizes=SizeReport(self.widths, change, otherwise="so that sizes fit"),
         )
 
-    def in_order(self, axis: Axis, answer: Decision) -> bool:
-        """Check that all neurons of an axis stay, and new ones come after them."""
-        widths = [self.widths.by_atom[atom] for atom in axis.atoms() if atom in self.widths.by_atom]
-        stay = all(answer.kept.get(width, np.arange(width.size)).shape[-1] == width.size for width in widths)
-        last = axis.terms[-1] if axis.terms else ()
-        growing = [width.atom for width in widths if answer.new.get(width, 0)]
-        if not stay or not growing:
-            return stay
-        if list(axis.atoms()).count(growing[0]) > 1 or len(growing) > 1 or growing[0] not in last:
-            return False
-        # Inside a product new neurons come in every row: they come at the end if there is but one.
-        return all(length_of(factor) == 1 for factor in last[: last.index(growing[0])])
-
     def _hold_outputs(self) -> None:
-        free = self._released.union(*(axis.atoms() for axis in self._ended))
         for axis in self._outputs:
             for atom in axis.atoms():
-                if atom not in free:
+                if atom not in self._released:
                     self.constraints.fixed.setdefault(atom, "an output of the network")
 
     def _unequal(self, pair: Pair, reason: str) -> str:
+        if pair.why:
+            return f"{pair.why} ({reason})"
         return (
             f"{pair.names[0]} is {pair.left.length} wide and {pair.names[1]} {pair.right.length}, "
             f"and they cannot be made equal: {reason}"
@@ -367,6 +321,29 @@ class AlignmentProgram:
         for marks in (constraints.must_stay, constraints.must_go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
+
+
+def first_feasible(
+    programs: Sequence[Callable[[], AlignmentProgram]], what: str, choice: SizeChoice
+) -> tuple[AlignmentProgram, Decision]:
+    """The first of several programs, one instead of the other, that has an answer, and its answer.
+
+    Args:
+        programs: Make the programs, or raise an InfeasibleError.
+        what: The beginning of messages, on what cannot be done.
+        choice: The choice of neurons and of the strategy.
+
+    Raises:
+        InfeasibleError: None has one; it says why the first has not.
+    """
+    failed: InfeasibleError | None = None
+    for make in programs:
+        try:
+            sizes = make()
+            return sizes, sizes.decide(what, choice)
+        except InfeasibleError as error:
+            failed = failed or error
+    raise failed or InfeasibleError(what)
 
 
 def _along(axis: Axis, values: Mapping[Atom, Floats]) -> Floats | None:

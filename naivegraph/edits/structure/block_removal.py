@@ -14,7 +14,7 @@ from naivegraph.edits.structure.merges import (
     other_summand,
     tensors_of,
 )
-from naivegraph.edits.structure.parting import Step, hold_other_parts, parted
+from naivegraph.edits.structure.parting import Programs, Step, hold_other_parts, parted
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import output_of, path_between, vertex_of
 from naivegraph.errors import EditError, nearest
@@ -146,7 +146,7 @@ class BlockRemoval:
             raise EditError(f"the input {inputs[0].name!r} of the network cannot be removed")
         self.blocks = [list(block) for block in blocks]
 
-    def reconnected(self) -> tuple[AlignmentProgram, list[Step]]:
+    def reconnected(self) -> tuple[Programs, list[Step]]:
         """Give what comes in, or its shortcut, to the users."""
         regions = [region_of(self.graph, block, repr(self.name), self.uses) for block in self.blocks]
         branches = [self._branch_of(region) for region in regions]
@@ -167,7 +167,7 @@ class BlockRemoval:
                     steps.append(functools.partial(bypass, gone=end, other=shortcut.tensor))
             else:
                 steps.append(functools.partial(_taken_out, region=region))
-        return self._aligned(whole, takes), steps
+        return [functools.partial(self._aligned, whole, takes)], steps
 
     def _aligned(self, whole: Sequence[Region], takes: dict[int, Collection[int]]) -> AlignmentProgram:
         """The sizes of what comes in and what others used, of every block that goes whole."""
@@ -236,7 +236,7 @@ class BlockRemoval:
         if shortcut is not None and shortcut.tensor.shape != output_of(section.end).shape:
             raise EditError(f"{self.name!r}: {section.end.name!r} repeats what its shortcut carries")
 
-    def dropped(self) -> tuple[AlignmentProgram, list[Step]]:
+    def dropped(self) -> tuple[Programs, list[Step]]:
         """Its output is left out of the sums and concatenations that use it."""
         if len(self.blocks) != 1:
             raise EditError(f"{self.name!r} are {len(self.blocks)} blocks: drop one after the other")
