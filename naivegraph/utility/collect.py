@@ -39,6 +39,7 @@ def collect(
     how: Literal["share", "sum", "mean"] = "share",
     power: Literal[1, 2] = 1,
     in_effect: bool = False,
+    once: bool = False,
 ) -> dict[Width, Floats]:
     """Sum up a score of single weights for every neuron, over the parameters that live on it.
 
@@ -54,6 +55,7 @@ def collect(
         power: 2 for the squares of the scores.
         in_effect: Score the weights that layers compute with by themselves, instead of the parameters they
             are made of (see `effective_weights`).
+        once: Value rows of a product by themselves, without the neurons inside (see `per_atom`).
 
     Raises:
         EditError: A score is not finite, or has not the shape of its parameter.
@@ -82,7 +84,7 @@ def collect(
             elif how == "mean":
                 along = along * len(along) / values.numel()
             rank = sums[1 if how == "share" and values.dim() == 1 else 2]
-            for atom, part in per_atom(axes[dim], along, widths.outer).items():
+            for atom, part in per_atom(axes[dim], along, widths.outer, once=once).items():
                 if atom in rank and atom not in replaced.get(name, ()):
                     rank[atom] += part
     return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}

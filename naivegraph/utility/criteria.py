@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError, nearest
-from naivegraph.utility.collect import collect, shape_of
+from naivegraph.utility.collect import Floats, collect, shape_of
 from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, taylor, weights
 from naivegraph.widths import Width, Widths
 
@@ -36,6 +36,13 @@ class Criterion(abc.ABC):
             own (`widths.outer`), or one number for all neurons. A width that is missing or None has the
             values of the default.
         """
+
+    def neurons_once(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Any, Any]:
+        """Values as those of `neurons`, where a product's rows do not count the neurons inside once more.
+
+        A criterion that sums up weights leaves them to the neurons inside; others need not tell them apart.
+        """
+        return self.neurons(widths, loss)
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
         """Values of single elements of parameters, for kernels; a criterion need not have them.
@@ -121,8 +128,15 @@ class WeightScore(Criterion):
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""
+        return self._collected(widths, loss, once=False)
+
+    def neurons_once(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
+        """See the base."""
+        return self._collected(widths, loss, once=True)
+
+    def _collected(self, widths: Widths, loss: BoundLoss | None, *, once: bool) -> dict[Width, Floats]:
         score = self.score(widths.graph.module, loss)
-        return collect(widths, score, power=self.power, how=self.how, in_effect=self.in_effect)
+        return collect(widths, score, power=self.power, how=self.how, in_effect=self.in_effect, once=once)
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
         """See the class."""

@@ -30,7 +30,8 @@ class NeuronRanking:
     Attributes:
         negative: The number of neurons with a negative value.
         largest: The largest absolute value.
-        cost: The cost of a new neuron.
+        cost: The cost of a new neuron (one in every row).
+        cost_of_one: The cost of a new neuron in one row.
         sums: The total value of the best neurons, by their number: concave, and exact from as many as must
             stay to as many as may.
 
@@ -51,6 +52,8 @@ class NeuronRanking:
         beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
         # A new neuron costs a tenth of the least utility, so that none is added without need.
         self.cost = 0.1 * float(beside.min()) if len(beside) else TINY
+        some = np.abs(values[values != 0]) if values.ndim == 2 else beside
+        self.cost_of_one = 0.1 * float(some.min()) if len(some) else TINY
         self._keys, self._ranked = values, ranked
         first, last = list(stay), list(go)
         if first or last:

@@ -118,8 +118,8 @@ def utilities(
         loss: For the criterion "taylor": a function that runs its argument, the network (the graph, if its
             structure was edited), on a batch and returns the loss.
         graph: The graph, if the widths are those of a part of it.
-        once: Whether values given for a product of widths (groups times channels) are those of the neurons
-            inside alone, where they have rows; else the rows have their sums besides.
+        once: Whether values of a product of widths (groups times channels) are those of the neurons inside
+            alone, where they have rows; else the rows have their sums besides.
 
     Raises:
         EditError: The utility does not fit the network, or a loss is missing.
@@ -168,7 +168,8 @@ class _Evaluator:
         """Values of a criterion by width."""
         if id(chosen) not in self._evaluated:
             out: dict[Width, Floats] = {}
-            for key, value in chosen.neurons(self.widths, self._loss).items():
+            valued = chosen.neurons_once if self._once else chosen.neurons
+            for key, value in valued(self.widths, self._loss).items():
                 out.update(self._entry(_key(key), self._place(key), value))
             self._evaluated[id(chosen)] = chosen, out
         return self._evaluated[id(chosen)][1]

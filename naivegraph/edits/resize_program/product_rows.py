@@ -20,7 +20,7 @@ from naivegraph.edits.resize_program.size_forms import RowBlock
 from naivegraph.solvers import Program
 from naivegraph.utility.ranking import NeuronRanking
 
-__all__ = ["ProductRows", "product_rows"]
+__all__ = ["ProductRows", "product_rows", "with_inside"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,6 +38,7 @@ class ProductRows:
         inner: For each width inside, the ranking of its neurons in every row.
         stay: Rows that must stay.
         go: Rows that must go.
+        columns: For each width inside, once they are added, the columns of its neurons kept in every row.
     """
 
     outer: Atom
@@ -45,6 +46,7 @@ class ProductRows:
     inner: dict[Atom, list[NeuronRanking]]
     stay: list[int]
     go: list[int]
+    columns: dict[Atom, list[int]] = dataclasses.field(default_factory=dict)
 
     def add(
         self, program: Program, block: RowBlock, kept: Mapping[Atom, int], name: str
@@ -59,7 +61,7 @@ class ProductRows:
         for number, (atom, rankings) in enumerate(self.inner.items()):
             size = float(atom.length)
             names = [f"{name} row {row} inside {number}" for row in range(count)]
-            inside = program.columns(names, 0, size)
+            inside = self.columns[atom] = list(program.columns(names, 0, size))
             for row, column in enumerate(inside):
                 stays, less = rows[row], {column: 1.0, kept[atom]: -1.0}
                 block.row(f"{names[row]} none", {column: 1.0, stays: -size}, upper=0)
@@ -77,6 +79,25 @@ class ProductRows:
         for atom, rankings in self.inner.items():
             worth += [ranking.sums[counts[atom]] for ranking in rankings]
         return NeuronRanking(worth, self.stay, self.go).best(counts[self.outer])
+
+
+def with_inside(
+    values: Mapping[Atom, Floats], outer: Mapping[Atom, Atom], products: Iterable[ProductRows]
+) -> dict[Atom, Floats]:
+    """Values of which rows have those of the neurons inside as well, where they are no product of these.
+
+    Args:
+        values: The values of neurons by width, of rows by themselves; [rows, neurons] for one with rows.
+        outer: By width with rows the width whose neurons are the rows.
+        products: The products that are valued together.
+    """
+    found, together = dict(values), {atom for rows in products for atom in rows.inner}
+    for atom, rows in outer.items():
+        if atom in values and rows in values and atom not in together:
+            # Where rows have rows themselves, their values are shared out among these.
+            inside, shape = values[atom].sum(axis=1), values[rows].shape
+            found[rows] = found[rows] + inside / (shape[0] if len(shape) == 2 else 1)
+    return found
 
 
 def product_rows(

@@ -21,11 +21,12 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.request.requests import Between, Multiple
 from naivegraph.edits.request.scope import AxisRequest, Scope
-from naivegraph.edits.resize_program.product_rows import ProductRows, product_rows
+from naivegraph.edits.resize_program.new_neurons import costs_of_new
+from naivegraph.edits.resize_program.product_rows import ProductRows, product_rows, with_inside
 from naivegraph.edits.resize_program.size_forms import LinearForm, RowBlock, SizeForms
 from naivegraph.operators.constraints import WidthConstraint
 from naivegraph.solvers import Program
-from naivegraph.utility.ranking import TINY, NeuronRanking, required
+from naivegraph.utility.ranking import NeuronRanking, required
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["AxisRequest", "Goal", "ResizeProgram"]
@@ -74,8 +75,10 @@ class ResizeProgram:
         self._block = RowBlock()
         self._scope = Scope(widths, constraints, axis_requests)
         self.in_scope, self.fixed = self._scope.widths, self._scope.fixed
-        self._rankings = {w.atom: self._ranking(w, values[w]) for w in self.in_scope if values is not None}
-        self._rows = self._product_rows()
+        self._rankings: dict[Atom, NeuronRanking] = {}
+        self._rows: list[ProductRows] = []
+        if values is not None:
+            self._rank({width.atom: values[width] for width in self.in_scope})
         self.new = 0 if not axis_requests else new
         self._room = self._most_new()
         self._columns()
@@ -99,17 +102,16 @@ class ResizeProgram:
         stay, go = self.constraints.must_stay.get(width.atom), self.constraints.must_go.get(width.atom)
         return NeuronRanking(values, required(stay), required(go))
 
-    def _product_rows(self) -> list[ProductRows]:
-        """The products of widths that are valued together."""
-        if self.values is None:
-            return []
-        values = {width.atom: self.values[width] for width in self.in_scope}
+    def _rank(self, values: dict[Atom, Floats]) -> None:
+        """Rank the neurons of every width, and of products of widths those in each row."""
         moving = [atom for atom in values if atom not in self.fixed]
         stay, go = (
             {atom: required(marks.get(atom)) for atom in moving}
             for marks in (self.constraints.must_stay, self.constraints.must_go)
         )
-        return product_rows(values, self.widths.outer, moving, stay, go)
+        self._rows = product_rows(values, self.widths.outer, moving, stay, go)
+        values = with_inside(values, self.widths.outer, self._rows)
+        self._rankings = {width.atom: self._ranking(width, values[width.atom]) for width in self.in_scope}
 
     # Columns
 
@@ -312,27 +314,22 @@ class ResizeProgram:
         each = [-0.1 * weight * count for weight, count in zip(weights, counts, strict=True)]
         return Goal([*distances, largest], [*each, -0.8])
 
-    def _cost_of_new(self, atom: Atom) -> float:
-        """The cost of a new neuron; twice that within groups of neurons that are normed together.
-
-        A new group leaves those there are alone, and the network computes what it did.
-        """
-        cost = self._rankings[atom].cost if self._rankings else TINY
-        return 2 * cost if atom in self.widths.outer and self.widths.by_atom[atom].coupled else cost
-
     def _utility_terms(self) -> None:
         """Set the objective: utility, less the costs of new neurons and of sizes moved."""
         self._block = self._sizes.block = RowBlock()
-        columns = list(self._come.values())
-        factors = [-self._cost_of_new(atom) for atom in self._come]
-        still = self._size_terms()
-        if still is not None:
-            columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
-        together: set[Atom] = set()
+        columns, factors, together = list[int](), list[float](), set[Atom]()
         for number, rows in enumerate(self._rows):
             indices, worth = rows.add(self.program, self._block, self._kept, f"product rows {number}")
             columns, factors = [*columns, *indices], [*factors, *worth]
             together |= {rows.outer, *rows.inner}
+        if self._room:
+            indices, worth = costs_of_new(
+                self.program, self._sizes, self._come, self.widths, self._rankings, self._rows
+            )
+            columns, factors = [*columns, *indices], [*factors, *worth]
+        still = self._size_terms()
+        if still is not None:
+            columns, factors = [*columns, *still.indices], [*factors, *still.coefficients]
         self._block.add_to(self.program)
         self.program.set_objective(columns, factors)
         for width in self.in_scope if self._rankings else []:

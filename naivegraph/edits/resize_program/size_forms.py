@@ -8,6 +8,7 @@ factor; "Computability of global solutions to factorable nonconvex programs: par
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -86,6 +87,7 @@ class SizeForms:
         self.block, self.still = block, still
         self._program, self._kept, self._come, self._room = program, kept, come, room
         self._products: dict[Monomial, dict[int, float]] = {}
+        self._numbers = itertools.count()
 
     def of(self, polynomial: Polynomial) -> LinearForm:
         """The value of a polynomial in sizes."""
@@ -99,6 +101,14 @@ class SizeForms:
             for column, coefficient in self._product(monomial).items():
                 parts[column] = parts.get(column, 0.0) + factor * coefficient
         return constant, {column: c for column, c in parts.items() if c}
+
+    def kept(self, one: Atom, other: Atom) -> dict[int, float]:
+        """The number of neurons kept of a product of two widths: that of one times that of the other."""
+        for atom, times in ((one, other), (other, one)):
+            if self.still(atom):
+                return {self._kept[times]: float(atom.length)} if times in self._kept else {}
+        short, long = sorted((one, other), key=lambda atom: atom.length)
+        return self._multiplied({self._kept[short]: 1.0}, short.length, {self._kept[long]: 1.0}, long.length)
 
     def largest(self, form: LinearForm) -> float:
         """A number that the absolute value of a linear function never exceeds."""
@@ -114,19 +124,22 @@ class SizeForms:
         for atom in others:
             key = (*key, atom)
             if key not in self._products:
-                self._products[key] = self._multiplied(atom, size, top)
+                both = {self._kept[atom]: 1.0, self._come[atom]: 1.0}
+                self._products[key] = self._multiplied(both, atom.length + self._room, size, top)
             size, top = self._products[key], top * (atom.length + self._room)
         return size
 
-    def _multiplied(self, atom: Atom, size: Mapping[int, float], top: float) -> dict[int, float]:
-        """`size`, at most `top`, times the size of an atom, which is written in binary."""
-        bits = range((atom.length + self._room).bit_length())
-        name = f"product {len(self._products)}"
+    def _multiplied(
+        self, count: Mapping[int, float], most: int, size: Mapping[int, float], top: float
+    ) -> dict[int, float]:
+        """`size`, at most `top`, times `count`, at most `most`, which is written in binary."""
+        bits = range(most.bit_length())
+        name = f"product {next(self._numbers)}"
         digits = self._program.columns([f"{name} digit {bit}" for bit in bits], 0, 1)
         parts = self._program.columns([f"{name} part {bit}" for bit in bits], 0, top, integer=False)
-        count = {digit: float(2**bit) for bit, digit in enumerate(digits)}
-        both = {self._kept[atom]: -1.0, self._come[atom]: -1.0}
-        self.block.row(f"{name} its count", {**count, **both}, lower=0, upper=0)
+        binary = {digit: float(2**bit) for bit, digit in enumerate(digits)}
+        minus = {column: -factor for column, factor in count.items()}
+        self.block.row(f"{name} its count", {**binary, **minus}, lower=0, upper=0)
         less = {column: -factor for column, factor in size.items()}
         for digit, part in zip(digits, parts, strict=True):
             # A part is the size where its digit is 1, and else 0 (McCormick's inequalities).

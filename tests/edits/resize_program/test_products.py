@@ -70,10 +70,16 @@ def test_what_stays_of_a_product_is_worth_the_most(seed: int) -> None:
     assert any(stays == pytest.approx(worth) for worth in best.values())
 
 
-def test_a_width_nobody_asked_about_stays_where_it_can() -> None:
-    graph = grouped(3, 6, 3)
-    ng.resize(graph, {"second": +12})
-    assert (graph.sizes["first"], graph.sizes["second"]) == (3, 18)
+@pytest.mark.parametrize("utility", [None, 0, "l2"])
+@pytest.mark.parametrize(("before", "after", "groups", "more"), [(3, 6, 3, 12), (4, 12, 4, 20), (2, 6, 2, 6)])
+def test_a_width_nobody_asked_about_stays_where_it_can(
+    before: int, after: int, groups: int, more: int, utility: float | str | None
+) -> None:
+    for seed in (10, 12, 14, 43, 54, 68, 72, 73):
+        torch.manual_seed(seed)
+        graph = grouped(before, after, groups)
+        ng.resize(graph, {"second": more}, utility=utility)
+        assert (graph.sizes["first"], graph.sizes["second"]) == (before, after + more), seed
 
 
 def test_requests_for_both_factors_may_trade_one_for_the_other() -> None:
@@ -140,3 +146,14 @@ def test_an_impossible_size_is_not_told_as_a_size() -> None:
     text = " ".join(str(each.message) for each in told)
     assert "is impossible: a size is at least 1" in text
     assert "instead of -" not in text
+
+
+@pytest.mark.parametrize("rows", [4, 300])
+def test_rows_are_worth_what_is_in_them_where_that_stays_whole(rows: int) -> None:
+    graph = grouped(rows, 2 * rows, rows)
+    dear = np.random.default_rng(0).choice(rows, rows // 2, replace=False)
+    values = np.ones((rows, 2))
+    values[dear] = 3.0
+    requests = {"second": -2 * (rows - len(dear)), "first": -(rows - len(dear))}
+    edit = ng.resize(graph, requests, utility={"second": values.ravel(), "first": 0})
+    assert kept(edit, "first") == sorted(dear.tolist())
