@@ -18,6 +18,7 @@ from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.structure.merges import tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
+from naivegraph.edits.structure.outdated_forward import refuse_forward
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
@@ -76,6 +77,7 @@ def rewire(
             step(rewiring)
         rewiring.remove_idle(idle_before)
         follow.go(log)
+        refuse_forward(graph, str((change.structure or {}).get("verb", "structure")), log)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
             after=count, notes=_notes(graph), sizes=sizes, undo=log, optimizer=optimizer,
@@ -108,8 +110,7 @@ def _notes(graph: Graph) -> tuple[str, ...]:
     else:
         what = f"the forward of {type(graph.module).__name__}"
     return (
-        f"{what} does not know of this edit and may fail or do something else: run edit.graph(...) or "
-        "edit.graph.to_module()",
+        f"{what} does not know of this edit and refuses to run: edit.graph(...) or edit.graph.to_module()",
     )
 
 
