@@ -26,6 +26,10 @@ class LoadError(NaivegraphError):
     """A file could not be loaded; the network it was to be loaded into is as it was."""
 
 
+class StudyError(NaivegraphError):
+    """A study could not start or go on; what it has found so far is kept in its folder."""
+
+
 def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """The end of a message about a name that does not exist: up to three that do and are most like it.
 

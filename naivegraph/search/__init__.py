@@ -8,11 +8,27 @@ from typing import TYPE_CHECKING
 
 # Where each public name lives.
 _HOMES = {
+    "Callback": "study",
+    "Candidate": "study",
+    "History": "study",
+    "Proposal": "study",
+    "Rung": "study",
+    "Space": "study",
+    "Study": "study",
+    "StudyView": "study",
     "structure_name": "architecture_names",
 }
 
 if TYPE_CHECKING:
     from naivegraph.search.architecture_names import structure_name as structure_name
+    from naivegraph.search.study import Callback as Callback
+    from naivegraph.search.study import Candidate as Candidate
+    from naivegraph.search.study import History as History
+    from naivegraph.search.study import Proposal as Proposal
+    from naivegraph.search.study import Rung as Rung
+    from naivegraph.search.study import Space as Space
+    from naivegraph.search.study import Study as Study
+    from naivegraph.search.study import StudyView as StudyView
 else:
 
     def __getattr__(name: str) -> object:
@@ -22,4 +38,14 @@ else:
         return getattr(importlib.import_module(f"naivegraph.search.{_HOMES[name]}"), name)
 
 
-__all__ = ["structure_name"]
+__all__ = [
+    "Callback",
+    "Candidate",
+    "History",
+    "Proposal",
+    "Rung",
+    "Space",
+    "Study",
+    "StudyView",
+    "structure_name",
+]
