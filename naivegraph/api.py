@@ -3,6 +3,7 @@
 from naivegraph.costs import Cost, Costs
 from naivegraph.edits import Change, Edit, load
 from naivegraph.edits.apply.size_report import SizeChange
+from naivegraph.edits.branch import branch
 from naivegraph.edits.can import Feasibility, can
 from naivegraph.edits.connect import connect
 from naivegraph.edits.duplicate import duplicate
@@ -80,6 +81,7 @@ __all__ = [
     "Width",
     "Widths",
     "between",
+    "branch",
     "call",
     "can",
     "capture",

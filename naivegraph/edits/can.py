@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.branch import branch
 from naivegraph.edits.connect import connect
 from naivegraph.edits.duplicate import duplicate
 from naivegraph.edits.insert import insert
@@ -21,6 +22,7 @@ from naivegraph.network import Graph
 __all__ = ["Feasibility", "can"]
 
 _VERBS: dict[str, Callable[..., Edit]] = {
+    "branch": branch,
     "connect": connect,
     "disconnect": disconnect,
     "duplicate": duplicate,
@@ -59,7 +61,7 @@ def can(model: Graph, verb: str, *args: Any, **options: Any) -> Feasibility:
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
-        verb: "connect", "disconnect", "duplicate", "insert", "remove", "resize" or "resize_kernel".
+        verb: "branch", "connect", "disconnect", "duplicate", "insert", "remove", "resize" or "resize_kernel".
         args: The arguments of the verb after its first.
         options: Its other arguments.
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits.plan.initialise import seeded
-from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.edits.structure.identity_weights import start_as_identity, start_as_zero
 from naivegraph.errors import EditError
 from naivegraph.undo import UndoLog
 
@@ -114,6 +114,8 @@ def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *,
         raise EditError(f"{what} cannot be made of {spec['arguments']} ({error}): {remedy}") from error
     if spec["identity"]:
         start_as_identity(layer, name, UndoLog())
+    if spec.get("zero"):
+        start_as_zero(layer, name, UndoLog())
     if exact and _start(layer) != spec["start"]:
         raise EditError(
             f"{what} started with numbers of its own, not with those the seed of its insertion gives here: "

@@ -16,7 +16,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
 from naivegraph.edits.save.layer_spec import layer_from_spec
-from naivegraph.edits.structure.identity_weights import start_as_identity
+from naivegraph.edits.structure.identity_weights import start_as_identity, start_as_zero
 from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import EditError
@@ -184,4 +184,6 @@ def _layer(rewiring: Rewiring, step: Mapping[str, Any], layers: Layers, exact: b
         raise EditError(f"layers= gave {layer!r} for {name!r}, which is no torch.nn.Module")
     if spec["identity"]:
         start_as_identity(layer, name, rewiring.undo)
+    if spec.get("zero"):
+        start_as_zero(layer, name, rewiring.undo)
     return layer

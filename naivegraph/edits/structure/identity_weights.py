@@ -1,7 +1,8 @@
-"""Weights with which a layer is the identity."""
+"""Weights with which a layer is the identity, or gives zero."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -11,7 +12,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.undo import UndoLog, all_or_nothing
 
-__all__ = ["start_as_identity"]
+__all__ = ["start_as_identity", "start_as_zero"]
 
 
 def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
@@ -37,6 +38,30 @@ def start_as_identity(layer: nn.Module, name: str, undo: UndoLog) -> None:
         for parameter, data in weights:
             parameter.data = data.clone()
         _fill(layer, name)
+
+
+def start_as_zero(layer: nn.Module, name: str, undo: UndoLog) -> None:
+    """Set the parameters of a linear layer, convolution or norm (last of a `Sequential`) to zero.
+
+    Args:
+        layer: Changed in place.
+        name: How messages call it.
+        undo: Takes what gives the layer its weights back.
+
+    Raises:
+        EditError: It is no such layer; it is as it was.
+    """
+    last = layer
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    if not isinstance(last, _LINEAR + _NORMS) or last.weight is None or not _is_plain(last):
+        raise EditError(
+            f"{name!r} cannot start with zeros: nothing says how a {type(last).__name__} gives zero; let it "
+            "end with a linear layer or a convolution, or give zero=False"
+        )
+    for parameter in last.parameters():
+        undo.push(functools.partial(setattr, parameter, "data", parameter.data))
+        parameter.data = torch.zeros_like(parameter.data)
 
 
 def _fill(layer: nn.Module, name: str) -> None:
@@ -91,6 +116,9 @@ def _check_gives_back(layer: nn.Module, name: str) -> None:
         )
 
 
+_LINEAR = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
 _NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
