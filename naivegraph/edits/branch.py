@@ -83,9 +83,7 @@ def branch(
     way = path_between(model, end, start)
     if way and start is not end:
         names = " -> ".join(vertex.name for vertex in [*way, end])
-        raise EditError(
-            f"a branch from {start.name!r} to {end.name!r} would be a cycle: {names}"
-        )
+        raise EditError(f"a branch from {start.name!r} to {end.name!r} would be a cycle: {names}")
     home = end.name.rpartition(".")[0]
     called = new_name(model, f"{home}.branch" if home else "branch") if name is None else name
     number = zlib.crc32(f"{seed}:{start.name}:{end.name}:{len(model)}".encode())

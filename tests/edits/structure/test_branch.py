@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ class Image(nn.Module):
         self.c = nn.Conv2d(8, 4, 3, stride=2, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.c(self.b(self.a(x).relu()).relu()).mean((2, 3))
+        out: torch.Tensor = self.c(self.b(self.a(x).relu()).relu())
+        return out.mean((2, 3))
 
 
 def made() -> tuple[ng.Graph, torch.Tensor]:
@@ -42,10 +44,10 @@ def test_it_keeps_the_function_and_learns() -> None:
 def test_it_computes_what_the_layers_say() -> None:
     graph, x = made()
     layer = nn.Conv2d(6, 4, 1, stride=2)
-    net = copy.deepcopy(graph.module)
+    a, b, c = (copy.deepcopy(graph.module.get_submodule(name)) for name in "abc")
     ng.branch(graph, "a", "c", layer, zero=False)
-    inner = net.a(x)
-    expected = (net.c(net.b(inner.relu()).relu()) + layer(inner)).mean((2, 3))
+    inner = a(x)
+    expected = (c(b(inner.relu()).relu()) + layer(inner)).mean((2, 3))
     assert torch.allclose(graph(x), expected, atol=1e-6)
 
 
@@ -113,12 +115,12 @@ def test_optimizers_get_its_parameters() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(
-    source: str, target: str, layer: object, message: str
+    source: str, target: str, layer: Any, message: str
 ) -> None:
     graph, x = made()
     before, names = graph(x), [vertex.name for vertex in graph]
     with pytest.raises(ng.EditError, match=message):
-        ng.branch(graph, source, target, layer)  # type: ignore[arg-type]
+        ng.branch(graph, source, target, layer)
     assert [vertex.name for vertex in graph] == names
     assert torch.equal(graph(x), before)
     assert torch.equal(graph.module(x), before)
