@@ -278,21 +278,20 @@ def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recor
 
     copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
     memo.update(copies)
-    return Recording(
-        module,
-        [copies[id(vertex)] for vertex in recorded.vertices],
-        dict(recorded.state),
-        [copies[id(vertex)] for vertex in recorded.inputs],
-        map_leaves(recorded.output, own),
-        constants=copy.deepcopy(recorded.constants, memo),
-        escapes=list(recorded.escapes),
-        comparisons=list(recorded.comparisons),
-        checks=dict(recorded.checks),
-        example=copy_tensors(recorded.example),
-        rewired=recorded.rewired,
-        training=None if recorded.training is None else _copy(recorded.training, module, memo),
-        train_replay=None if recorded.train_replay is None else _copy(recorded.train_replay, module, memo),
-    )
+    out = Recording.__new__(Recording)
+    vars(out).update(vars(recorded))  # whatever is not copied below is not changed in place
+    out.module = module
+    out.vertices = [copies[id(vertex)] for vertex in recorded.vertices]
+    out.state = dict(recorded.state)
+    out.inputs = [copies[id(vertex)] for vertex in recorded.inputs]
+    out.output = map_leaves(recorded.output, own)
+    out.constants = copy.deepcopy(recorded.constants, memo)
+    out.escapes, out.comparisons = list(recorded.escapes), list(recorded.comparisons)
+    out.checks, out.left_behind = dict(recorded.checks), dict(recorded.left_behind)
+    out.example = copy_tensors(recorded.example)
+    out.training = None if recorded.training is None else _copy(recorded.training, module, memo)
+    out.train_replay = None if recorded.train_replay is None else _copy(recorded.train_replay, module, memo)
+    return out
 
 
 def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:

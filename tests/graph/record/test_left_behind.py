@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import types
 from collections.abc import Callable
 from typing import Any
@@ -109,6 +110,15 @@ def test_a_cache_of_what_parameters_alone_give_is_no_output() -> None:
     assert model.one.out_features == 6
     model.cache.clear()
     assert model(torch.randn(3, 4)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_a_copy_of_the_graph_knows_what_is_kept(how: str) -> None:
+    model = Keeping(KEPT[how]).eval()
+    copied = copy.deepcopy(ng.capture(model, torch.randn(3, 4)))
+    assert ng.prune(copied, ratio=0.5)
+    assert {name: copied.sizes[name] for name in ("body", "router")} == {"body": 8, "router": 6}
+    assert model.body.out_features == 16
 
 
 def test_the_report_says_where_it_is_kept() -> None:
