@@ -51,7 +51,7 @@ def insert(
             `kwargs={...}` for keyword inputs.
         layer: The layer, or a function which makes it from the size of what it is put behind; or several of
             either, to come one after the other. Of a function the edit's JSON says enough to make the layer
-            again, if it is one of `torch.nn`.
+            again, if it is one of `torch.nn`, or a Sequential of these.
         after: The vertex behind which it comes: whatever used that one's output uses the layer's.
         users: With `after`: the vertices which use the layer's output instead, if not all are to; the others
             and the network's output are left alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,7 +77,38 @@ def poisoned_memory() -> Iterator[None]:
         Tensor.new_empty = new_empty  # type: ignore[method-assign]
 
 
-def same(before: dict[str, Any], after: dict[str, Any], what: str) -> None:
-    """Nothing changed."""
+def same(before: dict[str, Any], after: dict[str, Any], what: str, *, run_again: bool = False) -> None:
+    """Nothing changed.
+
+    Args:
+        before: Everything before.
+        after: Everything after.
+        what: What happened in between.
+        run_again: Whether the graph was run since, by which tensors inside of vertices get other numbers.
+    """
     for key, value in before.items():
-        assert value == after[key], f"{key} are not as they were: {what}"
+        one, two = value, after[key]
+        if run_again and key == "vertices":
+            one, two = _renumbered(one), _renumbered(two)
+        assert one == two, f"{key} are not as they were: {what}: {_first(one, two)}"
+
+
+def _renumbered(vertices: list[tuple[Any, ...]]) -> list[str]:
+    """The vertices as text, with tensors numbered as they occur."""
+    numbers: dict[str, str] = {}
+    return [
+        re.sub(
+            r"Stub\(id=(\d+)", lambda found: numbers.setdefault(found[1], f"Stub {len(numbers)}"), repr(each)
+        )
+        for each in vertices
+    ]
+
+
+def _first(one: Any, two: Any) -> str:
+    """Where two values differ."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        differing = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+        return f"{differing[0]}: {_first(one.get(differing[0]), two.get(differing[0]))}"
+    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)) and len(one) == len(two):
+        return next((_first(a, b) for a, b in zip(one, two, strict=True) if a != b), "")
+    return f"{str(one)[:300]} != {str(two)[:300]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,8 +33,8 @@ def layer_spec(network: nn.Module, layer: nn.Module, seed: int, identity: bool) 
     """Specification of a layer as data, from which it can be made again.
 
     A layer that the network has already is its path there. One of torch.nn that its attributes make again
-    (which is tried) is its class, the arguments and a checksum of its initial numbers. For any other layer
-    there is only the name of its class.
+    (which is tried) is its class, the arguments and a checksum of its initial numbers; a Sequential of such
+    layers is these in order. For any other layer there is only the name of its class.
 
     Args:
         network: The network that the layer is inserted into.
@@ -44,15 +45,12 @@ def layer_spec(network: nn.Module, layer: nn.Module, seed: int, identity: bool) 
     for path, module in network.named_modules():
         if module is layer:
             return {"path": path}
-    kind = type(layer)
-    spec: dict[str, Any] = {"class": kind.__name__, "identity": identity}
-    if getattr(nn, kind.__name__, None) is not kind:
-        return spec
-    arguments = _arguments(layer)
-    if arguments is None:
+    spec: dict[str, Any] = {"class": type(layer).__name__, "identity": identity}
+    described = _described(layer)
+    if described is None:
         return spec
     dtypes = {str(t.dtype).removeprefix("torch.") for t in _tensors(layer).values() if t.is_floating_point()}
-    full = {**spec, "arguments": arguments, "dtype": min(dtypes, default=None), "seed": seed}
+    full = {**spec, **described, "dtype": min(dtypes, default=None), "seed": seed}
     try:
         twin = _made(json.loads(json.dumps(full)))
     except (TypeError, ValueError, RuntimeError):
@@ -106,12 +104,13 @@ def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *,
     """
     what = f"the layer {name!r} ({spec['class']})"
     remedy = f"give layers={{{name!r}: the layer, or a function of the size that makes it}}"
-    if "arguments" not in spec:
+    if not {"arguments", "layers"} & spec.keys():
         raise EditError(f"{what} is none of torch.nn which its attributes make again: {remedy}")
     try:
         layer = _made(spec)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise EditError(f"{what} cannot be made of {spec['arguments']} ({error}): {remedy}") from error
+        made_of = spec.get("arguments", spec.get("layers"))
+        raise EditError(f"{what} cannot be made of {made_of} ({error}): {remedy}") from error
     if spec["identity"]:
         start_as_identity(layer, name, UndoLog())
     if spec.get("zero"):
@@ -125,15 +124,35 @@ def layer_from_spec(spec: Mapping[str, Any], name: str, device: torch.device, *,
 
 
 def _made(spec: Mapping[str, Any]) -> nn.Module:
-    kind = _layer_class(spec["class"])
     with seeded(spec["seed"]):
-        layer: nn.Module = kind(**{key: _tuples(value) for key, value in spec["arguments"].items()})
+        layer = _built(spec)
     if spec["dtype"] is not None:
         dtype = vars(torch).get(spec["dtype"])
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"torch has no type {spec['dtype']!r}")
         layer = layer.to(dtype)
     return layer
+
+
+def _built(described: Mapping[str, Any]) -> nn.Module:
+    """The layer of a result of `_described`."""
+    if "layers" in described:
+        return nn.Sequential(OrderedDict((name, _built(each)) for name, each in described["layers"].items()))
+    kind = _layer_class(described["class"])
+    made: nn.Module = kind(**{key: _tuples(value) for key, value in described["arguments"].items()})
+    return made
+
+
+def _described(layer: nn.Module) -> dict[str, Any] | None:
+    """The class of a layer of torch.nn with its arguments, or with its layers in order; None for others."""
+    kind = type(layer)
+    if getattr(nn, kind.__name__, None) is not kind:
+        return None
+    if isinstance(layer, nn.Sequential):
+        layers = {name: _described(each) for name, each in layer.named_children()}
+        return None if None in layers.values() else {"class": kind.__name__, "layers": layers}
+    arguments = _arguments(layer)
+    return None if arguments is None else {"class": kind.__name__, "arguments": arguments}
 
 
 def _layer_class(name: str) -> type[nn.Module]:

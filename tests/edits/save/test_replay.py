@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
+from naivegraph.graph.export.history import history_of
 from naivegraph.network import Graph
 from tests.edits.structure.test_structure import EDITS
 from tests.machine.structures import attention, batch, chain, everything, residual
@@ -145,7 +147,8 @@ class Sub(nn.Linear):
         (Scale, r"'new' \(Scale\) is none of torch.nn"),
         (lambda n: Sub(n, n), r"'new' \(Sub\) is none of torch.nn"),
         (hooked, r"'new' \(Linear\) is none of torch.nn which its attributes make again"),
-        (lambda n: nn.Sequential(nn.Linear(n, n), nn.ReLU()), r"'new' \(Sequential\) is none of"),
+        (lambda n: nn.Sequential(Sub(n, n), nn.ReLU()), r"'new' \(Sequential\) is none of"),
+        (nn.Sequential(nn.Linear(6, 6), nn.ReLU()), r"'new' \(Sequential\) started with numbers of its own"),
         (nn.Linear(6, 6), r"'new' \(Linear\) started with numbers of its own"),
         (lambda n: nn.Linear(n, n).requires_grad_(False), r"'new' \(Linear\) is none of torch.nn"),
     ],
@@ -170,6 +173,26 @@ def test_a_layer_that_cannot_be_made_again_is_asked_for(make: Any, message: str,
         chain(), tmp_path / "net", layers={"new": make if callable(make) else copy.deepcopy(given)}
     )
     assert torch.equal(loaded(batch(graph)), graph(batch(graph)))
+
+
+def nested(size: int) -> nn.Module:
+    first = nn.Linear(size, size)
+    inner = OrderedDict(norm=nn.LayerNorm(size), act=nn.ReLU(), last=nn.Linear(size, size, bias=False))
+    return nn.Sequential(first, nn.Sequential(inner))
+
+
+SEVERAL: list[Any] = [nested, [lambda n: nn.Linear(n, n), nn.ReLU(), lambda n: nn.Linear(n, n)]]
+
+
+@pytest.mark.parametrize("layers", SEVERAL)
+@pytest.mark.parametrize("identity", [False, True])
+def test_several_layers_of_torch_are_made_again(layers: Any, identity: bool, tmp_path: Path) -> None:
+    graph, fresh = chain(), chain()
+    ng.insert(graph, layers, after="second", identity=identity, name="new")
+    ng.replay(fresh, history_of(graph.module))
+    alike(graph, fresh)
+    ng.save(graph, tmp_path / "net")
+    assert torch.equal(ng.load(chain(), tmp_path / "net")(batch(graph)), graph(batch(graph)))
 
 
 LAYERS: list[tuple[Build, Callable[[int], nn.Module]]] = [

@@ -1,0 +1,116 @@
+"""The network as it was, run with neurons at zero or vertices replaced: what an edit must compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
+from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.signature import bind
+from naivegraph.network import Graph
+
+__all__ = ["Replaced", "computed", "expected_outputs", "mixed_statistics"]
+
+# The output of a vertex, from those of the vertices before it, by name.
+Replaced = Mapping[str, Callable[[dict[str, Any]], Any]]
+# The vertices whose neurons changed, by name.
+Changes = Mapping[str, ng.SizeChange]
+
+_MIXING = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_WITH_INSIDES = (
+    nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+)  # fmt: skip
+
+
+class _Run(Interpreter):
+    """A run of a graph in which outputs of vertices are replaced, then neurons set to zero."""
+
+    def __init__(self, graph: Graph, zeros: Mapping[str, Tensor], replaced: Replaced) -> None:
+        super().__init__(graph)
+        self.zeros, self.replaced = zeros, replaced
+        self.found: dict[str, Any] = {}
+
+    def _assign(self, vertex: Any, result: Any) -> None:
+        name = vertex.name
+        if name in self.replaced:
+            result = self.replaced[name](self.found)
+        if name in self.zeros and isinstance(result, Tensor):
+            result = result * self.zeros[name]
+        self.found[name] = result
+        super()._assign(vertex, result)
+
+
+@torch.no_grad()
+def computed(graph: Graph, x: Tensor, replaced: Replaced | None = None) -> dict[str, Any]:
+    """The output of every vertex by name, with those of some replaced."""
+    run = _Run(graph, {}, replaced or {})
+    run.run(bind(graph, (x,), {}))
+    return run.found
+
+
+@torch.no_grad()
+def expected_outputs(graph: Graph, x: Tensor, changes: Changes, replaced: Replaced) -> Any:
+    """The output of a graph before an edit, with the neurons at zero that the edit took away.
+
+    Those of an output of the network are left out of it; it is None where new ones came to an output.
+    """
+    dims = neuron_dimensions(graph)
+    zeros, kept = dict[str, Tensor](), dict[str, tuple[int, Tensor]]()
+    for name, size in changes.items():
+        if name not in graph:
+            continue
+        stub = stubs_in(graph[name].output)[0]
+        dim, stay = (
+            dims[tensor_key(stub)],
+            torch.tensor([i for run in size.kept for i in run], dtype=torch.long),
+        )
+        mask = torch.zeros(size.before, dtype=x.dtype)
+        mask[stay] = 1
+        zeros[name] = mask.reshape([-1 if d == dim else 1 for d in range(len(stub.shape))])
+        kept[name] = dim, stay
+    run = _Run(graph, zeros, replaced)
+    out = run.run(bind(graph, (x,), {}))
+    makers = {stub.id: v.name for v in graph for stub in stubs_in(v.output)}
+    returned = [makers.get(stub.id, "") for stub in stubs_in(graph.output)]
+    if any(changes[name].new for name in returned if name in kept):
+        return None
+    tensors = list(out) if isinstance(out, (tuple, list)) else [out]
+    if len(tensors) != len(returned) or not all(isinstance(t, Tensor) for t in tensors):
+        return None if any(name in kept for name in returned) else out
+    return [
+        tensor.index_select(*kept[name]) if name in kept else tensor
+        for name, tensor in zip(returned, tensors, strict=True)
+    ]
+
+
+def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> bool:
+    """Whether neurons came or went that others depend on unseen.
+
+    Those of a norm and the length of a head are what others are divided by; those of a layer with neurons
+    inside (a recurrent one, say) act on others before they can be set to zero.
+
+    Args:
+        graph: The graph before.
+        changes: The vertices whose neurons changed.
+        tensors: The names of tensors that were resized.
+    """
+    if any(size.by_row for size in changes.values()):
+        return True
+    inside = tuple(f"{v.path}." for v in graph if isinstance(v.target, _WITH_INSIDES))
+    if inside and any(name.startswith(inside) for name in tensors):
+        return True
+    makers = {stub.id: v.name for v in graph for stub in stubs_in(v.output)}
+    for vertex in graph:
+        norm = isinstance(vertex.target, _MIXING)
+        attention = vertex.target is nn.functional.scaled_dot_product_attention
+        if norm or attention:
+            taken = [makers.get(stub.id, "") for stub in stubs_in((vertex.args, vertex.kwargs))]
+            if any(name in changes for name in (vertex.name, *taken)):
+                return True
+    return False
