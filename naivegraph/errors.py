@@ -30,6 +30,10 @@ class StudyError(NaivegraphError):
     """A study could not start or go on; what it has found so far is kept in its folder."""
 
 
+class SchemaError(NaivegraphError):
+    """A schema has no network of the kind asked for, or is none; the message says which rules conflict."""
+
+
 def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """The end of a message about a name that does not exist: up to three that do and are most like it.
 

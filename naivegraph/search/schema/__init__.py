@@ -1,1 +1,1 @@
-"""Schemas: search spaces as graphs that are walked into networks."""
+"""Schemas: search spaces as graphs of blocks that are walked into networks."""
