@@ -13,7 +13,7 @@ import enum
 import functools
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ __all__ = [
     "flat",
     "has_tensor",
     "is_record",
+    "leaf_class",
     "leaves",
     "map_leaves",
     "pairs",
@@ -59,28 +60,38 @@ _ATOMS = (
 )
 
 
+_LEAF_CLASSES: set[type] = set()
+_Kind = TypeVar("_Kind", bound=type)
+
+
+def leaf_class(kind: _Kind) -> _Kind:
+    """Let the objects of a class be leaves, whatever is in them; a decorator."""
+    _LEAF_CLASSES.add(kind)
+    return kind
+
+
 def is_record(value: object) -> bool:
     """Tell whether `value` is an object whose fields can be copied one by one.
 
-    True for instances of ordinary classes and dataclasses, whose state is all in `__dict__`.
+    True for namespaces, and for instances of ordinary classes and dataclasses, whose state is all in
+    `__dict__` and slots.
     """
-    if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value):
+    if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value) or type(value) in _LEAF_CLASSES:
         return False
-    kind = type(value)
-    return hasattr(value, "__dict__") and all(
-        base is object or (base.__flags__ & (1 << 9) and not _slots(base)) for base in kind.__mro__
-    )
+    if isinstance(value, types.SimpleNamespace):
+        return True
+    kind: Any = type(value)
+    return (hasattr(value, "__dict__") or bool(_slot_names(kind))) and _in_python(kind)
 
 
-def _slots(kind: type) -> bool:
-    slots = kind.__dict__.get("__slots__", ())
-    return bool(slots) and slots not in ("__dict__", "__weakref__")
+@functools.cache
+def _in_python(kind: Any) -> bool:
+    """Tell whether a class and all it is derived from are written in Python, apart from `object`."""
+    return all(base is object or bool(base.__flags__ & (1 << 9)) for base in kind.__mro__)
 
 
 def fields_of(value: object) -> dict[Any, Any] | None:
-    """The items of a dict by their keys, or those of an object by the names of its fields.
-
-    None if it is neither a dict, a namespace, a record, nor an object that keeps its state in slots.
+    """The items of a dict by their keys, or those of a record by the names of its fields; None of others.
 
     Example:
         >>> fields_of(types.SimpleNamespace(width=16)), fields_of({"width": 16}), fields_of(16)
@@ -88,12 +99,10 @@ def fields_of(value: object) -> dict[Any, Any] | None:
     """
     if isinstance(value, dict):
         return dict(dict.items(value))
-    if isinstance(value, types.SimpleNamespace) or is_record(value):
-        return dict(vars(value))
-    kind: Any = type(value)
-    names = () if isinstance(value, (*_ATOMS, enum.Enum)) or callable(value) else _slot_names(kind)
-    if not names:
+    if not is_record(value):
         return None
+    kind: Any = type(value)
+    names = _slot_names(kind)
     return {
         **getattr(value, "__dict__", {}),
         **{name: getattr(value, name) for name in names if hasattr(value, name)},
@@ -101,7 +110,7 @@ def fields_of(value: object) -> dict[Any, Any] | None:
 
 
 @functools.cache
-def _slot_names(kind: type) -> tuple[str, ...]:
+def _slot_names(kind: Any) -> tuple[str, ...]:
     """The slots of a class written in Python, by the names they have inside; none of any other class."""
     found: list[str] = []
     for base in kind.__mro__:
@@ -141,13 +150,14 @@ def with_fields(value: Any, changed: Mapping[Any, Any]) -> Any:
     out = kind.__new__(kind) if isinstance(value, types.SimpleNamespace) else object.__new__(kind)
     if hasattr(value, "__dict__"):
         vars(out).update(vars(value))
-    # Past any __setattr__, which may be frozen or write through to shared state.
-    for name, item in {
-        **{n: getattr(value, n) for n in _slot_names(kind) if hasattr(value, n)},
-        **changed,
-    }.items():
-        object.__setattr__(out, name, item)
+    _set_fields(out, {**{n: getattr(value, n) for n in _slot_names(kind) if hasattr(value, n)}, **changed})
     return out
+
+
+def _set_fields(record: Any, fields: Mapping[Any, Any]) -> None:
+    """Set fields past any `__setattr__`, which may be frozen or write through to shared state."""
+    for name, item in fields.items():
+        object.__setattr__(record, name, item)
 
 
 def rebuild(sequence: Any, items: list[Any]) -> Any:
@@ -188,10 +198,13 @@ def map_leaves(value: Any, change: Callable[[Any], Any], memo: dict[int, Any] | 
         result = _map_dict(value, change, memo)
     elif isinstance(value, slice):
         result = slice(change(value.start), change(value.stop), change(value.step))
+    elif isinstance(value, collections.deque):
+        result = type(value)([map_leaves(item, change, memo) for item in value], value.maxlen)
     elif is_record(value) and _holds_tensor(value):
-        result = memo[id(value)] = object.__new__(type(value))
-        for key, item in vars(value).items():
-            result.__dict__[key] = map_leaves(item, change, memo)
+        result = memo[id(value)] = with_fields(value, {})
+        _set_fields(
+            result, {k: map_leaves(item, change, memo) for k, item in (fields_of(value) or {}).items()}
+        )
     else:
         return change(value)
     memo[id(value)] = result
@@ -233,19 +246,30 @@ def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
     if id(value) in seen:
         return
     seen.add(id(value))
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, collections.deque)):
         for item in value:
             yield from leaves(item, seen)
     elif isinstance(value, dict):
         for item in value.values():
             yield from leaves(item, seen)
+        for item in _beside_entries(value):
+            yield from leaves(item, seen)
     elif isinstance(value, slice):
         yield from (value.start, value.stop, value.step)
     elif is_record(value):
-        for item in vars(value).values():
+        for item in (fields_of(value) or {}).values():
             yield from leaves(item, seen)
     else:
         yield value
+
+
+def _beside_entries(value: dict[Any, Any]) -> list[Any]:
+    """The attributes of a dict of a class of its own that are not among its entries as well."""
+    attributes = getattr(value, "__dict__", None)
+    if not attributes or attributes is value:
+        return []
+    entries = {id(item) for item in value.values()}
+    return [item for item in attributes.values() if id(item) not in entries]
 
 
 def stubs_in(value: Any) -> list[Stub]:
@@ -306,8 +330,8 @@ def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, s
     if isinstance(template, _ATOMS):
         yield template, value, at
         return
-    if isinstance(template, (tuple, list)):
-        if not isinstance(value, (tuple, list)) or len(value) != len(template):
+    if isinstance(template, (tuple, list, collections.deque)):
+        if not isinstance(value, (tuple, list, collections.deque)) or len(value) != len(template):
             raise ValueError(f"{at or 'it'} is {_describe(value)}, not {_describe(template)}")
         for index, (one, two) in enumerate(zip(template, value, strict=True)):
             yield from pairs(one, two, f"{at}[{index}]")
@@ -316,11 +340,12 @@ def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, s
             raise ValueError(f"{at or 'it'} is {_describe(value)}, not {_describe(template)}")
         for key, one in template.items():
             yield from pairs(one, value[key], f"{at}[{key!r}]")
-    elif (
-        type(template) is type(value) and is_record(template) and vars(template).keys() == vars(value).keys()
-    ):
-        for key, one in vars(template).items():
-            yield from pairs(one, vars(value)[key], f"{at}.{key}")
+    elif type(template) is type(value) and is_record(template):
+        fields, others = fields_of(template) or {}, fields_of(value) or {}
+        if fields.keys() != others.keys():
+            raise ValueError(f"{at or 'it'} has the fields {list(others)}, not {list(fields)}")
+        for key, one in fields.items():
+            yield from pairs(one, others[key], f"{at}.{key}")
     else:
         yield template, value, at
 
@@ -328,6 +353,6 @@ def pairs(template: Any, value: Any, at: str = "") -> Iterator[tuple[Any, Any, s
 def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return f"a {type(value).__name__} with {list(value)}"
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, collections.deque)):
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"

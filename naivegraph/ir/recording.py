@@ -39,7 +39,7 @@ class Recording:
         train_replay: A run in train mode that calls other operators on the same parameters. It is repeated
             while the network trains, but sizes are not related by it.
         left_behind: Where a forward keeps tensors of its own, for others to read, by the numbers of these:
-            "Net.logits", for example. They are outputs, too.
+            "Net.logits", or "the Result that Net returns". They are outputs, too.
     """
 
     def __init__(

@@ -243,7 +243,8 @@ def _gather(value: Any, out: list[Stub]) -> None:
 def returned(value: Any) -> list[Stub]:
     """The tensors that a network returns, in tuples, lists, dicts and dataclasses.
 
-    Tensors in other objects (a cache of keys and values) go back into the network, whose sizes they follow.
+    Those in other objects are told apart when the run is recorded, as `Recording.left_behind`: a cache of
+    keys and values goes back into the network, whose sizes it follows.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, (Stub, type, dict)):
         return [stub for field in dataclasses.fields(value) for stub in returned(getattr(value, field.name))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from naivegraph.ir.pytree import pairs
@@ -25,9 +26,11 @@ def check_shapes(widths: Widths, run: Recording, output: Any, mode: str = "") ->
     Raises:
         ValueError: A shape differs.
     """
-    fixed = {stub.id for stub in returned(run.output)}
+    fixed = {stub.id for stub in returned(run.output)}.union(run.left_behind)
     found: set[int] | None = None
     for stub, tensor, at in pairs(run.output, output):
+        if isinstance(stub, np.ndarray) and np.shape(tensor) != stub.shape:
+            raise ValueError(f"output{at}{mode} has shape {np.shape(tensor)}, not {stub.shape}")
         if not isinstance(stub, Stub) or stub.id not in fixed or tuple(tensor.shape) == stub.shape:
             continue
         found = _found(run) if found is None else found

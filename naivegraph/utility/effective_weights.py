@@ -112,19 +112,23 @@ class _Search:
         self.made = {stub.id: _Made(None, frozenset([stub.id])) for stub in graph.state.values()}
         self.used: dict[int, tuple[Stub, Vertex]] = {}
         self.bare_uses: set[int] = set()
+        self._changed: set[int] = set()  # in place, by what is no weight; used before as they had been made
 
     def follow(self) -> None:
         """Go through the operators in order."""
         for vertex in self.graph.vertices:
             for operation in vertex.operations:
                 operands = tensors_in([operation.args, operation.kwargs])
-                known = [self.made.get(stub.id) for stub in operands]
+                known = [self._as_made(stub) for stub in operands]
                 if not operands or not any(known):
                     continue
                 if all(known) and not _changes(operation):
                     self._enter(vertex, operation, [each for each in known if each is not None])
                 else:
                     self._meet(vertex, operation, operands)
+
+    def _as_made(self, stub: Stub) -> _Made | None:
+        return None if stub.id in self._changed else self.made.get(stub.id)
 
     def _enter(self, vertex: Vertex, operation: Operation, sources: list[_Made]) -> None:
         movement = movement_of(operation) if len(sources) == 1 else None
@@ -138,7 +142,7 @@ class _Search:
 
     def _meet(self, vertex: Vertex, operation: Operation, operands: list[Stub]) -> None:
         for stub in operands:
-            found = self.made.get(stub.id)
+            found = self._as_made(stub)
             if found is None:
                 continue
             if not found.computed:
@@ -149,7 +153,7 @@ class _Search:
                 self.bare_uses.update(found.states)
         for out in operation.outputs if _changes(operation) else ():
             if out is not None:
-                self.made.pop(out.id, None)
+                self._changed.add(out.id)
 
     def value(self, stub: Stub, values: dict[int, torch.Tensor]) -> torch.Tensor:
         """The present values of a tensor, worked out once."""

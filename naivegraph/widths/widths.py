@@ -297,13 +297,13 @@ def _relate_run(
 
 def _fix_left_behind(relation: Relation, run: Recording) -> None:
     """Fix the sizes of tensors that the forward keeps somewhere: a loss, or the next call, may read them."""
-    for vertex in run.vertices:
-        for stub in tensors_in([vertex.output, [operation.outputs for operation in vertex.operations]]):
-            if stub.id in run.left_behind and stub.id in relation.axes:
-                for axis in relation.of(stub):
-                    relation.algebra.pin(
-                        axis, f"kept in {run.left_behind[stub.id]}, where others may read it"
-                    )
+    results = [
+        [vertex.output, [operation.outputs for operation in vertex.operations]] for vertex in run.vertices
+    ]
+    for stub in tensors_in([results, list(run.state.values())]):
+        if stub.id in run.left_behind and stub.id in relation.axes:
+            for axis in relation.of(stub):
+                relation.algebra.pin(axis, f"kept in {run.left_behind[stub.id]}, where others may read it")
 
 
 def _fix_worked_out(relation: Relation, graph: Recording) -> None:

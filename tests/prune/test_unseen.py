@@ -81,17 +81,18 @@ class Storing(nn.Module):
         super().__init__()
         self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Store]:
+    def forward(self, x: Tensor, store: Store | None = None) -> tuple[Tensor, Store]:
         hidden = self.a(x)
-        return self.b(hidden), Store(hidden)
+        return self.b(hidden if store is None else hidden + store.value), Store(hidden)
 
 
-def test_what_a_returned_object_holds_may_change() -> None:
+def test_what_a_network_hands_back_to_itself_may_change() -> None:
     net = Storing()
     ng.prune(net, torch.ones(1, 4), ratio=0.5)
     output, store = net(torch.ones(1, 4))
     assert output.shape == (1, 2)
     assert store.value.shape == (1, 4)
+    net(torch.ones(1, 4), store)
 
 
 class Caching(nn.Module):

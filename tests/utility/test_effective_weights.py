@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils import prune as untyped
@@ -170,3 +171,34 @@ def test_a_rank_is_valued_by_its_factors() -> None:
     layer: Any = model[0]
     sums = [factor.detach().abs() / factor.detach().abs().sum() for factor in (layer.up, layer.down)]
     assert values == pytest.approx((sums[0].sum(0) + sums[1].sum(1)).numpy(), rel=1e-5)
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_what_parameters_make_may_be_changed_in_place_afterwards(inplace: bool) -> None:
+    """A learnt first state, on which the steps of a loop are written."""
+
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.start, self.step = nn.Parameter(torch.ones(16)), nn.Parameter(torch.randn(16, 16))
+            self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = self.start.square().repeat(len(x), 1)
+            kept = self.first(x)
+            for _ in range(2):
+                new = F.linear(state, self.step).tanh() + kept
+                state = state.copy_(new) if inplace else new
+            out: Tensor = self.last(state)
+            return out
+
+    torch.manual_seed(0)
+    net, x = Loop().eval(), torch.randn(5, 4)
+    before = copy.deepcopy(net)
+    ng.prune(net, x, ratio=0.5)
+    gone = ~torch.isin(before.first.bias, net.first.bias)
+    with torch.no_grad():
+        for parameter in (before.start, before.step, before.first.weight, before.first.bias):
+            parameter[gone] = 0
+    assert net.first.out_features == 8
+    torch.testing.assert_close(net(x), before(x))

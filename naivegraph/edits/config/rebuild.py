@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from naivegraph.edits.apply.change_module import replaced
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
-from naivegraph.ir.pytree import is_record
+from naivegraph.ir.pytree import fields_of, is_record
 
 __all__ = ["ConfigPlace", "Field", "Numbers", "Rebuilt", "numbers_of", "quiet"]
 
@@ -103,7 +103,7 @@ def _fields(value: Any, at: Field) -> Iterator[tuple[Field, int]]:
         for index, item in enumerate(value):
             yield from _fields(item, (*at, index))
     elif len(at) < _DEPTH and is_record(value):
-        for key, item in vars(value).items():
+        for key, item in (fields_of(value) or {}).items():
             yield from _fields(item, (*at, key))
 
 

@@ -29,6 +29,7 @@ def follow_optimizer(
     after = list(module.parameters())
     old, new = {id(p) for p in before}, {id(p) for p in after}
     groups = [list(group["params"]) for group in optimizer.param_groups]
+    names = [list(group.get("param_names", ())) for group in optimizer.param_groups]
     known = {id(p) for params in groups for p in params}
     added = [p for p in after if id(p) not in old | known]
     states, came = dict(optimizer.state), {id(p) for p in added}
@@ -36,20 +37,30 @@ def follow_optimizer(
     def put_back() -> None:
         """Restore the groups and the state."""
         # In place, as some optimizers keep the list; the groups are others after `load_state_dict`.
-        for group, params in zip(optimizer.param_groups, groups, strict=False):
+        for group, params, called in zip(optimizer.param_groups, groups, names, strict=False):
             group["params"][:] = params
+            if called:
+                group["param_names"][:] = called
         now = {**states, **optimizer.state}  # in the order of before
         optimizer.state.clear()
         optimizer.state.update({p: state for p, state in now.items() if id(p) not in came})
 
     with all_or_nothing(undo):
         undo.push(put_back)
-        for group, params in zip(optimizer.param_groups, groups, strict=True):
+        for group, params, called in zip(optimizer.param_groups, groups, names, strict=True):
             group["params"][:] = [p for p in params if id(p) not in old - new]
+            if called:
+                group["param_names"][:] = [
+                    n for n, p in zip(called, params, strict=True) if id(p) not in old - new
+                ]
         for p in states:
             if id(p) in old - new:
                 del optimizer.state[p]
-        optimizer.param_groups[0]["params"] += added
+        first = optimizer.param_groups[0]
+        first["params"] += added
+        if "param_names" in first:  # made of `named_parameters()`
+            by_id = {id(p): name for name, p in module.named_parameters()}
+            first["param_names"] += [by_id[id(p)] for p in added]
 
 
 def follow_average(

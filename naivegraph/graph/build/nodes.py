@@ -29,7 +29,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.ir.custom_rule import Rule, rule_of
-from naivegraph.ir.pytree import leaves, map_leaves
+from naivegraph.ir.pytree import leaf_class, leaves, map_leaves
 from naivegraph.ir.values import SourceLine
 
 __all__ = ["Node", "call", "concat", "input_node", "layer", "nodes_in"]
@@ -37,6 +37,7 @@ __all__ = ["Node", "call", "concat", "input_node", "layer", "nodes_in"]
 _order = itertools.count()
 
 
+@leaf_class
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Node:
     """An input, layer or function of a network being written; `Graph(inputs, outputs)` makes the network.

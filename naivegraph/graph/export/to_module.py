@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import inspect
 import keyword
@@ -19,7 +20,7 @@ from naivegraph.graph.run.interpreter import read_attribute
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.custom_rule import Call
-from naivegraph.ir.pytree import ValueRef, is_record, map_leaves, rebuild, stubs_in
+from naivegraph.ir.pytree import ValueRef, fields_of, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import check_constant
 from naivegraph.ir.step_module import BuiltModule
@@ -267,7 +268,7 @@ class _Export:
                 if stubs_in(item):
                     self._assign(item, self._fx.call_function(operator.getitem, (node, key)))
         elif is_record(output):
-            for key, item in vars(output).items():
+            for key, item in (fields_of(output) or {}).items():
                 if stubs_in(item):
                     self._assign(item, self._fx.call_function(getattr, (node, key)))
 
@@ -359,7 +360,7 @@ class _Export:
         named = hasattr(value, "_fields")  # torch 2.6 writes code that does not know such a class
         if isinstance(value, (tuple, list)) and not named:
             return rebuild(value, [self._encode_output(item) for item in value])
-        if not isinstance(value, dict) and not named and not is_record(value):
+        if not isinstance(value, (dict, collections.deque)) and not named and not is_record(value):
             return self._encode(value)
         parts: list[Any] = []
 

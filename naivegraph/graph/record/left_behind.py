@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dis
 import functools
 import inspect
@@ -15,7 +16,7 @@ from torch import nn
 
 from naivegraph.graph.record.recorder import Recorder
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
-from naivegraph.ir.pytree import leaves, stubs_in
+from naivegraph.ir.pytree import fields_of, is_record, leaves, stubs_in
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["left_behind", "stores_in_train_mode"]
@@ -36,7 +37,7 @@ def left_behind(recorder: Recorder, module: nn.Module, kept: Any) -> dict[int, s
 
     Returns:
         "Net.logits" or "Net.block.features" for what a module holds, "a hook of Net.block" for what the
-        closure of a hook holds.
+        closure of a hook holds, "FEATURES" for what is under this name where the code of a forward sees it.
     """
     known = {id(leaf) for leaf in leaves(kept) if isinstance(leaf, torch.Tensor)}
     made = {id(tensor): recorder.stubs[id(tensor)].id for tensor in recorder.made()}
@@ -88,6 +89,61 @@ def _held(module: nn.Module) -> Iterator[tuple[int, str]]:
         for hooks in _HOOKS:
             for hook in vars(owner).get(hooks, {}).values():
                 yield from _tensors(_reached(hook), f"a hook of {at}")
+    yield from _seen_by_code(module)
+
+
+def _seen_by_code(module: nn.Module) -> Iterator[tuple[int, str]]:
+    """The `id` and name of each tensor in variables that the network's code shares with other code.
+
+    The code is that of the methods of its classes, and of the functions beside these that they name.
+    """
+    seen: set[int] = set()
+    kinds: dict[Any, None] = {type(owner): None for _, owner in modules_of(module)}
+    own = [vars(owner)["forward"] for _, owner in modules_of(module) if "forward" in vars(owner)]
+    waiting = [each for kind in kinds for each in _methods(kind)] + [
+        each for each in own if _is_function(each)
+    ]
+    met = set(waiting)
+    while waiting:
+        function = waiting.pop()
+        for name, value in _shared(function):
+            if _is_function(value) and value.__module__ == function.__module__ and value not in met:
+                met.add(value)
+                waiting.append(value)
+            elif not isinstance(value, (*_PLAIN, type, types.ModuleType, nn.Module)) and not callable(value):
+                # Of another object than a container only the fields: loggers, for one, reach everything.
+                fields = fields_of(value) if is_record(value) else None
+                held = value if fields is None else [v for v in fields.values() if not is_record(v)]
+                yield from _tensors(held, name, seen)
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, types.FunctionType)
+
+
+@functools.cache
+def _methods(kind: type) -> tuple[Any, ...]:
+    """The functions in a class of the user's, and in the classes that it is derived from."""
+    return tuple(
+        inspect.unwrap(value)
+        for base in kind.__mro__
+        if base.__module__.partition(".")[0] != "torch"
+        for value in vars(base).values()
+        if inspect.isfunction(value)
+    )
+
+
+def _shared(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The global variables that a function names, those of the functions around it, and its defaults."""
+    code = function.__code__
+    for name in code.co_names:
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty one
+            yield name, cell.cell_contents
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield f"a default of {function.__qualname__}", value
 
 
 def _tensors(value: Any, place: str, seen: set[int] | None = None) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.fake.fake_tensor import FakeMode, FakeTensor, NoValuesError
 from naivegraph.graph.record.left_behind import left_behind
 from naivegraph.graph.record.recorder import Recorder, Watch
+from naivegraph.graph.record.returned_objects import tensors_in_objects
 from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
 from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
@@ -93,7 +94,10 @@ def _record(
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         output = _run(module, args, kwargs, recorder)
         comparisons = ledger.comparisons
-        left = left_behind(recorder, module, (args, kwargs, inputs, output))
+        left = {
+            **left_behind(recorder, module, (args, kwargs, inputs, output)),
+            **tensors_in_objects(module, output, recorder),
+        }
     graph = Recording(
         module,
         recorder.vertices,

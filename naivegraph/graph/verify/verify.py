@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -142,9 +143,15 @@ def difference(expected: Any, found: Any) -> str:
             words = _tensors_differ(one, two)
             if words:
                 return f"differs: {at} {words}"
+        elif isinstance(one, np.ndarray) and not (isinstance(two, np.ndarray) and _equal_arrays(one, two)):
+            return f"differs: {at} is an array of the run that was recorded; a graph makes tensors alone"
         elif isinstance(one, (int, float, str)) and one != two:
             return f"differs: {at} is {two!r}, not {one!r}"
     return ""
+
+
+def _equal_arrays(one: Any, two: Any) -> bool:
+    return one.shape == two.shape and np.array_equal(one, two, equal_nan=one.dtype.kind in "fc")
 
 
 def _tensors_differ(one: torch.Tensor, two: torch.Tensor) -> str:

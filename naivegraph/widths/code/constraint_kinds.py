@@ -15,6 +15,7 @@ __all__ = [
     "CodeConstraint",
     "EqualSizes",
     "FixedValue",
+    "LongestAxis",
     "OpaqueAxis",
     "SizeArgument",
     "SmallerAxis",
@@ -48,6 +49,15 @@ class FixedValue:
 
 
 @dataclasses.dataclass(frozen=True)
+class LongestAxis:
+    """The code takes `most` indices of `axis`, or as many as there are: all, as long as these are no more."""
+
+    most: int
+    axis: Axis
+    vertex: Vertex
+
+
+@dataclasses.dataclass(frozen=True)
 class SmallerAxis:
     """A layer needs `smaller` to stay below `larger`."""
 
@@ -64,7 +74,7 @@ class OpaqueAxis:
     vertex: Vertex
 
 
-CodeConstraint = SizeArgument | EqualSizes | FixedValue | OpaqueAxis | SmallerAxis
+CodeConstraint = SizeArgument | EqualSizes | FixedValue | LongestAxis | OpaqueAxis | SmallerAxis
 
 
 def opaque_axes(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:

@@ -6,6 +6,7 @@ keep its value.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ from naivegraph.widths.code.constraint_kinds import (
     CodeConstraint,
     EqualSizes,
     FixedValue,
+    LongestAxis,
     OpaqueAxis,
     SizeArgument,
     opaque_axes,
@@ -51,7 +53,17 @@ def sizes_of(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
         yield FixedValue(value, vertex)
     numbers = (int, DimSize, Attribute, Compound)
     if any(type(leaf) in numbers for leaf in leaves((vertex.args, vertex.kwargs))):
+        yield from _whole_slices(widths, vertex)
         yield from opaque_axes(widths, vertex)
+
+
+def _whole_slices(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
+    """Slices in a function that reach up to some number, which all indices are below."""
+    for operation in vertex.operations:
+        if operation.func is torch.ops.aten.slice.Tensor:
+            source, dim, _, stop = (*operation.args, *(0, 0, None, None)[len(operation.args) :])[:4]
+            if stop is not None and source.shape[dim] <= stop < sys.maxsize:
+                yield LongestAxis(stop, widths.of(source)[dim], vertex)
 
 
 def _expressions(value: Any) -> Iterator[Expression]:
@@ -196,6 +208,7 @@ def _chunk(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
 def _getitem(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
     source, keys = vertex.args[0], vertex.args[1]
+    source = widths.graph.state[source.name] if isinstance(source, State) else source
     keys = keys if isinstance(keys, tuple) else (keys,)
     rank = len(source.shape) if isinstance(source, Stub) else None
     taken = sum(1 for key in keys if key is not None and key is not Ellipsis and not isinstance(key, bool))
@@ -233,7 +246,9 @@ def _sliced(widths: Widths, vertex: Vertex, axis: Axis, key: slice, n: int) -> I
             yield SizeArgument(Compound("-", 0, bound), after, vertex)
         elif value < n:
             yield SizeArgument(bound, before, vertex)
-        elif not isinstance(bound, int):
+        elif isinstance(bound, int) or value > n:
+            yield LongestAxis(value, axis, vertex)
+        else:
             yield SizeArgument(bound, axis, vertex)
 
 

@@ -25,6 +25,7 @@ from naivegraph.widths.code.constraint_kinds import (
     CodeConstraint,
     EqualSizes,
     FixedValue,
+    LongestAxis,
     OpaqueAxis,
     SizeArgument,
     SmallerAxis,
@@ -313,6 +314,10 @@ def _require(constraints: SizeConstraints, solver: SizeSolver, constraint: CodeC
         constraints.bound(
             larger - smaller, 1, f"{place_of_vertex(constraint.vertex)} needs it to stay larger"
         )
+    elif isinstance(constraint, LongestAxis):
+        most = Polynomial.constant(constraint.most)
+        reason = f"{place_of_vertex(constraint.vertex)} takes {constraint.most} of them at most"
+        constraints.bound(most - Polynomial.of_axis(constraint.axis), 0, reason)
     elif isinstance(constraint, FixedValue):
         for left in _kept(solver, constraint.value):
             constraints.add(left, f"{place_of_vertex(constraint.vertex)} uses its size")

@@ -18,7 +18,7 @@ from naivegraph.edits.resize import resize
 from naivegraph.edits.resize_program.strategy import MostNew, Nothing, Solve
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import concat, input_node, layer
-from naivegraph.network import Graph
+from naivegraph.network import Graph, capture
 from tests.machine.structures import (
     Branches,
     Residual,
@@ -303,3 +303,22 @@ def test_an_average_follows_edits_of_the_structure() -> None:
     with pytest.raises(EditError, match="averaged model has no module 'norm': is it one of another network"):
         remove(graph, "norm", optimizer=average)
     assert everything(graph) == before_all
+
+
+def test_names_of_parameters_in_an_optimizer_follow() -> None:
+    """Of an optimizer made of `named_parameters()`, whose state can be loaded into a new one."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.named_parameters())
+    graph = capture(net, torch.ones(3, 4))
+    before = list(optimizer.param_groups[0]["param_names"])
+    inserted = insert(graph, nn.BatchNorm1d, after="0", name="norm", optimizer=optimizer)
+    removed = remove(graph, "2", optimizer=optimizer)
+    (group,) = optimizer.param_groups
+    assert group["param_names"] == ["0.weight", "0.bias", "norm.weight", "norm.bias"]
+    assert [id(p) for p in group["params"]] == [id(p) for p in graph.module.parameters()]
+    graph(torch.randn(3, 4)).sum().backward()
+    optimizer.step()
+    torch.optim.Adam(graph.module.named_parameters()).load_state_dict(optimizer.state_dict())
+    removed.undo()
+    inserted.undo()
+    assert group["param_names"] == before

@@ -124,3 +124,66 @@ def test_a_copy_of_the_graph_knows_what_is_kept(how: str) -> None:
 def test_the_report_says_where_it_is_kept() -> None:
     report = str(ng.inspect(Keeping(KEPT["attribute"]), torch.randn(3, 4)))
     assert "kept in Keeping.logits" in report
+
+
+FEATURES: dict[str, Any] = {}
+LATEST: Tensor | None = None
+BOARD = types.SimpleNamespace(logits=None)
+
+
+class Board:
+    logits: Tensor
+
+
+OBJECT = Board()
+
+
+def in_global(net: Any, hidden: Tensor, logits: Tensor) -> None:
+    global LATEST
+    LATEST = logits
+
+
+def in_default(net: Any, hidden: Tensor, logits: Tensor, store: list[Tensor] = []) -> None:  # noqa: B006
+    store.append(logits)
+
+
+def keeper() -> Callable[[Any, Tensor, Tensor], None]:
+    last: Tensor | None = None
+
+    def keep(net: Any, hidden: Tensor, logits: Tensor) -> None:
+        nonlocal last
+        last = logits
+
+    return keep
+
+
+SHARED: dict[str, Callable[[Any, Tensor, Tensor], None]] = {
+    "dict": lambda net, hidden, logits: FEATURES.update(logits=logits),
+    "list in a dict": lambda net, hidden, logits: FEATURES.setdefault("all", []).append(logits),
+    "variable": in_global,
+    "namespace": lambda net, hidden, logits: setattr(BOARD, "logits", logits),
+    "object": lambda net, hidden, logits: setattr(OBJECT, "logits", logits),
+    "default": in_default,
+    "closure": keeper(),
+}
+
+
+@pytest.mark.parametrize("how", SHARED)
+def test_what_is_kept_in_variables_that_the_code_shares_keeps_its_size(how: str) -> None:
+    keep = SHARED[how]
+
+    class Sharing(Keeping):
+        """Keeps the logits by its own code."""
+
+        def tell(self, hidden: Tensor, logits: Tensor) -> None:
+            keep(self, hidden, logits)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.relu(self.body(x))
+            self.tell(hidden, self.router(hidden))
+            out: Tensor = self.head(hidden)
+            return out
+
+    model = Sharing(keep).eval()
+    ng.prune(model, torch.randn(3, 4), ratio=0.5)
+    assert (model.body.out_features, model.router.out_features) == (8, 6)
