@@ -108,5 +108,5 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() else f"{value:,.5g}"
+        return f"{value:,.0f}" if value.is_integer() or abs(value) >= 10_000 else f"{value:.5g}"
     return str(value)

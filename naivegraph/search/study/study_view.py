@@ -9,11 +9,14 @@ from typing import Any
 
 from naivegraph.errors import StudyError
 from naivegraph.search.study.candidate import Candidate, Lineage
+from naivegraph.search.study.family_tree import family_tree
 from naivegraph.search.study.manifest import MANIFEST, read_manifest
 from naivegraph.search.study.result import Result
 from naivegraph.search.study.result_order import Ranking
 from naivegraph.search.study.result_table import ResultTable
 from naivegraph.search.study.store import Store, recipe_digest
+from naivegraph.search.study.study_charts import study_charts
+from naivegraph.search.study.study_report import study_html, study_markdown
 
 __all__ = ["StudyView"]
 
@@ -87,6 +90,64 @@ class StudyView:
         """All results, one per network and rung, as a table."""
         lineages = {lineage.name: lineage for lineage in reversed(self._lineages.values())}
         return ResultTable(self.ranking, lineages, self._results.values())
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """Draw the front, and the best found over time, as SVG.
+
+        Args:
+            path: The file to write, which ends in `.svg`.
+
+        Returns:
+            The file.
+
+        Raises:
+            StudyError: There is nothing to draw yet, the name ends otherwise, or it cannot be written.
+        """
+        charts = study_charts(self.ranking, self.candidates, self.front, [*self._results.values()])
+        return self._write(path, charts, ".svg")
+
+    def genealogy(self, path: str | os.PathLike[str]) -> Path:
+        """Draw whose child each network is, and by which mutation, as SVG.
+
+        Args:
+            path: The file to write, which ends in `.svg`.
+
+        Raises:
+            StudyError: There is nothing to draw yet, the name ends otherwise, or it cannot be written.
+        """
+        return self._write(path, family_tree(self.ranking, self.candidates, self.front), ".svg")
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write what was found: as Markdown, or with the pictures as HTML.
+
+        Args:
+            path: The file to write, which ends in `.md` or `.html`.
+
+        Raises:
+            StudyError: The name ends otherwise, or it cannot be written.
+        """
+        found, front, results = self.candidates, self.front, [*self._results.values()]
+        text = study_markdown(self.ranking, self.settings, found, front, results)
+        if Path(path).suffix != ".html":
+            return self._write(path, text, ".md")
+        pictures = []
+        if any(candidate.result.status == "done" for candidate in found):
+            pictures = [
+                study_charts(self.ranking, found, front, results),
+                family_tree(self.ranking, found, front),
+            ]
+        return self._write(path, study_html(str(self.folder), text, pictures), ".html")
+
+    def _write(self, path: str | os.PathLike[str], text: str, suffix: str) -> Path:
+        """Write a text."""
+        path = Path(path)
+        if path.suffix != suffix:
+            raise StudyError(f"{path} is to end in {suffix}")
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StudyError(f"{path} could not be written: {error.strerror or error}") from error
+        return path
 
     def __repr__(self) -> str:
         """Say how far it is."""

@@ -14,7 +14,7 @@ import pytest
 from naivegraph.errors import StudyError
 from naivegraph.search import Study, StudyView
 from naivegraph.search.study.result import Result
-from tests.search.study.spaces import Numbers
+from tests.search.study.numbers_space import Numbers
 from tests.search.study.test_study import rows, study_in
 
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from naivegraph.errors import StudyError
 from naivegraph.search import Candidate, History, Proposal, Rung, Study
-from tests.search.study.spaces import Layers, Numbers, count_epochs, loss
+from tests.search.study.layers_space import Layers, count_epochs
+from tests.search.study.numbers_space import Numbers, loss
 
 
 def study_in(folder: Path, **more: Any) -> Study:
