@@ -113,7 +113,7 @@ def breed(parents: Sequence[Walk], seed: int = 0, *, switch: float = 0.2, mutate
     for number in range(_ATTEMPTS):
         indices = _InheritedIndices(parents, f"{seed} {number}", switch, mutate)
         walk = schema.attempt(first.inputs, starts, depths, first.nodes, indices)
-        if walk is not None:
+        if isinstance(walk, Walk):
             return walk
     raise SchemaError(
         f"none of {_ATTEMPTS} walks that inherit from these parents led to a network; try another seed"

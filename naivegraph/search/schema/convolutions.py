@@ -12,7 +12,7 @@ from torch import nn
 from naivegraph.errors import SchemaError
 from naivegraph.search.schema.feature_shape import FeatureShape, SizeBounds, bounds_of
 from naivegraph.search.schema.operation import LayerPlan, NodeOperation, SizePlan
-from naivegraph.search.schema.size_model import SizeTerm
+from naivegraph.search.schema.size_model import LARGEST, SchemaRule, SizeTerm
 
 __all__ = [
     "ConvOperation",
@@ -77,11 +77,31 @@ class PaddedWindow(NodeOperation):
     dilation: tuple[int, ...]
     padding: tuple[SizeBounds | None, ...]
 
-    @property
-    def _window(self) -> str:
+    def rule(self, plan: SizePlan, dims: int) -> SchemaRule:
+        """The rule that this operation is; numbers that are exact are a part of it."""
         parts = [f"kernel {_short(self.kernel)}", f"stride {_short(self.stride)}"]
         parts += [f"dilation {_short(self.dilation)}"] if set(self.dilation) != {1} else []
-        return ", ".join(parts)
+        bounds = self._paddings(dims)
+        if all(low == high for low, high in bounds):
+            parts.append(f"padding {_short(tuple(low for low, _ in bounds))}")
+        return plan.rule("operation", f"{self.word} of {', '.join([*parts, *self._more(dims)])}")
+
+    def _more(self, dims: int) -> list[str]:
+        """Further exact numbers."""
+        return []
+
+    def _paddings(self, dims: int) -> list[tuple[int, int]]:
+        """The least and the largest padding of each dimension."""
+        settings = [per_dimension(each, dims, "") for each in (self.padding, self.kernel, self.dilation)]
+        found = []
+        for bound, kernel, dilation in zip(*settings, strict=True):
+            half = dilation * (kernel - 1) // 2
+            most = None if bound is None else bound.upper
+            low, high = (
+                (half, half) if bound is None else (bound.lower or 0, LARGEST if most is None else most)
+            )
+            found.append((low, high))
+        return found
 
     def _checked(self, given: FeatureShape, plan: SizePlan) -> int:
         """The number of dimensions, of maps alone."""
@@ -98,24 +118,16 @@ class PaddedWindow(NodeOperation):
     def padding_terms(self, plan: SizePlan, dims: int, most: tuple[int, ...] | None = None) -> list[SizeTerm]:
         """The padding of each dimension, at most `most`."""
         terms = []
-        bounds = per_dimension(self.padding, dims, "padding")
+        whole = self.rule(plan, dims)
         kernels, dilations = (per_dimension(each, dims, "") for each in (self.kernel, self.dilation))
-        for d, (bound, kernel, dilation) in enumerate(zip(bounds, kernels, dilations, strict=True)):
-            half = dilation * (kernel - 1) // 2
-            reach = dilation * (kernel - 1) if most is None else most[d]
-            low, high = (
-                (half, half)
-                if bound is None
-                else (bound.lower or 0, reach if bound.upper is None else bound.upper)
-            )
-            rule = plan.rule("padding", f"padding {SizeBounds(low, high)}")
-            term = plan.model.stated(rule, f"{plan.name} padding {d}", low, high, d)
+        for d, (low, high) in enumerate(self._paddings(dims)):
+            stated = plan.rule("padding", f"padding {SizeBounds(low, None if high == LARGEST else high)}")
+            term = plan.model.stated(stated, f"{plan.name} padding {d}", (low, high), d, whole)
             if most is not None and term.index >= 0:
-                limit = plan.rule(
-                    "operation", f"{self.word} pads by at most half of its kernel {_short(self.kernel)}"
-                )
-                plan.model.row(limit, [(1, term)], None, most[d])
+                text = f"{self.word} pads by at most half of its kernel {_short(self.kernel)}"
+                plan.model.row(plan.rule("operation", text), [(1, term)], None, most[d])
             if term.index >= 0:
+                half = dilations[d] * (kernels[d] - 1) // 2
                 plan.preferred.append((term, min(max(half, low), high)))
             terms.append(term)
         plan.numbers["padding"] = tuple(terms)
@@ -124,7 +136,7 @@ class PaddedWindow(NodeOperation):
     def slide(self, given: FeatureShape, plan: SizePlan, paddings: list[SizeTerm]) -> tuple[SizeTerm, ...]:
         """The sizes after the window: `floor((d + 2 p - dilation (k - 1) - 1) / stride) + 1`, exactly."""
         dims = len(given.spatial)
-        rule = plan.rule("operation", f"{self.word} of {self._window}")
+        rule = self.rule(plan, dims)
         made: list[SizeTerm] = []
         settings = [per_dimension(each, dims, "") for each in (self.kernel, self.stride, self.dilation)]
         for d, (size, padding) in enumerate(zip(given.spatial, paddings, strict=True)):
@@ -202,32 +214,47 @@ class ConvTransposeOperation(PaddedWindow):
 
     word = "conv_transpose"
 
+    def _more(self, dims: int) -> list[str]:
+        """The output padding, if it is exact."""
+        ends = self._ends(dims)
+        exact = all(low == high for low, high in ends)
+        return [f"output padding {_short(tuple(low for low, _ in ends))}"] if exact else []
+
+    def _ends(self, dims: int) -> list[tuple[int, int]]:
+        """The least and the largest output padding of each dimension."""
+        settings = [
+            per_dimension(each, dims, "") for each in (self.output_padding, self.stride, self.dilation)
+        ]
+        found = []
+        for bound, stride, dilation in zip(*settings, strict=True):
+            most = max(stride, dilation) - 1
+            high = most if bound is None or bound.upper is None else bound.upper
+            found.append((0 if bound is None else bound.lower or 0, high))
+        return found
+
     def sizes(self, given: dict[str, FeatureShape], plan: SizePlan) -> FeatureShape:
         """Sizes `stride (d - 1) - 2 padding + dilation (k - 1) + output padding + 1`."""
         (source,) = given.values()
         dims = self._checked(source, plan)
         paddings = self.padding_terms(plan, dims)
-        rule = plan.rule("operation", f"{self.word} of {self._window}")
+        rule = self.rule(plan, dims)
         settings = [per_dimension(each, dims, "") for each in (self.kernel, self.stride, self.dilation)]
-        extra = per_dimension(self.output_padding, dims, "output padding")
-        spatial, ends = [], []
-        for d, (size, padding) in enumerate(zip(source.spatial, paddings, strict=True)):
+        ends = self._ends(dims)
+        spatial, terms = [], []
+        for d, (size, padding, (low, high)) in enumerate(zip(source.spatial, paddings, ends, strict=True)):
             kernel, stride, dilation = (each[d] for each in settings)
-            most = max(stride, dilation) - 1
-            bound = extra[d] or SizeBounds(0, most)
-            low, high = bound.lower or 0, most if bound.upper is None else min(bound.upper, most)
             stated = plan.rule("output padding", f"output padding {SizeBounds(low, high)}")
-            end = plan.model.stated(stated, f"{plan.name} output padding {d}", low, high, d)
+            end = plan.model.stated(stated, f"{plan.name} output padding {d}", (low, high), d, rule)
             if end.index >= 0:
-                limit = plan.rule("operation", f"{self.word} pads its output by less than stride or dilation")
-                plan.model.row(limit, [(1, end)], None, most)
+                text = f"{self.word} pads its output by less than its stride or dilation"
+                plan.model.row(plan.rule("operation", text), [(1, end)], None, max(stride, dilation) - 1)
                 plan.preferred.append((end, low))
             out = plan.model.size(f"{plan.name} size {d}")
             reach = dilation * (kernel - 1) + 1 - stride
             plan.model.row(rule, [(1, out), (-stride, size), (2, padding), (-1, end)], reach, reach, d)
             spatial.append(out)
-            ends.append(end)
-        plan.numbers["output padding"] = tuple(ends)
+            terms.append(end)
+        plan.numbers["output padding"] = tuple(terms)
         return FeatureShape(plan.channels(), tuple(spatial))
 
     def build(self, plan: LayerPlan) -> nn.Module:

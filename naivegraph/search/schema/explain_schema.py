@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING
 
 from naivegraph.errors import SchemaError
 from naivegraph.search.schema.changed_schema import changed_schema
-from naivegraph.search.schema.depth import NodesWish, WalkDepths, nodes_of
+from naivegraph.search.schema.depth import WalkDepths
 from naivegraph.search.schema.drawn_walk import Walk
 from naivegraph.search.schema.feature_shape import KnownShape, ShapeWish
 from naivegraph.search.schema.indices import SeedIndices
 from naivegraph.search.schema.rule_conflicts import LeastChange, RuleChange, conflicts_of, least_change
 from naivegraph.search.schema.schema_node import SchemaNode
-from naivegraph.search.schema.size_model import SchemaRule
+from naivegraph.search.schema.size_model import SchemaRule, SizeModel
 from naivegraph.search.schema.walk_picture import walk_picture
 from naivegraph.search.schema.walker import PartialWalk, Walker
 
 if TYPE_CHECKING:
     from naivegraph.search.schema.schema import Schema
 
-__all__ = ["SchemaExplanation", "explain_schema"]
+__all__ = ["Asked", "SchemaExplanation", "explain_conflict"]
 
-_ATTEMPTS = 20
 _TOPOLOGIES = 8
 _MOST_LINES = 14
 
@@ -44,6 +43,7 @@ class SchemaExplanation:
         changes: The nearest change: other numbers, as few and as near as can be. Empty where none helps.
         deepest: The furthest that a walk came.
         message: The reason in a sentence, where it is not in sizes.
+        model: The sizes and rows among which the conflict was found.
     """
 
     schema: Schema
@@ -56,6 +56,7 @@ class SchemaExplanation:
     changes: tuple[RuleChange, ...] = ()
     deepest: PartialWalk | None = None
     message: str = ""
+    model: SizeModel | None = None
 
     @property
     def feasible(self) -> bool:
@@ -114,41 +115,27 @@ def _told(shape: ShapeWish) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-    """All that was asked for."""
+class Asked:
+    """All that was asked for.
+
+    Attributes:
+        schema: The schema.
+        shape: The shape, as the user wrote it.
+        seed: The seed.
+        starts: The nodes that inputs go to, with their shapes.
+        depths: Numbers of nodes that walks take.
+        nodes: The numbers of nodes asked for.
+    """
 
     schema: Schema
     shape: ShapeWish
     seed: int
-    inputs: dict[str, KnownShape]
     starts: Sequence[tuple[SchemaNode, KnownShape]]
     depths: WalkDepths
     nodes: tuple[int, int]
 
 
-def explain_schema(schema: Schema, shape: ShapeWish, seed: int, nodes: NodesWish) -> SchemaExplanation:
-    """Explain; arguments as for `Schema.explain`."""
-    span = nodes_of(nodes)
-    try:
-        inputs, starts = schema.starts(shape)
-        depths = schema.depths(starts, span)
-    except SchemaError as error:
-        return SchemaExplanation(schema, shape, span, message=str(error))
-    asked = _Asked(schema, shape, seed, inputs, starts, depths, span)
-    deepest: PartialWalk | None = None
-    for number in range(_ATTEMPTS):
-        indices = SeedIndices(f"{seed} {number}")
-        walk = schema.attempt(inputs, starts, depths, span, indices)
-        if walk is not None:
-            return SchemaExplanation(schema, shape, span, walk=walk)
-        walker = Walker(starts, depths, span, indices)
-        walker.run()
-        if walker.deepest and (deepest is None or len(walker.deepest.steps) > len(deepest.steps)):
-            deepest = walker.deepest
-    return _conflict(asked, deepest)
-
-
-def _conflict(asked: _Asked, deepest: PartialWalk | None) -> SchemaExplanation:
+def explain_conflict(asked: Asked, deepest: PartialWalk) -> SchemaExplanation:
     """The conflict of the topology that is nearest to a network."""
     found = _nearest(asked, relaxed=True)
     if found is None or not found[1].amount:
@@ -161,14 +148,20 @@ def _conflict(asked: _Asked, deepest: PartialWalk | None) -> SchemaExplanation:
     sets = list(conflicts_of(walker.model))
     changes = change.changes if _verified(asked, walker, change) else ()
     message = "" if sets else "No rules were found to conflict: another seed may lead to a network."
-    count = len({row.rule for row in walker.model.rows})
+    count = len({row.owner for row in walker.model.rows})
     rules = sets[0] if sets else ()
     return dataclasses.replace(
-        base, rules=rules, others=tuple(sets[1:]), count=count, changes=changes, message=message
+        base,
+        rules=rules,
+        others=tuple(sets[1:]),
+        count=count,
+        changes=changes,
+        message=message,
+        model=walker.model,
     )
 
 
-def _nearest(asked: _Asked, relaxed: bool) -> tuple[Walker, LeastChange] | None:
+def _nearest(asked: Asked, relaxed: bool) -> tuple[Walker, LeastChange] | None:
     """Of some topologies drawn without regard to sizes, the one that needs the least change."""
     best: tuple[Walker, LeastChange] | None = None
     seen: set[tuple[str, ...]] = set()
@@ -191,7 +184,7 @@ def _nearest(asked: _Asked, relaxed: bool) -> tuple[Walker, LeastChange] | None:
     return best
 
 
-def _verified(asked: _Asked, walker: Walker, change: LeastChange) -> bool:
+def _verified(asked: Asked, walker: Walker, change: LeastChange) -> bool:
     """Tell whether the schema has a network once it is changed."""
     if not change.changes:
         return False

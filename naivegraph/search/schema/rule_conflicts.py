@@ -61,7 +61,7 @@ def _program(model: SizeModel) -> Program:
 
 def conflicts_of(model: SizeModel) -> Iterator[tuple[SchemaRule, ...]]:
     """Sets of rules that cannot hold together, each irreducible; each beside the earlier ones dropped."""
-    rules = {str(row.rule): row.rule for row in model.rows}
+    rules = {str(row.owner): row.owner for row in model.rows}
     program = _program(model)
     add_rows(program, model, model.rows, owned=True)
     for _ in range(_MOST_CONFLICTS):

@@ -13,7 +13,7 @@ from naivegraph.network import Graph
 from naivegraph.search.schema.depth import NodesWish, WalkDepths, nodes_of
 from naivegraph.search.schema.drawn_step import drawn_steps
 from naivegraph.search.schema.drawn_walk import Walk
-from naivegraph.search.schema.explain_schema import SchemaExplanation, explain_schema
+from naivegraph.search.schema.explain_schema import Asked, SchemaExplanation, explain_conflict
 from naivegraph.search.schema.feature_shape import KnownShape, ShapeWish, SizeBounds, as_known, bounds_of
 from naivegraph.search.schema.growth import Growth
 from naivegraph.search.schema.indices import GenomeIndices, Indices, SeedIndices
@@ -22,7 +22,7 @@ from naivegraph.search.schema.node_layers import ActivationWord, NormWord, activ
 from naivegraph.search.schema.operation import NodeOperation
 from naivegraph.search.schema.schema_node import SchemaNode
 from naivegraph.search.schema.size_program import decide_sizes
-from naivegraph.search.schema.walker import Walker
+from naivegraph.search.schema.walker import PartialWalk, Walker
 
 __all__ = ["Schema"]
 
@@ -197,16 +197,36 @@ class Schema:
         if genome is not None:
             _check_genome(genome)
             walk = self.attempt(inputs, starts, depths, span, GenomeIndices(genome))
-            if walk is None:
+            if isinstance(walk, PartialWalk):
                 raise SchemaError(
                     "this genome is of another schema, shape or number of nodes: it leads nowhere"
                 )
             return walk
+        found = self._attempts(inputs, starts, depths, span, seed)
+        if isinstance(found, Walk):
+            return found
+        raise SchemaError(str(explain_conflict(Asked(self, shape, seed, starts, depths, span), found)))
+
+    def _attempts(
+        self,
+        inputs: Mapping[str, KnownShape],
+        starts: Sequence[tuple[SchemaNode, KnownShape]],
+        depths: WalkDepths,
+        nodes: tuple[int, int],
+        seed: int,
+    ) -> Walk | PartialWalk:
+        """Walk until one is found, some attempts were made, or all alternatives were tried."""
+        deepest: PartialWalk | None = None
         for number in range(_ATTEMPTS):
-            walk = self.attempt(inputs, starts, depths, span, SeedIndices(f"{seed} {number}"))
-            if walk is not None:
+            walk = self.attempt(inputs, starts, depths, nodes, SeedIndices(f"{seed} {number}"))
+            if isinstance(walk, Walk):
                 return walk
-        raise SchemaError(str(self.explain(shape, seed=seed, nodes=nodes)))
+            if deepest is None or len(walk.steps) > len(deepest.steps):
+                deepest = walk
+            if walk.exhaustive:
+                break
+        assert deepest is not None
+        return deepest
 
     def attempt(
         self,
@@ -215,15 +235,15 @@ class Schema:
         depths: WalkDepths,
         nodes: tuple[int, int],
         indices: Indices,
-    ) -> Walk | None:
-        """One attempt at a walk; None where it leads nowhere."""
+    ) -> Walk | PartialWalk:
+        """One attempt at a walk; the furthest it came where it leads nowhere."""
         walker = Walker(starts, depths, nodes, indices)
         if not walker.run():
-            return None
+            return walker.furthest()
         values = decide_sizes(walker.model, walker.steps, list(inputs.values()))
-        return (
-            None if values is None else Walk(self, inputs, starts, drawn_steps(walker.steps, values), nodes)
-        )
+        if values is None:
+            return walker.furthest()
+        return Walk(self, inputs, starts, drawn_steps(walker.steps, values), nodes)
 
     def compile(
         self,
@@ -254,7 +274,16 @@ class Schema:
         Returns:
             The explanation: `print` it, or look at its picture (`explanation.svg()`).
         """
-        return explain_schema(self, shape, seed, nodes)
+        span = nodes_of(nodes)
+        try:
+            inputs, starts = self.starts(shape)
+            depths = self.depths(starts, span)
+        except SchemaError as error:
+            return SchemaExplanation(self, shape, span, message=str(error))
+        found = self._attempts(inputs, starts, depths, span, seed)
+        if isinstance(found, Walk):
+            return SchemaExplanation(self, shape, span, walk=found)
+        return explain_conflict(Asked(self, shape, seed, starts, depths, span), found)
 
     def starts(self, shape: ShapeWish) -> tuple[dict[str, KnownShape], list[tuple[SchemaNode, KnownShape]]]:
         """The inputs by name, and the nodes they go to.
@@ -285,9 +314,9 @@ class Schema:
             SchemaError: No walk comes to an end, or none has so many or few nodes.
         """
         schemas = [self, *dict.fromkeys(self.within())]
-        depths = WalkDepths(itertools.chain.from_iterable(schema.nodes for schema in schemas))
         for schema in schemas:
             schema._check_transitions()
+        depths = WalkDepths(itertools.chain.from_iterable(schema.nodes for schema in schemas))
         least = sum(depths.least[node] for node, _ in starts)
         most = sum(depths.most[node] for node, _ in starts)
         if least == float("inf"):

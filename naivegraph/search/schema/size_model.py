@@ -56,6 +56,7 @@ class SizeRow:
         lower: The least value of the sum; None for none.
         upper: The largest; None for none.
         part: The dimension it is about, where a rule has several; -1 for channels.
+        owner: The rule in which a conflict shows it: `rule`, or that of the operation it is a setting of.
     """
 
     rule: SchemaRule
@@ -63,7 +64,8 @@ class SizeRow:
     factors: tuple[int, ...]
     lower: int | None
     upper: int | None
-    part: int = 0
+    part: int
+    owner: SchemaRule
 
 
 class Mark(NamedTuple):
@@ -102,13 +104,23 @@ class SizeModel:
         self._rows_of.append([])
         return SizeTerm(len(self.names) - 1, 1)
 
-    def stated(self, rule: SchemaRule, name: str, lower: int, upper: int, part: int) -> SizeTerm:
-        """A number from 0 up that a rule states: itself if it is exact, a variable otherwise."""
-        if lower == upper and not self.adjustable:
-            return SizeTerm(-1, lower)
-        term = self.size(name, 0 if self.adjustable else lower, LARGEST if self.adjustable else upper)
-        if self.adjustable:
-            self.row(rule, [(1, term)], lower, upper, part)
+    def stated(
+        self, rule: SchemaRule, name: str, bounds: tuple[int, int], part: int, owner: SchemaRule
+    ) -> SizeTerm:
+        """A number from 0 up that a rule states: itself if it is exact, a variable otherwise.
+
+        Args:
+            rule: The rule that states it.
+            name: The name of the variable.
+            bounds: Its least and its largest value.
+            part: The dimension.
+            owner: The rule that it is a part of if it is exact.
+        """
+        low, high = bounds
+        if not self.adjustable:
+            return SizeTerm(-1, low) if low == high else self.size(name, low, high)
+        term = self.size(name, 0)
+        self.row(rule, [(1, term)], low, high, part, owner if low == high else None)
         return term
 
     def row(
@@ -118,6 +130,7 @@ class SizeModel:
         lower: int | None,
         upper: int | None,
         part: int = 0,
+        owner: SchemaRule | None = None,
     ) -> None:
         """Add `lower <= sum of factors * terms <= upper`; numbers among the terms go to the bounds."""
         factors: dict[int, int] = {}
@@ -135,6 +148,7 @@ class SizeModel:
             None if lower is None else lower - constant,
             None if upper is None else upper - constant,
             part,
+            owner or rule,
         )
         for index in indices:
             self._rows_of[index].append(len(self.rows))

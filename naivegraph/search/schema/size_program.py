@@ -53,7 +53,7 @@ def add_rows(program: Program, model: SizeModel, rows: Sequence[SizeRow], owned:
         [-np.inf if row.lower is None else row.lower for row in rows],
         [np.inf if row.upper is None else row.upper for row in rows],
         [str(number) for number in range(len(rows))],
-        requests=[str(row.rule) for row in rows] if owned else None,
+        requests=[str(row.owner) for row in rows] if owned else None,
     )
 
 

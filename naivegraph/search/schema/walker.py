@@ -36,11 +36,13 @@ class PartialWalk:
         steps: Name, shapes given and sources of each step.
         node: The node that nothing could follow, or that could not be added.
         tried: What was tried after it, each with the reason against it.
+        exhaustive: Whether every alternative was tried.
     """
 
     steps: tuple[tuple[str, str, tuple[int, ...]], ...]
     node: str
     tried: tuple[tuple[str, str], ...]
+    exhaustive: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,6 +63,12 @@ class _Frame:
     inner: Mark | None = None
     left: list[TransitionGroup] = dataclasses.field(default_factory=list)
     tried: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    sized: bool = False
+
+    def refuse(self, what: str, refused: RefusedStep) -> None:
+        """Note what could not be tried, and whether sizes or layouts were the reason."""
+        self.tried.append((what, str(refused)))
+        self.sized |= refused.rule.kind not in ("join", "nodes")
 
 
 class Walker:
@@ -89,7 +97,9 @@ class Walker:
     ) -> None:
         self.model = SizeModel(adjustable)
         self.steps: list[WalkStep] = []
-        self.deepest: PartialWalk | None = None
+        self._deepest: PartialWalk | None = None
+        self._depth = (False, 0)
+        self._exhaustive = False
         self._starts, self._depths, self._nodes, self._indices = starts, depths, nodes, indices
         self._blind, self._relaxed = blind, relaxed
         self._target: float | None = None
@@ -104,6 +114,7 @@ class Walker:
         frames: list[_Frame] = []
         for _ in range(_MOST_TURNS):
             if frame is None:
+                self._exhaustive = True
                 return False
             frontier = self._advance(frame)
             if frontier is None:
@@ -119,6 +130,13 @@ class Walker:
                     frames.append(frame)
                     frame = after
         return False
+
+    def furthest(self) -> PartialWalk:
+        """The furthest that the walk came."""
+        if self._deepest is None:
+            steps = [(s.name, s.made.text(self.model), tuple(s.all_sources)) for s in self.steps]
+            return PartialWalk(tuple(steps), "", ())
+        return dataclasses.replace(self._deepest, exhaustive=self._exhaustive)
 
     def fixed_after(self, step: WalkStep) -> None:
         """Do more once a step's group is taken; for walks that decide sizes at once."""
@@ -225,7 +243,7 @@ class Walker:
             try:
                 frontier = self._take(frame, group)
             except RefusedStep as refused:
-                frame.tried.append((str(group), str(refused)))
+                frame.refuse(str(group), refused)
                 continue
             return frontier
 
@@ -244,7 +262,7 @@ class Walker:
                     raise RefusedStep(SchemaRule(outer.name, "operation", "its schema ends while nodes wait"))
             self._check()
         except RefusedStep as refused:
-            frame.tried.append((waiting.node.name, str(refused)))
+            frame.refuse(waiting.node.name, refused)
             return
         self.steps.append(step)
         step.end = not frame.owner.groups
@@ -358,9 +376,11 @@ class Walker:
         return f"all that is left waits for inputs: {'; '.join(waits)}".replace("''", "another input")
 
     def _note(self, frame: _Frame) -> None:
-        """Keep the furthest that any walk came."""
-        if self.deepest is not None and len(self.deepest.steps) >= frame.number + 1:
+        """Keep the furthest that any walk came; one that sizes ended counts more."""
+        depth = (frame.sized, frame.number + 1)
+        if depth <= self._depth:
             return
+        self._depth = depth
         steps = [
             (step.name, step.made.text(self.model), tuple(step.all_sources))
             for step in self.steps[: frame.number]
@@ -368,7 +388,7 @@ class Walker:
         shape = frame.waiting.arrivals[0].shape.text(self.model)
         sources = tuple(arrival.source for arrival in frame.waiting.arrivals)
         steps.append((self._name(frame.waiting), f"given {shape}", sources))
-        self.deepest = PartialWalk(tuple(steps), frame.waiting.node.name, tuple(dict.fromkeys(frame.tried)))
+        self._deepest = PartialWalk(tuple(steps), frame.waiting.node.name, tuple(dict.fromkeys(frame.tried)))
 
 
 def _path(scope: SubWalk | None, name: str) -> str:
