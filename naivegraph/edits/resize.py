@@ -14,6 +14,7 @@ from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_notes
 from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.requests import Inputs, RequestLike, as_mapping
 from naivegraph.edits.request.size_choice import SizeChoice
@@ -156,7 +157,12 @@ def carry_out(
             certificate=answer.certified,
             before=Costs.of(widths),
             after=Costs.of(widths, count),
-            notes=(*growth_notes(widths, grown), *replaced, *notes),
+            notes=(
+                *growth_notes(widths, grown),
+                *replaced,
+                *notes,
+                *(unused_notes(widths) if change else ()),
+            ),
             sizes=SizeReport(widths, change, axis_requests),
             undo=undo,
         )

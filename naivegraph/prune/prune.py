@@ -15,6 +15,7 @@ from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError, InfeasibleError
@@ -222,12 +223,7 @@ def _edit(
     if not change:
         fixed = "; ".join(_fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
-    unused = [axis.name for axis in widths.fixed() if axis.reason == UNUSED]
-    if unused:
-        notes.append(
-            f"{len(set(unused))} parameters ({unused[0]}, ...) stay as they are: running the network on the "
-            "example did not use them. If it does anywhere else, check that it still runs there."
-        )
+    notes += unused_notes(widths)
     return apply(
         change,
         found.edited,

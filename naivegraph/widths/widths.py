@@ -24,7 +24,7 @@ from naivegraph.operators.custom import relate_custom
 from naivegraph.operators.relation import Contraction, Relation, returned, tensors_in
 from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
-from naivegraph.widths.siblings import tie_siblings
+from naivegraph.widths.unreached import fit_unreached
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
 
@@ -331,7 +331,7 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
     read = {stub.id for stubs in operands for stub in stubs}
     unread = [stub for stub in dict.fromkeys(graph.state.values()) if stub.id not in read]
     # A batch norm's counter, of no dimension, is not read by any network in eval mode.
-    tied = tie_siblings(relation, graph, read) if any(stub.shape for stub in unread) else set()
+    tied = fit_unreached(relation, graph, read) if any(stub.shape for stub in unread) else set()
     for stub in unread:
         for dim, axis in enumerate(relation.of(stub)):
             if (stub.id, dim) not in tied:

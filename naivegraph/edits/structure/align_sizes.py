@@ -76,6 +76,7 @@ class AlignmentProgram:
             escapes=graph.escapes,
             comparisons=graph.comparisons,
             example=graph.example,
+            rewired=True,
         )
         opened = list(opened)
         made = tensor_numbers([[vertex.output for vertex in rest], [stub for stub, _, _ in opened]])
