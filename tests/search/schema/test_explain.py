@@ -27,10 +27,8 @@ def holds(model: SizeModel, rules: set[SchemaRule]) -> bool:
         program.column(f"x{number}", low, high)
     for number, row in enumerate(model.rows):
         if row.owner in rules:
-            low, high = (
-                -math.inf if row.lower is None else row.lower,
-                math.inf if row.upper is None else row.upper,
-            )
+            least = -math.inf if row.lower is None else row.lower
+            most = math.inf if row.upper is None else row.upper
             program.row(f"r{number}", row.indices, row.factors, lower=least, upper=most)
     outcome = solve(program, backend="pulp:CBC").outcome
     assert outcome in (Outcome.OPTIMAL, Outcome.INFEASIBLE)
