@@ -30,6 +30,8 @@ _HOMES = {
     "SizePlan": "schema.operation",
     "Space": "study",
     "Study": "study",
+    "TensorBoardCallback": "study",
+    "MLflowCallback": "study",
     "StudyView": "study",
     "TokenShape": "schema.feature_shape",
     "Walk": "schema.drawn_walk",
@@ -103,11 +105,13 @@ if TYPE_CHECKING:
     from naivegraph.search.study import Callback as Callback
     from naivegraph.search.study import Candidate as Candidate
     from naivegraph.search.study import History as History
+    from naivegraph.search.study import MLflowCallback as MLflowCallback
     from naivegraph.search.study import Proposal as Proposal
     from naivegraph.search.study import Rung as Rung
     from naivegraph.search.study import Space as Space
     from naivegraph.search.study import Study as Study
     from naivegraph.search.study import StudyView as StudyView
+    from naivegraph.search.study import TensorBoardCallback as TensorBoardCallback
 else:
 
     def __getattr__(name: str) -> object:
@@ -122,6 +126,7 @@ __all__ = [
     "Candidate",
     "History",
     "LayerPlan",
+    "MLflowCallback",
     "NodeOperation",
     "Proposal",
     "Rung",
@@ -132,6 +137,7 @@ __all__ = [
     "Space",
     "Study",
     "StudyView",
+    "TensorBoardCallback",
     "TokenShape",
     "Walk",
     "anywhere",

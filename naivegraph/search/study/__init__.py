@@ -9,6 +9,7 @@ from naivegraph.search.study.study import Study
 from naivegraph.search.study.study_history import History
 from naivegraph.search.study.study_space import Space
 from naivegraph.search.study.study_view import StudyView
+from naivegraph.search.study.trackers import MLflowCallback, TensorBoardCallback
 
 __all__ = [
     "Callback",
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluate",
     "History",
     "Lineage",
+    "MLflowCallback",
     "Proposal",
     "Ranking",
     "Result",
@@ -24,5 +26,6 @@ __all__ = [
     "Space",
     "Study",
     "StudyView",
+    "TensorBoardCallback",
     "name_of",
 ]
