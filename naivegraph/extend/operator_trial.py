@@ -208,7 +208,7 @@ def relate_call(
     relation.algebra.where = "the sample"
     relation.operation = call.operation
     for number, value in call.operands.items():
-        relation.axes[number] = relation.fresh_state(value.shape)
+        relation.axes[number] = relation.fresh(value.shape)
     if pinned is not None:
         for axis, fixed in zip(relation.axes[0], pinned, strict=True):
             if fixed:

@@ -41,7 +41,7 @@ class _Ties:
         self.outputs: list[list[Any]] = []
         for stub in returned:
             if stub.id not in relation.axes:
-                relation.axes[stub.id] = relation.fresh_state(stub.shape)
+                relation.axes[stub.id] = relation.fresh(stub.shape)
             self.outputs.append(_own(relation.axes[stub.id]))
         # By id, as two tensors may have equal axes.
         self._inputs = {id(axis) for axes in self.inputs for axis in axes}

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from naivegraph.algebra.axis import Axis
+from naivegraph.algebra.axis import Axis, single
+from naivegraph.ir.pytree import leaves
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators.movement import Arguments
 from naivegraph.operators.operator_record import Operator
@@ -107,10 +108,22 @@ register(
 
 
 def factory(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """A tensor made from a size: no index of it differs from another."""
+    """A tensor made from a size: no index of it differs from another.
+
+    A size that the code writes as 1 is no width of one neuron; one that it works out, or a layer's, may be.
+    """
+    called = r.vertex if r.vertex is not None and r.vertex.kind == "function" else None
     for out in op.outputs:
-        if out is not None:
-            r.set(out, r.fresh(out.shape))
+        if out is None:
+            continue
+        written = list(leaves(called.args)) if called is not None else []
+        axes = r.fresh(out.shape)
+        if len(written) == len(axes):
+            axes = [
+                single(1) if type(size) is int and size == 1 else axis
+                for size, axis in zip(written, axes, strict=True)
+            ]
+        r.set(out, axes)
 
 
 register("zeros new_zeros", Operator(factory, zeros=ALWAYS))

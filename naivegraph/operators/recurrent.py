@@ -20,13 +20,14 @@ def one_layer(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     steps, batch, features = r.of(source)
     rows, columns = r.of(inputs)
     r.algebra.unify(features, columns)
-    gates, h = r.algebra.split(rows, a["hidden_size"])
-    r.pin(gates, "the gates of a recurrent layer")
+    h = r.of(hidden)[1]
+    gates = r.fixed([rows.length // a["hidden_size"]], f"the gates of a recurrent layer, at {r.where}")
+    r.algebra.unify(rows, r.algebra.join([*gates, h]))
     for axis in (r.of(hidden)[0], r.of(a["weight2"])[0], r.of(a["weight3"])[0]):
         r.algebra.unify(rows, axis)
     for stub in (a["hx_"], a["cx_"]):
         r.algebra.unify(batch, r.of(stub)[-2])
-    for axis in (r.of(hidden)[1], r.of(a["hx_"])[-1], r.of(a["cx_"])[-1]):
+    for axis in (r.of(a["hx_"])[-1], r.of(a["cx_"])[-1]):
         r.algebra.unify(h, axis)
     r.pin(steps, "the steps of a recurrent layer")
     r.contract([steps, batch, features, rows])

@@ -12,6 +12,7 @@ import torch
 from naivegraph.algebra.algebra import Algebra
 from naivegraph.algebra.axis import Axis, FixedLength, single
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.ir.vertex import Vertex
 from naivegraph.operators.constraints import AxisConstraint
 
 __all__ = [
@@ -62,6 +63,7 @@ class Relation:
         algebra: the algebra of the axes.
         axes: by stub id, one axis per dimension.
         operation: the operator being related.
+        vertex: the vertex that calls it.
         coupled: axes whose neurons enter a statistic (a mean, a norm, a softmax), with its name.
         mixed: the same axes, with the operator that computes it.
         contractions: the multiply-accumulates of every operator that has some.
@@ -79,6 +81,7 @@ class Relation:
         self.algebra = Algebra()
         self.axes: dict[int, list[Axis]] = {}
         self.operation: Operation | None = None
+        self.vertex: Vertex | None = None
         self.coupled: list[tuple[Axis, str]] = []
         self.mixed: list[tuple[Axis, Operation]] = []
         self.contractions: list[Contraction] = []
@@ -109,11 +112,7 @@ class Relation:
         return [single(FixedLength(n, reason)) for n in shape]
 
     def fresh(self, shape: Iterable[int]) -> list[Axis]:
-        """New axes of these lengths; a dimension of one index is fixed."""
-        return [self.algebra.new(n) if n != 1 else single(1) for n in shape]
-
-    def fresh_state(self, shape: Iterable[int]) -> list[Axis]:
-        """New axes of a parameter or buffer, of which one neuron, too, may be part of a wider run."""
+        """New axes of these lengths; one neuron, too, may be part of a wider run."""
         return [self.algebra.new(n) for n in shape]
 
     def set(self, tensor: Stub | None, axes: Sequence[Axis]) -> None:
@@ -177,7 +176,8 @@ class Relation:
         """The axes of an element-wise result: aligned from the right, dimensions of size 1 repeated.
 
         Equal sizes are unified. A dimension of one neuron that is repeated to match a wider one is fixed, as
-        removing it would leave nothing to repeat.
+        removing it would leave nothing to repeat. A dimension of one index that an operator made, as a mean
+        does, is repeated as well where neurons join a single one.
         """
         if len(operands) == 1:
             return [self.algebra.resolve(axis) for axis in operands[0]]
@@ -189,6 +189,8 @@ class Relation:
             if any(axis.length == 0 for axis in here):
                 length = 0
             wide = [axis for axis in here if axis.length == length]
+            if length == 1:
+                wide = [axis for axis in wide if not _is_one(self.algebra.resolve(axis))] or wide
             for axis in here:
                 if axis.length != length:
                     self.pin(axis, "one index broadcast against more")
@@ -196,6 +198,11 @@ class Relation:
                 self.algebra.unify(wide[0], axis)
             out.append(self.algebra.resolve(wide[0]))
         return out
+
+
+def _is_one(axis: Axis) -> bool:
+    """Tell whether an axis is the one index that an operator makes, and no neuron that is fixed."""
+    return axis.fixed and not any(isinstance(f, FixedLength) for term in axis.terms for f in term)
 
 
 Rule = Callable[[Relation, Operation, dict[str, Any]], None]

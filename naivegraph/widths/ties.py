@@ -126,8 +126,7 @@ class TieGraph:
         """Add free axes for the tensors among some arguments that earlier vertices made."""
         for stub in tensors_in(values):
             if stub.id in known and stub.id not in local.axes:
-                fresh = local.fresh_state if stub.id in states else local.fresh
-                local.axes[stub.id] = fresh(stub.shape)
+                local.axes[stub.id] = local.fresh(stub.shape)
 
     # Places
 

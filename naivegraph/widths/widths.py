@@ -221,7 +221,7 @@ def relate(
     _enter_added(graph)
     relation = Relation()
     for stub in dict.fromkeys(graph.state.values()):
-        relation.axes[stub.id] = relation.fresh_state(stub.shape)
+        relation.axes[stub.id] = relation.fresh(stub.shape)
         relation.vanishing.add(stub.id)
     relation.axes.update({number: list(axes) for number, axes in (known or {}).items()})
     for run in graph.runs:
@@ -276,7 +276,7 @@ def _relate_run(
         for stub in tensors_in(vertex.output):
             relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
     for vertex in run.vertices:
-        relation.algebra.where = vertex.name
+        relation.algebra.where, relation.vertex = vertex.name, vertex
         if id(vertex) in instead:
             instead[id(vertex)](relation)
             continue
@@ -287,7 +287,7 @@ def _relate_run(
         for operation in vertex.operations:
             relation.operation = operation
             relate_operation(relation, operation)
-    relation.operation, relation.algebra.where = None, "the network's output"
+    relation.operation, relation.vertex, relation.algebra.where = None, None, "the network's output"
     for stub in [] if free_outputs else returned(run.output):
         for axis in relation.of(stub):
             relation.algebra.pin(axis, "an output of the network")
