@@ -16,6 +16,7 @@ from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_not
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
+from naivegraph.edits.request.network_inputs import asked_inputs
 from naivegraph.edits.request.requests import Inputs, RequestLike, as_mapping
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
@@ -51,8 +52,10 @@ def resize(
 ) -> Edit:
     """Change sizes of a graph's vertices, in place; whatever must follow follows, the rest stays still.
 
-    Only the network's inputs never change. Its outputs do if a request is about them, if they must follow
-    one, or if utility alone decides.
+    The network's outputs change if a request is about them, if they must follow one, or if utility alone
+    decides. Its inputs change only where a request is about them: by an input's name, or by `ng.inputs(...)`
+    of a vertex that takes one. The graph's example is resized with them; new channels repeat old ones there,
+    and begin with weights of zero, so that the network computes the same whatever is fed to them.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -89,7 +92,7 @@ def resize(
             initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
         )
     validate.whole(seed, "seed", 0)
-    widths = relate(model, free_outputs=True)
+    widths = relate(model, free_outputs=True, free_inputs=asked_inputs(model, requests))
     constraints = constraints_of(widths)
     axis_requests = tuple(_axis_requests(model, widths, requests))
 

@@ -74,6 +74,7 @@ class Recording:
         self.training = training
         self.train_replay = train_replay
         self.left_behind = left_behind or {}
+        self.first_example: dict[str, Any] | None = None  # the one of the capture, if inputs were resized
         self.reserved = 0  # numbers of tensors below this one may be taken already
 
     @property

@@ -18,6 +18,8 @@ from naivegraph.operators.constraints import AxisConstraint
 __all__ = [
     "Contraction",
     "DefaultScale",
+    "InputAxis",
+    "InputTensor",
     "Relation",
     "Rule",
     "Summed",
@@ -56,6 +58,18 @@ class DefaultScale:
     key: Stub
 
 
+# A tensor of an input: the name of its vertex, and its place among the tensors of that.
+InputTensor = tuple[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputAxis:
+    """The dimension of an input's neurons, and its axis."""
+
+    dim: int
+    axis: Axis
+
+
 class Relation:
     """Axes of tensors, and facts about operators, which rules read and write.
 
@@ -74,6 +88,7 @@ class Relation:
         counts: by stub id of a result, the number of groups its operator works in.
         constraints: constraints of custom rules beyond equality; their axes are not resolved.
         left_out: axes that slices left out, and perhaps no operator uses.
+        inputs: the axes of neurons of those inputs that may change.
         unknown: names of operators without a record, each with its vertex.
     """
 
@@ -92,6 +107,7 @@ class Relation:
         self.unknown: list[tuple[str, str]] = []
         self.counts: dict[int, Axis] = {}
         self.left_out: list[Axis] = []
+        self.inputs: dict[InputTensor, InputAxis] = {}
         self.constraints: list[AxisConstraint] = []
 
     @property

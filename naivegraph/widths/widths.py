@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 
 from naivegraph.algebra.axis import Atom, Axis, reasons, single
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_run import unsaved_buffers
-from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions
+from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions, tensor_key
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
 from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
@@ -21,7 +21,14 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.operators import relate_operation
 from naivegraph.operators.custom import relate_custom
-from naivegraph.operators.relation import Contraction, Relation, returned, tensors_in
+from naivegraph.operators.relation import (
+    Contraction,
+    InputAxis,
+    InputTensor,
+    Relation,
+    returned,
+    tensors_in,
+)
 from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
 from naivegraph.widths.unreached import fit_unreached
@@ -135,7 +142,7 @@ class Widths:
         return neuron_dimensions(self.graph)
 
     def _find(self) -> list[Width]:
-        """A width for each free atom in the axes of parameters and buffers."""
+        """A width for each free atom in the axes of parameters and buffers, and of inputs that may change."""
         lives: dict[Atom, list[tuple[str, int]]] = {}
         for name, axes in self.axes.items():
             for dim, axis in enumerate(axes):
@@ -145,7 +152,12 @@ class Widths:
         for axis, statistic in self.relation.coupled:
             for atom in self.relation.algebra.resolve(axis).atoms():
                 coupled.setdefault(atom, {})[statistic] = None
-        names = _names(lives, self.graph)
+        inputs: dict[Atom, str] = {}
+        for (vertex, _), place in self.relation.inputs.items():
+            for atom in self.relation.algebra.resolve(place.axis).atoms():
+                inputs.setdefault(atom, vertex)
+                lives.setdefault(atom, [])
+        names = _names(lives, self.graph, inputs)
         return [
             Width(names[atom], atom, atom.length, tuple(places), tuple(coupled.get(atom, ())))
             for atom, places in lives.items()
@@ -175,14 +187,18 @@ def reason_of(axis: Axis) -> str:
     return next(iter(reasons(axis)), "a number of the network's code")
 
 
-def _names(lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording) -> dict[Atom, str]:
-    """A name for every atom: the layer whose output it is, or a parameter of a module that is no layer."""
+def _names(
+    lives: Mapping[Atom, list[tuple[str, int]]], graph: Recording, inputs: Mapping[Atom, str]
+) -> dict[Atom, str]:
+    """A name for every atom: the layer whose output it is, an input, or a parameter that is no layer's."""
     out: dict[Atom, str] = {}
     taken: dict[str, int] = {}
     layers = {vertex.path for vertex in graph.vertices if vertex.kind == "layer"}
     for atom, places in lives.items():
         owners = [name for name, dim in places if dim == 0] or [name for name, _ in places]
-        path = owners[0].rpartition(".")[0]
+        if atom in inputs:
+            owners = [inputs[atom]]
+        path = "" if atom in inputs else owners[0].rpartition(".")[0]
         named = path and (path in layers or is_layer(graph.module.get_submodule(path)))
         base = path if named else owners[0]
         taken[base] = taken.get(base, 0) + 1
@@ -195,6 +211,7 @@ def relate(
     graph: Recording,
     *,
     free_outputs: bool = False,
+    free_inputs: Collection[InputTensor] = (),
     known: Mapping[int, Sequence[Axis]] | None = None,
     instead: Mapping[int, Callable[[Relation], None]] | None = None,
     afterwards: Sequence[Callable[[Relation], None]] = (),
@@ -207,6 +224,8 @@ def relate(
     Args:
         graph: A captured graph.
         free_outputs: Let the outputs of the network change, too.
+        free_inputs: The inputs whose neurons may change, each as the name of its vertex and the place of the
+            tensor among those of the vertex. Their other dimensions keep their sizes.
         known: Axes of tensors that no vertex makes, by their number.
         instead: What relates a vertex instead of its operators, by the vertex's `id`.
         afterwards: What adds to the relation once all vertices are related.
@@ -224,6 +243,7 @@ def relate(
         relation.axes[stub.id] = relation.fresh(stub.shape)
         relation.vanishing.add(stub.id)
     relation.axes.update({number: list(axes) for number, axes in (known or {}).items()})
+    _enter_inputs(relation, graph, free_inputs)
     for run in graph.runs:
         _relate_run(relation, run, free_outputs, instead or {})
         if run is graph:
@@ -265,6 +285,16 @@ def _enter_added(graph: Recording) -> None:
                 run.state.setdefault(name, stub)
 
 
+def _enter_inputs(relation: Relation, graph: Recording, free_inputs: Collection[InputTensor]) -> None:
+    """Enter the axes of inputs that may change, which are the same neurons in every run."""
+    dims = neuron_dimensions(graph) if free_inputs else {}
+    for vertex in graph.inputs if free_inputs else ():
+        for index, stub in enumerate(tensors_in(vertex.output)):
+            if (vertex.name, index) in free_inputs and stub.shape:
+                dim = dims[tensor_key(stub)]
+                relation.inputs[vertex.name, index] = InputAxis(dim, relation.algebra.new(stub.shape[dim]))
+
+
 def _relate_run(
     relation: Relation,
     run: Recording,
@@ -273,8 +303,12 @@ def _relate_run(
 ) -> None:
     """Relate the operators of one run; inputs, and by default outputs, keep their sizes."""
     for vertex in run.inputs:
-        for stub in tensors_in(vertex.output):
-            relation.axes[stub.id] = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
+        for index, stub in enumerate(tensors_in(vertex.output)):
+            axes = relation.fixed(stub.shape, f"an input of the network ({vertex.name})")
+            place = relation.inputs.get((vertex.name, index))
+            if place is not None:
+                axes[place.dim] = place.axis
+            relation.axes[stub.id] = axes
     for vertex in run.vertices:
         relation.algebra.where, relation.vertex = vertex.name, vertex
         if id(vertex) in instead:

@@ -18,6 +18,10 @@ import naivegraph as ng
 class Of(nn.Module):
     """Layers by name, and a forward that is a function of them and of the inputs."""
 
+    def __getattr__(self, name: str) -> Any:
+        """Give a layer."""
+        return super().__getattr__(name)
+
     def __init__(self, forward: Callable[..., Any], **layers: nn.Module) -> None:
         super().__init__()
         self._forward = forward
@@ -74,7 +78,7 @@ class Auxiliary(nn.Module):
         return (self.main(x), self.aux(x)) if self.training else self.main(x)
 
 
-def _stem() -> nn.Module:
+def _stem() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
 
 
@@ -85,13 +89,17 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "normed first": (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), IMAGE, 1),
     "depthwise first": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 4, 1)), IMAGE, 1),
     "residual": (
-        lambda: Of(lambda m, x: m.last(x + m.conv(x).relu()), conv=nn.Conv2d(3, 3, 1), last=nn.Conv2d(3, 2, 1)),
+        lambda: Of(
+            lambda m, x: m.last(x + m.conv(x).relu()), conv=nn.Conv2d(3, 3, 1), last=nn.Conv2d(3, 2, 1)
+        ),
         IMAGE,
         1,
     ),
     "concatenated": (
         lambda: Of(
-            lambda m, x: m.last(torch.cat([m.conv(x), x], 1)), conv=nn.Conv2d(3, 4, 1), last=nn.Conv2d(7, 2, 1)
+            lambda m, x: m.last(torch.cat([m.conv(x), x], 1)),
+            conv=nn.Conv2d(3, 4, 1),
+            last=nn.Conv2d(7, 2, 1),
         ),
         IMAGE,
         1,
@@ -125,7 +133,8 @@ def test_new_channels_of_an_input_change_nothing_whatever_they_hold(name: str) -
     more = torch.cat([x, torch.randn(x.narrow(dim, 0, 2).shape)], dim)
     torch.testing.assert_close(net(more), before)
     torch.testing.assert_close(graph(more), before)
-    assert graph.sizes[_input(graph)] == shape[dim] + 2 and graph.example[_input(graph)].shape == more.shape
+    assert graph.sizes[_input(graph)] == shape[dim] + 2
+    assert graph.example[_input(graph)].shape == more.shape
     assert edit.sizes[_input(graph)].new == 2
     assert edit.after.params == sum(p.numel() for p in net.parameters())
     assert ng.explain(graph, _input(graph)).size == shape[dim] + 2
@@ -145,7 +154,8 @@ def test_fewer_channels_of_an_input_are_as_if_the_others_were_zero(name: str) ->
         pytest.skip("a channel of zeros is not zero behind a bias")
     net, x = make().eval(), torch.randn(shape)
     zeroed = x.clone()
-    whole, graph = copy.deepcopy(net), ng.capture(net, x)
+    whole: Any = copy.deepcopy(net)
+    graph = ng.capture(net, x)
     utility = {_input(graph): [1.0, -1.0, *[2.0] * (shape[dim] - 2)]}
     ng.resize(graph, {_input(graph): -1}, utility=utility)
     kept = [0, *range(2, shape[dim])]
@@ -296,23 +306,27 @@ def test_a_size_that_the_code_insists_on_stays() -> None:
     graph = ng.capture(net, x)
     with pytest.raises(ng.InfeasibleError, match="its size is written as 3"):
         ng.resize(graph, {"x": +1}, strategy=ng.strategy.Solve())
-    assert net.conv.in_channels == 3 and graph.example["x"].shape == IMAGE
+    assert net.conv.in_channels == 3
+    assert graph.example["x"].shape == IMAGE
 
 
 def test_inputs_stay_unless_they_are_asked_for() -> None:
     """Neither pruning nor growth nor utility alone changes them."""
-    net, x = _stem().eval(), torch.randn(IMAGE)
+    net, x = _stem(), torch.randn(IMAGE)
+    net.eval()
     graph = ng.capture(net, x)
     ng.resize(graph, {"0": +2, "input": ng.frozen()})
     ng.resize(graph, utility={"0": [-1.0] * 3 + [1.0] * 7})
     ng.prune(graph, params=0.5)
     ng.prune(graph, ratio=0.5, keep=["input"])
-    assert graph.sizes["input"] == 3 and net[0].in_channels == 3
+    assert graph.sizes["input"] == 3
+    assert net[0].in_channels == 3
 
 
-def test_training_and_optimizer_follow_an_input(tmp_path: Path) -> None:
+def test_training_and_optimizer_follow_an_input() -> None:
     """Undo that keeps training keeps what the old channels learned."""
     net, x = _stem(), torch.randn(IMAGE)
+    first: Any = net[0]
     graph = ng.capture(net.eval(), x)
     optimizer = torch.optim.Adam(net.parameters())
 
@@ -325,8 +339,8 @@ def test_training_and_optimizer_follow_an_input(tmp_path: Path) -> None:
     step(3)
     edit = ng.resize(graph, {"input": +1}, optimizer=optimizer)
     step(4)
-    trained = net[0].weight[:, :3].clone()
+    trained = first.weight[:, :3].clone()
     edit.undo(keep_training=True)
-    torch.testing.assert_close(net[0].weight, trained, rtol=0, atol=0)
+    torch.testing.assert_close(first.weight, trained, rtol=0, atol=0)
     assert graph.example["input"].shape == IMAGE
     step(3)

@@ -15,6 +15,7 @@ from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.resize_example import resize_example
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.apply.way_back import WayBack
@@ -106,6 +107,7 @@ def apply(
         with _running(failed):
             if change and graph is not None:
                 log.push(snapshot(graph))
+                resize_example(change, graph)
                 graph.refresh()
             if change and check is not None:
                 check()

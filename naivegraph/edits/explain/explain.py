@@ -13,6 +13,7 @@ from naivegraph.edits.request.target import graph_verb
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
+from naivegraph.operators.relation import InputTensor, tensors_in
 from naivegraph.solvers import Backend
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, without_repeats
@@ -48,8 +49,18 @@ def explain(model: Graph, what: str | Vertex, *, backend: str | Backend = "highs
         (7, 9)
     """
     validate.backend(backend)
-    widths = relate(model, free_outputs=True)
+    widths = relate(model, free_outputs=True, free_inputs=_free_inputs(model, what))
     return Explainer(widths, constraints_of(widths)).explain(what, backend)
+
+
+def _free_inputs(graph: Graph, what: str | Vertex) -> set[InputTensor]:
+    """The input that is to be explained, which may change where it is asked for."""
+    name = what.name if isinstance(what, Vertex) else what
+    for vertex in graph.inputs:
+        stub = next(iter(tensors_in(vertex.output)), None)
+        if vertex.name == name and stub is not None and stub.dtype.is_floating_point:
+            return {(name, 0)}
+    return set()
 
 
 @dataclasses.dataclass(frozen=True)

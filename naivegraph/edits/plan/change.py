@@ -14,7 +14,7 @@ import torch
 
 from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, from_runs, to_runs
 
-__all__ = ["AttributeChange", "Change", "Outgoing", "Rows", "Scaling", "WidthChange"]
+__all__ = ["AttributeChange", "Change", "InputChange", "Outgoing", "Rows", "Scaling", "WidthChange"]
 
 
 class _Plain(abc.ABC):
@@ -127,6 +127,27 @@ class AttributeChange:
         return f"{self.path + '.' if self.path else ''}{self.name}{keys}: {self.before} -> {self.after}"
 
 
+@dataclasses.dataclass(frozen=True)
+class InputChange:
+    """A change of a size of an input.
+
+    Attributes:
+        name: The input's name.
+        index: The place of the tensor among those of the input.
+        dim: The dimension.
+        axis: Its axis, as a formula over the widths.
+    """
+
+    name: str
+    index: int
+    dim: int
+    axis: Formula
+
+    def to_data(self) -> list[Any]:
+        """Give what `json.dumps` takes."""
+        return [self.name, self.index, self.dim, self.axis]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Change:
     """All that an edit changes, without the values of tensors.
@@ -142,6 +163,7 @@ class Change:
         function: That function; not part of the JSON, nor of a copy.
         structure: The change of the graph's structure, if any: the verb, its arguments and `steps`, by which
             it can be repeated (see `Rewiring`).
+        inputs: The sizes of the network's inputs that change.
     """
 
     widths: dict[str, WidthChange]
@@ -153,6 +175,7 @@ class Change:
     initialise: str = "layer"
     function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(default=None, repr=False)
     structure: dict[str, Any] | None = None
+    inputs: tuple[InputChange, ...] = ()
 
     def to_json(self) -> str:
         """The change as JSON, from which `from_json` makes it again."""
@@ -170,6 +193,7 @@ class Change:
                 "seed": self.seed,
                 "initialise": self.initialise,
                 **({} if self.structure is None else {"structure": self.structure}),
+                **({"inputs": [each.to_data() for each in self.inputs]} if self.inputs else {}),
             },
             separators=(",", ":"),
         )
@@ -216,9 +240,16 @@ class Change:
             )
             seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
             structure = _structure(data.get("structure"))
+            inputs = tuple(
+                InputChange(str(name), _natural(index), _natural(dim), _formula(axis, widths))
+                for name, index, dim, axis in data.get("inputs", ())
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
-        return Change(widths, tensors, attributes, outgoing, scalings, seed, initialise, structure=structure)
+        return Change(
+            widths, tensors, attributes, outgoing, scalings, seed, initialise,
+            structure=structure, inputs=inputs,
+        )  # fmt: skip
 
     def __bool__(self) -> bool:
         return bool(self.widths) or self.structure is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 
 from naivegraph.algebra.axis import Atom
-from naivegraph.edits.plan.change import AttributeChange, Change, Scaling, WidthChange
+from naivegraph.edits.plan.change import AttributeChange, Change, InputChange, Scaling, WidthChange
 from naivegraph.edits.plan.index_formula import Indices, formula_of
 from naivegraph.edits.plan.outgoing_weights import outgoing, rows_of
 from naivegraph.errors import EditError
@@ -83,7 +83,16 @@ def plan(
         int(seed),
         initialise if isinstance(initialise, str) else getattr(initialise, "__name__", "function"),
         None if isinstance(initialise, str) else initialise,
+        inputs=tuple(_inputs(widths, keys)),
     )
+
+
+def _inputs(widths: Widths, keys: Mapping[Atom, str]) -> Iterator[InputChange]:
+    """The sizes of inputs that change."""
+    for (name, index), place in widths.relation.inputs.items():
+        axis = widths.relation.algebra.resolve(place.axis)
+        if not keys.keys().isdisjoint(axis.atoms()):
+            yield InputChange(name, index, place.dim, formula_of(axis, keys))
 
 
 def _changes(

@@ -33,8 +33,9 @@ def asked_inputs(graph: Graph, requests: Mapping[Any, RequestLike] | None) -> se
         if not (stub.dtype.is_floating_point or stub.dtype.is_complex):
             kind = str(stub.dtype).removeprefix("torch.")
             raise EditError(
-                f"the input {places[stub.id][0]!r} cannot be resized: it holds numbers of type {kind}, such as "
-                "places in a table, which are no neurons; resize the layer that reads it, such as an embedding"
+                f"the input {places[stub.id][0]!r} cannot be resized: it holds numbers of type {kind}, such "
+                "as places in a table, which are no neurons; resize the layer that reads it, such as an "
+                "embedding"
             )
         found.add(places[stub.id])
     return found
@@ -51,6 +52,8 @@ def _asked(graph: Graph, requests: Mapping[Any, RequestLike] | None) -> Iterator
             if isinstance(request, Inputs):
                 sources = tensors_in([vertex.args, vertex.kwargs])
                 entries = zip(sources, request.entries, strict=False)
-                yield from (source for source, entry in entries if not isinstance(entry, (Frozen, type(None))))
+                yield from (
+                    source for source, entry in entries if not isinstance(entry, (Frozen, type(None)))
+                )
             elif not isinstance(request, Frozen):
                 yield from tensors_in(vertex.output)[:1]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
@@ -143,7 +144,13 @@ def carried_out(
                 "replay it on ng.capture(network, example)"
             )
         return apply(change, target, asked=_asked(change), optimizer=optimizer, undo=undo)
-    steps = [] if change.structure is None else change.structure["steps"]
+    if change.structure is None:
+        count = functools.partial(Costs.of_module, target.module) if loading else target.costs
+        return apply(
+            change, target, asked=_asked(change), optimizer=optimizer, undo=undo, before=count(), after=count,
+            failed="the network would not run after this",
+        )  # fmt: skip
+    steps = change.structure["steps"]
     make = functools.partial(_layer, layers=layers, exact=not loading)
     return rewire(
         target,

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits.apply.change_module import change_module
+from naivegraph.edits.apply.resize_example import resize_example
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
@@ -271,6 +272,8 @@ def _in_place(
             change_module(change, module, (), undo)
         if isinstance(target, Graph) and left:
             undo.push(snapshot(target))
+            for change in left:
+                resize_example(change, target)
             target.refresh()
         _copy_in(module, header["aliases"], tensors, undo)
 

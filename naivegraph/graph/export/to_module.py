@@ -140,7 +140,7 @@ def _origin(graph: Recording) -> Origin:
         tuple(history_of(graph.module)),
         type(graph.module).__name__,
         isinstance(graph.module, BuiltModule),
-        copy_tensors(graph.example),
+        copy_tensors(graph.first_example or graph.example),
         dict(graph.constants),
     )
 
