@@ -40,10 +40,18 @@ class _Run(Interpreter):
         name = vertex.name
         if name in self.replaced:
             result = self.replaced[name](self.found)
-        if name in self.zeros and isinstance(result, Tensor):
-            result = result * self.zeros[name]
+        if name in self.zeros:
+            result = _zeroed(result, self.zeros[name])
         self.found[name] = result
         super()._assign(vertex, result)
+
+
+def _zeroed(result: Any, zeros: Tensor) -> Any:
+    """A tensor with neurons at zero; of several (those of a cell), all that are like the first."""
+    if isinstance(result, tuple) and isinstance(result[0], Tensor):
+        like = [isinstance(each, Tensor) and each.shape == result[0].shape for each in result]
+        return tuple(each * zeros if alike else each for each, alike in zip(result, like, strict=True))
+    return result * zeros if isinstance(result, Tensor) else result
 
 
 @torch.no_grad()

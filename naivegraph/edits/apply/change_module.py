@@ -82,7 +82,9 @@ def change_module(
         for owner, name, value in settings:
             undo.keep_entry(vars(owner), name)
             vars(owner)[name] = value
-        note = note_edit(module, change.to_json, undo, _label(change), group)
+        changed = [name.rpartition(".")[0] for name in change.tensors]
+        changed += [attribute.path for attribute in change.attributes]
+        note = note_edit(module, change.to_json, undo, _label(change), group, changed)
         followed = [change_module(change, average, (), undo, note.group) for average in averages]
     return ChangedModule(module, note, made, states, followed)
 

@@ -20,6 +20,7 @@ from naivegraph.undo import UndoLog
 __all__ = ["checksum", "class_spec", "layer_from_class_spec", "layer_from_spec", "layer_spec"]
 
 _OWN = ("_parameters", "_buffers", "_modules", "training")
+_HISTORY = "_naivegraph_"
 _ELSEWHERE = ("self", "device", "dtype")
 
 
@@ -223,9 +224,10 @@ def _alike(
         return False
     for name, module in mine.items():
         left, right = vars(module), vars(other[name])
-        if type(module) is not type(other[name]) or left.keys() != right.keys():
+        own = {key for key in left if not key.startswith(_HISTORY)}
+        if type(module) is not type(other[name]) or own != right.keys():
             return False
-        if not all(_same(left[key], right[key]) for key in left.keys() - set(_OWN)):
+        if not all(_same(left[key], right[key]) for key in own - set(_OWN)):
             return False
     first, second = _tensors(one), _tensors(two)
     return list(first) == list(second) and all(

@@ -13,6 +13,7 @@ from torch import nn
 
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.export.history import forget_history
 from naivegraph.graph.mutate import add_vertex, new_stub, register
 from naivegraph.graph.run.blocks import Region, region_of
 from naivegraph.ir.pytree import leaves, map_leaves, stubs_in
@@ -46,7 +47,9 @@ def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, u
         EditError: The region uses parameters of other modules.
     """
     region = region_of(graph, vertices, repr(path))
-    register(graph, name, copy.deepcopy(graph.module.get_submodule(path)), undo=undo)
+    copied = copy.deepcopy(graph.module.get_submodule(path))
+    forget_history(copied, undo)  # it is told by the edit that makes the copy
+    register(graph, name, copied, undo=undo)
     stubs: dict[int, Stub] = {region.entry.id: region.exit}
 
     def moved(where: str) -> str:

@@ -49,5 +49,12 @@ def refuse_forward(graph: Graph, verb: str, undo: UndoLog) -> None:
         if isinstance(module, BuiltModule)
         else type(module).__name__
     )
-    handle = module.register_forward_pre_hook(OutdatedForward(name, verb))
-    undo.push(handle.remove)
+    refusal = OutdatedForward(name, verb)
+
+    def let_forward() -> None:
+        """Take the hook away."""
+        for key in [key for key, hook in hooks.items() if hook is refusal]:
+            del hooks[key]
+
+    undo.push(let_forward)  # before the hook is there, as an interrupt may come in between
+    module.register_forward_pre_hook(refusal)

@@ -12,6 +12,7 @@ from torch import nn
 from naivegraph.edits.structure.copy_block import copy_block, silence
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.export.history import forget_history
 from naivegraph.graph.mutate import (
     add_part,
     add_vertex,
@@ -84,6 +85,7 @@ class Rewiring:
         self.undo.push(put_back)
         if not any(module is layer for module in self.graph.module.modules()):
             layer.train(self.graph.module.training)
+            forget_history(layer, self.undo)
 
     def double(self, names: Sequence[str], path: str, name: str, *, identity: bool) -> None:
         """Call a copy of a module behind its calls; what used their output uses the copy's.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
+import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import fx, nn
@@ -18,6 +18,7 @@ from naivegraph.undo import UndoLog
 __all__ = [
     "HistoryNote",
     "Origin",
+    "forget_history",
     "history_of",
     "later_edits",
     "note_edit",
@@ -25,9 +26,12 @@ __all__ = [
     "origins_of",
 ]
 
+# Where a module has its history: its own edits; those which changed it as a layer, of whatever network, with
+# its path there; and what had happened to its parts before its own last edit: some may be gone since.
 _EDITS = "_naivegraph_edits"
+_CHANGES = "_naivegraph_changes"
+_EARLIER = "_naivegraph_earlier"
 _ORIGINS = "_naivegraph_origins"
-_PARTS = "_naivegraph_parts"  # by index of an edit: how many edits each part had had before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,8 @@ def _notes(module: nn.Module) -> dict[str, Any]:
 class HistoryNote:
     """An edit in the history of a network, whose text is made when it is asked for.
 
-    Copied or pickled with its network it becomes the text itself, as a copy has its own history from then on.
+    Copied or pickled with its network it becomes its number and the text, as a copy has its own history from
+    then on.
 
     Args:
         text: The function that returns the JSON of the edit.
@@ -69,7 +74,7 @@ class HistoryNote:
     Attributes:
         copied: Whether it was copied or pickled.
         label: The edit in a few words.
-        number: Its place among all edits of the process.
+        number: Its place among all edits, of other processes, too.
     """
 
     def __init__(
@@ -78,44 +83,47 @@ class HistoryNote:
         self._text = text
         self.copied = False
         self.label = label
-        self.number = next(_NUMBERS)
-        modules = modules_of(network)
-        parameters = {id(p): p for _, module in modules for p in module._parameters.values() if p is not None}
-        self._modules = [(path, weakref.ref(module)) for path, module in modules]
-        self._parameters = [weakref.ref(parameter) for parameter in parameters.values()]
+        modules = [module for _, module in modules_of(network)]
+        self.number = _new_number(modules)
+        parameters = {id(p): p for module in modules for p in module._parameters.values() if p is not None}
+        self._members = [weakref.ref(each) for each in (*modules, *parameters.values())]
         self.group = [] if group is None else group
         self.group.append(self)
 
     def __str__(self) -> str:
         return self._text()
 
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+    def __reduce__(self) -> tuple[type[tuple[Any, ...]], tuple[tuple[int, str]]]:
         self.copied = True
-        return str, (str(self),)
+        return tuple, ((self.number, str(self)),)
 
     def living(self) -> dict[int, Any]:
         """The modules and parameters of the network at that time which still exist, by id."""
-        modules: list[Any] = [ref() for _, ref in self._modules]
-        found = [*modules, *(ref() for ref in self._parameters)]
-        return {id(each): each for each in found if each is not None}
-
-    def paths(self, present: Mapping[int, tuple[str, nn.Module]]) -> dict[str, str]:
-        """The paths of modules in the network at that time, with the paths they have in another.
-
-        Args:
-            present: The modules of that one by id, with their paths.
-        """
-        found = ((path, ref()) for path, ref in self._modules)
-        return {
-            path: present[id(module)][0]
-            for path, module in found
-            if id(module) in present and present[id(module)][1] is module
-        }
+        return {id(each): each for each in (ref() for ref in self._members) if each is not None}
 
 
-_NUMBERS = itertools.count()
+# A note, or of a copy the number and the text.
+_Note = HistoryNote | tuple[int, str]
+# The place of an edit in a network: the path of the part that was edited; or of an edit of another network
+# the paths of common modules there, with their paths here.
+_Place = str | dict[str, str]
+
+_LAST = 0
 _DONE: list[HistoryNote] = []  # all edits of the process that were not undone, oldest first
 _FEW = 256
+
+
+def _new_number(modules: Iterable[nn.Module]) -> int:
+    """The time, or if clocks differ something after all that happened to the modules."""
+    global _LAST
+    known = [notes[-1] for m in modules if (notes := _notes(m).get(_EDITS))]
+    known += [changes[-1][0] for m in modules if (changes := _notes(m).get(_CHANGES))]
+    _LAST = max(time.time_ns(), _LAST + 1, *(_number(note) + 1 for note in known))
+    return _LAST
+
+
+def _number(note: _Note) -> int:
+    return note.number if isinstance(note, HistoryNote) else note[0]
 
 
 def later_edits(note: HistoryNote) -> list[HistoryNote]:
@@ -139,42 +147,34 @@ def later_edits(note: HistoryNote) -> list[HistoryNote]:
 def history_of(module: nn.Module) -> list[str]:
     """The edits made on a module so far, as JSON, oldest first; those of its parts are told by its names.
 
-    So are those of other networks of this process with which it has a part in common, as far as they changed
-    that part.
+    So are those of other networks with which it has a part in common, as far as they changed that part.
     """
-    dated = _merged(module)
-    present = {id(each): (path, each) for path, each in modules_of(module)}
-    for note in _DONE:
-        paths = note.paths(present)
-        text = shared_text(str(note), paths) if paths and "" not in paths else None
-        if text is not None:
-            later = (i for i, (number, _) in enumerate(dated) if number is not None and number > note.number)
-            dated.insert(next(later, len(dated)), (note.number, text))
-    return [text for _, text in dated]
-
-
-def _merged(root: nn.Module) -> list[tuple[int | None, str]]:
-    """The edits of a network and of its parts in order, with their numbers, which copies have not."""
-    noted = {path: _notes(m) for path, m in modules_of(root) if _notes(m).get(_EDITS)}
-    done = dict.fromkeys(noted, 0)
-    out: list[tuple[int | None, str]] = []
-
-    def emit(path: str, upto: int) -> None:
-        """Add the edits of the part at a path, up to a number, each after those that it came after."""
-        edits, parts = noted[path][_EDITS], noted[path].get(_PARTS, {})
-        for index in range(done[path], min(upto, len(edits))):
-            done[path] = index + 1
-            for below, count in parts.get(index, {}).items():
-                inner = f"{path}.{below}" if path else below
-                if inner in noted:
-                    emit(inner, count)
-            note = edits[index]
-            number = note.number if isinstance(note, HistoryNote) else None
-            out.append((number, whole_text(str(note), path) if path else str(note)))
-
-    for path in noted:
-        emit(path, len(noted[path][_EDITS]))
+    out: list[str] = []
+    for note, place in _found(module):
+        text = str(note) if isinstance(note, HistoryNote) else note[1]
+        told = whole_text(text, place) if isinstance(place, str) and place else text
+        shared = shared_text(text, place) if isinstance(place, dict) else told
+        if shared is not None:
+            out.append(shared)
     return out
+
+
+def _found(root: nn.Module) -> list[tuple[_Note, _Place]]:
+    """The edits of a network, of its parts, and of others that changed these, in order, with their places."""
+    edits: dict[int, tuple[_Note, str]] = {}
+    others: dict[int, tuple[_Note, dict[str, str]]] = {}
+    for path, module in modules_of(root):
+        notes, prefix = _notes(module), f"{path}." if path else ""
+        edits.update({_number(note): (note, path) for note in notes.get(_EDITS, ())})
+        changes = [(note, {there: ""}) for note, there in notes.get(_CHANGES, ())]
+        for note, place in (*notes.get(_EARLIER, ()), *changes):
+            if isinstance(place, str):
+                edits.setdefault(_number(note), (note, f"{prefix}{place}".removesuffix(".")))
+            else:
+                here = {there: f"{prefix}{inner}".removesuffix(".") for there, inner in place.items()}
+                others.setdefault(_number(note), (note, {}))[1].update(here)
+    found: dict[int, tuple[_Note, _Place]] = {**others, **edits}
+    return [found[number] for number in sorted(found)]
 
 
 def note_edit(
@@ -183,8 +183,9 @@ def note_edit(
     undo: UndoLog,
     label: str = "",
     group: list[HistoryNote] | None = None,
+    changed: Iterable[str] = (),
 ) -> HistoryNote:
-    """Add an edit to the history of a module.
+    """Add an edit to the history of a module, and to those of the layers in it that it changed.
 
     Args:
         module: The network.
@@ -192,19 +193,40 @@ def note_edit(
         undo: The log that removes the edit from the history again.
         label: The edit in a few words.
         group: The notes that the same edit made of other networks.
+        changed: The paths of the layers.
     """
     notes, note = _notes(module), HistoryNote(text, f"{type(module).__name__}: {label}", module, group)
-    edits, parts = notes.get(_EDITS, []), notes.get(_PARTS, {})
-    before = {path: len(own) for path, each in modules_of(module)[1:] if (own := _notes(each).get(_EDITS))}
-    undo.keep_entry(notes, _EDITS)
-    if before:
-        undo.keep_entry(notes, _PARTS)
-        notes[_PARTS] = {**parts, len(edits): before}
+    earlier = [(each, place) for each, place in _found(module) if place != ""]
+    if earlier:
+        undo.keep_entry(notes, _EARLIER)
+        notes[_EARLIER] = earlier
     undo.push(functools.partial(_forget, note))
     _DONE.append(note)
-    notes[_EDITS] = [*edits, note]
+    _add(notes, _EDITS, note, undo)
+    modules = dict(modules_of(module, every_path=True))
+    for path in sorted(set(changed)):
+        _add(_notes(modules[path]), _CHANGES, (note, path), undo)
     _drop_dead()
     return note
+
+
+def _add(notes: dict[str, Any], key: str, value: Any, undo: UndoLog) -> None:
+    undo.keep_entry(notes, key)
+    notes[key] = [*notes.get(key, ()), value]
+
+
+def forget_history(module: nn.Module, undo: UndoLog) -> None:
+    """Take the history out of a module that becomes a part of a network as it is, not by its edits.
+
+    Args:
+        module: The module.
+        undo: The log that puts it back.
+    """
+    for _, each in modules_of(module):
+        notes = _notes(each)
+        for key in notes.keys() & {_EDITS, _CHANGES, _EARLIER}:
+            undo.keep_entry(notes, key)
+            del notes[key]
 
 
 def _forget(note: HistoryNote) -> None:
@@ -221,9 +243,8 @@ def _drop_dead() -> None:
 
 def note_origins(module: fx.GraphModule, origins: tuple[Origin, ...]) -> None:
     """Write down the graphs a module was exported from, whose edits include those of its parts."""
-    for _, part in modules_of(module)[1:]:
-        _notes(part).pop(_EDITS, None)
-        _notes(part).pop(_PARTS, None)
+    for part in module.children():
+        forget_history(part, UndoLog())
     _notes(module)[_ORIGINS] = origins
 
 
