@@ -17,6 +17,34 @@ from typing import TYPE_CHECKING
 
 # The module of each public name, below this package.
 _HOMES = {
+    "wider": "evolution",
+    "unskip": "evolution",
+    "universal": "evolution",
+    "tournament": "evolution",
+    "synflow": "evolution",
+    "skip": "evolution",
+    "shallower": "evolution",
+    "one_of": "evolution",
+    "nsga2": "evolution",
+    "naswot": "evolution",
+    "narrower": "evolution",
+    "learning_rate": "evolution",
+    "kernel": "evolution",
+    "jacobian_covariance": "evolution",
+    "gradient_norm": "evolution",
+    "graft": "evolution",
+    "elite": "evolution",
+    "deeper": "evolution",
+    "choice": "evolution",
+    "chance": "evolution",
+    "chain": "evolution",
+    "batch_size": "evolution",
+    "ageing": "evolution",
+    "activation": "evolution",
+    "Selection": "evolution",
+    "Mutation": "evolution",
+    "Genome": "evolution",
+    "Evolution": "evolution",
     "Callback": "study",
     "Candidate": "study",
     "History": "study",
@@ -66,6 +94,34 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from naivegraph.search.evolution import wider as wider
+    from naivegraph.search.evolution import unskip as unskip
+    from naivegraph.search.evolution import universal as universal
+    from naivegraph.search.evolution import tournament as tournament
+    from naivegraph.search.evolution import synflow as synflow
+    from naivegraph.search.evolution import skip as skip
+    from naivegraph.search.evolution import shallower as shallower
+    from naivegraph.search.evolution import one_of as one_of
+    from naivegraph.search.evolution import nsga2 as nsga2
+    from naivegraph.search.evolution import naswot as naswot
+    from naivegraph.search.evolution import narrower as narrower
+    from naivegraph.search.evolution import learning_rate as learning_rate
+    from naivegraph.search.evolution import kernel as kernel
+    from naivegraph.search.evolution import jacobian_covariance as jacobian_covariance
+    from naivegraph.search.evolution import gradient_norm as gradient_norm
+    from naivegraph.search.evolution import graft as graft
+    from naivegraph.search.evolution import elite as elite
+    from naivegraph.search.evolution import deeper as deeper
+    from naivegraph.search.evolution import choice as choice
+    from naivegraph.search.evolution import chance as chance
+    from naivegraph.search.evolution import chain as chain
+    from naivegraph.search.evolution import batch_size as batch_size
+    from naivegraph.search.evolution import ageing as ageing
+    from naivegraph.search.evolution import activation as activation
+    from naivegraph.search.evolution import Selection as Selection
+    from naivegraph.search.evolution import Mutation as Mutation
+    from naivegraph.search.evolution import Genome as Genome
+    from naivegraph.search.evolution import Evolution as Evolution
     from naivegraph.search.architecture_names import structure_name as structure_name
     from naivegraph.search.schema.attentions import attention as attention
     from naivegraph.search.schema.attentions import cross_attention as cross_attention
@@ -122,6 +178,34 @@ else:
 
 
 __all__ = [
+    "wider",
+    "unskip",
+    "universal",
+    "tournament",
+    "synflow",
+    "skip",
+    "shallower",
+    "one_of",
+    "nsga2",
+    "naswot",
+    "narrower",
+    "learning_rate",
+    "kernel",
+    "jacobian_covariance",
+    "gradient_norm",
+    "graft",
+    "elite",
+    "deeper",
+    "choice",
+    "chance",
+    "chain",
+    "batch_size",
+    "ageing",
+    "activation",
+    "Selection",
+    "Mutation",
+    "Genome",
+    "Evolution",
     "Callback",
     "Candidate",
     "History",

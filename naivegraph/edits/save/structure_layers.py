@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,10 @@ def layers_to_json(root: nn.Module, called: set[str]) -> dict[str, Any]:
 def _layer(module: nn.Module) -> dict[str, Any]:
     if type(module) is Flag:
         return {"flag": list(module.values)}
+    if type(module) is nn.Sequential and not (module._forward_hooks or module._forward_pre_hooks):
+        parts = {name: _layer(part) for name, part in module.named_children()}
+        if not any("own" in part for part in parts.values()):
+            return {"sequential": parts}
     return class_spec(module) or {"own": f"{type(module).__module__}.{type(module).__qualname__}"}
 
 
@@ -69,7 +74,8 @@ def tensors_of(root: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, Any]
             continue
         tensors[name] = tensor.detach()
         trains = tensor.requires_grad if name in parameters else None
-        facts[name] = {"trains": trains, **({"persistent": False} if name in fleeting else {})}
+        known = {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        facts[name] = {**known, "trains": trains, **({"persistent": False} if name in fleeting else {})}
     return tensors, facts
 
 
@@ -121,6 +127,14 @@ def _made(
         )
     if "same" in spec:
         return root.get_submodule(spec["same"])
+    return _of_torch(spec)
+
+
+def _of_torch(spec: Mapping[str, Any]) -> nn.Module:
+    if "sequential" in spec:
+        return nn.Sequential(
+            OrderedDict((name, _of_torch(part)) for name, part in spec["sequential"].items())
+        )
     return Flag(*spec["flag"]) if "flag" in spec else layer_from_class_spec(spec)
 
 

@@ -1,0 +1,42 @@
+"""Evolution: mutations, crossover, selection, and the space they make."""
+
+from naivegraph.search.evolution.depth_mutations import activation, deeper, shallower, skip, unskip
+from naivegraph.search.evolution.evolution import Evolution
+from naivegraph.search.evolution.genome import Genome
+from naivegraph.search.evolution.graft import graft
+from naivegraph.search.evolution.mutation import Mutation, chain, chance, one_of
+from naivegraph.search.evolution.proxies import gradient_norm, jacobian_covariance, naswot, synflow
+from naivegraph.search.evolution.recipe_mutations import batch_size, choice, learning_rate
+from naivegraph.search.evolution.selection import Selection, ageing, elite, nsga2, tournament, universal
+from naivegraph.search.evolution.size_mutations import kernel, narrower, wider
+
+__all__ = [
+    "Evolution",
+    "Genome",
+    "Mutation",
+    "Selection",
+    "activation",
+    "ageing",
+    "batch_size",
+    "chain",
+    "chance",
+    "choice",
+    "deeper",
+    "elite",
+    "graft",
+    "gradient_norm",
+    "jacobian_covariance",
+    "kernel",
+    "learning_rate",
+    "narrower",
+    "naswot",
+    "nsga2",
+    "one_of",
+    "shallower",
+    "skip",
+    "synflow",
+    "tournament",
+    "universal",
+    "unskip",
+    "wider",
+]

@@ -1,0 +1,193 @@
+"""Evolution as a space of a study: children of the best networks so far, with their weights."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from naivegraph.errors import EditError, NaivegraphError, StudyError
+from naivegraph.network import Graph
+from naivegraph.search.architecture_names import structure_name
+from naivegraph.search.evolution.genome import Genome, network_of, start_anew
+from naivegraph.search.evolution.graft import graft
+from naivegraph.search.evolution.mutation import Mutation, tried
+from naivegraph.search.evolution.selection import Selection, tournament
+from naivegraph.search.study import Candidate, History, Proposal, name_of
+
+__all__ = ["Evolution"]
+
+Start = Graph | Callable[[int], Graph]
+
+
+class Evolution:
+    """A space whose networks are children of those evaluated so far.
+
+    The first networks are the starts, each once, and mutated copies of them. From then on each one is a child
+    of a parent that `select` chooses: mutated, or joined with another one (`graft`), with the weights that its
+    parent has by then. A network that was there before is not proposed again if another is found.
+
+    Args:
+        start: Graphs (written by hand, of a schema, or captured from any network) with the same inputs and
+            outputs; or a function of a number that makes one, such as `lambda seed: schema.compile(shape,
+            seed=seed)`.
+        mutations: Mutations, of which one is drawn for each child.
+        select: How a parent is chosen, such as `search.tournament(5)` or `search.nsga2(20)`.
+        population: The number of networks before parents are chosen.
+        cross: The probability with which a child is joined of two parents before it is mutated.
+        limits: The largest value of a cost by its name, such as `{"params": 50_000}`: children beyond it are
+            not proposed.
+        recipe: What the first networks are trained with.
+        inherit: Children start with their parents' weights; otherwise with new ones.
+        attempts: The number of children tried for one proposal.
+
+    Example:
+        >>> import torch, naivegraph as ng
+        >>> from naivegraph import search
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> space = search.Evolution(ng.capture(net, torch.ones(1, 4)), [search.wider(), search.deeper()])
+    """
+
+    def __init__(
+        self,
+        start: Start | Sequence[Start],
+        mutations: Sequence[Mutation],
+        *,
+        select: Selection | None = None,
+        population: int = 10,
+        cross: float = 0.0,
+        limits: Mapping[str, float] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        inherit: bool = True,
+        attempts: int = 10,
+    ) -> None:
+        starts = list(start) if isinstance(start, Sequence) else [start]
+        if not starts or not all(isinstance(each, Graph) or callable(each) for each in starts):
+            raise StudyError(
+                "start= takes graphs (ng.capture(network, example)), or a function that makes one"
+            )
+        if not mutations and not cross:
+            raise StudyError("mutations= takes at least one, such as search.wider()")
+        if not 0 <= cross <= 1 or population < 1 or attempts < 1:
+            raise StudyError("cross= is from 0 to 1; population= and attempts= are from 1 up")
+        self.starts, self.mutations = starts, list(mutations)
+        self.select = tournament() if select is None else select
+        self.population, self.cross, self.attempts = population, cross, attempts
+        self.limits, self.recipe, self.inherit = dict(limits or {}), dict(recipe or {}), inherit
+
+    # What a study asks of a space
+
+    def propose(self, history: History, rng: random.Random) -> Proposal | None:
+        """Propose a child, or one of the first networks."""
+        number = len(history.names)
+        if number < max(len(self.starts), self.population) or not history.allowed:
+            return self._first(number, history, rng)
+        last: Proposal | None = None
+        for _ in range(self.attempts):
+            child = self._child(history, rng)
+            if child is not None:
+                if child.name not in history.names:
+                    return child
+                last = child
+        return last
+
+    @staticmethod
+    def build(structure: Mapping[str, Any]) -> nn.Module:
+        """Make the network of a proposal's structure; a study then loads its weights."""
+        return network_of(structure)
+
+    @staticmethod
+    def graph(structure: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> Graph:
+        """Make the graph of a proposal's structure with weights."""
+        return Genome.of_data(structure, weights).graph
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that tells this space from others."""
+        names = [structure_name(each) if isinstance(each, Graph) else repr(each) for each in self.starts]
+        kinds = [type(mutation).__name__ for mutation in self.mutations]
+        return f"evolution of {', '.join(names)} by {', '.join(kinds)}"
+
+    # Networks
+
+    def _first(self, number: int, history: History, rng: random.Random) -> Proposal | None:
+        """One of the starts, or a mutated copy of one."""
+        start = self.starts[number % len(self.starts)]
+        made = not isinstance(start, Graph)
+        genome = Genome(
+            copy.deepcopy(start) if isinstance(start, Graph) else start(number), dict(self.recipe)
+        )
+        if made or number < len(self.starts):
+            return self._proposal(genome, (), "start", None, 0)
+        parent = structure_name(genome.graph)
+        for _ in range(self.attempts):
+            mutation = rng.choice(self.mutations) if self.mutations else None
+            found = None if mutation is None else tried(mutation, genome, rng)
+            if found is None or mutation is None or not self._within(found[0]):
+                continue
+            proposal = self._proposal(found[0], (parent,), found[1], mutation.keeps_function, 0)
+            if proposal is not None and proposal.name not in history.names:
+                return proposal
+        return self._proposal(genome, (), "start", None, 0)
+
+    def _child(self, history: History, rng: random.Random) -> Proposal | None:
+        """A child of one or two parents; None where what was drawn cannot be done."""
+        parent = self.select(history, rng)
+        genome = _genome(parent)
+        parents, told, keeps = [parent.name], [], True
+        epochs = parent.lineage.inherited + parent.result.rung + 1
+        if rng.random() < self.cross:
+            other = self.select(history, rng)
+            try:
+                genome, words = graft(genome, _genome(other), rng)
+            except NaivegraphError:
+                return None
+            parents, keeps = [parent.name, other.name], False
+            told.append(words)
+        if self.mutations:
+            mutation = rng.choice(self.mutations)
+            found = tried(mutation, genome, rng)
+            if found is None and not told:
+                return None
+            if found is not None:
+                genome, words = found
+                told.append(words)
+                keeps = keeps and mutation.keeps_function
+        if not self._within(genome):
+            return None
+        return self._proposal(genome, tuple(parents), ", ".join(filter(None, told)), keeps, epochs)
+
+    def _within(self, genome: Genome) -> bool:
+        """Check the limits that need no training."""
+        if not self.limits:
+            return True
+        costs = genome.graph.costs(*self.limits)
+        return all(costs[name] <= limit for name, limit in self.limits.items())
+
+    def _proposal(
+        self, genome: Genome, parents: tuple[str, ...], told: str, keeps: bool | None, epochs: int
+    ) -> Proposal | None:
+        if not self.inherit and parents:
+            start_anew(genome.graph)
+            keeps, epochs = False, 0
+        try:
+            structure, weights = genome.to_data()
+        except EditError as error:
+            if not parents:
+                raise StudyError(f"a start cannot be searched from: {error}") from error
+            return None
+        name = structure_name(genome.graph)
+        if genome.recipe:
+            name += f"-{_short(genome.recipe)}"
+        return Proposal(structure, name, parents, told, weights, epochs, keeps)
+
+
+def _genome(candidate: Candidate) -> Genome:
+    return Genome.of_data(candidate.structure, candidate.weights())
+
+
+def _short(recipe: Mapping[str, Any]) -> str:
+    return name_of(recipe)[:8]
