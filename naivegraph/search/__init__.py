@@ -17,112 +17,118 @@ from typing import TYPE_CHECKING
 
 # The module of each public name, below this package.
 _HOMES = {
-    "wider": "evolution",
-    "unskip": "evolution",
-    "universal": "evolution",
-    "tournament": "evolution",
-    "synflow": "evolution",
-    "skip": "evolution",
-    "shallower": "evolution",
-    "one_of": "evolution",
-    "nsga2": "evolution",
-    "naswot": "evolution",
-    "narrower": "evolution",
-    "learning_rate": "evolution",
-    "kernel": "evolution",
-    "jacobian_covariance": "evolution",
-    "gradient_norm": "evolution",
-    "graft": "evolution",
-    "elite": "evolution",
-    "deeper": "evolution",
-    "choice": "evolution",
-    "chance": "evolution",
-    "chain": "evolution",
-    "batch_size": "evolution",
-    "ageing": "evolution",
-    "activation": "evolution",
-    "Selection": "evolution",
-    "Mutation": "evolution",
-    "Genome": "evolution",
-    "Evolution": "evolution",
     "Callback": "study",
     "Candidate": "study",
+    "Classification": "evolution",
+    "Evolution": "evolution",
+    "Genome": "evolution",
     "History": "study",
     "LayerPlan": "schema.operation",
+    "MLflowCallback": "study",
+    "Mutation": "evolution",
     "NodeOperation": "schema.operation",
     "Proposal": "study",
+    "Regression": "evolution",
     "Rung": "study",
     "Schema": "schema.schema",
     "SchemaExplanation": "schema.explain_schema",
     "SchemaNode": "schema.schema_node",
+    "Selection": "evolution",
     "SizePlan": "schema.operation",
     "Space": "study",
     "Study": "study",
-    "TensorBoardCallback": "study",
-    "MLflowCallback": "study",
     "StudyView": "study",
+    "TensorBoardCallback": "study",
     "TokenShape": "schema.feature_shape",
     "Walk": "schema.drawn_walk",
+    "activation": "evolution",
+    "ageing": "evolution",
     "anywhere": "schema.growth",
     "attention": "schema.attentions",
     "auto": "schema.schema_node",
     "avg_pool": "schema.pools",
+    "batch_size": "evolution",
     "breed": "schema.breeding",
+    "chain": "evolution",
+    "chance": "evolution",
+    "choice": "evolution",
     "conv": "schema.convolutions",
     "conv_transpose": "schema.convolutions",
     "cross_attention": "schema.attentions",
+    "deeper": "evolution",
     "dense": "schema.features",
     "depthwise": "schema.convolutions",
+    "elite": "evolution",
+    "fit": "evolution",
     "flatten": "schema.features",
     "global_pool": "schema.pools",
+    "gradient_norm": "evolution",
+    "graft": "evolution",
     "group_norm": "schema.node_layers",
     "grouped": "schema.convolutions",
+    "jacobian_covariance": "evolution",
     "join": "schema.schema_node",
     "keep": "schema.growth",
+    "kernel": "evolution",
+    "learning_rate": "evolution",
     "linear": "schema.growth",
     "max_pool": "schema.pools",
     "mean": "schema.features",
     "module": "schema.own_modules",
+    "narrower": "evolution",
+    "naswot": "evolution",
     "new": "schema.schema_node",
+    "nsga2": "evolution",
+    "one_of": "evolution",
     "parabola": "schema.growth",
     "power": "schema.growth",
     "scale": "schema.growth",
+    "shallower": "evolution",
+    "skip": "evolution",
     "structure_name": "architecture_names",
+    "synflow": "evolution",
     "to_tokens": "schema.features",
     "tokens": "schema.feature_shape",
+    "tournament": "evolution",
+    "universal": "evolution",
+    "unskip": "evolution",
     "upsample": "schema.pools",
+    "wider": "evolution",
 }
 
 if TYPE_CHECKING:
-    from naivegraph.search.evolution import wider as wider
-    from naivegraph.search.evolution import unskip as unskip
-    from naivegraph.search.evolution import universal as universal
-    from naivegraph.search.evolution import tournament as tournament
-    from naivegraph.search.evolution import synflow as synflow
-    from naivegraph.search.evolution import skip as skip
-    from naivegraph.search.evolution import shallower as shallower
-    from naivegraph.search.evolution import one_of as one_of
-    from naivegraph.search.evolution import nsga2 as nsga2
-    from naivegraph.search.evolution import naswot as naswot
-    from naivegraph.search.evolution import narrower as narrower
-    from naivegraph.search.evolution import learning_rate as learning_rate
-    from naivegraph.search.evolution import kernel as kernel
-    from naivegraph.search.evolution import jacobian_covariance as jacobian_covariance
+    from naivegraph.search.architecture_names import structure_name as structure_name
+    from naivegraph.search.evolution import Classification as Classification
+    from naivegraph.search.evolution import Evolution as Evolution
+    from naivegraph.search.evolution import Genome as Genome
+    from naivegraph.search.evolution import Mutation as Mutation
+    from naivegraph.search.evolution import Regression as Regression
+    from naivegraph.search.evolution import Selection as Selection
+    from naivegraph.search.evolution import activation as activation
+    from naivegraph.search.evolution import ageing as ageing
+    from naivegraph.search.evolution import batch_size as batch_size
+    from naivegraph.search.evolution import chain as chain
+    from naivegraph.search.evolution import chance as chance
+    from naivegraph.search.evolution import choice as choice
+    from naivegraph.search.evolution import deeper as deeper
+    from naivegraph.search.evolution import elite as elite
+    from naivegraph.search.evolution import fit as fit
     from naivegraph.search.evolution import gradient_norm as gradient_norm
     from naivegraph.search.evolution import graft as graft
-    from naivegraph.search.evolution import elite as elite
-    from naivegraph.search.evolution import deeper as deeper
-    from naivegraph.search.evolution import choice as choice
-    from naivegraph.search.evolution import chance as chance
-    from naivegraph.search.evolution import chain as chain
-    from naivegraph.search.evolution import batch_size as batch_size
-    from naivegraph.search.evolution import ageing as ageing
-    from naivegraph.search.evolution import activation as activation
-    from naivegraph.search.evolution import Selection as Selection
-    from naivegraph.search.evolution import Mutation as Mutation
-    from naivegraph.search.evolution import Genome as Genome
-    from naivegraph.search.evolution import Evolution as Evolution
-    from naivegraph.search.architecture_names import structure_name as structure_name
+    from naivegraph.search.evolution import jacobian_covariance as jacobian_covariance
+    from naivegraph.search.evolution import kernel as kernel
+    from naivegraph.search.evolution import learning_rate as learning_rate
+    from naivegraph.search.evolution import narrower as narrower
+    from naivegraph.search.evolution import naswot as naswot
+    from naivegraph.search.evolution import nsga2 as nsga2
+    from naivegraph.search.evolution import one_of as one_of
+    from naivegraph.search.evolution import shallower as shallower
+    from naivegraph.search.evolution import skip as skip
+    from naivegraph.search.evolution import synflow as synflow
+    from naivegraph.search.evolution import tournament as tournament
+    from naivegraph.search.evolution import universal as universal
+    from naivegraph.search.evolution import unskip as unskip
+    from naivegraph.search.evolution import wider as wider
     from naivegraph.search.schema.attentions import attention as attention
     from naivegraph.search.schema.attentions import cross_attention as cross_attention
     from naivegraph.search.schema.breeding import breed as breed
@@ -178,45 +184,23 @@ else:
 
 
 __all__ = [
-    "wider",
-    "unskip",
-    "universal",
-    "tournament",
-    "synflow",
-    "skip",
-    "shallower",
-    "one_of",
-    "nsga2",
-    "naswot",
-    "narrower",
-    "learning_rate",
-    "kernel",
-    "jacobian_covariance",
-    "gradient_norm",
-    "graft",
-    "elite",
-    "deeper",
-    "choice",
-    "chance",
-    "chain",
-    "batch_size",
-    "ageing",
-    "activation",
-    "Selection",
-    "Mutation",
-    "Genome",
-    "Evolution",
     "Callback",
     "Candidate",
+    "Classification",
+    "Evolution",
+    "Genome",
     "History",
     "LayerPlan",
     "MLflowCallback",
+    "Mutation",
     "NodeOperation",
     "Proposal",
+    "Regression",
     "Rung",
     "Schema",
     "SchemaExplanation",
     "SchemaNode",
+    "Selection",
     "SizePlan",
     "Space",
     "Study",
@@ -224,32 +208,57 @@ __all__ = [
     "TensorBoardCallback",
     "TokenShape",
     "Walk",
+    "activation",
+    "ageing",
     "anywhere",
     "attention",
     "auto",
     "avg_pool",
+    "batch_size",
     "breed",
+    "chain",
+    "chance",
+    "choice",
     "conv",
     "conv_transpose",
     "cross_attention",
+    "deeper",
     "dense",
     "depthwise",
+    "elite",
+    "fit",
     "flatten",
     "global_pool",
+    "gradient_norm",
+    "graft",
     "group_norm",
     "grouped",
+    "jacobian_covariance",
     "join",
     "keep",
+    "kernel",
+    "learning_rate",
     "linear",
     "max_pool",
     "mean",
     "module",
+    "narrower",
+    "naswot",
     "new",
+    "nsga2",
+    "one_of",
     "parabola",
     "power",
     "scale",
+    "shallower",
+    "skip",
     "structure_name",
+    "synflow",
     "to_tokens",
     "tokens",
+    "tournament",
+    "universal",
+    "unskip",
     "upsample",
+    "wider",
 ]

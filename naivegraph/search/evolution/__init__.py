@@ -2,6 +2,7 @@
 
 from naivegraph.search.evolution.depth_mutations import activation, deeper, shallower, skip, unskip
 from naivegraph.search.evolution.evolution import Evolution
+from naivegraph.search.evolution.fit import fit
 from naivegraph.search.evolution.genome import Genome
 from naivegraph.search.evolution.graft import graft
 from naivegraph.search.evolution.mutation import Mutation, chain, chance, one_of
@@ -9,11 +10,14 @@ from naivegraph.search.evolution.proxies import gradient_norm, jacobian_covarian
 from naivegraph.search.evolution.recipe_mutations import batch_size, choice, learning_rate
 from naivegraph.search.evolution.selection import Selection, ageing, elite, nsga2, tournament, universal
 from naivegraph.search.evolution.size_mutations import kernel, narrower, wider
+from naivegraph.search.evolution.training import Classification, Regression
 
 __all__ = [
+    "Classification",
     "Evolution",
     "Genome",
     "Mutation",
+    "Regression",
     "Selection",
     "activation",
     "ageing",
@@ -23,8 +27,9 @@ __all__ = [
     "choice",
     "deeper",
     "elite",
-    "graft",
+    "fit",
     "gradient_norm",
+    "graft",
     "jacobian_covariance",
     "kernel",
     "learning_rate",

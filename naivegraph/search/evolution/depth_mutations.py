@@ -24,7 +24,7 @@ __all__ = ["activation", "deeper", "shallower", "skip", "unskip"]
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
-class deeper(Mutation):  # noqa: N801
+class deeper(Mutation):
     """One more layer, a linear one or a convolution, which starts as the identity.
 
     It comes behind an activation, followed by a ReLU where that changes nothing at the start (behind another
@@ -87,7 +87,7 @@ def _gives_neurons(graph: Graph, vertex: Vertex) -> bool:
     return len(found[0].shape) in (2, *_CONVOLUTIONS) and bool(graph.outputs_of(vertex))
 
 
-class shallower(Mutation):  # noqa: N801
+class shallower(Mutation):
     """One layer or residual block less.
 
     Args:
@@ -121,7 +121,7 @@ def _block(graph: Graph, names: Sequence[str]) -> tuple[str, str]:
     return names[1], names[-1]
 
 
-class skip(Mutation):  # noqa: N801
+class skip(Mutation):
     """A connection past some layers: a sum, to which a layer with zeros leads, so nothing changes at first.
 
     Args:
@@ -165,7 +165,7 @@ def _alike(start: Vertex, end: Vertex) -> bool:
     return one[0].shape[2:] == two[0].shape[2:] and one[0].dtype == two[0].dtype
 
 
-class unskip(Mutation):  # noqa: N801
+class unskip(Mutation):
     """One connection less, of those that end in a sum.
 
     Args:
@@ -189,7 +189,7 @@ class unskip(Mutation):  # noqa: N801
         return first_that_can(found, change, "unskip")
 
 
-class activation(Mutation):  # noqa: N801
+class activation(Mutation):
     """Another activation in the place of one.
 
     Args:

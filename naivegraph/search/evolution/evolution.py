@@ -27,8 +27,8 @@ class Evolution:
     """A space whose networks are children of those evaluated so far.
 
     The first networks are the starts, each once, and mutated copies of them. From then on each one is a child
-    of a parent that `select` chooses: mutated, or joined with another one (`graft`), with the weights that its
-    parent has by then. A network that was there before is not proposed again if another is found.
+    of a parent that `select` chooses: mutated, or joined with another one (`graft`), with its parent's
+    weights. A network that was there before is not proposed again if another is found.
 
     Args:
         start: Graphs (written by hand, of a schema, or captured from any network) with the same inputs and

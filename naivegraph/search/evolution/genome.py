@@ -60,7 +60,7 @@ class Genome:
 def network_of(data: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) -> nn.Module:
     """The module of a genome's data, to be trained, with the recipe as `module.recipe`."""
     module = _structure(data, weights).module()
-    module.recipe = dict(data["recipe"])
+    vars(module)["recipe"] = dict(data["recipe"])
     return module
 
 

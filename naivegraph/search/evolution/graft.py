@@ -13,9 +13,8 @@ from torch import fx, nn
 
 from naivegraph.edits.request.requests import Size as exactly
 from naivegraph.edits.resize import resize
-from naivegraph.edits.resize_program import strategy
 from naivegraph.edits.structure.vertices import neuron_dimension
-from naivegraph.errors import CaptureError, EditError, NaivegraphError
+from naivegraph.errors import CaptureError, EditError
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.step_module import add_submodule
@@ -147,13 +146,16 @@ def _make_equal(host: Graph, here: str, donor: Graph, there: str) -> None:
     wanted, given = host.sizes[here], donor.sizes[there]
     if wanted == given:
         return
-    strict = strategy.Raise()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            resize(donor, {there: exactly(wanted)}, strategy=strict)
-        except NaivegraphError:
-            resize(host, {here: exactly(given)}, strategy=strict)
+    for graph, name, size in ((donor, there, wanted), (host, here, given)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the nearest change, which will not do
+            edit = resize(graph, {name: exactly(size)})
+        if graph.sizes[name] == size:
+            return
+        edit.undo()
+    raise NothingToDoError(
+        f"{there!r} of the other network has {given} neurons and cannot have {wanted}, nor {here!r} {given}"
+    )
 
 
 def _spliced(host: fx.GraphModule, donor: fx.GraphModule, a: Segment, b: Segment) -> fx.GraphModule:

@@ -128,7 +128,7 @@ def first_that_can(
     raise NothingToDoError(f"{what}: {reason}")
 
 
-class chance(Mutation):  # noqa: N801
+class chance(Mutation):
     """A mutation that is made with a probability, and else leaves the network as it is.
 
     Args:
@@ -147,7 +147,7 @@ class chance(Mutation):  # noqa: N801
         return self.mutation(genome, rng) if rng.random() < self.probability else ""
 
 
-class chain(Mutation):  # noqa: N801
+class chain(Mutation):
     """Several mutations, one after the other; those that find no place are left out.
 
     Args:
@@ -172,7 +172,7 @@ class chain(Mutation):  # noqa: N801
         return told
 
 
-class one_of(Mutation):  # noqa: N801
+class one_of(Mutation):
     """One of several mutations, chosen at random.
 
     Args:

@@ -5,10 +5,12 @@ Abdelfattah et al., "Zero-cost proxies for lightweight NAS", ICLR 2021, compares
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["gradient_norm", "jacobian_covariance", "naswot", "synflow"]
 
@@ -29,7 +31,8 @@ def gradient_norm(
         parameters = [p for p in module.parameters() if p.requires_grad]
         with torch.enable_grad():
             gradients = torch.autograd.grad(loss(module(x), y), parameters, allow_unused=True)
-        return float(sum(g.square().sum() for g in gradients if g is not None)) ** 0.5
+        squares = [float(g.square().sum()) for g in gradients if g is not None]
+        return math.sqrt(sum(squares))
 
     return measure
 
@@ -61,7 +64,7 @@ def synflow(x: Tensor) -> Callable[[nn.Module], float]:
         finally:
             module.train(mode)
         flow = sum(
-            float((g * p).abs().sum())
+            float((g * p).detach().abs().sum())
             for g, p in zip(gradients, parameters.values(), strict=True)
             if g is not None
         )
@@ -93,7 +96,7 @@ def naswot(x: Tensor) -> Callable[[nn.Module], float]:
     return measure
 
 
-class _Signs(torch.utils._python_dispatch.TorchDispatchMode):
+class _Signs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps which elements each ReLU and its kind let pass, whoever calls it."""
 
     _NAMES = (
@@ -110,7 +113,7 @@ class _Signs(torch.utils._python_dispatch.TorchDispatchMode):
     )
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[Tensor] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]

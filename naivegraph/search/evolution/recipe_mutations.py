@@ -36,7 +36,7 @@ class _Scaled(Mutation):
         return f"{self.name} {genome.recipe[self.name]:.3g}"
 
 
-class learning_rate(_Scaled):  # noqa: N801
+class learning_rate(_Scaled):
     """Another learning rate: the present one times a random factor, within bounds.
 
     Args:
@@ -49,7 +49,7 @@ class learning_rate(_Scaled):  # noqa: N801
     name = "learning_rate"
 
 
-class batch_size(_Scaled):  # noqa: N801
+class batch_size(_Scaled):
     """Another batch size: the present one times a random factor, within bounds, a whole number.
 
     Args:
@@ -63,7 +63,7 @@ class batch_size(_Scaled):  # noqa: N801
     whole = True
 
 
-class choice(Mutation):  # noqa: N801
+class choice(Mutation):
     """Another of some values in the recipe, such as the name of an optimizer.
 
     Args:

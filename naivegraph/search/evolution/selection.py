@@ -151,7 +151,7 @@ def _crowding(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _sorted(history: History, candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda each: history.ranking.key(each.result))  # type: ignore[arg-type, return-value]
+    return sorted(candidates, key=lambda each: history.ranking.key(each.result))
 
 
 def _check(name: str, value: int) -> None:

@@ -73,7 +73,7 @@ class _Resized(Mutation):
         return f"{type(self).__name__}: {first_that_can(groups, change, type(self).__name__)}"
 
 
-class wider(_Resized):  # noqa: N801
+class wider(_Resized):
     """More neurons in some layers; the network computes the same.
 
     Args:
@@ -93,7 +93,7 @@ class wider(_Resized):  # noqa: N801
     keeps_function = True
 
 
-class narrower(_Resized):  # noqa: N801
+class narrower(_Resized):
     """Fewer neurons in some layers; those of the least utility go.
 
     Args:
@@ -106,7 +106,7 @@ class narrower(_Resized):  # noqa: N801
     sign = -1
 
 
-class kernel(Mutation):  # noqa: N801
+class kernel(Mutation):
     """Another size of the kernel of a convolution; where it grows, the network computes the same.
 
     Args:
@@ -127,7 +127,7 @@ class kernel(Mutation):  # noqa: N801
 
         def change(vertex: Vertex) -> str:
             """Give one convolution another kernel."""
-            now = vertex.target.kernel_size[0]  # type: ignore[union-attr]
+            now = int(getattr(vertex.target, "kernel_size")[0])  # noqa: B009
             sizes = [s for s in self.sizes if s > now or (s < now and not self.grow_only)]
             if not sizes:
                 raise NothingToDoError(f"{vertex.name!r} has no other size to choose")

@@ -1,0 +1,138 @@
+"""Evolution as the space of a study: children inherit, limits hold, and a seed gives the same study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import naivegraph as ng
+from naivegraph import search
+from naivegraph.errors import StudyError
+from tests.search.evolution.networks import residual, vectors
+
+
+def examples(count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 6, generator=generator)
+    return x, (x[:, 0] + x[:, 1] > 0).long() + (x[:, 2] > 1).long()
+
+
+def space(**more: Any) -> search.Evolution:
+    mutations = [search.wider(), search.deeper(), search.narrower(), search.skip()]
+    return search.Evolution(vectors().graph, mutations, population=3, **more)
+
+
+def study(folder: Path, networks: int = 9, **more: Any) -> search.Study:
+    x, y = examples()
+    made = search.Study(
+        folder,
+        space=space(**more),
+        evaluate=search.Classification(x[:40], y[:40], x[40:], y[40:], batch_size=16, learning_rate=0.02),
+        objectives={"accuracy": "max", "params": "min"},
+        rungs=(1, 2),
+        seed=4,
+        ahead=2,
+    )
+    made.run(networks=networks, engine="serial")
+    return made
+
+
+def told(made: search.Study) -> list[Any]:
+    return [(c.name, c.lineage.mutation, c.lineage.parents, dict(c.values)) for c in made.candidates]
+
+
+def test_a_study_of_children(tmp_path: Path) -> None:
+    made = study(tmp_path / "one", limits={"params": 600}, cross=0.3)
+    assert len(made.candidates) == 9
+    assert all(c.result.status == "done" for c in made.candidates)
+    assert all(c.values["params"] <= 600 for c in made.candidates)
+    assert made.candidates[0].lineage.mutation == "start"
+    names = {c.name for c in made.candidates}
+    assert all(set(c.lineage.parents) <= names for c in made.candidates)
+    best = made.best
+    assert best is not None
+    graph = best.graph
+    x, y = examples()
+    accuracy = (graph(x[40:]).argmax(1) == y[40:]).double().mean()
+    assert float(accuracy) == pytest.approx(best.values["accuracy"])
+    ng.prune(graph, ratio=0.8)
+    assert told(study(tmp_path / "two", limits={"params": 600}, cross=0.3)) == told(made)
+
+
+def test_children_that_keep_the_function_start_where_their_parent_ended(tmp_path: Path) -> None:
+    made = study(tmp_path)
+    x, _ = examples()
+    seen = 0
+    for child in made.candidates:
+        start = made.store.weights_path(child.name, None)
+        if not child.lineage.keeps_function or not child.lineage.parents or not start.exists():
+            continue
+        from naivegraph.search.study.weight_files import read_weights
+
+        first = search.Evolution.graph(child.structure, read_weights(start))(x)
+        (parent,) = (c for c in made.candidates if c.name == child.lineage.parents[0])
+        paths = [made.store.weights_path(parent.name, rung) for rung in (None, 0, 1)]
+        outputs = [search.Evolution.graph(parent.structure, read_weights(p))(x) for p in paths if p.exists()]
+        assert any(torch.allclose(first, out, atol=1e-5) for out in outputs)
+        seen += 1
+    assert seen
+
+
+def test_without_inheritance_children_start_anew(tmp_path: Path) -> None:
+    made = study(tmp_path, inherit=False)
+    assert all(c.lineage.inherited == 0 and not c.lineage.keeps_function for c in made.candidates[3:])
+
+
+def test_a_function_can_make_the_first_networks(tmp_path: Path) -> None:
+    def make(seed: int) -> ng.Graph:
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(6, 4 + seed), nn.ReLU(), nn.Linear(4 + seed, 3))
+        return ng.capture(net, torch.ones(2, 6))
+
+    made = search.Evolution(make, [search.wider()], population=3)
+    past = search.History(search.study.Ranking({"accuracy": "max"}))
+    import random
+
+    sizes = []
+    for number in range(3):
+        proposal = made.propose(past, random.Random(number))
+        assert proposal is not None
+        past.names.add(proposal.name)
+        sizes.append(proposal.structure["network"]["tensors"]["0.weight"]["shape"][0])
+    assert sizes == [4, 5, 6]
+
+
+def test_fit_searches_in_one_call(tmp_path: Path) -> None:
+    x, y = examples(80)
+    quick: Any = {"seconds": None, "engine": "serial", "rungs": (1,)}
+    found = search.fit(x.numpy(), y.numpy(), networks=5, folder=tmp_path, **quick)
+    assert len(found.candidates) == 5
+    assert found.best is not None
+    images = search.fit(torch.randn(24, 1, 6, 6), torch.arange(24) % 2, networks=2, **quick)
+    assert images.best is not None
+    assert images.best.graph(torch.randn(2, 1, 6, 6)).shape == (2, 2)
+    numbers = search.fit(x, x[:, :1] * 2, networks=2, **quick)
+    assert numbers.ranking.objectives == {"error": "min", "params": "min"}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: search.Evolution([], [search.wider()]), "start= takes graphs"),
+        (lambda: search.Evolution(residual().graph, []), "mutations= takes at least one"),
+        (lambda: search.Evolution(residual().graph, [search.wider()], cross=2), "cross= is from 0 to 1"),
+        (lambda: search.fit(torch.ones(3, 2, 2), torch.ones(3)), "give rows of a table or images"),
+        (lambda: search.fit(torch.ones(5, 2), torch.arange(5) - 2), "classes are whole numbers from 0"),
+        (
+            lambda: search.Classification(torch.ones(3, 2), torch.ones(2), torch.ones(1, 2), torch.ones(1)),
+            "3 inputs with 2 targets",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        make()

@@ -1,0 +1,87 @@
+"""Crossover: a child computes what its two parts compute, and can be edited."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from torch import nn
+
+import naivegraph as ng
+from naivegraph import search
+from naivegraph.search import Genome
+from naivegraph.search.evolution.graft import Segment, _joined, segments
+from naivegraph.search.evolution.mutation import NothingToDoError, tried
+from tests.search.evolution.networks import image, output, residual, vectors
+
+
+def line(sizes: tuple[int, ...], seed: int) -> Genome:
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    for taken, given in itertools.pairwise(sizes):
+        layers += [nn.Linear(taken, given), nn.ReLU()]
+    return Genome(ng.capture(nn.Sequential(*layers).eval(), torch.randn(4, sizes[0])))
+
+
+def test_segments_lie_between_places_that_every_way_passes() -> None:
+    found = segments(residual().graph)
+    assert Segment("relu", "add") in found
+    assert all("inner" not in (s.entry, s.exit) and "relu_1" not in (s.entry, s.exit) for s in found)
+
+
+def test_the_child_computes_what_its_parts_do() -> None:
+    one, two = line((5, 8, 8, 3), 0), line((5, 8, 8, 8, 3), 1)
+    child = _joined(one.graph, two.graph, Segment("1", "3"), Segment("3", "5"))
+    x = torch.randn(4, 5)
+    host = [one.graph.module.get_submodule(str(i)) for i in range(6)]
+    donor = two.graph.module.get_submodule("4")
+    expected = host[5](host[4](donor(host[1](host[0](x))).relu()))
+    assert torch.equal(child(x), expected)
+
+
+def test_sizes_at_the_seams_are_made_equal_with_what_stays_zeroed_elsewhere() -> None:
+    one, two = line((5, 8, 8, 3), 0), line((5, 6, 6, 3), 1)
+    child = _joined(one.graph, two.graph, Segment("1", "3"), Segment("1", "3"))
+    assert child(torch.randn(4, 5)).shape == (4, 3)
+    assert one.graph.sizes["0"] == 8
+    assert two.graph.sizes["0"] == 6
+
+
+def test_most_pairs_with_alike_seams_give_children_that_run_and_can_be_edited() -> None:
+    rng = random.Random(0)
+    parents = [residual(8, 0), residual(6, 1)]
+    for seed in range(6):
+        found = search.skip()
+        child = residual(8 + seed % 3, seed)
+        found(child, rng)
+        search.wider()(child, rng)
+        parents.append(child)
+    done = 0
+    for _ in range(16):
+        one, two = rng.sample(parents, 2)
+        before = output(one)
+        child, told = search.graft(one, two, rng)
+        assert torch.equal(output(one), before)
+        assert output(child).shape == before.shape, told
+        assert tried(search.wider(), child, rng) is not None, told
+        again = Genome.of_data(*child.to_data())
+        assert torch.allclose(output(again), output(child), atol=1e-5), told
+        done += 1
+    assert done == 16
+
+
+def test_networks_without_alike_seams_are_told() -> None:
+    rows = Genome(ng.capture(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), torch.randn(2, 5, 6)))
+    with pytest.raises(NothingToDoError, match="no seams of the two networks are alike"):
+        search.graft(rows, vectors(), random.Random(0))
+
+
+def test_parts_keep_their_state_and_buffers() -> None:
+    one, two = residual(8, 0), residual(8, 1)
+    two.graph.module.get_buffer("norm.running_mean").fill_(0.5)
+    child = _joined(one.graph, two.graph, Segment("stem", "relu"), Segment("stem", "relu"))
+    means = [value for name, value in child.module.named_buffers() if name.endswith("running_mean")]
+    assert [float(mean[0]) for mean in means] == [0.5]
+    assert child(image()).shape == (2, 5)

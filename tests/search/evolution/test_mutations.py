@@ -1,0 +1,141 @@
+"""Mutations: those said to keep the function do, networks stay valid, and a seed gives the same child."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from naivegraph import search
+from naivegraph.errors import EditError
+from naivegraph.search import Genome, Mutation
+from naivegraph.search.evolution.mutation import tried
+from tests.search.evolution.networks import output, residual, vectors
+
+MUTATIONS: list[Mutation] = [
+    search.wider(),
+    search.wider(1.0, 3),
+    search.narrower(),
+    search.deeper(),
+    search.deeper(1),
+    search.shallower(),
+    search.skip(),
+    search.unskip(),
+    search.kernel(),
+    search.kernel(grow_only=True),
+    search.activation(),
+    search.chain(search.wider(), search.deeper(), search.skip()),
+    search.one_of(search.wider(), search.kernel(), weights=[1, 2]),
+    search.chance(0.5, search.narrower()),
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("make", [residual, vectors])
+def test_children_run_and_keep_what_they_say(mutation: Mutation, make: Callable[[], Genome]) -> None:
+    genome = make()
+    before, done = output(genome), 0
+    names = [vertex.name for vertex in genome.graph]
+    for seed in range(6):
+        found = tried(mutation, genome, random.Random(seed))
+        if found is None:
+            continue
+        done += 1
+        child, told = found
+        after = output(child)
+        assert after.shape == before.shape
+        assert isinstance(told, str)
+        if mutation.keeps_function:
+            assert torch.allclose(after, before, atol=1e-5), told
+        child.graph.lint()
+        assert torch.equal(output(genome), before)
+    assert [vertex.name for vertex in genome.graph] == names
+    impossible = make is vectors and isinstance(mutation, (search.kernel, search.unskip))
+    assert bool(done) != impossible
+
+
+def test_long_lines_of_descent_stay_valid_and_come_back_from_data() -> None:
+    rng = random.Random(3)
+    genome = residual()
+    for _ in range(12):
+        mutation = rng.choice(MUTATIONS)
+        found = tried(mutation, genome, rng)
+        if found is None or len(found[0].graph) > 40:
+            continue
+        before = output(genome)
+        genome, told = found
+        if mutation.keeps_function:
+            assert torch.allclose(output(genome), before, rtol=1e-3, atol=1e-4), told
+    data, weights = genome.to_data()
+    again = Genome.of_data(data, weights)
+    assert torch.allclose(output(again), output(genome), atol=1e-6)
+    optimizer = torch.optim.SGD(again.graph.parameters(), lr=0.1)
+    output(again)
+    again.graph(next(iter(again.graph.example.values()))).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(output(again), output(genome))
+
+
+def test_a_seed_gives_the_same_child() -> None:
+    told = {search.chain(search.wider(), search.skip())(residual(), random.Random(5)) for _ in range(2)}
+    assert len(told) == 1
+
+
+def test_only_the_layers_named_are_asked() -> None:
+    for seed in range(4):
+        genome = residual()
+        search.wider(where="down")(genome, random.Random(seed))
+        assert genome.graph.sizes["stem"] == 8
+        assert genome.graph.sizes["down"] > 16
+    with pytest.raises(EditError, match="kernel: there is no place for it"):
+        search.kernel(where=["head", "norm"])(residual(), random.Random(0))
+    genome = residual()
+    search.activation([nn.SiLU], where=lambda v: v.name == "relu_2")(genome, random.Random(0))
+    assert [v.name for v in genome.graph if isinstance(v.target, nn.SiLU)] == ["silu"]
+
+
+def test_the_recipe_changes_within_bounds() -> None:
+    genome, rng = vectors(), random.Random(0)
+    for _ in range(20):
+        search.learning_rate(1e-3, 1e-2)(genome, rng)
+        search.batch_size(16, 64)(genome, rng)
+        search.choice("optimizer", ["SGD", "Adam"])(genome, rng)
+        assert 1e-3 <= genome.recipe["learning_rate"] <= 1e-2
+        assert genome.recipe["batch_size"] in range(16, 65)
+        assert genome.recipe["optimizer"] in ("SGD", "Adam")
+    data, weights = genome.to_data()
+    assert search.Evolution.build(data).recipe == genome.recipe
+    assert weights.keys() == genome.graph.module.state_dict().keys()
+
+
+def test_a_mutation_of_ones_own_takes_ten_lines() -> None:
+    import naivegraph as ng
+
+    class Norm(Mutation):
+        def __call__(self, genome: Genome, rng: random.Random) -> str:
+            name = rng.choice([v.name for v in genome.graph if isinstance(v.target, nn.Conv2d)])
+            ng.insert(genome.graph, nn.BatchNorm2d, after=name)
+            return f"norm behind {name}"
+
+    found = tried(Norm(), residual(), random.Random(0))
+    assert found is not None
+    assert found[1].startswith("norm behind")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: search.wider(0.0), r"by=0.0, layers=1: give a part above 0"),
+        (lambda: search.deeper(2), "kernel=2: give an odd number"),
+        (lambda: search.chance(2, search.wider()), "probability=2: give a number from 0 to 1"),
+        (lambda: search.one_of(), "one_of takes mutations"),
+        (lambda: search.learning_rate(1, 0.1), "learning_rate: give 0 < low <= high"),
+        (lambda: search.choice("a", [1]), "a: give at least two values"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(EditError, match=message):
+        make()
