@@ -53,7 +53,7 @@ class _Training:
         raise NotImplementedError
 
     def value(self, given: Tensor, wanted: Tensor) -> float:
-        """What is measured, from all outputs on the test inputs."""
+        """The measure of all outputs on the test inputs."""
         raise NotImplementedError
 
     def __call__(self, module: nn.Module, rung: Rung, seed: int) -> dict[str, float]:
