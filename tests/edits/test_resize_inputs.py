@@ -323,6 +323,43 @@ def test_inputs_stay_unless_they_are_asked_for() -> None:
     assert net[0].in_channels == 3
 
 
+def test_the_example_of_train_mode_follows_an_input() -> None:
+    """The head that train mode alone uses takes the new channels."""
+    net, x = Auxiliary().eval(), torch.randn(IMAGE)
+    graph = ng.capture(net, x)
+    edit = ng.resize(graph, {"x": +1})
+    assert graph.training is not None
+    assert graph.training.example["x"].shape == (2, 4, 8, 8)
+    more = torch.randn(2, 4, 8, 8)
+    net.train()
+    torch.testing.assert_close(graph(more), net(more))
+    net.eval()
+    edit.undo()
+    assert graph.training is not None
+    assert graph.training.example["x"].shape == IMAGE
+
+
+def test_an_input_that_the_code_cuts_into_equal_parts_grows_in_each() -> None:
+    """Old channels stay in the part they were in."""
+    net = Of(
+        lambda m, x: m.a(x.chunk(2, 1)[0]) - m.b(x.chunk(2, 1)[1]), a=nn.Conv2d(2, 4, 1), b=nn.Conv2d(2, 4, 1)
+    )
+    x = torch.randn(2, 4, 5, 5)
+    graph, before = ng.capture(net, x), net(x)
+    ng.resize(graph, {_input(graph): +2})
+    new = torch.randn(2, 1, 5, 5)
+    torch.testing.assert_close(net(torch.cat([x[:, :2], new, x[:, 2:], new], 1)), before)
+
+
+def test_an_input_that_only_a_mean_reads_grows_with_a_note() -> None:
+    """No weight reads it, so it changes what the network computes."""
+    net = Of(lambda m, x: m.last(x.mean(1).flatten(1)), last=nn.Linear(64, 2))
+    graph = ng.capture(net, torch.randn(IMAGE))
+    edit = ng.resize(graph, {_input(graph): +1})
+    assert graph.sizes[_input(graph)] == 4
+    assert "it enters a mean" in edit.notes[0]
+
+
 def test_training_and_optimizer_follow_an_input() -> None:
     """Undo that keeps training keeps what the old channels learned."""
     net, x = _stem(), torch.randn(IMAGE)
