@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A search, from one network to a front
 #
-# A network for handwritten digits is changed again and again: wider, narrower, deeper, with a connection past some
-# layers. Children start with what their parents have learnt. What remains in the end is a front: networks of which
-# none is both better and smaller than another.
+# A network for handwritten digits is changed again and again: wider, narrower, deeper, with a connection
+# past some layers. Children start with what their parents have learnt. What remains in the end is a front:
+# networks of which none is both better and smaller than another.
 
 # %%
 import random
@@ -44,7 +44,8 @@ graph = ng.capture(first, x[:2])
 # %% [markdown]
 # ## One mutation
 #
-# Mutations work on a copy. Those that say so keep the function, and this one does: what is new starts with zeros.
+# Mutations work on a copy. Those that say so keep the function, and this one does: what is new starts with
+# zeros.
 
 # %%
 genome = search.Genome(graph)
@@ -55,8 +56,8 @@ assert torch.allclose(genome.graph(x[:4]), parent, atol=1e-5)
 # %% [markdown]
 # ## A mutation of one's own
 #
-# A class with one method. It changes the graph with the verbs of naivegraph, and an edit that is not possible raises
-# an error that the search takes for "not here".
+# A class with one method. It changes the graph with the verbs of naivegraph, and an edit that is not
+# possible raises an error that the search takes for "not here".
 
 
 # %%
@@ -72,9 +73,9 @@ class Norm(search.Mutation):
 # %% [markdown]
 # ## The study
 #
-# A space proposes networks, here children of the best so far under a cap of parameters. An evaluation trains and
-# measures one. All of it is kept in a folder, and the same call goes on after a stop. `engine="processes"` trains
-# several at once.
+# A space proposes networks, here children of the best so far under a cap of parameters. An evaluation
+# trains and measures one. All of it is kept in a folder, and the same call goes on after a stop.
+# `engine="processes"` trains several at once.
 
 # %%
 space = search.Evolution(
@@ -100,8 +101,8 @@ study.run(networks=10, engine="serial")
 # %% [markdown]
 # ## What was found
 #
-# By the numbers measured above networks were chosen, so they flatter. The last images were kept back for one
-# measurement in the end.
+# By the numbers measured above networks were chosen, so they flatter. The last images were kept back for
+# one measurement in the end.
 
 # %%
 for candidate in study.front:
