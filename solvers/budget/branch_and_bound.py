@@ -9,16 +9,14 @@ reported in the end is the highest bound of all boxes, those put aside included.
 Bounds come from Lagrangian relaxation (Geoffrion, "Lagrangean relaxation for integer programming",
 Mathematical Programming Study 2, 1974; Fisher, "The Lagrangian relaxation method for solving integer
 programming problems", Management Science 27, 1981): a price per budget takes the place of the budget, and any
-maximum of utility plus priced slack is an upper bound. Two relaxations are maximised, the cheap one first:
+maximum of utility plus priced slack is an upper bound. Relaxations are maximised, the cheap one first:
 
 1. `tangent_bound` replaces each cost by a tangent in which every size stands alone.
 2. `bucket_elimination` maximises the priced problem itself, exactly but for runs of values that it treats as
-   one.
+   one. Where so many sizes meet that runs would be long, `message_bound` takes its place.
 
 As a function of the prices the bound is convex, and the slack of the maximiser is a subgradient.
-`PriceSearch` looks for the lowest: for one price by the crossing of two tangents, for several by subgradient
-steps of Polyak's length ("Minimization of unsmooth functionals", USSR Computational Mathematics and
-Mathematical Physics 9, 1969).
+`price_search` looks for the lowest.
 
 At the incumbent's prices the first bound is often within a few neurons of it. Where it is not, there is a
 duality gap: two distant choices, one over and one under a budget, are equally good at these prices. Splitting
@@ -31,11 +29,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum
+from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum, small_enough
 from naivegraph.solvers.budget.compact import Compact
 from naivegraph.solvers.budget.factor_graph import FactorGraph
 from naivegraph.solvers.budget.label_setting import LabelSetting
 from naivegraph.solvers.budget.local_search import LocalSearch
+from naivegraph.solvers.budget.message_bound import MessageBound
+from naivegraph.solvers.budget.price_search import PriceSearch
 from naivegraph.solvers.budget.problem import Floats, Ints
 from naivegraph.solvers.budget.tangent_bound import SeparableBound, TangentBound
 
@@ -91,7 +91,9 @@ class BranchAndBound:
         self.closed = self.value  # the highest bound of all that was put aside, which nothing there exceeds
         self.boxes = 0
         self.tangent = TangentBound(self.c)
+        self.messages = MessageBound(self.c)
         self.guide = LocalSearch(self.c)
+        self._draws = np.random.default_rng(0)
         self._skip_tables = False  # True once tables have proved too coarse to help
         self._seen: set[bytes] = set()
 
@@ -132,6 +134,8 @@ class BranchAndBound:
             return []
         if self._skip_tables:
             return self._split_separate(box, separate)
+        if self._sweeps_help(box):
+            return self._sweep(box)
         low, high, bound = box.low.copy(), box.high.copy(), box.bound
         prices, best_prices = box.prices, box.prices
         search = PriceSearch(self.c.limits)
@@ -171,6 +175,35 @@ class BranchAndBound:
         if self._enumerated(BucketElimination(self.factors, low, high, centres[-3:]), best_prices):
             return []
         return self._split(low, high, bound, best_prices, answers)
+
+    def _sweeps_help(self, box: Box) -> bool:
+        """Tell whether messages are worth a try: where tables would have to be coarse."""
+        return self.messages.possible and not small_enough(self.factors, box.low, box.high)
+
+    def _sweep(self, box: Box) -> list[Box]:
+        """Bound and narrow a box by messages, and split what is left of it."""
+        search, prices, answers = PriceSearch(self.c.limits), box.prices, list[Maximum]()
+        for _ in range(_ROUNDS):
+            centre = np.clip(self.x, box.low, box.high)
+            found = self.messages.bound(prices, box.low, box.high, centre, self.cutoff, self.near)
+            if found.value < box.bound:
+                box.rank, box.prices = (-found.value, box.rank[1]), prices
+            answers.append(Maximum(found.value, found.first, found.first, found.costs, {}))
+            self._try(found.first)
+            if box.bound > self.cutoff:
+                self._shake()
+            if box.bound <= self.cutoff:
+                self.closed = max(self.closed, box.bound)
+                return []
+            self.closed = max(self.closed, found.aside)
+            if np.any(found.low > found.high):
+                return []
+            box.low, box.high = found.low, found.high
+            change = None if self.late() else search.next(prices, answers[-1], self.cutoff)
+            if change is None:
+                break
+            prices = change
+        return self._split(box.low, box.high, box.bound, box.prices, answers)
 
     def _enumerated(self, grid: BucketElimination, prices: Floats) -> bool:
         """Settle a box by looking at all choices above the cutoff; tell whether they are few enough."""
@@ -259,6 +292,16 @@ class BranchAndBound:
         if trial is not None and self.c.value(trial) > self.value:
             self.x, self.value = trial, self.c.value(trial)
 
+    def _shake(self) -> None:
+        """Try answers near the incumbent with some of its positions drawn anew.
+
+        Where many sizes meet, the first answer may be a local maximum (iterated local search; Lourenço,
+        Martin and Stützle in "Handbook of Metaheuristics", 2003).
+        """
+        for _ in range(2):
+            drawn = self._draws.integers(self.c.count)
+            self._try(np.where(self._draws.random(len(drawn)) < 0.1, drawn, self.x))
+
     def _narrow(self, found: Maximum, grid: BucketElimination, low: Ints, high: Ints) -> bool:
         """Cut runs that cannot hold anything better off both ends of the box; tell whether that is much.
 
@@ -312,60 +355,3 @@ class BranchAndBound:
             part_low[v], part_high[v] = begin, end
             parts.append(Box((-bound, 2 * self.boxes + i), part_low, part_high, prices))
         return parts
-
-
-class PriceSearch:
-    """Search for the prices with the lowest bound, a convex function of them.
-
-    At given prices the maximum is a bound, and the slack of its maximiser (limit minus cost) is a
-    subgradient. With one price, the tangents at the last price on either side of the lowest point cross below
-    it, and their crossing is tried next (cutting planes in one dimension), a little away from both; until
-    both sides have been seen, the price moves to where its one tangent reaches the target, at most by a
-    factor of 0.7 or 1.4. With several, Polyak's step `(bound - target) / |slope|^2` is taken against the
-    slope, in units of the limits.
-    """
-
-    def __init__(self, limits: Floats) -> None:
-        """Begin a search for budgets of these limits."""
-        self.limits = limits
-        self._sides: dict[bool, tuple[float, float, float]] = {}
-
-    def next(self, prices: Floats, found: Maximum, target: float) -> Floats | None:
-        """Return prices to try next, or None when there is little left to gain.
-
-        Args:
-            prices: The prices tried last.
-            found: The maximum at these prices.
-            target: The bound that would be low enough.
-        """
-        slope = self.limits - found.costs
-        if len(prices) != 1:
-            return self._polyak(prices, slope, found.value, target)
-        price, s = float(prices[0]), float(slope[0])
-        if s == 0 or (price == 0 and s > 0):  # the lowest point itself: flat, or rising from price 0
-            return None
-        self._sides[s > 0] = (price, found.value, s)
-        if len(self._sides) < 2:
-            step = (found.value - target) / abs(s)
-            other = price - step if s > 0 else price + step
-            return np.array([float(np.clip(other, price * 0.7, max(price * 1.4, 1e-12)))])
-        (p1, d1, s1), (p2, d2, s2) = self._sides[False], self._sides[True]
-        cross = (d2 - d1 + s1 * p1 - s2 * p2) / (s1 - s2)
-        floor = d1 + s1 * (cross - p1)  # no price has a lower bound than this
-        if floor > target and min(d1, d2) - floor < 0.1 * (min(d1, d2) - target):
-            return None
-        if abs(p1 - p2) < 1e-9 * max(p1, p2):
-            return None
-        near, far = min(p1, p2), max(p1, p2)
-        return np.array([float(np.clip(cross, near + 0.05 * (far - near), far - 0.05 * (far - near)))])
-
-    def _polyak(self, prices: Floats, slope: Floats, value: float, target: float) -> Floats | None:
-        """Return the prices after one subgradient step, none below 0; None where the slope vanishes."""
-        scaled = slope / np.maximum(np.abs(self.limits), 1.0)
-        free = (prices > 0) | (scaled < 0)
-        length = float(np.sum(scaled[free] ** 2))
-        if length == 0:
-            return None
-        move = np.where(free, (value - target) / length * scaled, 0.0) / np.maximum(np.abs(self.limits), 1.0)
-        out: Floats = np.maximum(0.0, prices - np.clip(move, -0.5 * prices.max(), 0.5 * prices.max()))
-        return out

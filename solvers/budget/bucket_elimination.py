@@ -106,6 +106,14 @@ def _candidate(
     )
 
 
+def small_enough(factors: FactorGraph, low: Ints, high: Ints) -> bool:
+    """Tell whether tables for a box of positions can have every value."""
+    counts = [span[2] for span in factors.spans(low, high)]
+    fixed = frozenset(v for v, count in enumerate(counts) if count == 1)
+    steps = elimination_order(factors, {v: n for v, n in enumerate(counts) if n > 1}, fixed)
+    return max((step.size for step in steps), default=0) <= CELLS
+
+
 @dataclass(frozen=True, eq=False)
 class Maximum:
     """The result of `BucketElimination.maximise`.

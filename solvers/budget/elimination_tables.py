@@ -100,7 +100,7 @@ class StepTables:
             for i, _ in scopes:
                 best = best + tables[i]
             slope = self.weighed("slope", weights)
-            out = _conjugate(low, best, slope) - self.weighed("rest", weights)
+            out = conjugate(low, best, slope) - self.weighed("rest", weights)
             return out, None if self.axes else best - slope * low - self.weighed("rest", weights)
         if self.step.equation is None:
             whole = self.choices[0][1] - self.weighed("rest", weights) + best
@@ -136,7 +136,7 @@ class StepTables:
         return out
 
 
-def _conjugate(low: Floats, best: Floats, slope: Floats) -> Floats:
+def conjugate(low: Floats, best: Floats, slope: Floats) -> Floats:
     """Return `max_i best[i] - slope * low[i]` for every slope, a Legendre-Fenchel conjugate.
 
     Only corners of the upper hull of the points `(low, best)` can be the maximum, and between them the

@@ -118,6 +118,24 @@ def densenet121(layers: Layers) -> None:
     layers.layer(1, 1, sum_of(parts), 1000.0)
 
 
+def inception(layers: Layers) -> None:
+    """Blocks of four branches, each of which reads all branches of the block before."""
+    before = [layers.width(c) for c in (64, 96, 96)]
+    layers.layer(35 * 35, 27, 3.0, sum_of(before))
+    for side, scale in ((35, 1), (35, 1), (17, 2), (17, 2), (8, 3)):
+        branches = []
+        for depth in range(4):
+            last = layers.width(64 * scale)
+            layers.layer(side * side, 1, sum_of(before), last)
+            for _ in range(depth):
+                after = layers.width(96 * scale)
+                layers.layer(side * side, 9, last, after)
+                last = after
+            branches.append(last)
+        before = branches
+    layers.layer(1, 1, sum_of(before), 1000.0)
+
+
 def transformer(
     layers: Layers, depth: int, embedding: int, heads: int, head: int, inner: int, tokens: int, gated: bool
 ) -> None:
@@ -168,6 +186,7 @@ NETWORKS: dict[str, Callable[[Layers], None]] = {
     "resnet50": resnet50,
     "vgg16": vgg16,
     "densenet121": densenet121,
+    "inception": inception,
     "vit": vit,
     "llm": llm,
     "mobilenet": mobilenet,

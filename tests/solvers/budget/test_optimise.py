@@ -20,6 +20,7 @@ from naivegraph.solvers.budget import (
     smallest,
 )
 from naivegraph.solvers.budget.compact import compact
+from naivegraph.solvers.budget.message_bound import MessageBound
 from naivegraph.solvers.budget.problem import Floats, Ints
 from naivegraph.solvers.budget.tangent_bound import TangentBound
 from naivegraph.solvers.solution import Outcome
@@ -191,6 +192,37 @@ def test_tangents_bound_every_point_of_a_box() -> None:
                 inside = bool(np.all((at >= found.low) & (at <= found.high)))
                 assert c.value(at) <= found.value
                 assert inside or c.value(at) <= max(cutoff, found.aside)
+
+
+def test_messages_bound_every_point_of_a_box_and_rule_out_none_that_is_better() -> None:
+    tried = 0
+    for seed in range(400):
+        c = compact(random_problem(seed, with_rows=False))
+        messages = MessageBound(c)
+        if not messages.possible:
+            continue
+        tried += 1
+        rng = np.random.default_rng(seed)
+        low = rng.integers(0, c.count)
+        high = rng.integers(low, c.count)
+        grid = np.array(list(itertools.product(*(range(a, b + 1) for a, b in zip(low, high, strict=True)))))
+        fitting = grid[[c.fits(c.size(x)) for x in grid]]
+        worth = np.array([c.value(x) for x in fitting])
+        scale = abs(float(c.gain.max())) / np.maximum(np.abs(c.limits), 1.0)
+        for _ in range(2):  # the second time shares begin where they ended
+            prices, near = rng.random(len(c.limits)) * scale, float(np.median(worth)) if len(worth) else 0.0
+            found = messages.bound(prices, low, high, rng.integers(low, high + 1), near, near)
+            assert np.all(worth <= found.value)
+            outside = np.any((fitting < found.low) | (fitting > found.high), axis=1)
+            assert np.all(worth[outside] <= max(near, found.aside))
+    assert tried >= 25
+
+
+def test_messages_need_products_of_at_most_three_different_sizes() -> None:
+    flat = [np.arange(4.0)] * 4
+    for factors, possible in (((0, 1, 2), True), ((0, 1, 2, 3), False), ((0, 0), False)):
+        cost = CostFunction("cost", (Term.of(2, *factors),))
+        assert MessageBound(compact(BudgetProblem.of(flat, [(cost, 5)]))).possible is possible
 
 
 def test_longer_chain_against_exhaustive_search() -> None:

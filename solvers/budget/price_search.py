@@ -1,0 +1,71 @@
+"""The prices at which a bound is lowest.
+
+As a function of the prices a bound by Lagrangian relaxation is convex, and the slack of its maximiser is a
+subgradient. One price is found by the crossing of two tangents, several by subgradient steps of Polyak's
+length ("Minimization of unsmooth functionals", USSR Computational Mathematics and Mathematical Physics 9,
+1969).
+"""
+
+import numpy as np
+
+from naivegraph.solvers.budget.bucket_elimination import Maximum
+from naivegraph.solvers.budget.problem import Floats
+
+__all__ = ["PriceSearch"]
+
+
+class PriceSearch:
+    """Search for the prices with the lowest bound, a convex function of them.
+
+    At given prices the maximum is a bound, and the slack of its maximiser (limit minus cost) is a
+    subgradient. With one price, the tangents at the last price on either side of the lowest point cross below
+    it, and their crossing is tried next (cutting planes in one dimension), a little away from both; until
+    both sides have been seen, the price moves to where its one tangent reaches the target, at most by a
+    factor of 0.7 or 1.4. With several, Polyak's step `(bound - target) / |slope|^2` is taken against the
+    slope, in units of the limits.
+    """
+
+    def __init__(self, limits: Floats) -> None:
+        """Begin a search for budgets of these limits."""
+        self.limits = limits
+        self._sides: dict[bool, tuple[float, float, float]] = {}
+
+    def next(self, prices: Floats, found: Maximum, target: float) -> Floats | None:
+        """Return prices to try next, or None when there is little left to gain.
+
+        Args:
+            prices: The prices tried last.
+            found: The maximum at these prices.
+            target: The bound that would be low enough.
+        """
+        slope = self.limits - found.costs
+        if len(prices) != 1:
+            return self._polyak(prices, slope, found.value, target)
+        price, s = float(prices[0]), float(slope[0])
+        if s == 0 or (price == 0 and s > 0):  # the lowest point itself: flat, or rising from price 0
+            return None
+        self._sides[s > 0] = (price, found.value, s)
+        if len(self._sides) < 2:
+            step = (found.value - target) / abs(s)
+            other = price - step if s > 0 else price + step
+            return np.array([float(np.clip(other, price * 0.7, max(price * 1.4, 1e-12)))])
+        (p1, d1, s1), (p2, d2, s2) = self._sides[False], self._sides[True]
+        cross = (d2 - d1 + s1 * p1 - s2 * p2) / (s1 - s2)
+        floor = d1 + s1 * (cross - p1)  # no price has a lower bound than this
+        if floor > target and min(d1, d2) - floor < 0.1 * (min(d1, d2) - target):
+            return None
+        if abs(p1 - p2) < 1e-9 * max(p1, p2):
+            return None
+        near, far = min(p1, p2), max(p1, p2)
+        return np.array([float(np.clip(cross, near + 0.05 * (far - near), far - 0.05 * (far - near)))])
+
+    def _polyak(self, prices: Floats, slope: Floats, value: float, target: float) -> Floats | None:
+        """Return the prices after one subgradient step, none below 0; None where the slope vanishes."""
+        scaled = slope / np.maximum(np.abs(self.limits), 1.0)
+        free = (prices > 0) | (scaled < 0)
+        length = float(np.sum(scaled[free] ** 2))
+        if length == 0:
+            return None
+        move = np.where(free, (value - target) / length * scaled, 0.0) / np.maximum(np.abs(self.limits), 1.0)
+        out: Floats = np.maximum(0.0, prices - np.clip(move, -0.5 * prices.max(), 0.5 * prices.max()))
+        return out
