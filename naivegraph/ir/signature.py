@@ -140,4 +140,9 @@ def nested_arguments(module: nn.Module, flat: dict[str, Any]) -> tuple[tuple[Any
 
 
 def _same(one: Any, two: Any) -> bool:
-    return one is two or (type(one) is type(two) and bool(one == two))
+    if one is two:
+        return True
+    try:
+        return type(one) is type(two) and bool(one == two)
+    except Exception:  # of objects that cannot be compared, as those with tensors in them
+        return False

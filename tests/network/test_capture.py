@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import builtins
 import copy
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -467,3 +469,15 @@ class Stateful(nn.Module):
 def test_a_function_that_cannot_be_called_again_is_a_capture_error() -> None:
     with pytest.raises(CaptureError, match=r"does not repeat .* raises AssertionError: only once"):
         capture(Stateful(), torch.ones(2, 3))
+
+
+def test_arguments_that_cannot_be_compared_are_other_ones() -> None:
+    class Proxied(nn.Module):
+        def forward(self, x: Tensor, entries: Mapping[str, Tensor]) -> Tensor:
+            return x * entries["scale"]
+
+    x, entries = torch.ones(2, 3), types.MappingProxyType({"scale": torch.arange(3.0)})
+    graph = capture(Proxied(), (x, entries))
+    assert torch.equal(graph(x, entries), Proxied()(x, entries))
+    with pytest.raises(NaivegraphError, match=r"captured with .* for the argument 'entries'"):
+        graph(x, types.MappingProxyType({"scale": torch.ones(3)}))

@@ -236,3 +236,44 @@ def test_a_module_made_of_both_modes_runs_in_both_after_an_edit() -> None:
     assert torch.allclose(found, b(a(x) * torch.rand(rows, 1).expand(rows, size).flatten()), atol=1e-6)
     edit.undo()
     assert net(x).shape == (3, 2)
+
+
+class Codes(nn.Module):
+    """Features and the nearest codes to them; in train mode alone, running means make the codes."""
+
+    codes: Tensor
+    means: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 3)
+        self.register_buffer("codes", torch.randn(10, 16))
+        self.register_buffer("means", self.codes.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.a(x)
+        nearest = (hidden[:, None] - self.codes).square().sum(-1).argmin(-1)
+        if self.training:
+            chosen = nn.functional.one_hot(nearest, 10).to(x)
+            self.means.mul_(0.9).add_(chosen.t() @ hidden.detach(), alpha=0.1)
+            self.codes.copy_(self.means)
+        out: Tensor = self.b(hidden + nn.functional.embedding(nearest, self.codes))
+        return out
+
+
+def test_running_means_that_train_mode_alone_uses_are_cut() -> None:
+    torch.manual_seed(0)
+    model, x = Codes().eval(), torch.randn(5, 8)
+    other = copy.deepcopy(model)
+    edit = ng.prune(model, x, ratio=0.5)
+    kept = torch.isin(other.a.bias, model.a.bias)
+    assert kept.sum() == 8
+    with torch.no_grad():
+        for tensor in (other.a.weight.T, other.a.bias, other.codes, other.means):
+            tensor[..., ~kept] = 0
+    for mode in (False, True, True, False):
+        torch.testing.assert_close(model.train(mode)(x), other.train(mode)(x))
+    torch.testing.assert_close(model.means, other.means[:, kept])
+    edit.undo()
+    assert model.means.shape == (10, 16)
+    assert model.train()(x).shape == (5, 3)

@@ -25,7 +25,9 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _PLAIN = (int, float, bool, str, type(None))
 
 
-def left_behind(recorder: Recorder, module: nn.Module, kept: Any) -> dict[int, str]:
+def left_behind(
+    recorder: Recorder, module: nn.Module, arguments: dict[str, Any], kept: Any
+) -> dict[int, str]:
     """The places where a run left tensors computed from its inputs, by the tensors' numbers.
 
     Those computed from parameters and sizes alone are caches, which the network fills anew.
@@ -33,15 +35,20 @@ def left_behind(recorder: Recorder, module: nn.Module, kept: Any) -> dict[int, s
     Args:
         recorder: The recorder of the run, which is over.
         module: The network.
-        kept: Inputs, and what the forward returned, which are told apart otherwise.
+        arguments: Its arguments by name, in whose lists and dicts the forward may have stored tensors.
+        kept: The tensors of the inputs, and what the forward returned, which are told apart otherwise.
 
     Returns:
         "Net.logits" or "Net.block.features" for what a module holds, "a hook of Net.block" for what the
-        closure of a hook holds, "FEATURES" for what is under this name where the code of a forward sees it.
+        closure of a hook holds, "FEATURES" for what is under this name where the code of a forward sees it,
+        "the argument 'store'".
     """
     known = {id(leaf) for leaf in leaves(kept) if isinstance(leaf, torch.Tensor)}
     made = {id(tensor): recorder.stubs[id(tensor)].id for tensor in recorder.made()}
-    found = {made[key]: place for key, place in _held(module) if key in made and key not in known}
+    held = [*_held(module)]
+    for name, value in arguments.items():
+        held += _tensors(value, f"the argument {name!r}")
+    found = {made[key]: place for key, place in held if key in made and key not in known}
     if not found:
         return {}
     computed = _computed_from_inputs(recorder.vertices)

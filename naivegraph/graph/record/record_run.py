@@ -92,10 +92,13 @@ def _record(
         _layers_seen(recorder),
     ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
+        given = list(leaves((args, kwargs)))
+        # The forward may store something in a list or dict that it is given.
+        as_given = map_leaves(constants, lambda leaf: leaf)
         output = _run(module, args, kwargs, recorder)
         comparisons = ledger.comparisons
         left = {
-            **left_behind(recorder, module, (args, kwargs, inputs, output)),
+            **left_behind(recorder, module, {**inputs, **constants}, (given, output)),
             **tensors_in_objects(module, output, recorder),
         }
     graph = Recording(
@@ -104,7 +107,7 @@ def _record(
         recorder.state,
         vertices,
         recorder.encode(output),
-        constants=constants,
+        constants=as_given,
         escapes=escapes,
         comparisons=comparisons,
         example=example,

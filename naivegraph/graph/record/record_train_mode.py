@@ -12,7 +12,7 @@ from naivegraph.errors import CaptureError
 from naivegraph.graph.fake.fake_tensor import FakeMode, on_fake_tensors
 from naivegraph.graph.record.left_behind import stores_in_train_mode
 from naivegraph.graph.record.record_run import copy_tensors, record
-from naivegraph.graph.torch_utils.module_paths import parameters_of
+from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import leaves, map_leaves
 from naivegraph.ir.recording import Recording
@@ -36,7 +36,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 def record_training(
     graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any], *, fake: bool
 ) -> Recording | None:
-    """Record a run in train mode, if it uses parameters that the recorded run in eval mode does not.
+    """Record a run in train mode, if it uses parameters that the one in eval mode does not, or buffers.
 
     Also if it leaves tensors behind that the run in eval mode does not, such as features for a loss.
     Also if the network is known to call other functions in train mode, as it was exported from such a graph.
@@ -51,8 +51,8 @@ def record_training(
         fake: Whether to run on fake tensors where that is possible.
 
     Returns:
-        The run; None if it neither uses other parameters nor leaves other tensors behind, or the network
-        does not run in train mode.
+        The run; None if it neither uses other parameters or buffers nor leaves other tensors behind, or the
+        network does not run in train mode.
     """
     unused = _unused(graph)
     other = isinstance(graph.module, TrainEvalModule)
@@ -139,8 +139,12 @@ def unused_parameters(run: Recording) -> set[str]:
 
 
 def _unused(run: Recording) -> set[int]:
-    """Numbers of the parameters that no operator of a run takes."""
-    unused = {run.state[name].id for name in parameters_of(run.module) if name in run.state}
+    """Numbers of the parameters that no operator of a run takes, and of buffers with numbers like theirs.
+
+    Such a buffer is a running mean of what the network computes, of codes in a table, for example.
+    """
+    buffers = [name for name, b in buffers_of(run.module).items() if b.dim() and b.is_floating_point()]
+    unused = {run.state[name].id for name in (*parameters_of(run.module), *buffers) if name in run.state}
     waiting: list[Any] = []
     for vertex in run.vertices:
         for operation in vertex.operations:

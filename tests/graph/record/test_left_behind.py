@@ -187,3 +187,33 @@ def test_what_is_kept_in_variables_that_the_code_shares_keeps_its_size(how: str)
     model = Sharing(keep).eval()
     ng.prune(model, torch.randn(3, 4), ratio=0.5)
     assert (model.body.out_features, model.router.out_features) == (8, 6)
+
+
+class Storing(nn.Module):
+    """Stores its features in what it is given for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 16), nn.Linear(16, 16)
+        self.c = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor, store: Any) -> Tensor:
+        features = self.a(x).tanh()
+        if isinstance(store, dict):
+            store["features"] = features
+        else:
+            store.append(features)
+        out: Tensor = self.c(self.b(features).relu())
+        return out
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_what_is_stored_in_an_argument_keeps_its_size(kind: type) -> None:
+    model, x, example, store = Storing().eval(), torch.randn(3, 4), kind(), kind()
+    ng.prune(model, (x, example), ratio=0.5)
+    assert (model.a.out_features, model.b.out_features) == (16, 8)
+    assert not example
+    model(x, store)
+    (features,) = store.values() if isinstance(store, dict) else store
+    assert features.shape == (3, 16)
+    assert torch.equal(ng.capture(model, (x, kind()))(x, kind()), model(x, kind()))
