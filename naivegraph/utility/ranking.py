@@ -29,7 +29,7 @@ class NeuronRanking:
 
     Attributes:
         negative: The number of neurons with a negative value.
-        largest: The largest absolute value.
+        largest: The largest absolute value of a neuron, of those in rows of one in one row.
         cost: The cost of a new neuron (one in every row).
         cost_of_one: The cost of a new neuron in one row.
         sums: The total value of the best neurons, by their number: concave, and exact from as many as must
@@ -48,7 +48,7 @@ class NeuronRanking:
         ranked = _ranked(values)
         below, upto = np.searchsorted(ranked, 0.0), np.searchsorted(ranked, 0.0, side="right")
         self.negative = int(below)
-        self.largest = float(max(abs(ranked[0]), abs(ranked[-1]))) if len(ranked) else 0.0
+        self.largest = float(np.abs(values).max(initial=0.0))
         beside = np.abs(np.concatenate([ranked[max(below - 1, 0) : below], ranked[upto : upto + 1]]))
         # A new neuron costs a tenth of the least utility, so that none is added without need.
         self.cost = 0.1 * float(beside.min()) if len(beside) else TINY
