@@ -10,11 +10,13 @@ tie, each order is tried, and the least text is taken.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from naivegraph.graph.run.summary import target_name
@@ -205,8 +207,13 @@ def _tied(one: tuple[_Call, int], two: tuple[_Call, int]) -> bool:
 
 
 def _name(operation: Operation) -> str:
+    return _operator_name(operation.func)
+
+
+@functools.cache
+def _operator_name(func: torch._ops.OpOverload) -> str:
     """The operator's name with its overload; that of one in place is that of the one that is not."""
-    schema = operation.func._schema
+    schema = func._schema
     name = schema.name if schema.name.endswith("__") else schema.name.removesuffix("_")
     return f"{name}.{schema.overload_name}"
 

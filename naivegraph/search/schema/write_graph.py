@@ -15,7 +15,7 @@ from naivegraph.search.schema.drawn_step import DrawnStep
 from naivegraph.search.schema.feature_shape import KnownShape
 from naivegraph.search.schema.operation import NodeOperation
 
-__all__ = ["write_graph"]
+__all__ = ["write_graph", "write_nodes"]
 
 _BATCH = 2
 
@@ -27,17 +27,29 @@ def write_graph(inputs: Mapping[str, KnownShape], steps: Sequence[DrawnStep], se
         sources = [
             input_node(name, example=torch.randn(_BATCH, *known.sizes)) for name, known in inputs.items()
         ]
-        written: dict[int, Node] = {-1 - number: node for number, node in enumerate(sources)}
-        names: dict[int, str] = {}
-        for number, step in enumerate(steps):
-            try:
-                written[number], names[number] = _write(step, written)
-            except NaivegraphError as error:
-                raise SchemaError(f"{step.node}: {error}") from error
+        written, names = write_nodes(sources, steps)
         ends = [written[number] for number, step in enumerate(steps) if step.end]
         graph = Graph(sources, ends)
     _check(graph, steps, names)
     return graph
+
+
+def write_nodes(
+    sources: Sequence[Node], steps: Sequence[DrawnStep]
+) -> tuple[dict[int, Node], dict[int, str]]:
+    """The value of each step (-1, -2... for the inputs), and the name of the last vertex of it.
+
+    Raises:
+        SchemaError: A layer cannot be made.
+    """
+    written: dict[int, Node] = {-1 - number: node for number, node in enumerate(sources)}
+    names: dict[int, str] = {}
+    for number, step in enumerate(steps):
+        try:
+            written[number], names[number] = _write(step, written)
+        except NaivegraphError as error:
+            raise SchemaError(f"{step.node}: {error}") from error
+    return written, names
 
 
 def _write(step: DrawnStep, written: dict[int, Node]) -> tuple[Node, str]:
