@@ -1,4 +1,4 @@
-"""The command line: `naivegraph inspect`, `naivegraph prune`, `naivegraph demo`."""
+"""The command line: `naivegraph inspect`, `naivegraph prune`, `naivegraph search`, `naivegraph demo`."""
 
 from naivegraph.cli.command_line import main
 

@@ -45,6 +45,23 @@ examples:
 """
 
 
+SEARCH_EXAMPLES = """\
+examples:
+  naivegraph search --config study.yaml
+  naivegraph search --config study.yaml --networks 500 --engine ray --workers 16   (goes on with it)
+  naivegraph search show runs/digits --report report.html --plot front.svg --genealogy tree.svg
+
+a file for --config describes the study; the modules are also found in the current folder:
+  folder: runs/digits
+  space: my_search:space
+  evaluate: my_search:train
+  objectives: {accuracy: max, macs: min}
+  limits: {params: 50000}
+  rungs: [1, 3, 9]
+  networks: 200
+"""
+
+
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that leaves the examples as they are written, and tells defaults that are numbers or words."""
 
@@ -114,6 +131,11 @@ def build_parser() -> ArgumentParser:
     _add_network(prune)
     _add_budgets(prune)
     subcommands.add_subcommand("prune", prune, help="prune a network to a budget")
+    search = _command(
+        "Run a search for architectures that goes on after a kill, or show one.", SEARCH_EXAMPLES
+    )
+    _add_study(search)
+    subcommands.add_subcommand("search", search, help="search for architectures, or show what was found")
     demo = _command("Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES)
     demo.add_argument("--macs", type=float, default=0.5, help="fraction of the multiply-accumulates to keep")
     demo.add_argument(
@@ -219,6 +241,53 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
 
 
+def _add_study(parser: ArgumentParser) -> None:
+    """Add the options that describe a study, and how to run or show it."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        action=Given,
+        default=[],
+        help="`show FOLDER` to look at a study; nothing to run one",
+    )
+    parser.add_argument("--folder", type=str, help="folder of the study to run; it is made if there is none")
+    parser.add_argument("--space", type=str, help="package.module:name of a space, or of what makes one")
+    parser.add_argument(
+        "--space-arguments",
+        type=dict[str, Any],
+        default={},
+        metavar="JSON",
+        help="its keyword arguments",
+    )
+    parser.add_argument("--evaluate", type=str, help="package.module:function (module, rung, seed) -> dict")
+    parser.add_argument(
+        "--objectives",
+        type=dict[str, str],
+        default={},
+        metavar="JSON",
+        help="max or min, by name",
+    )
+    parser.add_argument(
+        "--limits", type=dict[str, float], default={}, metavar="JSON", help="greatest values, by name"
+    )
+    parser.add_argument(
+        "--rungs", type=int, nargs="+", default=[1], metavar="N", help="epochs at the end of each rung"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of proposals and evaluations")
+    parser.add_argument("--ahead", type=int, default=16, metavar="N", help="evaluations that can run at once")
+    parser.add_argument("--data", type=str, default="", metavar="NAME", help="a name for what is trained on")
+    parser.add_argument("--recipe", type=str, default="", metavar="NAME", help="a name for how it is trained")
+    parser.add_argument("--networks", type=int, metavar="N", help="networks the study shall have in all")
+    parser.add_argument("--seconds", type=float, help="time after which no more networks are started")
+    parser.add_argument(
+        "--engine", type=str, default="processes", help="what runs them: serial, processes, ray or dask"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="networks at once; as many as processors")
+    parser.add_argument("--plot", type=str, metavar="FILE", help="draw front and best over time (.svg)")
+    parser.add_argument("--genealogy", type=str, metavar="FILE", help="draw who is whose child (.svg)")
+    parser.add_argument("--report", type=str, metavar="FILE", help="write a report (.md or .html)")
+
+
 def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Read the command line into the name of a command and its options."""
     parsed = build_parser().parse_args(words)
@@ -229,11 +298,12 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def _carry_out(command: str, options: dict[str, Any]) -> None:
     """Run a command; torch is imported here, so that help and errors in the words come at once."""
-    from naivegraph.cli import commands
+    from naivegraph.cli import commands, search_commands
 
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
         "prune": commands.prune,
+        "search": search_commands.search,
         "demo": commands.demo,
     }
     table[command](**options)

@@ -76,6 +76,22 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
     return model
 
 
+def find_object(name: str) -> object:
+    """Find what `package.module:name` stands for; modules of the current folder are found, too.
+
+    Raises:
+        UsageError: There is no such module or name.
+
+    Examples:
+        >>> find_object("math:sqrt")(4.0)
+        2.0
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"'{name}' names nothing: write package.module:name")
+    return _find(_import(module_name), attribute)
+
+
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Load weights into a network, every name of which must be in the file, and no other.
 

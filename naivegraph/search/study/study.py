@@ -177,6 +177,7 @@ class Study(StudyView):
         finally:
             if isinstance(engine, str):
                 runner.shutdown(wait=True, cancel_futures=at_once)
+            self.refresh()  # a run that ends early has not seen all that workers wrote
             call_all(callbacks, "on_end", self)
 
     def _driver(

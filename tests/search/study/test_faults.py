@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,27 +14,28 @@ from pathlib import Path
 import pytest
 
 from naivegraph.search import StudyView
+from tests.search.engines.test_engines import ends
 from tests.test_packaging import ROOT
 
-PATIENCE = 280.0
+PATIENCE = {"processes": 280.0, "ray": 1700.0}  # seconds; each new driver starts Ray anew
 
 
 @dataclass
 class Wreckers:
-    """A study with one or two drivers, and somebody who kills them and their workers."""
+    """A study with drivers that are killed, and workers that kill themselves."""
 
     folder: Path
     engine: str
     networks: int
     workers: int = 3
     drivers: int = 1
+    deaths: int = 0
     running: list[subprocess.Popen[str]] = field(default_factory=list)
-    numbers: random.Random = field(default_factory=lambda: random.Random(0))
 
     def start(self) -> subprocess.Popen[str]:
         """Start a driver."""
         words = [sys.executable, "-W", "ignore", "-m", "tests.search.study.fault_driver", str(self.folder)]
-        words += [self.engine, str(self.workers), str(self.networks)]
+        words += [self.engine, str(self.workers), str(self.networks), str(self.deaths)]
         return subprocess.Popen(
             words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -46,39 +46,25 @@ class Wreckers:
         lines = log.read_text().splitlines() if log.exists() else []
         return [line.split() for line in lines if line.startswith(kind)]
 
-    def kill_worker(self) -> bool:
-        """Kill a worker in the middle of a job, if there is one."""
-        ended = {(name, process) for _, name, process in self.lines("end")}
-        busy = [process for _, name, process in self.lines("start")[-9:] if (name, process) not in ended]
-        if not busy:
-            return False
-        try:
-            os.kill(int(self.numbers.choice(busy)), signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def wreck(self, workers: int, drivers: int) -> None:
-        """Run until all is done, and kill so many on the way, evenly."""
+    def wreck(self, drivers: int) -> None:
+        """Run until all is done; kill so many drivers on the way, evenly."""
         self.running = [self.start() for _ in range(self.drivers)]
-        began = time.monotonic()
-        killed = {"workers": 0, "drivers": 0}
+        began, killed = time.monotonic(), 0
         while any(driver.poll() is None for driver in self.running):
-            assert time.monotonic() - began < PATIENCE, f"{len(self.lines('end'))} ended, {killed} killed"
-            done = len(self.lines("end")) / self.networks / 0.8
-            if killed["drivers"] < drivers and done > (killed["drivers"] + 0.5) / (drivers + 1):
-                index = killed["drivers"] % self.drivers
+            assert time.monotonic() - began < PATIENCE[self.engine], f"{len(self.lines('end'))} ended"
+            done = len(self.lines("end"))
+            if killed < drivers and done > (killed + 0.5) * self.networks / (drivers + 1):
+                index = killed % self.drivers
                 self.running[index].kill()
                 self.running[index].communicate()
                 self.running[index] = self.start()
-                killed["drivers"] += 1
-            elif killed["workers"] < workers and done > (killed["workers"] + 0.5) / (workers + 1):
-                killed["workers"] += self.kill_worker()
-            time.sleep(0.01)
+                killed += 1
+            time.sleep(0.02)
         for driver in self.running:
             said, complaint = driver.communicate()
             assert (driver.returncode, said.split()[-1:]) == (0, [str(self.networks)]), complaint
-        assert killed == {"workers": workers, "drivers": drivers}
+        assert killed == drivers
+        assert len(list(self.folder.parent.glob("*.dead"))) == self.deaths
 
     def check(self) -> None:
         """Everything is there, and nothing that was written was trained again."""
@@ -119,24 +105,46 @@ def needs(engine: str) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed by signals")
 @pytest.mark.parametrize(
-    ("engine", "networks", "workers", "drivers", "at_once"),
+    ("engine", "networks", "deaths", "drivers", "at_once"),
     [
         ("processes", 30, 3, 2, 1),
         ("processes", 30, 2, 1, 2),
         ("ray", 30, 3, 0, 1),
         pytest.param("processes", 200, 20, 10, 1, marks=pytest.mark.slow),
         pytest.param("processes", 200, 20, 10, 2, marks=pytest.mark.slow),
-        pytest.param("ray", 200, 20, 10, 1, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
-        pytest.param("ray", 200, 20, 4, 2, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param("ray", 200, 20, 10, 1, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param("ray", 200, 20, 4, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
 def test_what_is_killed_costs_nothing_that_was_finished(
-    tmp_path: Path, engine: str, networks: int, workers: int, drivers: int, at_once: int
+    tmp_path: Path, engine: str, networks: int, deaths: int, drivers: int, at_once: int
 ) -> None:
     needs(engine)
-    wreckers = Wreckers(tmp_path / "study", engine, networks, drivers=at_once)
+    wreckers = Wreckers(tmp_path / "study", engine, networks, drivers=at_once, deaths=deaths)
     try:
-        wreckers.wreck(workers, drivers)
+        wreckers.wreck(drivers)
     finally:
         wreckers.clean()
+    wreckers.check()
+
+
+def test_ctrl_c_ends_workers_at_once_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    wreckers = Wreckers(tmp_path / "study", "processes", 25)
+    driver = wreckers.start()
+    wreckers.running = [driver]
+    try:
+        began = time.monotonic()
+        while len(wreckers.lines("end")) < 8:
+            assert time.monotonic() - began < 120
+            time.sleep(0.02)
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        _, complaint = driver.communicate(timeout=60)
+    finally:
+        wreckers.clean()
+    assert driver.returncode != 0
+    assert "KeyboardInterrupt" in complaint
+    assert len(StudyView(wreckers.folder).results) < 25
+    for *_, process in wreckers.lines("start"):
+        assert ends(int(process))
+    wreckers.wreck(0)
     wreckers.check()
