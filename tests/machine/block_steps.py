@@ -130,7 +130,7 @@ def insert_block(walk: Walk) -> ng.Edit:
     }[how]
     name = f"given_{len(walk.given)}" if how in ("sequential", "mixed") else None
     edit = ng.insert(graph, made, after=after, name=name, identity=identity, optimizer=walk.of_optimizer())
-    if name is not None:
+    if name is not None and name in graph:
         walk.given[name] = copy.deepcopy(graph.module.get_submodule(name))
     return edit
 
@@ -145,7 +145,9 @@ def ask(walk: Walk) -> None:
         assert set(block.vertices) <= set(names)
         assert not block.source or block.source in names
     verb = rng.choice(["remove", "connect", "disconnect", "duplicate", "resize", "insert"])
-    one, two = rng.choice(names), rng.choice(names)
+    inputs = {vertex.name for vertex in graph.inputs}  # which would need another example
+    inner = [name for name in names if name not in inputs] or names
+    one, two = rng.choice(inner), rng.choice(names)
     args: tuple[Any, ...] = {
         "remove": (rng.choice([*blocks, one]),),
         "connect": (one, two),

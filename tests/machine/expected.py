@@ -50,8 +50,10 @@ def _zeroed(result: Any, zeros: Tensor) -> Any:
     """A tensor with neurons at zero; of several (those of a cell), all that are like the first."""
     if isinstance(result, tuple) and isinstance(result[0], Tensor):
         like = [isinstance(each, Tensor) and each.shape == result[0].shape for each in result]
-        return tuple(each * zeros if alike else each for each, alike in zip(result, like, strict=True))
-    return result * zeros if isinstance(result, Tensor) else result
+        return tuple(
+            each * zeros.to(each) if alike else each for each, alike in zip(result, like, strict=True)
+        )
+    return result * zeros.to(result) if isinstance(result, Tensor) else result
 
 
 @torch.no_grad()

@@ -144,7 +144,8 @@ def copied(walk: Walk) -> None:
     same_tensors(twin(walk.x), walk.graph(walk.x))
     start = everything(twin, None)
     widths = relate(twin, free_outputs=True)
-    free = [name for name in twin.sizes if not widths.output_axis(twin[name]).fixed]
+    inner = [name for name in twin.sizes if twin[name].kind != "input"]
+    free = [name for name in inner if not widths.output_axis(twin[name]).fixed]
     if free:
         name = walk.rng.choice(free)
         edit = ng.resize(twin, {name: ng.relaxed(walk.rng.choice([-1, 1]))}, strategy=_quietly())

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from naivegraph.graph import Vertex
 from naivegraph.ir.pytree import leaves
@@ -29,8 +30,8 @@ def first(vertex: Vertex) -> Stub:
 
 
 def consistent(module: nn.Module) -> None:
-    """The shapes of a layer's parameters are those its attributes say."""
-    if not hasattr(module, "weight"):
+    """The shapes of a layer's parameters are those its attributes say; parametrised ones run on their own."""
+    if parametrize.is_parametrized(module) or not hasattr(module, "weight"):
         return  # taken out, as nothing uses it
     if isinstance(module, nn.Linear):
         assert module.weight.shape == (module.out_features, module.in_features)

@@ -128,4 +128,5 @@ def _edit(walk: Walk, kind: str, network: nn.Module, path: str, given: Tensor, i
 def _free(graph: Graph) -> list[str]:
     """The vertices whose sizes may change though that of what the network gives does not."""
     widths = relate(graph)
-    return [name for name in graph.sizes if not widths.output_axis(graph[name]).fixed]
+    inner = [name for name in graph.sizes if graph[name].kind != "input"]
+    return [name for name in inner if not widths.output_axis(graph[name]).fixed]

@@ -23,14 +23,17 @@ def resize(walk: Walk) -> ng.Edit:
     """Ask for one to three sizes."""
     sizes, rng = walk.graph.sizes, walk.rng
     widths = relate(walk.graph, free_outputs=True)
+    inputs = {vertex.name for vertex in walk.graph.inputs}  # which would need another example
+    sizes = {name: size for name, size in sizes.items() if name not in inputs}
     free = [name for name in sizes if not widths.output_axis(walk.graph[name]).fixed]
     # What cannot change is asked for now and then, too: it must say so.
-    names = free if free and rng.random() < 0.95 else list(sizes)
+    names = free if free and rng.random() < 0.95 else list(sizes) or list(inputs)
     names = rng.sample(names, min(rng.choice([1, 1, 1, 2, 3]), len(names)))
     if rng.random() < 0.15 and (asked := _of_inputs(walk, names[0])):
-        requests = asked
+        requests: dict[str, Any] = asked
     else:
         requests = {name: request(walk, name) for name in names}
+    requests.update(dict.fromkeys(inputs, ng.frozen()))
     options: dict[str, Any] = {
         "utility": rng.choice(["magnitude", "magnitude", None, lambda vertex: _values(walk, vertex)]),
         "initialise": rng.choice(["layer", "layer", "duplicate"]),
@@ -48,7 +51,8 @@ def _of_inputs(walk: Walk, name: str) -> dict[str, Any] | None:
     made = {stub.id: v.name for v in walk.graph for stub in [first(v)]}
     makers = [made.get(stub.id) for stub in tensors_of(walk.graph[name])]
     found = [maker for maker in makers if maker is not None]
-    if not found or len(found) != len(makers):
+    inputs = {vertex.name for vertex in walk.graph.inputs}
+    if not found or len(found) != len(makers) or inputs & set(found):
         return None
     which = walk.rng.randrange(len(found))
     entries = [request(walk, maker) if i == which else None for i, maker in enumerate(found)]

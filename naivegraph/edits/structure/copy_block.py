@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +16,18 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import forget_history
 from naivegraph.graph.mutate import add_vertex, new_stub, register
+from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.blocks import Region, region_of
+from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
+from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.ir.pytree import leaves, map_leaves, stubs_in
 from naivegraph.ir.values import Attribute, Compound, DimSize, State, Stub, Training
 from naivegraph.network import Graph
 from naivegraph.operators import movement_of
 from naivegraph.undo import UndoLog
 
-__all__ = ["copy_block", "silence"]
+__all__ = ["check_identity", "copy_block", "silence"]
 
 _SILENCED = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm,
@@ -106,6 +111,30 @@ def _own(there: str, here: str, path: str) -> str:
             f"{path!r} computes with {here!r}, which belongs to another module: it cannot be doubled"
         )
     return there
+
+
+def check_identity(graph: Graph, original: Region, made: Region, name: str) -> None:
+    """Check, on the example, that a copy gives back what it takes from the block it was made of.
+
+    Raises:
+        EditError: It does not, as what is around its branches is not the identity.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(vertex: str, value: Any) -> None:
+        """Keep what the two ends give, before others change it in place."""
+        if vertex in (original.end.name, made.end.name):
+            found[vertex] = value.clone()
+
+    with restored(graph.module), preserved(graph.module), torch.no_grad():
+        Interpreter(graph, watch=keep).run(placed(graph, copy_tensors(graph.example)))
+    taken, given = found[original.end.name], found[made.end.name]
+    scale = float(taken.abs().max()) if taken.numel() else 0.0
+    if math.isfinite(scale) and not torch.allclose(given, taken, rtol=1e-3, atol=1e-4 * max(scale, 1e-30)):
+        raise EditError(
+            f"{name!r} cannot start as the identity: with branches that give zero it does not give back what "
+            "it takes, as there are layers beside or behind its residual branches, or several shortcuts"
+        )
 
 
 def silence(graph: Graph, original: Region, made: Region, name: str, undo: UndoLog) -> None:

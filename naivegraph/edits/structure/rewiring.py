@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from naivegraph.edits.structure.copy_block import copy_block, silence
+from naivegraph.edits.structure.copy_block import check_identity, copy_block, silence
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import forget_history
@@ -105,6 +105,7 @@ class Rewiring:
         made = copy_block(graph, vertices, path, name, self.undo)
         if identity:
             silence(graph, original, made, name, self.undo)
+            check_identity(graph, original, made, name)
         for user in users:
             if not any(user is vertex for vertex in vertices):
                 replace_argument(graph, user, original.exit, made.exit, undo=self.undo)

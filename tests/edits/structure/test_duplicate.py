@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import naivegraph as ng
 from tests.edits.structure.residual_networks import Gain, encoder, resnet
@@ -76,3 +77,55 @@ def test_what_cannot_be_doubled_is_told() -> None:
     with pytest.raises(ng.EditError, match="it is no residual block"):
         ng.duplicate(graph, "relu", identity=True)
     assert everything(graph) == before
+
+
+class Nested(nn.Module):
+    """x + (x + f(x)): two shortcuts, so that it gives 2 x where f gives zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + (x + self.f(x))
+        return out
+
+
+class Behind(Nested):
+    """A layer, then a residual branch, then a function that changes what it takes twice."""
+
+    def __init__(self, before: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        out: Tensor = self.after(x + self.f(x))
+        return out
+
+
+@pytest.mark.parametrize(
+    "block",
+    [Nested, lambda: Behind(nn.Linear(4, 4), nn.Identity()), lambda: Behind(nn.Identity(), nn.GELU())],
+    ids=["two shortcuts", "a layer before the branch", "an activation that is not idempotent"],
+)
+def test_what_would_be_no_identity_is_not_said_to_be_one(block: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), block(), nn.Linear(4, 2)).eval()
+    x = torch.randn(5, 3)
+    graph = ng.capture(net, x)
+    before = everything(graph)
+    with pytest.raises(ng.EditError, match="'1_2' cannot start as the identity"):
+        ng.duplicate(graph, "1", identity=True)
+    assert everything(graph) == before
+    assert ng.duplicate(graph, "1")
+
+
+def test_an_identity_behind_an_activation_keeps_the_function() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), Behind(nn.Identity(), nn.ReLU()), nn.Linear(4, 2)).eval()
+    x = torch.randn(5, 3)
+    expected = net(x)
+    graph = ng.capture(net, x)
+    ng.duplicate(graph, "1", identity=True)
+    assert torch.equal(graph(x), expected)
