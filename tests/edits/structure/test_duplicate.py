@@ -129,3 +129,34 @@ def test_an_identity_behind_an_activation_keeps_the_function() -> None:
     graph = ng.capture(net, x)
     ng.duplicate(graph, "1", identity=True)
     assert torch.equal(graph(x), expected)
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, 0.01, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, momentum=0.9, centered=True),
+    "adafactor": lambda p: torch.optim.Adafactor(p, 0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_gets_the_copys_parameters_without_a_state(name: str) -> None:
+    net = resnet()
+    graph = ng.capture(net, IMAGE[:2])
+    optimizer = OPTIMIZERS[name](net.parameters())
+    graph(IMAGE).square().mean().backward()
+    optimizer.step()
+    old = list(net.parameters())
+    states = {id(p): {k: torch.as_tensor(v).clone() for k, v in optimizer.state[p].items()} for p in old}
+    edit = ng.duplicate(graph, "layer1.1", optimizer=optimizer)
+    copied = list(net.get_submodule("layer1.1_2").parameters())
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in (*old, *copied)}
+    assert not any(p in optimizer.state for p in copied)
+    values = [p.detach().clone() for p in copied]
+    optimizer.zero_grad()
+    graph(IMAGE).square().mean().backward()
+    optimizer.step()  # by which the copy is trained from now on
+    assert any(not torch.equal(p, value) for p, value in zip(copied, values, strict=True))
+    edit.undo()
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in old]
+    for p in old:
+        assert all(torch.equal(torch.as_tensor(v), states[id(p)][k]) for k, v in optimizer.state[p].items())
