@@ -24,6 +24,7 @@ from naivegraph.edits.structure.vertices import new_name, output_of, returns, us
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.query import edges
+from naivegraph.ir.pytree import contains_stub
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 
@@ -50,8 +51,9 @@ def insert(
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         layer: The layer, or a function which makes it from the size of what it is put behind; or several of
-            either, to come one after the other. Of a function the edit's JSON says enough to make the layer
-            again, if it is one of `torch.nn`, or a Sequential of these.
+            either, to come one after the other. A module of several layers is looked into, so that its calls
+            are vertices of the graph. Of a function the edit's JSON says enough to make the layer again, if
+            it is one of `torch.nn`, or a Sequential of these.
         after: The vertex behind which it comes: whatever used that one's output uses the layer's.
         users: With `after`: the vertices which use the layer's output instead, if not all are to; the others
             and the network's output are left alone.
@@ -204,7 +206,10 @@ class _Insertion:
         if self.identity:
             start_as_identity(self.layer, self.name, rewiring.undo)
         spec = layer_spec(self.graph.module, self.layer, self.start, self.identity)
-        self._check(rewiring.add_layer(self.name, self.layer, self.place.stub, at, spec, self.place.maker))
+        self.made = rewiring.add_layer(
+            self.name, self.layer, self.place.stub, at, spec, self.place.maker, inside=True
+        )
+        self._check(self.made)
 
     @property
     def _inputs(self) -> int:
@@ -219,14 +224,18 @@ class _Insertion:
                 f"{what} does not take what {self.place.maker.name!r} gives "
                 f"({self.size} neurons in a tensor of shape {tuple(self.place.stub.shape)}): {error}"
             ) from error
-        size = self.graph.sizes.get(self.name, 0)
+        size = self.graph.sizes.get(vertex.name, 0)
         if size != self.size:
             users = ", ".join(repr(user.name) for user in self.place.users) or "the network's output"
             raise EditError(
                 f"{what} gives {size} neurons, and {users} takes {self.size}: let the layer give "
                 f"{self.size}, and resize it afterwards"
             )
-        if output_of(vertex).id == self.place.stub.id and not self.place.alone:
+        changed = any(
+            contains_stub(new.output, self.place.stub) and f"{new.name}.".startswith(f"{self.name}.")
+            for new in self.graph
+        )
+        if changed and not self.place.alone:
             raise EditError(
                 f"{what} works in place, and others use what {self.place.maker.name!r} gives: "
                 "use a layer which does not"
@@ -234,7 +243,7 @@ class _Insertion:
 
     def use(self, rewiring: Rewiring) -> None:
         """Let the users take the layer's output."""
-        old, new = self.place.stub, output_of(self.graph[self.name])
+        old, new = self.place.stub, output_of(self.made)
         if old.id != new.id:
             for user in self.place.users:
                 rewiring.replace(user, old, new)

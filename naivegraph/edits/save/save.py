@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,14 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
         module = module.to_module() if module.rewired else module.module
     _check_replayable(module)
     edits = fitted(history_of(module), module)
+    origins = origins_of(module)
+    _tell_of_layers([text for origin in origins for text in origin.edits])
     tensors, aliases = _state(module)
     header: dict[str, Any] = {
         "class": type(module).__name__,
         "edits": edits,
         "aliases": aliases,
     }
-    origins = origins_of(module)
     if origins:
         header["origins"] = [_described(origin, tensors) for origin in origins]
     write(Path(path), header, tensors)
@@ -105,6 +107,21 @@ def _check_replayable(module: nn.Module) -> None:
                 "file into a network whose part is made in the same way",
                 stacklevel=3,
             )
+
+
+def _tell_of_layers(edits: Sequence[str]) -> None:
+    """Warn of inserted layers that the file does not suffice to make again."""
+    steps = [s for text in edits for s in (json.loads(text).get("structure") or {}).get("steps", ())]
+    known = {"path", "arguments", "layers"}
+    asked = [s for s in steps if s["do"] == "layer" and known.isdisjoint(s["layer"])]
+    if asked:
+        needed = ", ".join(f"{step['name']!r}: ..." for step in asked)
+        classes = ", ".join(dict.fromkeys(step["layer"]["class"] for step in asked))
+        warnings.warn(
+            f"ng.load will need layers={{{needed}}}, with each layer or a function of the size that makes "
+            f"it: nothing in the file makes a {classes}",
+            stacklevel=3,
+        )
 
 
 def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

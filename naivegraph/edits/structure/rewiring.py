@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from naivegraph.edits.structure.copy_block import check_identity, copy_block, silence
+from naivegraph.edits.structure.expand import expanded
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import forget_history
@@ -57,7 +58,15 @@ class Rewiring:
         self.steps: list[dict[str, Any]] = []
 
     def add_layer(
-        self, name: str, layer: nn.Module, stub: Stub, at: int, spec: dict[str, Any], behind: Vertex
+        self,
+        name: str,
+        layer: nn.Module,
+        stub: Stub,
+        at: int,
+        spec: dict[str, Any],
+        behind: Vertex,
+        *,
+        inside: bool = False,
     ) -> Vertex:
         """Call a layer, which trains or evaluates as the network does, on a tensor.
 
@@ -68,10 +77,19 @@ class Rewiring:
             at: The position of the vertex.
             spec: How the layer is made, as data.
             behind: The vertex whose size the layer was made for.
+            inside: Whether a module of several layers becomes a vertex for each of its calls.
+
+        Returns:
+            The vertex that gives what the layer does.
         """
+        more = {"inside": True} if inside else {}
         self._write("layer", name=name, of=self._tensor(stub), before=self._at(at), behind=behind.name,
-                    layer=spec)  # fmt: skip
+                    layer=spec, **more)  # fmt: skip
         self._as_the_network(layer)
+        if inside:
+            last = expanded(self.graph, name, layer, stub, at, self.undo)
+            if last is not None:
+                return last
         return add_vertex(self.graph, name, layer, (stub,), at=at, undo=self.undo)
 
     def _as_the_network(self, layer: nn.Module) -> None:
@@ -204,7 +222,7 @@ def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> N
             layer = make(rewiring, step)
             rewiring.add_layer(
                 step["name"], layer, tensor(step["of"]), _position(graph, step), dict(step["layer"]),
-                graph[step["behind"]],
+                graph[step["behind"]], inside=step.get("inside", False),
             )  # fmt: skip
         case "function":
             stubs = [tensor(each) for each in step["of"]]

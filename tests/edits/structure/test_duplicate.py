@@ -129,6 +129,8 @@ def test_an_identity_behind_an_activation_keeps_the_function() -> None:
     graph = ng.capture(net, x)
     ng.duplicate(graph, "1", identity=True)
     assert torch.equal(graph(x), expected)
+
+
 OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, 0.01, amsgrad=True),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import naivegraph as ng
-from tests.machine.structures import batch, check, everything, residual
+from tests.machine.structures import batch, check, everything, lively, residual
+
+nothing = contextlib.nullcontext
 
 
 def test_several_layers_come_one_after_the_other_and_start_as_the_identity() -> None:
@@ -42,3 +47,88 @@ def test_some_of_the_users_take_what_is_put_in() -> None:
     with pytest.raises(ng.EditError, match="give some of the vertices that use what after= names"):
         ng.insert(graph, nn.BatchNorm2d, before="one", users=["one"])
     assert everything(graph) == before
+
+
+class Block(nn.Module):
+    """A residual block of one's own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.one, self.norm, self.two = (
+            nn.Conv2d(size, 7, 3, padding=1),
+            nn.BatchNorm2d(7),
+            nn.Conv2d(7, size, 1),
+        )
+        self.gain = nn.Parameter(torch.full((size, 1, 1), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, size = x.shape[:2]
+        y = self.two(torch.relu(self.norm(self.one(x)))) * self.gain
+        out: Tensor = x + y.reshape(batch, size, *x.shape[2:])
+        return out
+
+
+def sequence(size: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(size, 5, 1), nn.Sequential(nn.BatchNorm2d(5), nn.ReLU()), nn.Conv2d(5, size, 1)
+    )
+
+
+@pytest.mark.parametrize("make", [Block, sequence])
+@pytest.mark.parametrize("where", [{"after": "stem"}, {"before": "one"}, {"edge": ("stem", "add")}])
+def test_a_module_of_several_layers_becomes_several_vertices(make: Any, where: Any, tmp_path: Path) -> None:
+    graph = residual()
+    before, x = everything(graph), batch(graph)
+    new = lively(make(4)).eval()
+    net: Any = copy.deepcopy(graph.module)
+    optimizer = torch.optim.SGD(graph.module.parameters(), 0.1)
+    edit = ng.insert(graph, new, name="new", optimizer=optimizer, **where)
+    stem = net.stem(x)
+    one = stem if "edge" in where else new(stem)
+    two = stem if "before" in where else new(stem)
+    torch.testing.assert_close(
+        check(graph), net.head((two + net.two(net.act(net.norm(net.one(one))))).mean((2, 3)))
+    )
+    inner = "new.one" if make is Block else "new.0"
+    assert graph["new.two" if make is Block else "new.2"].kind == "layer"
+    assert {id(p) for p in new.parameters()} <= {id(p) for p in optimizer.param_groups[0]["params"]}
+    old = graph(x)
+    resized = ng.resize(graph, {inner: +2})  # which is a vertex, and keeps the function as it grows
+    assert graph.module.get_submodule(inner).out_channels == graph.sizes[inner]
+    torch.testing.assert_close(graph(x), old)
+    told = pytest.warns(UserWarning, match="ng.load will need layers=.*'new'") if make is Block else nothing()
+    with told:
+        ng.save(graph, tmp_path / "net.safetensors")
+    layers: Any = {"new": Block} if make is Block else None  # what is torch's is made from the file alone
+    loaded: Any = ng.load(residual(), tmp_path / "net.safetensors", layers=layers)
+    assert torch.equal(loaded(x), graph(x))
+    resized.undo()
+    edit.undo()
+    assert everything(graph) == before
+
+
+def test_a_module_put_in_is_taken_out_by_its_name() -> None:
+    graph = residual()
+    x = batch(graph)
+    old = graph(x)
+    ng.insert(graph, Block, after="stem", name="new")
+    assert not torch.equal(graph(x), old)
+    ng.remove(graph, "new")
+    assert torch.equal(check(graph), old)
+    before = everything(graph)
+    wrong = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1))
+    with pytest.raises(ng.EditError, match="works in place, and others"):
+        ng.insert(graph, wrong, edge=("stem", "one"), name="wrong")
+    assert everything(graph) == before
+
+
+def test_a_module_that_does_not_fit_is_refused_and_all_is_as_it_was() -> None:
+    graph = residual()
+    before = everything(graph)
+    for wrong, message in [
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), "does not take what 'stem' gives"),
+        (nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU()), "gives 6 neurons, and"),
+    ]:
+        with pytest.raises(ng.EditError, match=message):
+            ng.insert(graph, wrong, after="stem", name="new")
+        assert everything(graph) == before
