@@ -259,7 +259,11 @@ def test_reports_and_explanations_are_one_line_each() -> None:
         "Report(macs 48, params 58, 1 of 1 widths may change, with 96.6% of the parameters)"
     )
     assert repr(ng.explain(graph, "0")) == "Explanation(0: 8 neurons, shared with 1 other layer, next 7 or 9)"
-    assert repr(ng.explain(graph, "input")) == "Explanation(input: 4 neurons, cannot change)"
+    assert repr(ng.explain(graph, "input")) == (
+        "Explanation(input: 4 neurons, shared with 1 other layer, next 3 or 5)"
+    )
+    tokens = ng.capture(nn.Sequential(nn.Embedding(7, 4)), torch.zeros(1, 5, dtype=torch.int64))
+    assert repr(ng.explain(tokens, "input")) == "Explanation(input: 5 neurons, cannot change)"
 
 
 @pytest.mark.parametrize("name", EDITS)
