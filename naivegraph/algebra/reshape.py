@@ -101,7 +101,10 @@ def _paired(
 ) -> dict[int, int]:
     """The dimensions of one index there by those here, at one place; none where there are several ways."""
     count = min(len(mine), len(theirs))
-    if len(mine) == len(theirs) or (start and len(mine) > len(theirs)):
+    free = [d for d in mine if not axes[d].fixed]
+    if not start and len(free) == len(theirs) < len(mine):  # what pooling left beside them is one for good
+        paired = dict(zip(free, theirs, strict=True))
+    elif len(mine) == len(theirs) or (start and len(mine) > len(theirs)):
         paired = dict(zip(mine, theirs, strict=False))
     elif not start and count and mine[-1] == len(axes) - 1:
         paired = dict(zip(mine[-count:], theirs[-count:], strict=True))

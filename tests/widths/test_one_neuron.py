@@ -238,3 +238,14 @@ def test_one_neuron_that_the_code_adds_to_an_input_stays_one() -> None:
         warnings.simplefilter("error")
         with pytest.raises(ng.InfeasibleError, match="an input of the network"):
             ng.resize(graph, {"conv": +1}, strategy=ng.strategy.Solve())
+
+
+@pytest.mark.parametrize("pooled", [1, 2])
+def test_one_channel_grows_through_pooling_and_flatten(pooled: int) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 1, 1), nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), nn.Linear(pooled**2, 3)]
+    net, x = nn.Sequential(*layers).eval(), torch.randn(2, 2, 4, 4)
+    expected = net(x)
+    ng.resize(net, x, {"0": +3})
+    assert net[3].in_features == 4 * pooled**2  # type: ignore[union-attr]
+    torch.testing.assert_close(net(x), expected)
