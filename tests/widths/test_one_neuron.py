@@ -247,5 +247,5 @@ def test_one_channel_grows_through_pooling_and_flatten(pooled: int) -> None:
     net, x = nn.Sequential(*layers).eval(), torch.randn(2, 2, 4, 4)
     expected = net(x)
     ng.resize(net, x, {"0": +3})
-    assert net[3].in_features == 4 * pooled**2  # type: ignore[union-attr]
+    assert net[3].in_features == 4 * pooled**2
     torch.testing.assert_close(net(x), expected)
