@@ -31,6 +31,7 @@ from naivegraph.operators.relation import (
 )
 from naivegraph.widths.provenance.provenance import Provenance
 from naivegraph.widths.row_choices import outer_widths
+from naivegraph.widths.shared_memory import fix_shared_memory
 from naivegraph.widths.unreached import fit_unreached
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
@@ -253,6 +254,7 @@ def relate(
         add(relation)
     _fix_unused(relation, graph)
     _fix_worked_out(relation, graph)
+    fix_shared_memory(relation, graph)
     return Widths(graph, relation)
 
 
