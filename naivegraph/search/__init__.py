@@ -33,6 +33,7 @@ _HOMES = {
     "Schema": "schema.schema",
     "SchemaExplanation": "schema.explain_schema",
     "SchemaNode": "schema.schema_node",
+    "SchemaSpace": "schema_space",
     "Selection": "evolution",
     "SizePlan": "schema.operation",
     "Space": "study",
@@ -164,6 +165,7 @@ if TYPE_CHECKING:
     from naivegraph.search.schema.schema_node import auto as auto
     from naivegraph.search.schema.schema_node import join as join
     from naivegraph.search.schema.schema_node import new as new
+    from naivegraph.search.schema_space import SchemaSpace as SchemaSpace
     from naivegraph.search.study import Callback as Callback
     from naivegraph.search.study import Candidate as Candidate
     from naivegraph.search.study import History as History
@@ -200,6 +202,7 @@ __all__ = [
     "Schema",
     "SchemaExplanation",
     "SchemaNode",
+    "SchemaSpace",
     "Selection",
     "SizePlan",
     "Space",

@@ -146,7 +146,7 @@ def explain_conflict(asked: Asked, deepest: PartialWalk) -> SchemaExplanation:
         return dataclasses.replace(base, message=message)
     walker, change = found
     sets = list(conflicts_of(walker.model))
-    changes = change.changes if _verified(asked, walker, change) else ()
+    changes = _verified(asked, walker, change)
     message = "" if sets else "No rules were found to conflict: another seed may lead to a network."
     count = len({row.owner for row in walker.model.rows})
     rules = sets[0] if sets else ()
@@ -184,13 +184,15 @@ def _nearest(asked: Asked, relaxed: bool) -> tuple[Walker, LeastChange] | None:
     return best
 
 
-def _verified(asked: Asked, walker: Walker, change: LeastChange) -> bool:
-    """Tell whether the schema has a network once it is changed."""
-    if not change.changes:
-        return False
-    schema, shape = changed_schema(asked.schema, asked.shape, change.changes)
-    try:
-        schema.walk(shape, genome=[step.index for step in walker.steps], nodes=asked.nodes)
-    except SchemaError:
-        return False
-    return True
+def _verified(asked: Asked, walker: Walker, change: LeastChange) -> tuple[RuleChange, ...]:
+    """The changes with which there is a network, to exact numbers if that will do; none otherwise."""
+    genome = [step.index for step in walker.steps]
+    for changes in (tuple(each.narrowed() for each in change.changes), change.changes):
+        if changes:
+            schema, shape = changed_schema(asked.schema, asked.shape, changes)
+            try:
+                schema.walk(shape, genome=genome, nodes=asked.nodes)
+            except SchemaError:
+                continue
+            return changes
+    return ()

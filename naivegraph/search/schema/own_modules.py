@@ -38,6 +38,9 @@ class OwnModule(NodeOperation):
     ports: tuple[str, ...] = ("",)
     title: str = "module"
 
+    def __repr__(self) -> str:
+        return f"OwnModule({self.title}, {self.free}, {self.spatial}, {self.ports})"
+
     @property
     def word(self) -> str:
         """The name given."""

@@ -26,10 +26,16 @@ class RuleChange:
     Attributes:
         rule: The rule.
         bounds: The new bounds, by dimension (-1 for channels); none where it is dropped.
+        exact: The new numbers, where an exact one gives way to one side: narrower, and perhaps enough.
     """
 
     rule: SchemaRule
     bounds: dict[int, SizeBounds]
+    exact: dict[int, SizeBounds] = dataclasses.field(default_factory=dict)
+
+    def narrowed(self) -> RuleChange:
+        """The change to exact numbers, where there are such."""
+        return RuleChange(self.rule, {**self.bounds, **self.exact})
 
     def __str__(self) -> str:
         if not self.bounds:
@@ -92,12 +98,20 @@ def least_change(model: SizeModel) -> LeastChange | None:
         return None
     values = solution.values
     found: dict[SchemaRule, dict[int, SizeBounds]] = {}
+    exact: dict[SchemaRule, dict[int, SizeBounds]] = {}
     for (rule, part), (below, above) in slacks.items():
         if values[below] > 0.5 or values[above] > 0.5:
             row = next(each for each in model.rows if each.rule == rule and each.part == part)
-            found.setdefault(rule, {})[part] = _moved(row, round(values[below]), round(values[above]))
+            moved = _moved(row, round(values[below]), round(values[above]))
+            found.setdefault(rule, {})[part] = moved
+            ends = {moved.lower, moved.upper} - {row.lower}
+            if row.lower == row.upper and len(ends) == 1:
+                exact.setdefault(rule, {})[part] = SizeBounds(*ends, *ends)
     found |= {rule: {} for rule, column in dropped.items() if values[column] > 0.5}
-    return LeastChange(-solution.objective, tuple(RuleChange(rule, bounds) for rule, bounds in found.items()))
+    return LeastChange(
+        -solution.objective,
+        tuple(RuleChange(rule, bounds, exact.get(rule, {})) for rule, bounds in found.items()),
+    )
 
 
 def _elastic(row: SizeRow) -> bool:

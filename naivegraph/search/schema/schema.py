@@ -57,6 +57,22 @@ class Schema:
     def __repr__(self) -> str:
         return f"Schema({', '.join(self._nodes)})"
 
+    def text(self) -> str:
+        """All that the schema states, a line per node; functions of the user's by their names."""
+        lines = []
+        for node in self._nodes.values():
+            own = node.operation
+            words = [node.name, own.text() if isinstance(own, Schema) else repr(own), str(node.channels)]
+            words += [str(node.multiple), str(node.spatial), getattr(node.growth, "__qualname__", "")]
+            layers = (node.norm, node.activation, node.merge)
+            words += [layer.word if layer is not None else "" for layer in layers]
+            words += [str(node.dropout), str(node.ports), str(node.inputs)]
+            words += [
+                f"{group} {group.weight} {[t.priority for t in group.transitions]}" for group in node.groups
+            ]
+            lines.append(" | ".join(words))
+        return "\n".join(lines)
+
     @property
     def nodes(self) -> tuple[SchemaNode, ...]:
         """The nodes, in the order they were made."""
