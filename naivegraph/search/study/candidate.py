@@ -83,13 +83,24 @@ class Candidate:
         """The state dict after the highest rung; None if none was stored.
 
         Raises:
-            StudyError: The file is damaged.
+            StudyError: The file is lost or damaged; its result is set aside, and the next run makes both.
         """
+        if not self.result.weights:
+            return None
         path = self._store.weights_path(self.name, self.result.rung)
         try:
-            return read_weights(path) if self.result.weights else None
+            weights = read_weights(path)
+            reason = "it is missing"
         except ValueError as error:
-            raise StudyError(f"{path} is damaged: {error}") from error
+            weights, reason = None, str(error)
+        if weights is None:
+            for file in (path, self._store.result_path(self.name, self.result.rung)):
+                self._store.move_aside(file)
+            raise StudyError(
+                f"the weights of network {self.name!r}, {path}, are lost ({reason}). Its result is set "
+                "aside, so that the next run evaluates it again"
+            )
+        return weights
 
     def module(self) -> Any:
         """Make the network, with its weights.

@@ -83,15 +83,19 @@ class Store:
             return None
         return result
 
-    def results(self) -> dict[tuple[str, int], Result]:
-        """Read all results with this store's data, recipe and seed, by architecture and rung."""
+    def results(self, known: Mapping[tuple[str, int], Result]) -> dict[tuple[str, int], Result]:
+        """All results with this store's data, recipe and seed, by architecture and rung.
+
+        Args:
+            known: Results that were read before, and are not read again.
+        """
         found: dict[tuple[str, int], Result] = {}
         for entry in os.scandir(self.folder / "results"):
             parts = entry.name.split(".")
             if len(parts) != 4 or parts[1] != self.digest or not parts[2].isdecimal() or parts[3] != "json":
                 continue
             key = (parts[0], int(parts[2]))
-            result = self._read_result(Path(entry.path), *key)
+            result = known.get(key) or self._read_result(Path(entry.path), *key)
             if result is not None:
                 found[key] = result
         return found

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -160,6 +161,12 @@ class Study(StudyView):
         began = time.monotonic()
         until = began + seconds if seconds is not None else float("inf")
         count = worker_count(engine, workers)
+        if count > self.plan.ahead:
+            warnings.warn(
+                f"of {count} workers only {self.plan.ahead} have something to do at a time: a study chooses "
+                f"ahead={self.plan.ahead} evaluations ahead; begin it with more",
+                stacklevel=2,
+            )
         self.refresh()
         if retry_failed:
             self._forget_failures()

@@ -51,8 +51,10 @@ class StudyView:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what other processes have added."""
-        self._results.update(self.store.results())
+        """Read what is in the folder now, such as what other processes have added."""
+        found = self.store.results(self._results)
+        self._results.clear()
+        self._results.update(found)
         while (data := self.store.proposal(len(self._lineages))) is not None:
             self._lineages[len(self._lineages)] = Lineage.from_json(data)
 

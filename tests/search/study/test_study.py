@@ -54,7 +54,7 @@ class TestOrder:
     def test_the_order_in_which_results_come_changes_nothing(self, tmp_path: Path) -> None:
         plain = study_in(tmp_path / "plain")
         plain.run(networks=20, engine="serial")
-        for workers in (2, 3, 8):
+        for workers in (2, 3, 4):
             study = study_in(tmp_path / str(workers), evaluate=late)
             with ThreadPoolExecutor(workers) as pool:
                 study.run(networks=20, engine=pool)
@@ -74,7 +74,9 @@ class TestOrder:
             return loss(structure, rung, seed)
 
         with ThreadPoolExecutor(8) as pool:
-            study_in(tmp_path, evaluate=counted, ahead=3).run(networks=12, engine=pool)
+            study = study_in(tmp_path, evaluate=counted, ahead=3)
+            with pytest.warns(UserWarning, match="of 8 workers only 3 have something to do"):
+                study.run(networks=12, engine=pool)
         assert most == 3
 
     def test_a_study_that_is_stopped_and_goes_on_is_the_one_that_was_not(self, tmp_path: Path) -> None:
@@ -174,6 +176,24 @@ class TestRungs:
         with pytest.warns(UserWarning, match=r"weights.*0\.safetensors is damaged .* is set aside as"):
             study.run(networks=3, engine="serial")
         assert {(row["rung"], row["epochs"]) for row in study.results} == {(0, 1), (1, 3)}
+
+    @pytest.mark.parametrize("content", [None, b"damaged"])
+    def test_a_network_whose_weights_are_lost_is_evaluated_again(
+        self, tmp_path: Path, content: bytes | None
+    ) -> None:
+        study = Study(tmp_path, space=Layers(), evaluate=count_epochs, objectives={"epochs": "max"})
+        study.run(networks=2, engine="serial")
+        assert study.best is not None
+        (path,) = (tmp_path / "weights").glob(f"{study.best.name}.*.0.safetensors")
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        with pytest.raises(StudyError, match=r"are lost .* the next run evaluates it again"):
+            study.best.module()
+        study.run(networks=2, engine="serial")
+        assert len(study.results) == 2
+        assert study.best.module()[1].bias.item() == 1
 
     def test_random_numbers_of_the_caller_are_left_alone(self, tmp_path: Path) -> None:
         torch.manual_seed(7)
