@@ -43,7 +43,7 @@ def test_they_stay_together(view: bool) -> None:
 
 def test_a_buffer_that_is_a_view_of_a_parameter() -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    net[0].register_buffer("tap", net[0].weight.data[:2])
+    net.get_submodule("0").register_buffer("tap", net.get_parameter("0.weight").data[:2])
     ng.prune(net, torch.ones(1, 4), ratio=0.5)
     assert net.get_parameter("0.weight").shape == (8, 4)
 
