@@ -55,6 +55,7 @@ class Driver:
     told: Callable[[Lineage, Result], None]
     _flying: dict[Future[Delivery], tuple[Slot, KernelLock]] = field(default_factory=dict)
     _waiting: dict[tuple[str, int], Slot] = field(default_factory=dict)
+    _claimed: dict[tuple[str, int], KernelLock] = field(default_factory=dict)
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _packed: bytes | None = None
     _apart: bool = False  # workers do not see the folder
@@ -71,7 +72,8 @@ class Driver:
                 self._wait()
         finally:
             del contexts[self._token]
-            for _, lock in self._flying.values():
+            # An interrupt can come at any point, and a notebook lives on: no lock may be forgotten.
+            for lock in self._claimed.values():
                 lock.release()
 
     @property
@@ -109,6 +111,7 @@ class Driver:
         lock = self.store.claim(slot.lineage.name)
         if lock is None:
             return
+        self._claimed[slot.key] = lock
         # The other process may have let go a moment ago.
         if self._look(slot):
             lock.release()
@@ -178,7 +181,8 @@ class Driver:
         if not self._flying:
             time.sleep(_POLL)
             return
-        patience = _POLL if self._waiting else None
+        # Without a limit, Ctrl-C would wait for the next result where the system does not interrupt locks.
+        patience = _POLL if self._waiting else 1.0
         for future in wait(self._flying, patience, FIRST_COMPLETED).done:
             slot, lock = self._flying.pop(future)
             try:
