@@ -82,7 +82,7 @@ def duplicate(walk: Walk) -> ng.Edit:
     walk.note("duplicate", name, identity=identity)
     if identity:
         walk.alike = {}
-    elif name in blocks and _plain(walk, blocks[name]):
+    elif name in blocks and name not in graph and _plain(walk, blocks[name]):
         walk.alike = _twice(walk, blocks[name].source, blocks[name].vertices[-1])
     elif name in graph and len(tensors_of(graph[name])) == 1 and _is_plain_layer(walk, name):
         walk.alike = _twice(walk, makers_of(walk, graph[name])[0], name)
@@ -130,7 +130,7 @@ def insert_block(walk: Walk) -> ng.Edit:
     }[how]
     name = f"given_{len(walk.given)}" if how in ("sequential", "mixed") else None
     edit = ng.insert(graph, made, after=after, name=name, identity=identity, optimizer=walk.of_optimizer())
-    if name is not None and name in graph:
+    if name is not None and name in dict(graph.module.named_modules()):
         walk.given[name] = copy.deepcopy(graph.module.get_submodule(name))
     return edit
 

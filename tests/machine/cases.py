@@ -14,8 +14,9 @@ from tests.operators.table import Entry, between
 __all__ = ["FREE", "table_case", "walk_case"]
 
 # Rows through which all neurons may change; with a repeatable result, unlike those that draw numbers, and
-# which torch can copy after training, unlike masks and old norms of weights that hooks work out.
-_LEFT_OUT = ("random", "torch.nn.utils.prune", " old", "AdaptiveLogSoftmax")
+# which torch can copy after training, unlike masks and old norms of weights that hooks work out; nor those
+# that choose by all neurons together (a codebook).
+_LEFT_OUT = ("random", "torch.nn.utils.prune", " old", "AdaptiveLogSoftmax", "vq")
 FREE: tuple[Entry, ...] = tuple(
     row
     for row in (*images.ROWS, *vectors.ROWS, *tokens.ROWS)
