@@ -12,7 +12,15 @@ from torch.nn import functional as F
 from naivegraph.errors import SchemaError, nearest
 from naivegraph.search.schema.feature_shape import KnownShape
 
-__all__ = ["ActivationWord", "GatedHalf", "NormWord", "activation_of", "group_norm", "norm_of"]
+__all__ = [
+    "ActivationWord",
+    "GatedHalf",
+    "NormWord",
+    "activation_of",
+    "channel_dropout",
+    "group_norm",
+    "norm_of",
+]
 
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE = (None, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -68,6 +76,17 @@ class GatedHalf(nn.Module):
     def extra_repr(self) -> str:
         """The kind."""
         return f"{self.kind!r}, dim={self.dim}"
+
+
+def channel_dropout(chance: float, shape: KnownShape) -> nn.Module:
+    """Dropout of whole channels.
+
+    Raises:
+        SchemaError: The shape is none of maps.
+    """
+    if shape.tokens or not shape.spatial:
+        raise SchemaError("channel_dropout takes maps; vectors and tokens have dropout=")
+    return (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)[len(shape.spatial) - 1](chance)
 
 
 def _dim(shape: KnownShape) -> int:

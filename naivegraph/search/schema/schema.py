@@ -26,7 +26,7 @@ from naivegraph.search.schema.walker import PartialWalk, Walker
 
 __all__ = ["Schema"]
 
-_ATTEMPTS = 20
+_ATTEMPTS = 12
 
 
 class Schema:
@@ -66,7 +66,7 @@ class Schema:
             words += [str(node.multiple), str(node.spatial), getattr(node.growth, "__qualname__", "")]
             layers = (node.norm, node.activation, node.merge)
             words += [layer.word if layer is not None else "" for layer in layers]
-            words += [str(node.dropout), str(node.ports), str(node.inputs)]
+            words += [str((node.dropout, node.channel_dropout)), str(node.ports), str(node.inputs)]
             words += [
                 f"{group} {group.weight} {[t.priority for t in group.transitions]}" for group in node.groups
             ]
@@ -97,6 +97,7 @@ class Schema:
         norm: str | NormWord | Any | None = None,
         activation: str | ActivationWord | Any | None = None,
         dropout: float = 0.0,
+        channel_dropout: float = 0.0,
         merge: str | Merge | None = None,
         ports: Sequence[str] | None = None,
         inputs: int = 1,
@@ -115,6 +116,7 @@ class Schema:
             activation: "relu", "gelu"..., "glu", "swiglu" and "geglu" (which halve the channels), or a
                 function that makes a module.
             dropout: The probability of dropout in training.
+            channel_dropout: That of dropout of whole channels, of maps.
             merge: "add", "concat", "mul", "sub", "max" or "min", for a node that takes several inputs.
             ports: Names of the ports, where its operation takes several tensors.
             inputs: The number of inputs that it waits for, by each port; more may come before its turn.
@@ -137,8 +139,9 @@ class Schema:
         for what, number in (("multiple", multiple), ("inputs", inputs)):
             if not isinstance(number, int) or number < 1:
                 raise SchemaError(f"{name}: {what} is a whole number from 1 up, not {number!r}")
-        if not 0 <= dropout < 1:
-            raise SchemaError(f"{name}: dropout is a probability from 0 to below 1, not {dropout!r}")
+        for chance in (dropout, channel_dropout):
+            if not 0 <= chance < 1:
+                raise SchemaError(f"{name}: dropout is a probability from 0 to below 1, not {chance!r}")
         found = SchemaNode(
             name=name,
             operation=operation,
@@ -149,6 +152,7 @@ class Schema:
             norm=norm_of(norm, name),
             activation=activation_of(activation, name),
             dropout=dropout,
+            channel_dropout=channel_dropout,
             merge=merge_of(merge, name),
             ports=_ports(name, operation, ports),
             inputs=inputs,
@@ -165,7 +169,7 @@ class Schema:
             inner = node.operation.first
             if len(inner.ports) > 1:
                 raise SchemaError(f"{node.name}: the first node of a schema within takes inputs by one port")
-            if node.norm or node.activation or node.dropout or node.merge:
+            if node.layered or node.merge:
                 raise SchemaError(
                     f"{node.name}: a node that is a schema has no norm, activation, dropout or merge of "
                     "its own"
@@ -318,7 +322,9 @@ class Schema:
             if name not in self._nodes:
                 raise SchemaError(f"there is no node {name!r} that an input could go to; there are {self!r}")
             node, known = self._nodes[name], as_known(wish, name)
-            bare = node.operation is None and not (node.norm or node.activation or node.dropout)
+            bare = node.operation is None and not (
+                node.norm or node.activation or node.dropout or node.channel_dropout
+            )
             inputs[name if bare else f"{name}_input"] = known
             starts.append((node, known))
         return inputs, starts

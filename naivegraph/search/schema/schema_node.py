@@ -71,6 +71,7 @@ class SchemaNode:
         norm: The norm.
         activation: The activation.
         dropout: The probability of dropout in training.
+        channel_dropout: That of dropout of whole channels.
         merge: What makes one of several inputs.
         ports: The ports by which it takes inputs.
         inputs: The least number of inputs by each port.
@@ -86,6 +87,7 @@ class SchemaNode:
     norm: NormWord | None = None
     activation: ActivationWord | None = None
     dropout: float = 0.0
+    channel_dropout: float = 0.0
     merge: Merge | None = None
     ports: tuple[str, ...] = ("",)
     inputs: int = 1
@@ -94,6 +96,11 @@ class SchemaNode:
     def __repr__(self) -> str:
         what = getattr(self.operation, "word", None) or ("schema" if self.operation else "nothing")
         return f"SchemaNode({self.name!r}, {what}, {len(self.groups)} groups)"
+
+    @property
+    def layered(self) -> bool:
+        """Tell whether layers follow its operation."""
+        return bool(self.norm or self.activation or self.dropout or self.channel_dropout)
 
     def then(self, *transitions: Transition | SchemaNode, weight: float = 1.0) -> SchemaNode:
         """Add an alternative: transitions that are taken together. A node stands for `new` of it.

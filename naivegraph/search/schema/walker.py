@@ -25,7 +25,7 @@ from naivegraph.search.schema.walk_steps import (
 __all__ = ["PartialWalk", "Walker"]
 
 _END = TransitionGroup((), 1.0)
-_MOST_TURNS = 3000
+_TURNS, _TURNS_PER_NODE = 300, 5  # walks of 40 nodes that come to an end take 60 at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Walker:
         """
         frame = self._open(self._inputs())
         frames: list[_Frame] = []
-        for _ in range(_MOST_TURNS):
+        for _ in range(_TURNS + _TURNS_PER_NODE * self._nodes[1]):
             if frame is None:
                 self._exhaustive = True
                 return False

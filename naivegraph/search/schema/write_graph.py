@@ -13,6 +13,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
 from naivegraph.search.schema.drawn_step import DrawnStep
 from naivegraph.search.schema.feature_shape import KnownShape
+from naivegraph.search.schema.node_layers import channel_dropout
 from naivegraph.search.schema.operation import NodeOperation
 
 __all__ = ["write_graph", "write_nodes"]
@@ -81,6 +82,8 @@ def _layers(step: DrawnStep) -> Sequence[tuple[str, nn.Module]]:
         layers.append(("norm", node.norm.make(step.plan.made)))
     if node.activation is not None:
         layers.append(("activation", node.activation.make(step.plan.made)))
+    if node.channel_dropout:
+        layers.append(("channel_dropout", channel_dropout(node.channel_dropout, step.plan.made)))
     if node.dropout:
         layers.append(("dropout", nn.Dropout(node.dropout)))
     return layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph import search
 from naivegraph.ir.pytree import stubs_in
+from naivegraph.search.schema.feature_shape import FeatureShape
 from tests.search.schema.spaces import residual, unet
 
 SPACES: dict[str, tuple[Callable[[], search.Schema], tuple[int, ...]]] = {
@@ -137,6 +139,26 @@ class Scaled(nn.Module):
         return out
 
 
+@dataclasses.dataclass(frozen=True)
+class Shuffle(search.NodeOperation):
+    """An operation of the user's: channels as pixels."""
+
+    times: int
+    word = "shuffle"
+
+    def sizes(self, given: dict[str, FeatureShape], plan: search.SizePlan) -> FeatureShape:
+        """Maps as many times as large, of fewer channels."""
+        (source,) = given.values()
+        channels = plan.channels()
+        rule = plan.rule("operation", f"shuffle divides the channels by {self.times**2}")
+        plan.model.row(rule, [(1, source.channels), (-(self.times**2), channels)], 0, 0)
+        return FeatureShape(channels, tuple(size.times(self.times) for size in source.spatial))
+
+    def build(self, plan: search.LayerPlan) -> nn.Module:
+        """The layer of torch."""
+        return nn.PixelShuffle(self.times)
+
+
 IMAGE, VECTOR, TOKENS, LINE, VOLUME = (6, 9, 9), (12,), search.tokens(7, 12), (6, 20), (4, 6, 7, 8)
 # An operation, the settings of its node, the input, the shape it gives without what is free.
 OPERATIONS = {
@@ -191,6 +213,8 @@ OPERATIONS = {
     "swiglu": (search.dense(), {"activation": "swiglu", "channels": 5}, TOKENS, (7, 5)),
     "geglu of what comes": (None, {"activation": "geglu"}, IMAGE, (3, 9, 9)),
     "dropout": (None, {"dropout": 0.3}, IMAGE, (6, 9, 9)),
+    "dropout of channels": (None, {"channel_dropout": 0.3}, IMAGE, (6, 9, 9)),
+    "own operation": (Shuffle(2), {"channels": 3}, (12, 4, 4), (3, 8, 8)),
 }
 
 
