@@ -15,8 +15,9 @@ from naivegraph.search.schema.indices import SeedIndices
 from naivegraph.search.schema.rule_conflicts import LeastChange, RuleChange, conflicts_of, least_change
 from naivegraph.search.schema.schema_node import SchemaNode
 from naivegraph.search.schema.size_model import SchemaRule, SizeModel
+from naivegraph.search.schema.walk_frame import PartialWalk
 from naivegraph.search.schema.walk_picture import walk_picture
-from naivegraph.search.schema.walker import PartialWalk, Walker
+from naivegraph.search.schema.walker import Walker
 
 if TYPE_CHECKING:
     from naivegraph.search.schema.schema import Schema

@@ -22,7 +22,8 @@ from naivegraph.search.schema.node_layers import ActivationWord, NormWord, activ
 from naivegraph.search.schema.operation import NodeOperation
 from naivegraph.search.schema.schema_node import SchemaNode
 from naivegraph.search.schema.size_program import decide_sizes
-from naivegraph.search.schema.walker import PartialWalk, Walker
+from naivegraph.search.schema.walk_frame import PartialWalk
+from naivegraph.search.schema.walker import Walker
 
 __all__ = ["Schema"]
 
@@ -322,9 +323,7 @@ class Schema:
             if name not in self._nodes:
                 raise SchemaError(f"there is no node {name!r} that an input could go to; there are {self!r}")
             node, known = self._nodes[name], as_known(wish, name)
-            bare = node.operation is None and not (
-                node.norm or node.activation or node.dropout or node.channel_dropout
-            )
+            bare = node.operation is None and not node.layered
             inputs[name if bare else f"{name}_input"] = known
             starts.append((node, known))
         return inputs, starts

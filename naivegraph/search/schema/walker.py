@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from naivegraph.search.schema.depth import WalkDepths
 from naivegraph.search.schema.feature_shape import FeatureShape, KnownShape
 from naivegraph.search.schema.indices import Indices
 from naivegraph.search.schema.operation import NodeOperation, RefusedStep, SizePlan
 from naivegraph.search.schema.schema_node import SchemaNode, Transition, TransitionGroup
-from naivegraph.search.schema.size_model import Mark, SchemaRule, SizeModel
+from naivegraph.search.schema.size_model import SchemaRule, SizeModel
+from naivegraph.search.schema.walk_frame import PartialWalk, WalkFrame
 from naivegraph.search.schema.walk_steps import (
     Arrival,
     SubWalk,
@@ -22,53 +22,10 @@ from naivegraph.search.schema.walk_steps import (
     pose_step,
 )
 
-__all__ = ["PartialWalk", "Walker"]
+__all__ = ["Walker"]
 
 _END = TransitionGroup((), 1.0)
 _TURNS, _TURNS_PER_NODE = 300, 5  # walks of 40 nodes that come to an end take 60 at most
-
-
-@dataclasses.dataclass(frozen=True)
-class PartialWalk:
-    """The furthest that a walk came.
-
-    Attributes:
-        steps: Name, shapes given and sources of each step.
-        node: The node that nothing could follow, or that could not be added.
-        tried: What was tried after it, each with the reason against it.
-        exhaustive: Whether every alternative was tried.
-    """
-
-    steps: tuple[tuple[str, str, tuple[int, ...]], ...]
-    node: str
-    tried: tuple[tuple[str, str], ...]
-    exhaustive: bool = False
-
-
-@dataclasses.dataclass(eq=False)
-class _Frame:
-    """A node whose turn it was, and what is still to be tried."""
-
-    waiting: WaitingNode
-    rest: tuple[WaitingNode, ...]
-    number: int
-    index: int
-    mark: Mark
-    variants: list[Any]
-    groups: list[TransitionGroup]
-    owner: SchemaNode
-    scope: SubWalk | None
-    ended: list[SchemaNode]
-    posed: WalkStep | None = None
-    inner: Mark | None = None
-    left: list[TransitionGroup] = dataclasses.field(default_factory=list)
-    tried: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    sized: bool = False
-
-    def refuse(self, what: str, refused: RefusedStep) -> None:
-        """Note what could not be tried, and whether sizes or layouts were the reason."""
-        self.tried.append((what, str(refused)))
-        self.sized |= refused.rule.kind not in ("join", "nodes")
 
 
 class Walker:
@@ -111,8 +68,8 @@ class Walker:
             False where no walk was found.
         """
         frame = self._open(self._inputs())
-        frames: list[_Frame] = []
-        for _ in range(_TURNS + _TURNS_PER_NODE * self._nodes[1]):
+        frames: list[WalkFrame] = []
+        for _ in range(self.most_turns):
             if frame is None:
                 self._exhaustive = True
                 return False
@@ -130,6 +87,11 @@ class Walker:
                     frames.append(frame)
                     frame = after
         return False
+
+    @property
+    def most_turns(self) -> int:
+        """The number of alternatives after which it gives up."""
+        return _TURNS + _TURNS_PER_NODE * self._nodes[1]
 
     def furthest(self) -> PartialWalk:
         """The furthest that the walk came."""
@@ -165,7 +127,7 @@ class Walker:
 
     # A node's turn
 
-    def _open(self, frontier: tuple[WaitingNode, ...]) -> _Frame | None:
+    def _open(self, frontier: tuple[WaitingNode, ...]) -> WalkFrame | None:
         """Give the turn to the first node that has its inputs; None where none has."""
         while True:
             ready = [each for each in frontier if not each.missing]
@@ -187,7 +149,7 @@ class Walker:
         arrivals = tuple(dataclasses.replace(a, port=first.ports[0]) for a in waiting.arrivals)
         return WaitingNode(first, scope, (*waiting.priority, 0), waiting.created, waiting.place, arrivals)
 
-    def _frame(self, waiting: WaitingNode, rest: tuple[WaitingNode, ...]) -> _Frame:
+    def _frame(self, waiting: WaitingNode, rest: tuple[WaitingNode, ...]) -> WalkFrame:
         number = len(self.steps)
         node = waiting.node
         index = self._indices.at(number, node, waiting.arrivals[0].shape, self.model)
@@ -202,7 +164,9 @@ class Walker:
             owner, scope = scope.outer, scope.parent
             ended.append(owner)
         groups = self._ordered(owner, rest, number + 1, draw)
-        return _Frame(waiting, rest, number, index, self.model.mark(), variants, groups, owner, scope, ended)
+        return WalkFrame(
+            waiting, rest, number, index, self.model.mark(), variants, groups, owner, scope, ended
+        )
 
     def _ordered(
         self, node: SchemaNode, rest: tuple[WaitingNode, ...], count: int, draw: random.Random
@@ -222,7 +186,7 @@ class Walker:
             group, depths.most, ("new", "auto")
         )
 
-    def _advance(self, frame: _Frame) -> tuple[WaitingNode, ...] | None:
+    def _advance(self, frame: WalkFrame) -> tuple[WaitingNode, ...] | None:
         """Take the next alternative that is possible; None where none is left."""
         while True:
             if frame.posed is None:
@@ -247,7 +211,7 @@ class Walker:
                 continue
             return frontier
 
-    def _pose(self, frame: _Frame) -> None:
+    def _pose(self, frame: WalkFrame) -> None:
         """Add the node in its next variant."""
         del self.steps[frame.number :]
         self.model.undo(frame.mark)
@@ -281,7 +245,7 @@ class Walker:
 
     # Transitions
 
-    def _take(self, frame: _Frame, group: TransitionGroup) -> tuple[WaitingNode, ...]:
+    def _take(self, frame: WalkFrame, group: TransitionGroup) -> tuple[WaitingNode, ...]:
         """Take a group; the nodes that wait then.
 
         Raises:
@@ -298,7 +262,12 @@ class Walker:
         return tuple(frontier)
 
     def _lead(
-        self, frame: _Frame, step: WalkStep, transition: Transition, place: int, frontier: list[WaitingNode]
+        self,
+        frame: WalkFrame,
+        step: WalkStep,
+        transition: Transition,
+        place: int,
+        frontier: list[WaitingNode],
     ) -> None:
         """Follow one transition."""
         around = frame.waiting.priority[: -1 - len(frame.ended)]
@@ -317,7 +286,7 @@ class Walker:
                 raise RefusedStep(SchemaRule(transition.node.name, "join", "none of it waits for this input"))
         frontier.append(WaitingNode(transition.node, frame.scope, priority, frame.number, place, (arrival,)))
 
-    def _joined(self, frame: _Frame, transition: Transition, frontier: list[WaitingNode]) -> int | None:
+    def _joined(self, frame: WalkFrame, transition: Transition, frontier: list[WaitingNode]) -> int | None:
         """The place of the newest use of a node that waits and has not been joined from here by this port."""
         for place in reversed(range(len(frontier))):
             other = frontier[place]
@@ -375,7 +344,7 @@ class Walker:
         waits = [f"{each.node.name} for {', '.join(map(repr, each.missing))}" for each in frontier]
         return f"all that is left waits for inputs: {'; '.join(waits)}".replace("''", "another input")
 
-    def _note(self, frame: _Frame) -> None:
+    def _note(self, frame: WalkFrame) -> None:
         """Keep the furthest that any walk came; one that sizes ended counts more."""
         depth = (frame.sized, frame.number + 1)
         if depth <= self._depth:
