@@ -329,10 +329,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     out: Path = args.out
     notes = (
-        "One walk per seed, no second attempt. Both ways draw the same topologies, go back where an alternative "
-        "is impossible (500 turns at most; one node ahead 3,000), and ask for 20 to 40 nodes. One node ahead: "
-        "sizes are decided when a node has its turn, nearest to its growth, with a view of what it joins. CPU "
-        "time is of walk and sizes; a graph with weights, verified, comes on top."
+        "One walk per seed, no second attempt. Both ways draw the same topologies, go back where an "
+        "alternative is impossible (500 turns at most; one node ahead 3,000), and ask for 20 to 40 nodes. "
+        "One node ahead: sizes are decided when a node has its turn, nearest to its growth, with a view of "
+        "what it joins. CPU time is of walk and sizes; a graph with weights, verified, comes on top."
     )
     sections: list[tuple[str, list[Row]]] = [
         ("Seeds that compile", []),
