@@ -108,23 +108,26 @@ class _Operators:
 
     def _add(self, vertex: Vertex) -> None:
         """Add the calls of a vertex; one that calls nothing is a call by itself."""
-        counted = [each for each in vertex.operations if _name(each) not in _PASSING]
-        taken = [self._source(stub) for stub in stubs_in((vertex.args, vertex.kwargs))]
+        if any(_operator_name(each.func) not in _PASSING for each in vertex.operations):
+            for operation in vertex.operations:
+                self._operation(operation)
+            return
+        given = stubs_in((vertex.args, vertex.kwargs))
+        taken = [self._source(stub) for stub in given]
         for operation in vertex.operations:
             self._operation(operation)
-        made = {stub.id for stub in stubs_in(vertex.output)}
+        made = stubs_in(vertex.output)
         # Taking a part of a tuple calls nothing either, and gives the tensor itself.
-        same = made <= {stub.id for stub in stubs_in((vertex.args, vertex.kwargs))} and not isinstance(
-            vertex.target, nn.Module
-        )
-        if not counted and not same:
+        same = {stub.id for stub in made} <= {stub.id for stub in given}
+        if not same or isinstance(vertex.target, nn.Module):
             call = _Call(_settings(vertex), taken)
-            for place, stub in enumerate(stubs_in(vertex.output)):
+            for place, stub in enumerate(made):
                 self._made[stub.id] = (call, place)
 
     def _operation(self, operation: Operation) -> None:
-        name = _name(operation)
-        stubs = stubs_in((operation.args, operation.kwargs))
+        name = _operator_name(operation.func)
+        arguments = (*operation.args, *operation.kwargs.values())
+        stubs = [stub for value in arguments for stub in _tensors(value)]
         if name in _PASSING and stubs:
             for stub in filter(None, operation.outputs):
                 self._made[stub.id] = self._source(stubs[0])
@@ -206,10 +209,6 @@ def _tied(one: tuple[_Call, int], two: tuple[_Call, int]) -> bool:
     return one[0] is not two[0] and _key(one) == _key(two)
 
 
-def _name(operation: Operation) -> str:
-    return _operator_name(operation.func)
-
-
 @functools.cache
 def _operator_name(func: torch._ops.OpOverload) -> str:
     """The operator's name with its overload; that of one in place is that of the one that is not."""
@@ -218,14 +217,20 @@ def _operator_name(func: torch._ops.OpOverload) -> str:
     return f"{name}.{schema.overload_name}"
 
 
+def _tensors(value: Any) -> list[Stub]:
+    """The tensors in an argument of an operator, which is one, a list of them, or something else."""
+    if isinstance(value, Stub):
+        return [value]
+    return [item for item in value if isinstance(item, Stub)] if isinstance(value, (list, tuple)) else []
+
+
 def _constant(value: Any, operation: Operation) -> str:
     """An argument with tensors as places; the shape of the result without its batch."""
-    shapes = [list(stub.shape) for stub in operation.outputs if stub is not None]
-    if isinstance(value, (list, tuple)) and value and list(value) in shapes:
-        return f"shape {list(value)[1:]}"
     if isinstance(value, Stub):
         return "*"
     if isinstance(value, (list, tuple)):
+        if value and any(stub is not None and stub.shape == tuple(value) for stub in operation.outputs):
+            return f"shape {list(value)[1:]}"
         return f"[{', '.join(_constant(item, operation) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_constant(value[key], operation)}' for key in sorted(value))}}}"
