@@ -229,7 +229,8 @@ def shares_of(change: Change) -> dict[str, Floats]:
     """
     out: dict[str, Floats] = {}
     for key, width in change.widths.items():
-        rng = np.random.default_rng([change.seed, zlib.crc32(width.name.encode())])
+        name = change.seed_widths.get(key, width.name)
+        rng = np.random.default_rng([change.seed, zlib.crc32(name.encode())])
         weights = rng.uniform(1.0, 2.0, width.after)
         groups = np.arange(width.after)
         groups[width.stay :] = np.arange(width.new) % max(width.stay, 1)

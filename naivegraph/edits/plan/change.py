@@ -164,6 +164,9 @@ class Change:
         structure: The change of the graph's structure, if any: the verb, its arguments and `steps`, by which
             it can be repeated (see `Rewiring`).
         inputs: The sizes of the network's inputs that change.
+        seed_paths: The paths of modules, where the edit was made through another network, with those there,
+            by which the numbers of new neurons are drawn.
+        seed_widths: The names of widths there, by their keys.
     """
 
     widths: dict[str, WidthChange]
@@ -176,6 +179,14 @@ class Change:
     function: Callable[[torch.Tensor, str], object] | None = dataclasses.field(default=None, repr=False)
     structure: dict[str, Any] | None = None
     inputs: tuple[InputChange, ...] = ()
+    seed_paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    seed_widths: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def seed_of(self, name: str) -> str:
+        """The name of a tensor by which its new numbers are drawn."""
+        path, _, own = name.rpartition(".")
+        there = self.seed_paths.get(path, path)
+        return f"{there}.{own}" if there else own
 
     def to_json(self) -> str:
         """The change as JSON, from which `from_json` makes it again."""
@@ -194,6 +205,8 @@ class Change:
                 "initialise": self.initialise,
                 **({} if self.structure is None else {"structure": self.structure}),
                 **({"inputs": [each.to_data() for each in self.inputs]} if self.inputs else {}),
+                **({"seed_paths": self.seed_paths} if self.seed_paths else {}),
+                **({"seed_widths": self.seed_widths} if self.seed_widths else {}),
             },
             separators=(",", ":"),
         )
@@ -244,11 +257,15 @@ class Change:
                 InputChange(str(name), _natural(index), _natural(dim), _formula(axis, widths))
                 for name, index, dim, axis in data.get("inputs", ())
             )
+            paths, names = (
+                {str(here): str(there) for here, there in data.get(key, {}).items()}
+                for key in ("seed_paths", "seed_widths")
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
-            structure=structure, inputs=inputs,
+            structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names,
         )  # fmt: skip
 
     def __bool__(self) -> bool:

@@ -30,7 +30,8 @@ def fresh_tensors(change: Change, module: nn.Module, growing: Growing) -> dict[s
     normal with the mean and the standard deviation of its present values. A mask of `torch.nn.utils.prune`
     lets new entries through. Other tensors (other buffers, those which are not floating point), and all where
     neurons are duplicated, are left out: a new entry is then a copy of an old one. The numbers depend on the
-    change's seed and the tensor's place alone, and torch's own generators stay as they were.
+    change's seed and the tensor's place in the network that the edit was made through alone, and torch's own
+    generators stay as they were.
     """
     out: dict[str, torch.Tensor] = {}
     if change.initialise == "duplicate":
@@ -48,7 +49,7 @@ def fresh_tensors(change: Change, module: nn.Module, growing: Growing) -> dict[s
         if own in layers[path]:
             out[name] = layers[path][own]
         elif isinstance(tensor, nn.Parameter):
-            with _seeded(change.seed, name, tensor.device):
+            with _seeded(change.seed, change.seed_of(name), tensor.device):
                 deviation, mean = torch.std_mean(tensor.detach().double(), correction=0)
                 out[name] = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
                 out[name].normal_(float(mean), float(deviation))
@@ -71,7 +72,7 @@ def _filled(
 ) -> None:
     for name, (tensor, _) in growing.items():
         if name in out and isinstance(tensor, nn.Parameter):
-            with _seeded(change.seed, name, tensor.device):
+            with _seeded(change.seed, change.seed_of(name), tensor.device):
                 function(out[name], name)
 
 
@@ -103,7 +104,8 @@ def _fresh_layer(change: Change, owner: nn.Module, path: str, growing: Growing) 
         if attribute.path == path and not attribute.keys:
             vars(layer)[attribute.name] = attribute.after
     device = next(tensor.device for name, (tensor, _) in growing.items() if name.startswith(prefix))
-    with _seeded(change.seed, path, device), contextlib.suppress(AttributeError, TypeError, ValueError):
+    start = change.seed_paths.get(path, path)
+    with _seeded(change.seed, start, device), contextlib.suppress(AttributeError, TypeError, ValueError):
         layer.reset_parameters()  # which need not suit a subclass that keeps its weights in another way
     named = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
     return {name: t.detach() for name, t in named if t.is_meta or not bool(t.isnan().any())}

@@ -11,7 +11,7 @@ from torch import nn
 
 from naivegraph.edits.save.layer_spec import class_spec, layer_from_class_spec
 from naivegraph.errors import EditError
-from naivegraph.graph.export.to_module import Flag
+from naivegraph.graph.export.added_layers import Flag
 from naivegraph.ir.step_module import add_submodule
 
 __all__ = ["layers_from_json", "layers_to_json", "tensors_of"]

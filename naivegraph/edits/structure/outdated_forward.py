@@ -7,11 +7,15 @@ from typing import Any
 from torch import nn
 
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
 from naivegraph.undo import UndoLog
 
-__all__ = ["OutdatedForward", "refuse_forward"]
+__all__ = ["Children", "OutdatedForward", "children_of", "refuse_forward"]
+
+# Modules with the submodules that they had.
+Children = list[tuple[nn.Module, dict[str, nn.Module | None]]]
 
 
 class OutdatedForward:
@@ -33,22 +37,52 @@ class OutdatedForward:
         )
 
 
-def refuse_forward(graph: Graph, verb: str, undo: UndoLog) -> None:
+def children_of(network: nn.Module) -> Children:
+    """The modules of a network with their submodules, to be told from those after an edit."""
+    return [(module, dict(module._modules)) for _, module in modules_of(network)]
+
+
+def refuse_forward(graph: Graph, verb: str, undo: UndoLog, before: Children) -> None:
     """Let the forward of a graph's network raise from now on, until the edit is undone.
 
-    Where the network is a single layer, the graph calls it as such.
+    So does that of each of its parts in which layers came or went: another network may have it, too.
+    A layer that the graph calls as such goes on.
+
+    Args:
+        graph: The graph after the edit.
+        verb: The edit.
+        undo: Takes what lets them run again.
+        before: The modules before the edit.
     """
+    called = {id(vertex.target) for vertex in graph}
     module = graph.module
+    built = isinstance(module, BuiltModule)
+    name = "the module that the graph was made with" if built else type(module).__name__
+    if id(module) not in called:
+        _refuse(module, name, verb, undo)
+    for part in _changed(before):
+        if part is not module and id(part) not in called:
+            _refuse(part, f"{type(part).__name__}, a part of {name},", verb, undo)
+
+
+def _changed(before: Children) -> list[nn.Module]:
+    """The modules that have other submodules than before, or one that has."""
+    found = {id(module) for module, children in before if not _same(module._modules, children)}
+    count = -1
+    while count != len(found):
+        count = len(found)
+        found |= {id(m) for m, children in before if any(id(each) in found for each in children.values())}
+    return [module for module, _ in before if id(module) in found]
+
+
+def _same(now: dict[str, nn.Module | None], before: dict[str, nn.Module | None]) -> bool:
+    return list(now) == list(before) and all(now[name] is before[name] for name in before)
+
+
+def _refuse(module: nn.Module, name: str, verb: str, undo: UndoLog) -> None:
     hooks = module._forward_pre_hooks
-    if any(vertex.target is module for vertex in graph) or any(
-        isinstance(hook, OutdatedForward) for hook in hooks.values()
-    ):
+    if any(isinstance(hook, OutdatedForward) for hook in hooks.values()):
         return
-    name = (
-        "the module that the graph was made with"
-        if isinstance(module, BuiltModule)
-        else type(module).__name__
-    )
     refusal = OutdatedForward(name, verb)
 
     def let_forward() -> None:

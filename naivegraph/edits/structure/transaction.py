@@ -18,7 +18,7 @@ from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.structure.merges import tensors_of
 from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
-from naivegraph.edits.structure.outdated_forward import refuse_forward
+from naivegraph.edits.structure.outdated_forward import children_of, refuse_forward
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
@@ -70,6 +70,7 @@ def rewire(
     # A network that is loaded is not put back by its edits.
     checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
     repeating, idle_before = [vertex for vertex in graph if _repeats(vertex)], idle(graph)
+    children = children_of(graph.module)
     with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
         rewiring = Rewiring(graph, log)
@@ -77,7 +78,7 @@ def rewire(
             step(rewiring)
         rewiring.remove_idle(idle_before)
         follow.go(log)
-        refuse_forward(graph, str((change.structure or {}).get("verb", "structure")), log)
+        refuse_forward(graph, str((change.structure or {}).get("verb", "structure")), log, children)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
             after=count, notes=_notes(graph), sizes=sizes, undo=log, optimizer=optimizer,

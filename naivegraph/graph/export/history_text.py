@@ -61,12 +61,21 @@ def _words(value: Any) -> set[str]:
 
 
 def _renamed(text: str, name: Callable[[str], str]) -> str:
-    """The text with another name for every tensor, module and width."""
+    """The text with another name for every tensor, module and width; new numbers stay drawn by the old."""
     data = json.loads(text)
-    data["widths"] = {key: {**width, "name": name(width["name"])} for key, width in data["widths"].items()}
-    data["tensors"] = {name(tensor): axes for tensor, axes in data["tensors"].items()}
+    tensors, paths, widths = dict[str, Any](), dict[str, str](), dict[str, str]()
+    for tensor, axes in data["tensors"].items():
+        tensors[name(tensor)] = axes
+        path, here = tensor.rpartition(".")[0], name(tensor).rpartition(".")[0]
+        paths[here] = data.get("seed_paths", {}).get(path, path)
+    for key, width in data["widths"].items():
+        widths[key] = data.get("seed_widths", {}).get(key, width["name"])
+        width["name"] = name(width["name"])
+    data["tensors"] = tensors
     data["attributes"] = [[name(path), *rest] for path, *rest in data["attributes"]]
     for key in ("outgoing", "scalings"):
         if key in data:
             data[key] = [[name(tensor), *rest] for tensor, *rest in data[key]]
+    if any(width["new"] for width in data["widths"].values()):
+        data.update(seed_paths=paths, seed_widths=widths)
     return json.dumps(data, separators=(",", ":"))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from naivegraph.graph.export.added_layers import Assemble, Flag, NamedTuple
 from naivegraph.graph.export.history import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.interpreter import read_attribute
@@ -28,7 +29,7 @@ from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["SIZES", "Arguments", "Flag", "Rewrite", "Sizes", "to_module"]
+__all__ = ["SIZES", "Arguments", "Rewrite", "Sizes", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Sizes = dict[Attribute, int]
@@ -59,46 +60,6 @@ _ITEMS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.__getitem__: operator.getitem,
     torch.Tensor.__setitem__: operator.setitem,
 }
-
-
-class Assemble(nn.Module):
-    """Layer that puts values into an object of the class that the network returned.
-
-    Args:
-        template: Such an object with a `ValueRef` for each value.
-    """
-
-    def __init__(self, template: Any) -> None:
-        super().__init__()
-        self._template = template
-
-    def forward(self, *values: Any) -> Any:
-        """A new object with these values."""
-        return map_leaves(
-            self._template, lambda leaf: values[leaf.index] if isinstance(leaf, ValueRef) else leaf
-        )
-
-
-class Flag(nn.Module):
-    """Layer that returns one value in train mode and another in eval mode, as `train()` and `eval()` set it.
-
-    Args:
-        on: The value in train mode; by default the flag itself.
-        off: The value in eval mode.
-    """
-
-    def __init__(self, on: Any = True, off: Any = False) -> None:
-        super().__init__()
-        self._on, self._off = on, off
-
-    @property
-    def values(self) -> tuple[Any, Any]:
-        """The value in train mode, and that in eval mode."""
-        return self._on, self._off
-
-    def forward(self) -> Any:
-        """The value of the present mode."""
-        return self._on if self.training else self._off
 
 
 def to_module(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
@@ -283,6 +244,8 @@ class _Export:
             return {key: self._encode(item) for key, item in value.items()}
         if kind is slice:
             return slice(self._encode(value.start), self._encode(value.stop), self._encode(value.step))
+        if hasattr(value, "_fields") and stubs_in(value):
+            return self._named_tuple(value, self._encode)
         if isinstance(value, (tuple, list)):
             return rebuild(value, [self._encode(item) for item in value])
         return self._leaf(value)
@@ -362,6 +325,8 @@ class _Export:
             return rebuild(value, [self._encode_output(item) for item in value])
         if not isinstance(value, (dict, collections.deque)) and not named and not is_record(value):
             return self._encode(value)
+        if named and all(isinstance(item, _RECORDED) or item is None for item in value):
+            return self._named_tuple(value, self._encode_output)
         parts: list[Any] = []
 
         def place(leaf: Any) -> Any:
@@ -374,6 +339,12 @@ class _Export:
         name = self._parts.name("naivegraph_output")
         self._root.add_module(name, Assemble(map_leaves(value, place)))
         return self._fx.call_module(name, tuple(parts))
+
+    def _named_tuple(self, value: Any, encode: Callable[[Any], Any]) -> fx.Node:
+        """The node of a layer that makes a named tuple: its class may look at the values, not at nodes."""
+        name = self._parts.name("naivegraph_tuple")
+        self._root.add_module(name, NamedTuple(type(value)))
+        return self._fx.call_module(name, tuple([encode(item) for item in value]))
 
 
 def _identifier(name: str) -> str:

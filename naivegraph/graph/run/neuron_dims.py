@@ -40,9 +40,10 @@ def neuron_dimensions(graph: Recording) -> dict[TensorKey, int]:
     """The dimension of the neurons of each tensor that vertices take or return, by `tensor_key`.
 
     Convolutions, batch and group norms have them in dimension 1, matrix products, embeddings and layer norms
-    in the last. Other operators leave them where their first operand of the same rank has them, and a change
-    of shape or order takes them along. An input has them where the first layer that takes it expects them.
-    Where nothing tells, it is dimension 1, of three dimensions the last.
+    in the last. Other operators leave them where their first operand of the same shape has them (or of the
+    same rank, where all are broadcast), and a change of shape or order takes them along. An input has them
+    where the first layer that takes it expects them. Where nothing tells, it is dimension 1, of three
+    dimensions the last.
     """
     operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
     used = _used(operations)
@@ -114,7 +115,8 @@ def _carried(
             place = _viewed(stub.shape, dim, out.shape)
             return place if place is not None and out.shape[place] == stub.shape[dim] else None
     same = [stub for stub in known if len(stub.shape) == len(out.shape)]
-    return dims[tensor_key(same[0])] if same else None
+    whole = [stub for stub in same if stub.shape == out.shape]  # one that is broadcast may have no neurons
+    return dims[tensor_key((whole or same)[0])] if same else None
 
 
 def _viewed(before: tuple[int, ...], dim: int, after: tuple[int, ...]) -> int | None:

@@ -292,3 +292,20 @@ def test_an_edit_of_another_network() -> None:
         ng.replay(graph, edit)
     assert everything(graph) == before
     assert not ng.replay(graph, [])
+
+
+@pytest.mark.parametrize("initialise", ["layer", "duplicate"])
+@pytest.mark.parametrize("through", ["part", "another whole"])
+def test_neurons_grown_through_a_part_or_another_whole_start_alike_in_a_replay(
+    initialise: str, through: str
+) -> None:
+    part = nn.Sequential(nn.Linear(4, 5), nn.PReLU(5), nn.Linear(5, 4))
+    net = nn.Sequential(nn.Linear(3, 4), part, nn.Linear(4, 2))
+    fresh = copy.deepcopy(net)
+    edited = part if through == "part" else nn.Sequential(part, nn.Linear(4, 3))
+    name = "0" if through == "part" else "0.0"
+    assert ng.resize(edited, torch.ones(2, 4), {name: +3}, initialise=initialise, seed=5)
+    (text,) = history_of(net)
+    ng.replay(fresh, [text])
+    for key, value in fresh.state_dict().items():
+        assert torch.equal(value, net.state_dict()[key]), key

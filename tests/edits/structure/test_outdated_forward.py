@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import naivegraph as ng
 
@@ -74,3 +74,57 @@ def test_it_comes_along_in_pickles() -> None:
     with pytest.raises(ng.EditError, match=REFUSED):
         again.module(torch.ones(1, 4))
     assert torch.equal(again(torch.ones(1, 4)), graph(torch.ones(1, 4)))
+
+
+class Around(nn.Module):
+    """A part between two layers."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.part, self.head = nn.Linear(4, 4), part, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.part(self.stem(x)))
+        return out
+
+
+class Listed(nn.Module):
+    """Layers in a list, which has no forward of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("part", "gone"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), "part.1"),
+        (nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.ReLU()), "part.0.1"),
+        (Listed(), "part.layers.1"),
+    ],
+)
+def test_a_part_that_lost_a_layer_refuses_in_another_network_until_undone(part: nn.Module, gone: str) -> None:
+    one, other, x = Around(part), Around(part), torch.ones(1, 4)
+    before = other(x)
+    graph = ng.capture(one, x)
+    edit = ng.remove(graph, gone)
+    for network in (other, part):
+        with pytest.raises(ng.EditError, match=r"a part of Around, does not know of the edit of its graph"):
+            network(x)
+    assert graph(x).shape == (1, 2)
+    edit.undo()
+    assert torch.equal(other(x), before)
+
+
+def test_a_part_that_the_edit_left_alone_runs_in_another_network() -> None:
+    part, x = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), torch.ones(1, 4)
+    one, other = nn.Sequential(nn.Linear(4, 4), part, nn.Linear(4, 4)), Around(part)
+    before = other(x)
+    ng.remove(ng.capture(one, x), "2")
+    assert torch.equal(other(x), before)

@@ -120,3 +120,27 @@ def test_flags_are_carried_over() -> None:
     module[0].eval()
     exported = capture(module, torch.randn(4, 3)).to_module()
     assert (exported.training, exported.get_submodule("0").training) == (True, False)
+
+
+class Packed(nn.Module):
+    """A layer that takes and gives a packed sequence, which is returned, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.gru = nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> nn.utils.rnn.PackedSequence:
+        packed = nn.utils.rnn.pack_padded_sequence(self.first(x), torch.tensor([4, 2]), batch_first=True)
+        found: nn.utils.rnn.PackedSequence = self.gru(packed)[0]
+        return found
+
+
+def test_packed_sequences_are_exported_and_copied() -> None:
+    net, x = Packed().eval(), torch.randn(2, 4, 3)
+    exported = copy.deepcopy(capture(net, x).to_module())
+    other = torch.randn(2, 4, 3)
+    found, expected = exported(other), net(other)
+    assert type(found) is type(expected)
+    torch.testing.assert_close(found.data, expected.data)
+    assert torch.equal(found.batch_sizes, expected.batch_sizes)

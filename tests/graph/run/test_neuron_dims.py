@@ -134,3 +134,23 @@ def test_an_input_counts_neurons_where_its_first_layer_wants_them() -> None:
 
     graph = capture(Twice().eval(), torch.randn(2, 3, 8))
     assert graph.sizes == {"x": 3, "relu": 3, "cat": 6, "conv": 2}
+
+
+def test_neurons_are_those_of_the_operand_that_is_not_broadcast() -> None:
+    class Scaled(nn.Module):
+        """A layer whose output is scaled by a number per sample."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            out: Tensor = self.b(torch.einsum("bi,bi->b", y, y)[:, None] * y)
+            return out
+
+    graph = capture(Scaled(), torch.randn(3, 6))
+    assert graph.sizes["mul"] == 12
+    edit = ng.resize(graph, {"mul": -3})
+    assert (edit.sizes["mul"].before, edit.sizes["mul"].after) == (12, 9)
+    assert graph.sizes["a"] == graph.sizes["mul"] == 9
