@@ -37,6 +37,7 @@ from naivegraph.solvers.budget.factor_graph import FactorGraph, Runs, graded, ru
 from naivegraph.solvers.budget.problem import Floats, Ints
 
 CELLS = 400_000  # cells of the largest table
+_NEARLY = 100  # times as many would be needed to treat every value by itself
 
 
 def elimination_order(
@@ -107,11 +108,14 @@ def _candidate(
 
 
 def small_enough(factors: FactorGraph, low: Ints, high: Ints) -> bool:
-    """Tell whether tables for a box of positions can have every value."""
+    """Tell whether tables for a box of positions are small enough with every value, or nearly so.
+
+    Tables that are a little too large lose little by longer runs of values; beyond that they lose much.
+    """
     counts = [span[2] for span in factors.spans(low, high)]
     fixed = frozenset(v for v, count in enumerate(counts) if count == 1)
     steps = elimination_order(factors, {v: n for v, n in enumerate(counts) if n > 1}, fixed)
-    return max((step.size for step in steps), default=0) <= CELLS
+    return max((step.size for step in steps), default=0) <= _NEARLY * CELLS
 
 
 @dataclass(frozen=True, eq=False)
