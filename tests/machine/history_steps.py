@@ -57,6 +57,7 @@ def undo_keeping(walk: Walk) -> None:
     last = walk.done.pop()
     walk.note("undo keeping")
     last.edit.undo(keep_training=True)
+    walk.x = walk.x if last.x is None else last.x
     if last.outside:
         walk.graph.refresh()
     walk.trained += 1
@@ -113,6 +114,8 @@ def replayed(walk: Walk) -> None:
     before = [(v.name, repr(v.args), repr(v.output)) for v in fresh]
     edit = ng.replay(fresh, history_of(walk.graph.module), layers=_layers(walk))
     assert fresh.sizes == walk.graph.sizes
+    shapes = [[t.shape for t in each.example.values()] for each in (fresh, walk.graph)]
+    assert shapes[0] == shapes[1]
     assert [v.name for v in fresh] == [v.name for v in walk.graph]
     mine, state = walk.graph.module.state_dict(), fresh.module.state_dict()
     assert list(state) == list(mine)
@@ -124,7 +127,8 @@ def replayed(walk: Walk) -> None:
     edit.undo()
     assert [(v.name, repr(v.args), repr(v.output)) for v in fresh] == before
     assert fresh.module.state_dict().keys() == walk.fresh.module.state_dict().keys()
-    same_tensors(fresh(walk.x), walk.fresh(walk.x))
+    assert [t.shape for t in fresh.example.values()] == [t.shape for t in walk.fresh.example.values()]
+    same_tensors(fresh(walk.case.x), walk.fresh(walk.case.x))
     walk.tally["replay: done"] += 1
 
 

@@ -16,7 +16,7 @@ from tests.machine.invariants import first
 if TYPE_CHECKING:
     from tests.machine.walk import Walk
 
-__all__ = ["request", "resize", "resize_kernel", "utility"]
+__all__ = ["request", "resize", "resize_input", "resize_kernel", "utility"]
 
 
 def resize(walk: Walk) -> ng.Edit:
@@ -78,6 +78,24 @@ def request(walk: Walk, name: str) -> Any:
     }[kind]
     walk.wanted[name] = (kind, value)
     return made
+
+
+def resize_input(walk: Walk) -> ng.Edit:
+    """Ask for other channels of an input, by its name or as the input of a layer that takes it."""
+    rng, graph = walk.rng, walk.graph
+    vertex = rng.choice([v for v in graph.inputs if first(v).dtype.is_floating_point] or graph.inputs)
+    change = rng.choice([-2, -1, 1, 2])
+    size = graph.sizes.get(vertex.name, 1)
+    change = abs(change) if size + change < 1 else change
+    readers = [v.name for v in graph if [s.id for s in tensors_of(v)] == [first(vertex).id]]
+    asked: dict[str, Any] = {vertex.name: change}
+    if readers and rng.random() < 0.5:
+        asked = {rng.choice(readers): ng.inputs(change)}
+    elif vertex.name in graph.sizes:
+        walk.wanted[vertex.name] = ("change", change)
+    walk.note("input", {name: str(each) for name, each in asked.items()})
+    walk.alike = {}
+    return ng.resize(graph, asked, optimizer=walk.of_optimizer())
 
 
 def utility(walk: Walk) -> ng.Edit:

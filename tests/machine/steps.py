@@ -14,6 +14,7 @@ __all__ = ["STEPS", "draw", "take"]
 
 _EDITS: dict[str, tuple[int, Callable[[Walk], ng.Edit]]] = {
     "resize": (6, size_steps.resize),
+    "input": (2, size_steps.resize_input),
     "utility": (2, size_steps.utility),
     "kernel": (1, size_steps.resize_kernel),
     "insert": (2, structure_steps.insert),

@@ -133,12 +133,14 @@ def connect(walk: Walk) -> ng.Edit:
     rank = len(first(graph[target]).shape)
     fit = [n for n in names if n not in later and len(first(graph[n]).shape) == rank]
     source = rng.choice(fit if fit and rng.random() < 0.9 else names)
-    walk.note("connect", source, target)
+    listed = is_concatenation(graph[target])
+    position = rng.randint(0, len(parts_of(graph[target]))) if listed and rng.random() < 0.5 else None
+    walk.note("connect", source, target, position=position)
     if is_concatenation(graph[target]) and concatenation_dim(graph[target]) == 1 + (rank == 3):
         walk.alike = {}
     elif is_sum(graph[target]) and _each_once(walk) and _early(walk, source, target):
         walk.alike = _summed(walk, target, source)
-    return ng.connect(graph, source, target, optimizer=walk.of_optimizer())
+    return ng.connect(graph, source, target, position=position, optimizer=walk.of_optimizer())
 
 
 def _early(walk: Walk, source: str, target: str) -> bool:
@@ -162,10 +164,12 @@ def disconnect(walk: Walk) -> ng.Edit:
     edges = list(graph.to_networkx().edges()) or [(start, start)]
     joints = [(a, b) for a, b in edges if is_sum(graph[b]) or is_concatenation(graph[b])]
     source, target = rng.choice(joints if joints and rng.random() < 0.9 else edges)
-    walk.note("disconnect", source, target)
+    count = makers_of(walk, graph[target]).count(source) if is_concatenation(graph[target]) else 0
+    edge = rng.randrange(count) if count and rng.random() < 0.5 else -1
+    walk.note("disconnect", source, target, edge=edge)
     if _each_once(walk) and (is_sum(graph[target]) or is_concatenation(graph[target])):
         walk.alike = _without(walk, source, target)
-    return ng.disconnect(graph, source, target, optimizer=walk.of_optimizer())
+    return ng.disconnect(graph, source, target, edge=edge, optimizer=walk.of_optimizer())
 
 
 def _without(walk: Walk, source: str, target: str) -> Replaced | None:

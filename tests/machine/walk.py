@@ -23,6 +23,8 @@ named in order.
 Copies (`history_steps`): replay, pickling, saving and loading make the same network again, its edits and
 those of its parts with it; a copy made amid its history is edited and undone without a trace in the original.
 
+Inputs (`resize_input`): new channels have no effect whatever is in them; dropped ones were zero.
+
 Parts and wholes (`part_steps`): an edit of a part, of the network by itself with its example, or of another
 network with a part in common changes nothing outside; the graph follows; the history of the whole has it.
 
@@ -44,6 +46,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
+from naivegraph.edits.apply.resize_tensors import Axes
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
@@ -56,7 +59,7 @@ from tests.machine.state import OPTIMIZERS, everything, poisoned_memory, same
 
 __all__ = ["Done", "Walk"]
 
-_RESIZING = ("resize", "part", "module", "another whole")
+_RESIZING = ("resize", "input", "part", "module", "another whole")
 
 
 @dataclasses.dataclass
@@ -69,6 +72,7 @@ class Done:
         trained: How many times the network had been trained before it.
         network: The network that was edited: that of the graph, a part of it, or one with a part of it.
         outside: Whether the graph did not follow by itself.
+        x: The input before it, if the edit changed its channels.
         members: The modules and parameters of that network, by id.
     """
 
@@ -77,6 +81,7 @@ class Done:
     trained: int
     network: nn.Module
     outside: bool
+    x: Tensor | None = None
     members: set[int] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -185,7 +190,12 @@ class Walk:
             return
         self.tally[f"{kind}: done"] += 1
         outside = network is not None
-        self.done.append(Done(edit, before, self.trained, network or self.graph.module, outside))
+        x = self.x
+        given = None if outside else self._follow_input(edit)
+        changed = given is not None
+        self.done.append(
+            Done(edit, before, self.trained, network or self.graph.module, outside, x if changed else None)
+        )
         if outside:
             self.graph.refresh()
         self._check_wanted(sizes, where, exact=not caught)
@@ -196,7 +206,33 @@ class Walk:
                 for name, size in edit.sizes.items()
                 if name.startswith(there)
             }
-            self._check_function(kind, edit, old, sizes_here)
+            self._check_function(kind, edit, old, sizes_here, x if given is None else given)
+
+    def _follow_input(self, edit: ng.Edit) -> Tensor | None:
+        """Take an input of the new size, with any numbers in its new channels.
+
+        Returns:
+            That of before with zeros in the channels that went, or None if the edit changed none.
+        """
+        for change in edit.change.inputs:
+            origin, dim = Axes(edit.change).of(change.axis), change.dim
+            shape = [-1 if d == dim else 1 for d in range(self.x.dim())]
+            stay = origin.indices if origin.new is None else origin.indices[~origin.new.numpy()]
+            mask = torch.zeros(self.x.shape[dim], dtype=self.x.dtype)
+            mask[torch.from_numpy(stay)] = 1
+            assert sorted(stay) == [i for run in edit.sizes[change.name].kept for i in run]
+            masked, x = (
+                self.x * mask.reshape(shape),
+                self.x.index_select(dim, torch.from_numpy(origin.indices)),
+            )
+            if origin.new is not None:
+                made = torch.Generator().manual_seed(self.rng.randrange(2**31))
+                x = torch.where(
+                    origin.new.reshape(shape), torch.randn(x.shape, generator=made, dtype=x.dtype), x
+                )
+            self.x = x
+            return masked
+        return None
 
     def _why_nothing(self, warned: bool) -> str:
         widths = relate(self.graph, free_outputs=True)
@@ -215,7 +251,7 @@ class Walk:
             assert met(what, value, old, new), f"{name}: {what} {value} was asked, {old} -> {new}"
 
     def _check_function(
-        self, kind: str, edit: ng.Edit, old: Graph, changes: dict[str, ng.SizeChange]
+        self, kind: str, edit: ng.Edit, old: Graph, changes: dict[str, ng.SizeChange], x: Tensor
     ) -> None:
         """The function is that of the network before, but for what was taken away or put in its place."""
         told = [note for note in edit.notes if "what the network computes" in note]
@@ -231,7 +267,7 @@ class Walk:
         if self.case.look == "row" and ends & changes.keys():
             self.tally["function may differ"] += 1  # a softmax, say, over the outputs
             return
-        expected = expected_outputs(old, self.x, changes, self.alike or {})
+        expected = expected_outputs(old, x, changes, self.alike or {})
         found = tensors(self.graph(self.x))
         if expected is None or [t.shape for t in found] != [t.shape for t in tensors(expected)]:
             # An output of another size, as that of a concatenation that has one part more.
@@ -272,6 +308,7 @@ class Walk:
         last = self.done.pop(index)
         self.note("undo")
         last.edit.undo()
+        self.x = self.x if last.x is None else last.x
         if last.outside:
             self.graph.refresh()
         alone = index in (-1, len(self.done))
@@ -300,6 +337,7 @@ class Walk:
         """What always holds."""
         graph = self.graph
         graph.lint()
+        assert [t.shape[1:] for t in graph.example.values()] == [self.x.shape[1:]]
         sizes = graph.sizes
         x = torch.cat([self.x, self.x[:1]]) if self.case.look != "row" else self.x
         out = graph(x)
