@@ -11,7 +11,7 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.ir.pytree import ValueRef, map_leaves
 from naivegraph.undo import UndoLog
 
-__all__ = ["BuiltModule", "Step", "add_submodule"]
+__all__ = ["BuiltModule", "Step", "add_submodule", "box_at"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,3 +101,18 @@ def add_submodule(root: nn.Module, path: str, module: nn.Module, undo: UndoLog |
     if undo is not None:
         undo.keep_entry(home._modules, name)
     home.add_module(name, module)
+
+
+def box_at(root: nn.Module, path: str) -> nn.Module:
+    """The module at a path, made of empty modules where there are none.
+
+    Example:
+        >>> root = nn.Module()
+        >>> box_at(root, "a.b") is root.get_submodule("a.b")
+        True
+    """
+    for name in path.split(".") if path else ():
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    return root

@@ -12,7 +12,7 @@ from torch import nn
 from naivegraph.edits.save.layer_spec import class_spec, layer_from_class_spec
 from naivegraph.errors import EditError
 from naivegraph.graph.export.added_layers import Flag
-from naivegraph.ir.step_module import add_submodule
+from naivegraph.ir.step_module import add_submodule, box_at
 
 __all__ = ["layers_from_json", "layers_to_json", "tensors_of"]
 
@@ -100,7 +100,7 @@ def layers_from_json(
         add_submodule(root, path, _made(root, path, spec, own))
     for path, numbers in data["numbers"].items():
         for name, value in numbers.items():
-            setattr(_home(root, path), name, int(value))
+            setattr(box_at(root, path), name, int(value))
     _place(root, data["tensors"], tensors)
     left = [name for name, tensor in _named_tensors(root) if tensor.is_meta]
     if left:
@@ -142,7 +142,7 @@ def _place(root: nn.Module, facts: Mapping[str, Any], tensors: Mapping[str, torc
     made: dict[str, torch.Tensor] = {}
     for name, fact in facts.items():
         path, _, attribute = name.rpartition(".")
-        home = _home(root, path)
+        home = box_at(root, path)
         if "same" in fact:
             value = made[fact["same"]]
         else:
@@ -163,13 +163,3 @@ def _place(root: nn.Module, facts: Mapping[str, Any], tensors: Mapping[str, torc
 
 def _named_tensors(root: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [*root.named_parameters(), *root.named_buffers()]
-
-
-def _home(root: nn.Module, path: str) -> nn.Module:
-    """The module at a path, made of boxes where there are none."""
-    home = root
-    for name in path.split(".") if path else ():
-        if name not in home._modules:
-            home.add_module(name, nn.Module())
-        home = home.get_submodule(name)
-    return home

@@ -24,7 +24,7 @@ from naivegraph.ir.custom_rule import Call
 from naivegraph.ir.pytree import ValueRef, fields_of, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import check_constant
-from naivegraph.ir.step_module import BuiltModule
+from naivegraph.ir.step_module import BuiltModule, box_at
 from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
@@ -266,7 +266,7 @@ class _Export:
     def _make(self, value: State | DimSize | ConstantTensor | Training | Compound | Attribute) -> Any:
         """The node of a value that is no tensor of a vertex, or the number that it is."""
         if isinstance(value, Attribute):
-            setattr(_home(self._root, value.path), value.name, self._numbers[value])
+            setattr(box_at(self._root, value.path), value.name, self._numbers[value])
             return self._fx.create_node("get_attr", f"{value.path}.{value.name}", name=value.name)
         if isinstance(value, State):
             self._place_state(value.name)
@@ -309,7 +309,7 @@ class _Export:
         path, _, attribute = name.rpartition(".")
         owner = self._graph.module.get_submodule(path)
         tensor = copy.deepcopy(self._graph.tensor(name), self._memo)
-        home = _home(self._root, path)
+        home = box_at(self._root, path)
         if attribute in owner._parameters:
             home.register_parameter(attribute, tensor)  # type: ignore[arg-type]
         elif attribute not in home._buffers:
@@ -355,15 +355,6 @@ def _identifier(name: str) -> str:
     return name if name.isidentifier() else f"input_{name}"
 
 
-def _home(root: nn.Module, path: str) -> nn.Module:
-    """The module at a path, made of empty modules where there are none."""
-    for name in path.split(".") if path else ():
-        if name not in root._modules:
-            root.add_module(name, nn.Module())
-        root = root.get_submodule(name)
-    return root
-
-
 def _add(root: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
-    _home(root, parent).add_module(name, module)
+    box_at(root, parent).add_module(name, module)

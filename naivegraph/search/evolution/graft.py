@@ -17,7 +17,7 @@ from naivegraph.edits.structure.vertices import neuron_dimension
 from naivegraph.errors import CaptureError, EditError
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.step_module import add_submodule
+from naivegraph.ir.step_module import add_submodule, box_at
 from naivegraph.network import Graph, capture
 from naivegraph.search.evolution.genome import Genome
 from naivegraph.search.evolution.mutation import NothingToDoError
@@ -265,7 +265,7 @@ def _place(root: nn.Module, source: nn.Module, old: str, path: str) -> None:
             add_submodule(root, path, value)
         return
     there, _, _ = path.rpartition(".")
-    box = _box(root, there)
+    box = box_at(root, there)
     if name in home._parameters:
         box.register_parameter(name, value)
     elif name in home._buffers:
@@ -276,11 +276,3 @@ def _place(root: nn.Module, source: nn.Module, old: str, path: str) -> None:
 
 def _has(root: nn.Module, path: str) -> bool:
     return any(name == path for name, _ in root.named_modules(remove_duplicate=False))
-
-
-def _box(root: nn.Module, path: str) -> nn.Module:
-    for name in path.split(".") if path else ():
-        if name not in root._modules:
-            root.add_module(name, nn.Module())
-        root = root.get_submodule(name)
-    return root

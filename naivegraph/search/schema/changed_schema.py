@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from naivegraph.errors import SchemaError
 from naivegraph.search.schema.convolutions import ConvTransposeOperation, PaddedWindow
 from naivegraph.search.schema.feature_shape import ShapeWish, SizeBounds, TokenShape
 from naivegraph.search.schema.rule_conflicts import RuleChange
@@ -55,7 +56,8 @@ def _padded(operation: PaddedWindow, kind: str, bounds: Mapping[int, SizeBounds]
     """The operation with another padding, or output padding."""
     if kind == "padding":
         return dataclasses.replace(operation, padding=_replaced(operation.padding, bounds))
-    assert isinstance(operation, ConvTransposeOperation)
+    if not isinstance(operation, ConvTransposeOperation):
+        raise SchemaError(f"{type(operation).__name__} has no output padding to change")
     return dataclasses.replace(operation, output_padding=_replaced(operation.output_padding, bounds))
 
 
@@ -78,7 +80,8 @@ def _changed_shape(shape: ShapeWish, bounds: Mapping[int, SizeBounds]) -> ShapeW
         for number, (name, wish) in enumerate(shape.items()):
             own = {part - 8 * number: bound for part, bound in bounds.items() if part // 8 == number}
             changed = _changed_shape(wish, own)
-            assert not isinstance(changed, Mapping)
+            if isinstance(changed, Mapping):
+                raise SchemaError(f"the shape of the input {name!r} is one of several inputs: {wish!r}")
             made[name] = changed
         return made
     if isinstance(shape, TokenShape):

@@ -246,7 +246,8 @@ class Schema:
                 deepest = walk
             if walk.exhaustive:
                 break
-        assert deepest is not None
+        if deepest is None:
+            raise SchemaError("a walk was given no attempt")
         return deepest
 
     def attempt(

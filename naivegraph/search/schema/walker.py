@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
+from naivegraph.errors import SchemaError
 from naivegraph.search.schema.depth import WalkDepths
 from naivegraph.search.schema.feature_shape import FeatureShape, KnownShape
 from naivegraph.search.schema.indices import Indices
@@ -197,8 +198,8 @@ class Walker:
                 self._pose(frame)
                 continue
             del self.steps[frame.number + 1 :]
-            assert frame.inner is not None
-            self.model.undo(frame.inner)
+            if frame.inner is not None:
+                self.model.undo(frame.inner)
             if not frame.left:
                 frame.posed = None
                 continue
@@ -252,7 +253,8 @@ class Walker:
             RefusedStep: It cannot be taken.
         """
         step = frame.posed
-        assert step is not None
+        if step is None:
+            raise SchemaError(f"step {frame.number} of a walk has no node yet")
         frontier = list(frame.rest)
         for place, transition in enumerate(group.transitions):
             self._lead(frame, step, transition, place, frontier)

@@ -61,7 +61,8 @@ def _write(step: DrawnStep, written: dict[int, Node]) -> tuple[Node, str]:
         nodes = [written[source] for source in sources]
         value = nodes[0]
         if len(nodes) > 1:
-            assert node.merge is not None
+            if node.merge is None:
+                raise SchemaError(f"{name!r} takes {len(nodes)} tensors and has no merge=")
             last = f"{name}.{node.merge.word}" + (f"_{port}" if port else "")
             value = node.merge.write(nodes, step.plan.given[port].tokens, last)
         given.append(value)
