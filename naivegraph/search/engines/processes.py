@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
@@ -16,6 +17,9 @@ __all__ = ["ProcessesEngine"]
 
 TRIES = 4
 """Workers that may die of one job before it is taken to be the reason."""
+
+
+_HEAVY = ("torch", "naivegraph.network", "naivegraph.edits")
 
 
 class ProcessesEngine(Executor):
@@ -129,7 +133,7 @@ class ProcessesEngine(Executor):
                     max_workers=1,
                     timeout=None,
                     initializer=prepare_worker,
-                    initargs=(os.getpid(),),
+                    initargs=(os.getpid(), [name for name in _HEAVY if name in sys.modules]),
                     env=ONE_THREAD,
                 )
             return self._pools[number]

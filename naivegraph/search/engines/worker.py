@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from naivegraph.errors import StudyError
@@ -25,12 +26,16 @@ class WorkerLostError(StudyError):
     """Every worker that a job was sent to has died."""
 
 
-def prepare_worker(parent: int) -> None:
+def prepare_worker(parent: int, modules: Sequence[str] = ()) -> None:
     """Prepare a worker process: Ctrl-C is for its parent, and it does not outlive that for longer than a job.
 
     Args:
         parent: The process that made it.
+        modules: What is imported before the first job. loky takes the memory after that job for all that a
+            worker needs, and restarts one that needs 300 MB more, with a warning.
     """
+    for module in modules:
+        importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -33,3 +34,8 @@ def naps(seconds: float) -> int:
     """Sleep, and give the process."""
     time.sleep(seconds)
     return os.getpid()
+
+
+def modules_loaded() -> set[str]:
+    """The names of the modules that this process has imported."""
+    return set(sys.modules)

@@ -21,7 +21,7 @@ from naivegraph.search.engines import (
     engine_named,
     worker_count,
 )
-from tests.search.engines.jobs import dies_until, naps, raises, threads
+from tests.search.engines.jobs import dies_until, modules_loaded, naps, raises, threads
 
 NAMES = ["serial", "processes", "ray", "dask"]
 PACKAGES = {"ray": "ray", "dask": "distributed"}
@@ -145,3 +145,12 @@ class Without:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name.split(".")[0] == self.package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_what_the_parent_uses_is_there_before_the_first_job() -> None:
+    """Otherwise loky takes torch for a leak of memory, and restarts the worker with a warning."""
+    import torch
+
+    assert torch.__name__ in sys.modules
+    with ProcessesEngine(1) as engine:
+        assert "torch" in engine.submit(modules_loaded).result()
