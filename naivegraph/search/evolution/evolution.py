@@ -138,7 +138,7 @@ class Evolution:
         parent = self.select(history, rng)
         genome = _genome(parent)
         parents, told, keeps = [parent.name], [], True
-        epochs = parent.lineage.inherited + parent.result.rung + 1
+        epochs = parent.epochs
         if rng.random() < self.cross:
             other = self.select(history, rng)
             try:

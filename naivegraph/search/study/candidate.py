@@ -57,17 +57,25 @@ class Candidate:
     Attributes:
         lineage: Where it comes from.
         result: Of the highest rung that it has been on.
+        rungs: Epochs at the end of each rung of the study.
     """
 
     lineage: Lineage
     result: Result
     _store: Store
     _space: Any
+    rungs: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the architecture."""
         return self.lineage.name
+
+    @property
+    def epochs(self) -> int:
+        """Epochs behind its weights, those of its parents counted."""
+        done = self.rungs[self.result.rung] if self.rungs else self.result.rung + 1
+        return self.lineage.inherited + done
 
     @property
     def values(self) -> Mapping[str, float]:

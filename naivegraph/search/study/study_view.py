@@ -59,7 +59,7 @@ class StudyView:
             self._lineages[len(self._lineages)] = Lineage.from_json(data)
 
     def _candidate(self, lineage: Lineage, result: Result) -> Candidate:
-        return Candidate(lineage, result, self.store, self.space)
+        return Candidate(lineage, result, self.store, self.space, tuple(self.settings["rungs"]))
 
     @property
     def candidates(self) -> Sequence[Candidate]:

@@ -82,6 +82,18 @@ def test_children_that_keep_the_function_start_where_their_parent_ended(tmp_path
     assert seen
 
 
+def test_epochs_of_ancestors_are_counted(tmp_path: Path) -> None:
+    made = study(tmp_path)
+    by_name = {c.name: c for c in made.candidates}
+    children = [c for c in made.candidates if c.lineage.inherited]
+    assert children
+    for child in children:
+        parent = by_name[child.lineage.parents[0]]
+        past = [parent.lineage.inherited + epochs for epochs in (1, 2)]  # it may have gone on since
+        assert child.lineage.inherited in past
+        assert child.epochs > child.lineage.inherited
+
+
 def test_without_inheritance_children_start_anew(tmp_path: Path) -> None:
     made = study(tmp_path, inherit=False)
     assert all(c.lineage.inherited == 0 and not c.lineage.keeps_function for c in made.candidates[3:])
