@@ -296,7 +296,7 @@ class Trial:
         dtype = next(model.parameters()).dtype
         widths = relate(ng.capture(model, *examples[0], verify=False))
         constraints = constraints_of(widths)
-        if all(w.coupled or w.atom in constraints.fixed for w in widths.widths):
+        if all(w.coupled or w.size == 1 or w.atom in constraints.fixed for w in widths.widths):
             return {"outcome": "none: no width may change without changing a statistic"}
         kept, tested = chosen(widths, constraints, FRACTION, 0)
         removed = sum(w.size - len(indices) for w, indices in kept.items())
