@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
-from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
 from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import Relation
 
 __all__ = ["fix_shared_memory"]
 
 
-def fix_shared_memory(relation: Relation, graph: Recording) -> None:
+def fix_shared_memory(relation: Relation, graph: Recording, tensors: Mapping[str, torch.Tensor]) -> None:
     """Fix the sizes of tensors that overlap in memory: an edit would make copies, which change apart.
 
     One tensor under several names is no such case, nor are parts of one memory that do not overlap, such as
     the weights of an LSTM on a GPU.
     """
-    tensors = {**parameters_of(graph.module), **buffers_of(graph.module)}
     for one, other in _overlapping(tensors):
         for name, mate in ((one, other), (other, one)):
             if name in graph.state:
@@ -27,7 +25,7 @@ def fix_shared_memory(relation: Relation, graph: Recording) -> None:
                     relation.algebra.pin(axis, f"{name} shares its memory with {mate}")
 
 
-def _overlapping(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
+def _overlapping(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
     """Pairs of names of different tensors with elements in common."""
     ranges: dict[int, list[tuple[int, int, str]]] = {}
     seen: set[int] = set()

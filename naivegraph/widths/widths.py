@@ -238,7 +238,7 @@ def relate(
         >>> [(w.name, w.size) for w in relate(capture(net, torch.zeros(1, 4))).widths]
         [('0', 8)]
     """
-    _enter_added(graph)
+    tensors = _enter_added(graph)
     relation = Relation()
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh(stub.shape)
@@ -254,12 +254,12 @@ def relate(
         add(relation)
     _fix_unused(relation, graph)
     _fix_worked_out(relation, graph)
-    fix_shared_memory(relation, graph)
+    fix_shared_memory(relation, graph, tensors)
     return Widths(graph, relation)
 
 
-def _enter_added(graph: Recording) -> None:
-    """Enter parameters and buffers that the network was given since it was captured, and which nothing uses.
+def _enter_added(graph: Recording) -> dict[str, torch.Tensor]:
+    """Enter parameters and buffers that the network was given since it was captured; return all by name.
 
     Raises:
         EditError: The network has lost one, or has another layer in place of one.
@@ -278,13 +278,14 @@ def _enter_added(graph: Recording) -> None:
             f"the network has no {lost!r} any more, which it had when it was captured: capture it again"
         )
     if len(now) == len(graph.state):
-        return
+        return now
     stubs = {id(now[name]): stub for name, stub in graph.state.items()}
     for number, (name, tensor) in enumerate(now.items(), _ADDED):
         if name not in graph.state:
             stub = stubs.setdefault(id(tensor), Stub(number, tuple(tensor.shape), tensor.dtype))
             for run in graph.runs:
                 run.state.setdefault(name, stub)
+    return now
 
 
 def _enter_inputs(relation: Relation, graph: Recording, free_inputs: Collection[InputTensor]) -> None:

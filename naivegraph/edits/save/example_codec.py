@@ -9,7 +9,9 @@ import torch
 
 from naivegraph.errors import NaivegraphError
 
-__all__ = ["from_data", "to_data"]
+__all__ = ["EXAMPLE", "from_data", "to_data"]
+
+EXAMPLE = "naivegraph_example/"  # what the names of an example's tensors begin with in files
 
 
 def to_data(value: Any, tensors: dict[str, torch.Tensor], prefix: str) -> Any:

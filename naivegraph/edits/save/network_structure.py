@@ -16,7 +16,7 @@ from torch import fx, nn
 from naivegraph.edits.request import validate
 from naivegraph.edits.save.argument_codec import argument_from_json, argument_to_json
 from naivegraph.edits.save.checked_safetensors import read, write
-from naivegraph.edits.save.example_codec import from_data, to_data
+from naivegraph.edits.save.example_codec import EXAMPLE, from_data, to_data
 from naivegraph.edits.save.function_names import (
     function_called,
     is_tensor_attribute,
@@ -33,7 +33,6 @@ __all__ = ["Structure"]
 # By path: layers which are none of torch.nn, or functions that make them.
 OwnLayers = Mapping[str, "nn.Module | Callable[[], nn.Module]"]
 
-_EXAMPLE = "naivegraph_example/"
 _PATH = re.compile(r"\w+(\.\w+)*")
 _WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
 
@@ -77,7 +76,7 @@ class Structure:
         found = dict(tensors)
         called = {str(node.target) for each in graphs for node in each.nodes if node.op == "call_module"}
         try:
-            example = to_data(graph.example, found, _EXAMPLE)
+            example = to_data(graph.example, found, EXAMPLE)
         except NaivegraphError as error:
             raise EditError(f"the example of the graph cannot be data: {error}") from error
         data = {

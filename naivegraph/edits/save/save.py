@@ -21,7 +21,7 @@ from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
 from naivegraph.edits.save.checked_safetensors import read, write
-from naivegraph.edits.save.example_codec import from_data, to_data
+from naivegraph.edits.save.example_codec import EXAMPLE, from_data, to_data
 from naivegraph.edits.save.fresh_network import fitted
 from naivegraph.edits.save.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
@@ -33,8 +33,6 @@ from naivegraph.network import Graph, capture
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["load", "save"]
-
-_EXAMPLE = "naivegraph_example/"
 
 
 def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
@@ -149,7 +147,7 @@ def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, An
     """A graph as JSON; its example goes to the tensors."""
     found: dict[str, torch.Tensor] = dict(tensors)
     try:
-        example, why = to_data({**origin.example, **origin.constants}, found, _EXAMPLE), ""
+        example, why = to_data({**origin.example, **origin.constants}, found, EXAMPLE), ""
     except NaivegraphError as error:
         example, why = None, str(error)
     else:
@@ -187,7 +185,7 @@ def load(
         raise LoadError(
             f"{path} holds the structure of a network: ng.Structure.load({str(path)!r}).graph() makes it"
         )
-    example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(_EXAMPLE)}
+    example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EXAMPLE)}
     stages, changes = _parsed(header, path)
     module = model.module if isinstance(model, Graph) else model
     known = len(origins_of(module))

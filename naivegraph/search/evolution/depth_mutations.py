@@ -12,7 +12,7 @@ from naivegraph.edits.branch import branch
 from naivegraph.edits.insert import insert
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.errors import EditError
-from naivegraph.graph.run.blocks import Uses, is_activation, is_sum
+from naivegraph.graph.run.blocks import Block, Uses, is_activation, is_sum
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
@@ -100,25 +100,23 @@ class shallower(Mutation):
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
         graph = genome.graph
-        layers = [[v.name] for v in graph if isinstance(v.target, nn.Module) and v.target._parameters]
-        blocks = [[block.name, *block.vertices] for block in graph.blocks()]
         allowed = {v.name for v in picked(genome, self.where, rng, graph)}
-        found = [names for names in layers + blocks if allowed.intersection(names)]
+        found: list[str | Block] = [
+            v.name
+            for v in graph
+            if isinstance(v.target, nn.Module) and v.target._parameters and v.name in allowed
+        ]
+        found += [block for block in graph.blocks() if allowed.intersection(block.vertices)]
         rng.shuffle(found)
 
-        def change(names: Sequence[str]) -> str:
+        def change(what: str | Block) -> str:
             """Take out a layer or a block."""
-            before = len(graph)
-            remove(graph, names[0] if len(names) == 1 else _block(graph, names))
-            if not any(v.kind != "input" for v in graph) or len(graph) == before:
+            remove(graph, what)
+            if all(v.kind == "input" for v in graph):
                 raise NothingToDoError("nothing would be left")
-            return f"shallower: without {names[0]}"
+            return f"shallower: without {what if isinstance(what, str) else what.name}"
 
         return first_that_can(found, change, "shallower")
-
-
-def _block(graph: Graph, names: Sequence[str]) -> tuple[str, str]:
-    return names[1], names[-1]
 
 
 class skip(Mutation):

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from naivegraph.edits.save.example_codec import EXAMPLE
 from naivegraph.edits.save.network_structure import Structure
 from naivegraph.network import Graph
 
-__all__ = ["Genome", "network_of", "start_anew", "tensors_for"]
-
-_EXAMPLE = "naivegraph_example/"
+__all__ = ["Genome", "network_of", "start_anew"]
 
 
 @dataclasses.dataclass
@@ -45,7 +44,9 @@ class Genome:
         structure = Structure.of(self.graph)
         weights, constants = {}, {}
         for name, tensor in structure.tensors.items():
-            if structure.data["tensors"].get(name, {}).get("persistent", True) and _EXAMPLE not in name:
+            if structure.data["tensors"].get(name, {}).get("persistent", True) and not name.startswith(
+                EXAMPLE
+            ):
                 weights[name] = tensor.detach().clone()
             else:
                 constants[name] = _packed(tensor)
@@ -77,10 +78,10 @@ def start_anew(graph: Graph) -> None:
 def _structure(data: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> Structure:
     network = data["network"]
     constants = {name: _unpacked(packed) for name, packed in data["constants"].items()}
-    return Structure(dict(network), {**tensors_for(network, weights), **constants})
+    return Structure(dict(network), {**_tensors_for(network, weights), **constants})
 
 
-def tensors_for(network: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _tensors_for(network: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """The tensors of a structure: those given, zeros for the others."""
     made: dict[str, Tensor] = {}
     for name, fact in network["tensors"].items():

@@ -18,6 +18,7 @@ from naivegraph.errors import CaptureError, EditError
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.step_module import add_submodule, box_at
+from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.network import Graph, capture
 from naivegraph.search.evolution.genome import Genome
 from naivegraph.search.evolution.mutation import NothingToDoError
@@ -131,12 +132,14 @@ def _joined(one: Graph, two: Graph, a: Segment, b: Segment) -> Graph:
     host, donor = copy.deepcopy(one), copy.deepcopy(two)
     for here, there in ((a.entry, b.entry), (a.exit, b.exit)):
         _make_equal(host, here, donor, there)
-    module = _spliced(host.to_module(), donor.to_module(), a, b)
+    parts = host.to_module(), donor.to_module()
+    if any(isinstance(part, TrainEvalModule) for part in parts):
+        raise NothingToDoError("a network that calls other functions in train mode cannot be joined")
+    module = _spliced(*parts, a, b)
     inputs = {
-        node.target: value
-        for node, value in zip(
-            [n for n in module.graph.nodes if n.op == "placeholder"], host.example.values(), strict=False
-        )
+        node.target: host.example[node.meta["vertex"]]
+        for node in module.graph.nodes
+        if node.op == "placeholder" and "vertex" in node.meta
     }
     return capture(module, (), inputs, verify=False, fake=True)
 
@@ -261,7 +264,9 @@ def _place(root: nn.Module, source: nn.Module, old: str, path: str) -> None:
     home = source.get_submodule(parent)
     value: Any = getattr(home, name)
     if isinstance(value, nn.Module):
-        if not _has(root, path):
+        try:
+            root.get_submodule(path)
+        except AttributeError:
             add_submodule(root, path, value)
         return
     there, _, _ = path.rpartition(".")
@@ -272,7 +277,3 @@ def _place(root: nn.Module, source: nn.Module, old: str, path: str) -> None:
         box.register_buffer(name, value, persistent=name not in home._non_persistent_buffers_set)
     else:
         setattr(box, name, value)
-
-
-def _has(root: nn.Module, path: str) -> bool:
-    return any(name == path for name, _ in root.named_modules(remove_duplicate=False))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from naivegraph.errors import StudyError
 from naivegraph.search.study import Candidate, History
+from naivegraph.search.study.result_order import dominators
 
 __all__ = ["Selection", "ageing", "elite", "nsga2", "tournament", "universal"]
 
@@ -123,12 +124,7 @@ def by_fronts(losses: NDArray[np.float64]) -> list[int]:
     order: list[int] = []
     while left:
         points = losses[left]
-        worse = np.array(
-            [
-                bool(np.any(np.all(points <= point, axis=1) & np.any(points < point, axis=1)))
-                for point in points
-            ]
-        )
+        worse = [bool(dominators(points, point).any()) for point in points]
         front = [index for index, bad in zip(left, worse, strict=True) if not bad]
         distance = _crowding(losses[front])
         order += [front[i] for i in sorted(range(len(front)), key=lambda i: -distance[i])]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from naivegraph.errors import StudyError, nearest
 from naivegraph.search.study.result import Result
 
-__all__ = ["Ranking", "Standings"]
+__all__ = ["Ranking", "Standings", "dominators"]
 
 _Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class Ranking:
         kept = [
             result
             for point, result in zip(points, unique.values(), strict=True)
-            if not _dominators(points, point).any()
+            if not dominators(points, point).any()
         ]
         return sorted(kept, key=self.key)
 
@@ -116,10 +116,10 @@ class Standings:
         else:
             losses, size = np.full(len(self.ranking.objectives), np.inf), np.inf
             self._taken.add(place)  # never promoted
-        for index in np.flatnonzero(_dominators(-self._losses, -losses)):
+        for index in np.flatnonzero(dominators(-self._losses, -losses)):
             rank, first, its_size, order = self._rows[index]
             self._rows[index] = (rank + 1, first, its_size, order)
-        rank = int(_dominators(self._losses, losses).sum())
+        rank = int(dominators(self._losses, losses).sum())
         self._rows.append((rank, float(losses[0]), size, place))
         self._losses = np.vstack([self._losses, losses])
 
@@ -135,7 +135,7 @@ class Standings:
         return None
 
 
-def _dominators(points: _Floats, point: _Floats) -> NDArray[np.bool_]:
+def dominators(points: _Floats, point: _Floats) -> NDArray[np.bool_]:
     """Tell which points (a row each) are nowhere greater than a point and somewhere less."""
     answer: NDArray[np.bool_] = np.all(points <= point, axis=1) & np.any(points < point, axis=1)
     return answer

@@ -85,3 +85,22 @@ def test_parts_keep_their_state_and_buffers() -> None:
     means = [value for name, value in child.module.named_buffers() if name.endswith("running_mean")]
     assert [float(mean[0]) for mean in means] == [0.5]
     assert child(image()).shape == (2, 5)
+
+
+class Noisy(nn.Module):
+    """A network that calls another function in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.one(x)
+        out: torch.Tensor = self.two(inner.sin() if self.training else inner)
+        return out
+
+
+def test_what_trains_by_other_calls_is_not_joined_without_them() -> None:
+    one, two = (Genome(ng.capture(Noisy(), torch.randn(2, 4))) for _ in range(2))
+    with pytest.raises(NothingToDoError, match="calls other functions in train mode cannot be joined"):
+        search.graft(one, two, random.Random(0))
