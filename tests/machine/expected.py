@@ -23,6 +23,10 @@ Replaced = Mapping[str, Callable[[dict[str, Any]], Any]]
 Changes = Mapping[str, ng.SizeChange]
 
 _MIXING = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_SOFTMAX = (
+    torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.log_softmax, torch.Tensor.log_softmax,
+    nn.functional.log_softmax,
+)  # fmt: skip
 _WITH_INSIDES = (
     nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
 )  # fmt: skip
@@ -102,7 +106,7 @@ def expected_outputs(graph: Graph, x: Tensor, changes: Changes, replaced: Replac
 def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> bool:
     """Whether neurons came or went that others depend on unseen.
 
-    Those of a norm and the length of a head are what others are divided by; those of a layer with neurons
+    Those of a norm, a softmax and the length of a head are what others are divided by; those of a layer with neurons
     inside (a recurrent one, say) act on others before they can be set to zero.
 
     Args:
@@ -119,7 +123,8 @@ def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> 
     for vertex in graph:
         norm = isinstance(vertex.target, _MIXING)
         attention = vertex.target is nn.functional.scaled_dot_product_attention
-        if norm or attention:
+        softmax = vertex.target in _SOFTMAX or isinstance(vertex.target, (nn.Softmax, nn.LogSoftmax))
+        if norm or attention or softmax:
             taken = [makers.get(stub.id, "") for stub in stubs_in((vertex.args, vertex.kwargs))]
             if any(name in changes for name in (vertex.name, *taken)):
                 return True

@@ -116,8 +116,8 @@ def _edit(walk: Walk, kind: str, network: nn.Module, path: str, given: Tensor, i
         walk.note(kind, path, name, delta)
         walk.alike = {}
         requests: dict[str, Any] = {name: delta}
-        if prefix:  # what is around the part in the walk's network does not follow
-            requests[[each for each in graph.sizes if each.startswith(prefix)][-1]] = ng.frozen()
+        # What is around the part in the walk's network does not follow.
+        requests.setdefault([each for each in graph.sizes if each.startswith(prefix)][-1], ng.frozen())
         return ng.resize(network, given, requests, optimizer=walk.of_optimizer())
 
     walk.edit(kind, make, network, (prefix, f"{path}." if path else ""))
