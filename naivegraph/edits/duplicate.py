@@ -57,10 +57,15 @@ def duplicate(
     region = region_of(model, vertices, repr(path))
     if not _is_module(model, path):
         raise EditError(f"{path!r} is no module of the network: only a module's calls can be doubled")
-    if region.entry.shape != region.exit.shape:
+    entry, exit_ = region.entry, region.exit
+    if entry.shape != exit_.shape:
         raise EditError(
-            f"{path!r} takes a tensor of shape {tuple(region.entry.shape)} and gives one of "
-            f"{tuple(region.exit.shape)}, so a copy cannot come behind it"
+            f"{path!r} takes a tensor of shape {tuple(entry.shape)} and gives one of {tuple(exit_.shape)}, so "
+            "a copy cannot come behind it"
+        )
+    if entry.dtype != exit_.dtype and not (entry.dtype.is_floating_point and exit_.dtype.is_floating_point):
+        raise EditError(
+            f"{path!r} takes {entry.dtype} and gives {exit_.dtype}, so a copy cannot come behind it"
         )
     made = new_name(model, path) if name is None else name
     names = [vertex.name for vertex in vertices]

@@ -98,7 +98,8 @@ def _is_plain_layer(walk: Walk, name: str) -> bool:
 
 def _twice(walk: Walk, source: str, end: str) -> Replaced | None:
     """What the network does where what is between two vertices is done once more on its own result."""
-    if first(walk.graph[source]).shape != first(walk.graph[end]).shape:
+    given, returned = first(walk.graph[source]), first(walk.graph[end])
+    if (given.shape, given.dtype) != (returned.shape, returned.dtype):
         return None
     once = computed(walk.graph, walk.x)[end]
     twice = computed(walk.graph, walk.x, {source: lambda _: once})[end]

@@ -15,8 +15,8 @@ __all__ = ["FREE", "table_case", "walk_case"]
 
 # Rows through which all neurons may change; with a repeatable result, unlike those that draw numbers, and
 # which torch can copy after training, unlike masks and old norms of weights that hooks work out; nor those
-# that choose by all neurons together (a codebook).
-_LEFT_OUT = ("random", "torch.nn.utils.prune", " old", "AdaptiveLogSoftmax", "vq")
+# that choose by all neurons together (a codebook), or have no derivative.
+_LEFT_OUT = ("floor_divide", "random", "torch.nn.utils.prune", " old", "AdaptiveLogSoftmax", "vq")
 FREE: tuple[Entry, ...] = tuple(
     row
     for row in (*images.ROWS, *vectors.ROWS, *tokens.ROWS)

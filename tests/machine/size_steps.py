@@ -52,7 +52,8 @@ def _of_inputs(walk: Walk, name: str) -> dict[str, Any] | None:
     makers = [made.get(stub.id) for stub in tensors_of(walk.graph[name])]
     found = [maker for maker in makers if maker is not None]
     inputs = {vertex.name for vertex in walk.graph.inputs}
-    if not found or len(found) != len(makers) or inputs & set(found):
+    sized = walk.graph.sizes.keys() - inputs
+    if not found or len(found) != len(makers) or not sized.issuperset(found):
         return None
     which = walk.rng.randrange(len(found))
     entries = [request(walk, maker) if i == which else None for i, maker in enumerate(found)]

@@ -64,6 +64,13 @@ def test_raw_weights_are_copied_and_the_copys_own() -> None:
     assert graph.tensor("1.gain") is not graph.tensor("1_2.gain")
 
 
+def test_a_layer_that_takes_other_numbers_than_it_gives_cannot_be_doubled() -> None:
+    net = nn.Sequential(nn.EmbeddingBag(5, 2), nn.Linear(2, 3))
+    graph = ng.capture(net, torch.tensor([[0, 1], [2, 3]]))
+    with pytest.raises(ng.EditError, match=r"'0' takes torch.int64 and gives torch.float32"):
+        ng.duplicate(graph, "0")
+
+
 def test_what_cannot_be_doubled_is_told() -> None:
     graph = ng.capture(resnet(), IMAGE[:2])
     before = everything(graph)
