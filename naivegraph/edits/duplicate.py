@@ -60,8 +60,8 @@ def duplicate(
     entry, exit_ = region.entry, region.exit
     if entry.shape != exit_.shape:
         raise EditError(
-            f"{path!r} takes a tensor of shape {tuple(entry.shape)} and gives one of {tuple(exit_.shape)}, so "
-            "a copy cannot come behind it"
+            f"{path!r} takes a tensor of shape {tuple(entry.shape)} and gives one of {tuple(exit_.shape)}, "
+            "so a copy cannot come behind it"
         )
     if entry.dtype != exit_.dtype and not (entry.dtype.is_floating_point and exit_.dtype.is_floating_point):
         raise EditError(

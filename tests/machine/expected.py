@@ -106,8 +106,8 @@ def expected_outputs(graph: Graph, x: Tensor, changes: Changes, replaced: Replac
 def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> bool:
     """Whether neurons came or went that others depend on unseen.
 
-    Those of a norm, a softmax and the length of a head are what others are divided by; those of a layer with neurons
-    inside (a recurrent one, say) act on others before they can be set to zero.
+    Those of a norm, a softmax and the length of a head are what others are divided by; those of a layer with
+    neurons inside (a recurrent one, say) act on others before they can be set to zero.
 
     Args:
         graph: The graph before.
