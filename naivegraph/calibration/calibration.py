@@ -48,7 +48,8 @@ def check_calibration(batches: Any) -> None:
     if batches is None or isinstance(batches, (torch.Tensor, np.ndarray, Calibration)):
         return
     if isinstance(batches, (str, bytes, type)) or not isinstance(batches, Iterable):
-        raise EditError(f"calibration= cannot be a {type(batches).__name__}: {_FORMS}")
+        shown = "class" if isinstance(batches, type) else type(batches).__name__
+        raise EditError(f"calibration= cannot be a {shown}: {_FORMS}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -190,5 +190,5 @@ def test_a_batch_that_does_not_run_is_named() -> None:
 def test_without_a_network_only_the_kind_is_checked() -> None:
     check_calibration(None)
     check_calibration([1, 2])
-    with pytest.raises(EditError, match="calibration= cannot be a type"):
+    with pytest.raises(EditError, match="calibration= cannot be a class"):
         check_calibration(torch.Tensor)
