@@ -42,6 +42,7 @@ from naivegraph.graph import (
 from naivegraph.graph.run.blocks import Block
 from naivegraph.network import Graph, capture
 from naivegraph.prune import Report, inspect, prune
+from naivegraph.reconstruct import reconstruct
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility import Criterion, OfWidths, Utility
@@ -99,6 +100,7 @@ __all__ = [
     "load",
     "multiple",
     "prune",
+    "reconstruct",
     "relaxed",
     "remove",
     "replay",

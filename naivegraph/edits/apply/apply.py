@@ -15,6 +15,7 @@ from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.resize_example import resize_example
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.apply.size_report import SizeReport
@@ -54,6 +55,7 @@ def apply(
     failed: str | None = None,
     undo: UndoLog | None = None,
     checkpoint: Checkpoint | None = None,
+    refit: Callable[[], RefitReport] | RefitReport | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -75,6 +77,8 @@ def apply(
             as it is.
         undo: The log of what was done for this edit already, which is undone with it.
         checkpoint: The state before this edit; by default the present one.
+        refit: A function that gives kept weights other values once all else is done, and the report on it;
+            or the report.
 
     Returns:
         The edit.
@@ -111,9 +115,11 @@ def apply(
                 graph.refresh()
             if change and check is not None:
                 check()
+            report = refit() if callable(refit) and change else refit
             last = after() if callable(after) else Costs.of_module(module) if after is None else after
         return Edit(
             asked or {}, change, certificate, first, last, notes,
+            refit=None if callable(report) else report,
             _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
 

@@ -94,6 +94,7 @@ def _label(change: Change) -> str:
     sizes = ", ".join(f"{w.name} {w.before} -> {w.after}" for w in list(change.widths.values())[:3])
     more = len(change.widths) - 3
     told = [*([change.structure["verb"]] if change.structure else []), *([sizes] if sizes else [])]
+    told += [f"refit of {len(change.refitted)} tensors"] if change.refitted else []
     return ", ".join([*told, *([f"and {more} more widths"] if more > 0 else [])])
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from naivegraph.costs import Costs
+from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.edits.apply.way_back import WayBack, way_back
 from naivegraph.edits.plan.change import Change
@@ -44,6 +45,7 @@ class Edit:
         after: Costs after it.
         notes: Sentences on sizes that could not change and why, and others for the reader.
         earlier: For several edits as one: those before the last one, whose `change` this has.
+        refit: The report on the layers whose weights were refitted to calibration data; None if none were.
 
     Example:
         >>> import pickle, torch, naivegraph as ng
@@ -62,6 +64,7 @@ class Edit:
     after: Costs
     notes: tuple[str, ...] = ()
     earlier: tuple[Edit, ...] = ()
+    refit: RefitReport | None = None
     _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
     _graph: Graph | None = dataclasses.field(default=None, compare=False)
     _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
@@ -166,6 +169,8 @@ class Edit:
             parts.insert(0, _told(self.change.structure))
         if self.change.widths:
             parts.append(self._counted())
+        if self.refit is not None:
+            parts.append(f"{self.refit.count} layers refitted")
         if self.certificate is not None:
             parts.append(f"gap {self.certificate.gap:.3%}")
         if self.earlier:
@@ -190,6 +195,8 @@ class Edit:
             yield sizes_table(self._size_report)
         elif self.change.widths:
             yield self._width_table()
+        if self.refit is not None:
+            yield from self.refit.blocks()
         yield from self.notes
 
     def _costs(self) -> Iterator[tuple[str, str, str, str]]:

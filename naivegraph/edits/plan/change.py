@@ -167,6 +167,8 @@ class Change:
         seed_paths: The paths of modules, where the edit was made through another network, with those there,
             by which the numbers of new neurons are drawn.
         seed_widths: The names of widths there, by their keys.
+        refitted: The parameters and buffers that `ng.reconstruct` gave other values. They are no part of the
+            change: a replay leaves them as they are.
     """
 
     widths: dict[str, WidthChange]
@@ -181,6 +183,7 @@ class Change:
     inputs: tuple[InputChange, ...] = ()
     seed_paths: dict[str, str] = dataclasses.field(default_factory=dict)
     seed_widths: dict[str, str] = dataclasses.field(default_factory=dict)
+    refitted: tuple[str, ...] = ()
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -207,6 +210,7 @@ class Change:
                 **({"inputs": [each.to_data() for each in self.inputs]} if self.inputs else {}),
                 **({"seed_paths": self.seed_paths} if self.seed_paths else {}),
                 **({"seed_widths": self.seed_widths} if self.seed_widths else {}),
+                **({"refitted": list(self.refitted)} if self.refitted else {}),
             },
             separators=(",", ":"),
         )
@@ -261,15 +265,16 @@ class Change:
                 {str(here): str(there) for here, there in data.get(key, {}).items()}
                 for key in ("seed_paths", "seed_widths")
             )
+            refitted = tuple(map(str, data.get("refitted", ())))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
-            structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names,
+            structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
-        return bool(self.widths) or self.structure is not None
+        return bool(self.widths or self.refitted) or self.structure is not None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Change) and other.to_json() == self.to_json()

@@ -102,17 +102,37 @@ class Interpreter:
         Args:
             inputs: The value of each input vertex, by its name.
         """
-        for vertex, drop in zip(self._graph.vertices, self._drop, strict=True):
-            result = (
-                self._enter(vertex, inputs[vertex.name]) if vertex.kind == "input" else self._call(vertex)
-            )
-            self._assign(vertex, result)
-            if self._watch is not None:
-                self._watch(vertex.name, result)
-            if vertex.name in self._wanted:
-                self.values[vertex.name] = result
-            for tensor in drop:
-                self._tensors.pop(tensor, None)
+        for position in range(len(self._graph.vertices)):
+            self.step(position, inputs)
+        return self.output()
+
+    def step(self, position: int, inputs: dict[str, Any]) -> Any:
+        """Run the vertex at a position, all before it being run, and forget what none after it uses.
+
+        Args:
+            position: Its position among the vertices.
+            inputs: The value of each input vertex, by its name.
+
+        Returns:
+            Its value.
+        """
+        vertex = self._graph.vertices[position]
+        result = self._enter(vertex, inputs[vertex.name]) if vertex.kind == "input" else self._call(vertex)
+        self._assign(vertex, result)
+        if self._watch is not None:
+            self._watch(vertex.name, result)
+        if vertex.name in self._wanted:
+            self.values[vertex.name] = result
+        for tensor in self._drop[position]:
+            self._tensors.pop(tensor, None)
+        return result
+
+    def call(self, position: int) -> Any:
+        """Call what the vertex at a position calls, and forget the result."""
+        return self._call(self._graph.vertices[position])
+
+    def output(self) -> Any:
+        """The network's output, once all vertices were run."""
         return map_leaves(self._graph.output, self._resolve_leaf)
 
     def _enter(self, vertex: Vertex, value: Any) -> Any:
