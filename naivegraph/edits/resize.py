@@ -44,6 +44,7 @@ def resize(
     *,
     utility: Utility = None,
     loss: Loss | None = None,
+    calibration: Any = None,
     strategy: Strategy | None = None,
     backend: str | Backend = "highs",
     optimizer: Any = None,
@@ -68,7 +69,9 @@ def resize(
             negative utility is better gone: where that leaves fewer than a request wants, new ones come in
             its place (`ng.strategy.MostNew(0)` forbids that). No other neuron is replaced. With 0 only sizes
             count.
-        loss: For utility="taylor": a function of the network which returns its loss.
+        loss: For utility="taylor" and "fisher": a function of the network which returns its loss; with
+            calibration data, of the network and a batch as it was given.
+        calibration: Batches of example inputs, for utilities by data; see `naivegraph.calibration`.
         strategy: What to do if the requests cannot be met; see `ng.strategy`. By default the
             nearest change with a warning, else nothing with a warning.
         backend: The solver; `naivegraph.solvers.backends()` lists those there are.
@@ -86,7 +89,7 @@ def resize(
         EditError: A request makes no sense, or names no vertex.
         InfeasibleError: If the strategy raises it.
     """
-    choice = SizeChoice(utility, loss, strategy, backend)
+    choice = SizeChoice(utility, loss, strategy, backend, calibration)
     if not isinstance(initialise, str):
         validate.function(
             initialise, "initialise", '"layer", "duplicate" or a function of a tensor and its name'
@@ -98,7 +101,7 @@ def resize(
 
     def values(chosen: Utility) -> dict[Width, Floats]:
         """Values of neurons by another utility, for strategies that ask for one."""
-        return utilities(widths, chosen, default="magnitude", loss=loss, once=True)
+        return utilities(widths, chosen, default="magnitude", loss=loss, calibration=calibration, once=True)
 
     attempt = Attempt(widths, constraints, axis_requests, values(utility), values, backend=choice.backend)
     answer = decide(choice.strategy or default_strategy(), attempt)

@@ -38,7 +38,14 @@ from naivegraph.solvers import (
 )
 from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
 from naivegraph.solvers.backend_contract import BackendContract
-from naivegraph.utility.criteria import Criterion, OfWidths, WeightScore, register_criterion
+from naivegraph.utility.criteria import (
+    Criterion,
+    CriterionData,
+    OfWidths,
+    WeightScore,
+    register_criterion,
+)
+from naivegraph.utility.data_criterion import DataCriterion
 from naivegraph.utility.scores import BoundLoss, Score
 
 __all__ = [
@@ -54,6 +61,8 @@ __all__ = [
     "CostContract",
     "Criterion",
     "CriterionContract",
+    "CriterionData",
+    "DataCriterion",
     "Decision",
     "Fixed",
     "FloatArray",

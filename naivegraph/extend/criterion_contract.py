@@ -26,12 +26,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from naivegraph.calibration import Calibration
 from naivegraph.edits.plan.index_formula import formula_of, indices
 from naivegraph.errors import EditError
 from naivegraph.extend.checks import NetworkState, expect
 from naivegraph.extend.example_networks import example_networks
 from naivegraph.network import capture
-from naivegraph.utility import Criterion
+from naivegraph.utility import Criterion, CriterionData
 from naivegraph.utility.collect import shape_of
 from naivegraph.utility.criteria import criterion as named
 from naivegraph.utility.scores import BoundLoss
@@ -72,12 +73,18 @@ class CriterionContract:
         loss: torch.Tensor = network(*arguments).square().mean()
         return loss
 
+    def calibration(self, network: nn.Module, arguments: tuple[Any, ...]) -> Any:
+        """Give batches of inputs, for a criterion that learns from them; None for all others."""
+        return None
+
     def test_one_finite_number_per_neuron(self) -> None:
         """By width or its name: a number for each neuron (of each row, where these differ) or one for all."""
         for which, network, arguments in self._networks():
             widths = _widths(network, arguments)
             names = {width.name: width for width in widths}
-            judged = self._criterion.neurons(widths, self._bound(network, arguments))
+            judged = self._informed(widths, network, arguments).neurons(
+                widths, self._bound(network, arguments)
+            )
             expect(isinstance(judged, Mapping), f"{which}: it gives {type(judged).__name__}, not a mapping")
             for key, values in judged.items():
                 name = key.name if isinstance(key, Width) else key
@@ -200,12 +207,20 @@ class CriterionContract:
         """The values it gives, by the name of each width that it gives values for."""
         widths = _widths(network, arguments)
         out: Values = {}
-        for key, values in self._criterion.neurons(widths, self._bound(network, arguments)).items():
+        informed = self._informed(widths, network, arguments)
+        for key, values in informed.neurons(widths, self._bound(network, arguments)).items():
             if values is not None:
                 width = key if isinstance(key, Width) else next(w for w in widths if w.name == key)
                 found = np.asarray(values, np.float64)
                 out[width.name] = np.full(width.size, found) if found.ndim == 0 else found
         return out
+
+    def _informed(self, widths: Widths, network: nn.Module, arguments: tuple[Any, ...]) -> Criterion:
+        """The criterion with the data it learns from, if any."""
+        batches = self.calibration(network, arguments)
+        if batches is None:
+            return self._criterion
+        return self._criterion.with_data(CriterionData(Calibration(widths.graph, batches)))
 
     def _bound(self, network: nn.Module, arguments: tuple[Any, ...]) -> BoundLoss:
         return lambda: self.loss(network, arguments)

@@ -55,6 +55,7 @@ def prune(
     keep: Sequence[Keep] | Keep = (),
     utility: Utility = None,
     loss: Loss | None = None,
+    calibration: Any = None,
     backend: str | Backend = "highs",
     gap: float = 1e-3,
     time_limit: float = 20.0,
@@ -87,7 +88,11 @@ def prune(
             the like go on working. Sizes without an entry stay.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
         utility: The values of neurons, by default "l2"; see `naivegraph.utility.utility`.
-        loss: For utility="taylor": a function of the network that returns its loss.
+        loss: For utility="taylor" and "fisher": a function of the network that returns its loss; with
+            calibration data, of the network and a batch as it was given (`lambda network, batch: ...`).
+        calibration: Batches of example inputs, for utilities by data: a DataLoader or another iterable of
+            batches, or a tensor of samples. Labels after the inputs are left aside. See
+            `naivegraph.calibration`.
         backend: The solver, where one is needed; `naivegraph.solvers.backends()` lists those there are.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
@@ -118,7 +123,7 @@ def prune(
     validate.at_least_zero(time_limit, "time_limit")
     if progress is not None:
         validate.function(progress, "progress", "a function of a sentence")
-    choice = SizeChoice(utility, loss, backend=backend)
+    choice = SizeChoice(utility, loss, backend=backend, calibration=calibration)
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
     found = captured(model, args, kwargs, say)
@@ -130,7 +135,7 @@ def prune(
         program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}), int(round_to))
     else:
         program = pose(widths, constraints, held)
-    values = utilities(widths, utility, loss=loss)
+    values = utilities(widths, utility, loss=loss, calibration=calibration)
     say("choosing neurons")
     solution = _solve(program, values, by_cost, ratio, round_to, gap, time_limit, choice.backend, say)
     kept = {

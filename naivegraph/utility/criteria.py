@@ -12,16 +12,49 @@ import numpy as np
 import torch
 from torch import nn
 
+from naivegraph.algebra.axis import Atom
+from naivegraph.calibration import Calibration
+from naivegraph.costs import SizeProduct, cost_named
 from naivegraph.errors import EditError, nearest
 from naivegraph.utility.collect import Floats, collect, shape_of
-from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, taylor, weights
+from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, weights
 from naivegraph.widths import Width, Widths
 
-__all__ = ["CRITERIA", "Criterion", "OfWidths", "Random", "WeightScore", "criterion", "register_criterion"]
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "CriterionData",
+    "OfWidths",
+    "Random",
+    "WeightScore",
+    "criterion",
+    "register_criterion",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class CriterionData:
+    """Data that criteria may learn from.
+
+    Attributes:
+        calibration: The batches of example inputs; None without `calibration=`.
+        loss: The user's loss as it was given; None without `loss=`.
+    """
+
+    calibration: Calibration | None = None
+    loss: Callable[..., Any] | None = None
 
 
 class Criterion(abc.ABC):
     """Criterion that values all neurons of a network at once."""
+
+    def with_data(self, data: CriterionData) -> Criterion:
+        """The criterion with data to learn from; itself where it needs none.
+
+        Args:
+            data: What verbs were given as `calibration=` and `loss=`.
+        """
+        return self
 
     @abc.abstractmethod
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Any, Any]:
@@ -82,19 +115,30 @@ class OfWidths(Criterion):
 
 @dataclasses.dataclass(frozen=True)
 class Random(Criterion):
-    """Criterion of random numbers between 0 and 1.
+    """Criterion of chance, a baseline for others: each neuron's cost times a number between 0 and 1.
+
+    A neuron is kept for its value by its cost, so a value that did not grow with the cost would have the
+    dear ones go first, which is no chance. The cost is the multiply-accumulates that go with the neuron
+    alone, relative to the dearest one's.
 
     Attributes:
         seed: The seed, by which the numbers are the same each time.
+        cost: The cost, by its name.
     """
 
     seed: int = 0
+    cost: str = "macs"
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""
         generator = np.random.default_rng(self.seed)
         shapes = {width: shape_of(widths, width) for width in widths}
-        return {width: generator.random(shape) / math.prod(shape) for width, shape in shapes.items()}
+        costs = _costs_of_one(widths, self.cost)
+        dearest = max(costs.values(), default=0.0) or 1.0
+        return {
+            width: generator.random(shape) * (costs[width] or dearest) / (dearest * math.prod(shape[:-1]))
+            for width, shape in shapes.items()
+        }
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
         """See the class."""
@@ -107,6 +151,25 @@ class Random(Criterion):
             return None if parameter is None else torch.from_numpy(generator.random(tuple(parameter.shape)))
 
         return score
+
+
+def _costs_of_one(widths: Widths, name: str) -> dict[Width, float]:
+    """The cost that goes with one neuron of each width."""
+    products: dict[Atom, list[SizeProduct]] = {width.atom: [] for width in widths}
+    for product in cost_named(name).products(widths):
+        for atom in {atom for axis in product.axes for atom in axis.atoms()}:
+            if atom in products:
+                products[atom].append(product)
+
+    def cost(width: Width, count: int) -> float:
+        """Return the cost of all products with a width, of some number of its neurons."""
+        size = {width.atom: count}
+        return sum(
+            float(number) * math.prod(axis.size(lambda a: size.get(a, a.length)) for axis in axes)
+            for number, axes in products[width.atom]
+        )
+
+    return {width: cost(width, width.size) - cost(width, width.size - 1) for width in widths}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +218,6 @@ CRITERIA: dict[str, Criterion] = {
     "l1": WeightScore(weights, in_effect=True),
     "magnitude": WeightScore(weights, how="mean", in_effect=True),
     "bn_scale": WeightScore(batch_norm_scale),
-    "taylor": WeightScore(taylor, how="sum"),
     "random": Random(),
 }
 

@@ -8,7 +8,7 @@ a layer is the weight; its neurons are valued by it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from naivegraph.operators.movement import MoveKind
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 
-__all__ = ["EffectiveWeight", "effective_weights", "replaced_atoms"]
+__all__ = ["EffectiveWeight", "effective_weights", "replaced_atoms", "state_values"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,3 +191,10 @@ def replaced_atoms(found: list[EffectiveWeight]) -> Mapping[str, set[Atom]]:
         for name in weight.replaced:
             out.setdefault(name, set()).update(weight.atoms())
     return out
+
+
+def state_values(graph: Recording) -> Callable[[Stub], torch.Tensor]:
+    """A function that gives the present values of tensors made of parameters and buffers alone."""
+    search, values = _Search(graph), dict[int, torch.Tensor]()
+    search.follow()
+    return lambda stub: search.value(stub, values)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -11,13 +11,14 @@ from torch import nn
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 
-__all__ = ["BoundLoss", "Loss", "Score", "batch_norm_scale", "taylor", "weights"]
+__all__ = ["BoundLoss", "Loss", "Score", "batch_norm_scale", "restored_buffers", "weights"]
 
 # The values of a parameter's elements, but for their signs, by its name; None where it does not count.
 Score = Callable[[str], torch.Tensor | None]
 
-# A function that runs a network on data of its own and returns the loss; and the same for one network.
-Loss = Callable[[Any], torch.Tensor]
+# A function that runs a network on data of its own, or on a batch that it is given, and returns the loss; and
+# the same for one network.
+Loss = Callable[..., torch.Tensor]
 BoundLoss = Callable[[], torch.Tensor]
 
 
@@ -44,33 +45,13 @@ def batch_norm_scale(module: nn.Module, loss: BoundLoss | None = None) -> Score:
     return scales.get
 
 
-def taylor(module: nn.Module, loss: BoundLoss | None) -> Score:
-    """First-order change of the loss when a weight becomes zero, `weight * gradient`, but for its sign.
-
-    Molchanov et al., "Importance estimation for neural network pruning" (CVPR 2019), equation 8. The
-    parameters' own gradients are left as they were.
-    """
-    if loss is None:
-        raise EditError('utility="taylor" needs loss=, which takes the network and returns its loss')
-    parameters = dict(module.named_parameters())
-    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
+@contextlib.contextmanager
+def restored_buffers(module: nn.Module) -> Iterator[None]:
+    """Restore running statistics, which a run for the loss may change, after the block."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    with torch.enable_grad():
-        try:
-            value = loss()
-            if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                raise EditError("loss= must return one number as a tensor")
-            grads = torch.autograd.grad(value, list(trainable.values()), allow_unused=True)
-        finally:
-            _restore(buffers)  # after the gradients: a batch norm's are worked out from its statistics
-    scores = {
-        name: p.detach() * g for (name, p), g in zip(trainable.items(), grads, strict=True) if g is not None
-    }
-    return scores.get
-
-
-def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Restore running statistics, which the run for the loss may have changed."""
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

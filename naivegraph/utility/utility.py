@@ -4,9 +4,11 @@ Neurons of larger value are kept, and one of negative value is better removed. A
 
 - the name of a criterion, which values all neurons: "l2" and "l1" (the size of their weights, each layer's
   scaled to count the same), "magnitude" (the mean absolute weight), "bn_scale" (the size of batch norms'
-  scales), "taylor" (the change of the loss, for which the verb needs `loss=`) or "random"; or a `Criterion`,
-  such as `ng.OfWidths(f)` of a function of all widths. Weights are those that layers compute with: masked,
-  normed or parametrized, where they are;
+  scales) or "random" (a baseline); by data, for which the verb needs `calibration=`, "reconstruction" (the
+  error that is left once its readers' weights are fitted anew), "fisher" (the change of the outputs, or of
+  `loss=`), "taylor" (the change of `loss=`, with or without calibration data), "activation", "variance" and
+  "fluctuation" (what its readers take); or a `Criterion`, such as `ng.OfWidths(f)` of a function of all
+  widths. Weights are those that layers compute with: masked, normed or parametrized, where they are;
 - a number for every neuron: with 0, sizes alone count;
 - a dict, by a vertex or its name, a width or its name, or a layer (the module). A name is a vertex's if there
   is one of that name, else a width's, else a module's path;
@@ -54,12 +56,13 @@ import torch
 from torch import nn
 
 from naivegraph.algebra.axis import Axis, single
+from naivegraph.calibration import Calibration
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.utility.collect import Floats, by_row, per_atom, shape_of
-from naivegraph.utility.criteria import Criterion, criterion
+from naivegraph.utility.criteria import Criterion, CriterionData, criterion
 from naivegraph.utility.scores import BoundLoss, Loss
 from naivegraph.widths import Width, Widths, relate
 
@@ -103,6 +106,7 @@ def utilities(
     *,
     default: Utility = "l2",
     loss: Loss | None = None,
+    calibration: Any = None,
     graph: Recording | None = None,
     once: bool = False,
 ) -> dict[Width, Floats]:
@@ -115,8 +119,11 @@ def utilities(
         widths: The widths of a graph.
         utility: See the contract in the docstring of this module.
         default: The utility of neurons that `utility` has no values for.
-        loss: For the criterion "taylor": a function that runs its argument, the network (the graph, if its
-            structure was edited), on a batch and returns the loss.
+        loss: A function that runs its argument, the network (the graph, if its structure was edited), on a
+            batch and returns the loss. For criteria that take calibration data a function of the network and
+            a batch of it.
+        calibration: Batches of example inputs, for criteria that learn from data; see
+            `naivegraph.calibration`.
         graph: The graph, if the widths are those of a part of it.
         once: Whether values of a product of widths (groups times channels) are those of the neurons inside
             alone, where they have rows; else the rows have their sums besides.
@@ -132,7 +139,7 @@ def utilities(
         >>> [values.tolist() for values in found.values()]
         [[1.0, 5.0, 2.0]]
     """
-    evaluator = _Evaluator(widths, widths.graph if graph is None else graph, loss, once)
+    evaluator = _Evaluator(widths, widths.graph if graph is None else graph, loss, calibration, once)
     values = evaluator.values(utility)
     if len(values) < len(widths.widths):
         values = {**evaluator.values(default), **values}
@@ -142,9 +149,12 @@ def utilities(
 class _Evaluator:
     """Values of the neurons of one network, each criterion evaluated once."""
 
-    def __init__(self, widths: Widths, graph: Recording, loss: Loss | None, once: bool = False) -> None:
+    def __init__(
+        self, widths: Widths, graph: Recording, loss: Loss | None, calibration: Any, once: bool
+    ) -> None:
         self.widths, self.graph, self._once = widths, graph, once
         self._loss = _bound(loss, graph)
+        self._data = CriterionData(None if calibration is None else Calibration(graph, calibration), loss)
         self._evaluated: dict[int, tuple[Criterion, dict[Width, Floats]]] = {}
 
     def values(self, utility: Utility) -> dict[Width, Floats]:
@@ -168,7 +178,8 @@ class _Evaluator:
         """Values of a criterion by width."""
         if id(chosen) not in self._evaluated:
             out: dict[Width, Floats] = {}
-            valued = chosen.neurons_once if self._once else chosen.neurons
+            informed = chosen.with_data(self._data)
+            valued = informed.neurons_once if self._once else informed.neurons
             for key, value in valued(self.widths, self._loss).items():
                 out.update(self._entry(_key(key), self._place(key), value))
             self._evaluated[id(chosen)] = chosen, out

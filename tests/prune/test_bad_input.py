@@ -183,7 +183,7 @@ def test_senseless_utilities(change: Any, message: str) -> None:
 def test_unknown_utility() -> None:
     refused(
         ng.EditError,
-        "there is no utility 'l3' among l2, l1, .*random; did you mean 'l2' or 'l1'",
+        "there is no utility 'l3' among l2, l1, .*; did you mean 'l2' or 'l1'",
         macs=0.5,
         utility="l3",
     )

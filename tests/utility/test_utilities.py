@@ -83,7 +83,7 @@ def test_batch_norm_scale_is_the_scale_alone() -> None:
     np.testing.assert_allclose(values["2"], np.zeros(4))
 
 
-def test_taylor_is_weight_times_gradient() -> None:
+def test_taylor_is_the_square_of_the_sum_of_weight_times_gradient() -> None:
     _, widths = small()
     x = torch.tensor([[1.0, 2.0]])
 
@@ -95,7 +95,7 @@ def test_taylor_is_weight_times_gradient() -> None:
     # v[j]*x[i], d loss / d b[j] is v[j] and d loss / d v[j] is the unit itself.
     v, hidden = np.array([1, -2, 4.0]), np.array([10, 3, 9.0])
     weights = np.array([[1, 2], [-3, 0], [0, 1.0]]) * v[:, None] * np.array([[1.0, 2.0]])
-    expected = np.abs(weights).sum(1) + np.abs(v * np.array([5, 6, 7])) + np.abs(v * hidden)
+    expected = (weights.sum(1) + v * np.array([5, 6, 7]) + v * hidden) ** 2
     np.testing.assert_allclose(only(utilities(widths, "taylor", loss=loss)), expected, rtol=1e-6)
 
 
@@ -166,7 +166,7 @@ def test_a_neuron_collects_every_element_that_lives_on_it(network: Network) -> N
     widths = relate(capture(model, inputs, verify="recorded"))
 
     def loss(net: nn.Module) -> Tensor:
-        # Its gradient is 1 everywhere, so that a weight's score is its magnitude.
+        # Its gradient is 1 everywhere, so that a weight's score is its value.
         return sum((p.sum() for p in net.parameters()), torch.zeros(()))
 
     parameters = dict(model.named_parameters())
@@ -180,9 +180,9 @@ def test_a_neuron_collects_every_element_that_lives_on_it(network: Network) -> N
                 for dim, axis in enumerate(axes):
                     if width.atom in set(axis.atoms()):
                         others = torch.from_numpy(mask_of(axis, {width.atom: ~mask}))
-                        rows = parameters[name].detach().abs().movedim(dim, 0)
+                        rows = parameters[name].detach().movedim(dim, 0)
                         expected[neuron] += float(rows[~others].double().sum())
-        np.testing.assert_allclose(values, expected, rtol=1e-4, err_msg=width.name)
+        np.testing.assert_allclose(values, expected**2, rtol=1e-3, atol=1e-6, err_msg=width.name)
 
 
 def chain() -> ng.Graph:

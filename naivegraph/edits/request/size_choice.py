@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from naivegraph.calibration import check_calibration
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.solvers import Backend
@@ -21,9 +22,10 @@ class SizeChoice:
 
     Attributes:
         utility: The values of neurons; see `naivegraph.utility.utility`.
-        loss: The loss of the network, for the criterion "taylor".
+        loss: The loss of the network, for the criteria "taylor" and "fisher".
         strategy: The strategy for sizes that are not possible; None for the verb's default.
         backend: The solver.
+        calibration: Batches of example inputs, for utilities by data.
 
     Raises:
         EditError: One of them makes no sense.
@@ -33,9 +35,11 @@ class SizeChoice:
     loss: Loss | None = None
     strategy: Callable[[Any], Any] | None = None
     backend: str | Backend = "highs"
+    calibration: Any = None
 
     def __post_init__(self) -> None:
         check_utility(self.utility, self.loss)
+        check_calibration(self.calibration)
         if isinstance(self.strategy, type):
             name = self.strategy.__name__
             raise EditError(f"strategy={name} is a class: give {name}(...)")
