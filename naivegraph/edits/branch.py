@@ -1,10 +1,11 @@
-"""Addition of a branch: a layer between two vertices, whose output is added to what the second one gives."""
+"""Addition of a branch: a layer between two vertices, whose output joins what the second one gives."""
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -12,8 +13,11 @@ from naivegraph.edits.apply.apply import RUN_ERRORS
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.initialise import seeded
+from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.save.layer_spec import layer_spec
+from naivegraph.edits.structure.align_sizes import Step
+from naivegraph.edits.structure.connection import check_merge, concatenate_alone, connected
 from naivegraph.edits.structure.identity_weights import start_as_zero
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
@@ -45,21 +49,27 @@ def branch(
     *,
     name: str | None = None,
     zero: bool = True,
+    merge: Literal["sum", "concat"] = "sum",
     seed: int = 0,
     optimizer: Any = None,
 ) -> Edit:
     """Add a layer of what one vertex gives to what a later one gives, in place; the sum is made for it.
 
+    With `merge="concat"` its neurons come behind those of the later vertex instead.
+
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         source: A vertex or its name: what the layer takes.
-        target: A vertex which does not come before `source`. Whatever used its output uses the sum instead.
+        target: A vertex which does not come before `source`. Whatever used its output uses the sum, or the
+            concatenation, instead.
         layer: The layer, or a function which makes it from the sizes of `source` and `target`; by default a
             linear layer, or a convolution of 1 x 1, without bias.
         name: Of the new vertex, and its path in the network; by default `branch`, where `target` is.
         zero: Let the layer start with zeros, so that the network's function is kept. A `Sequential` gives
-            zero by its last layer.
+            zero by its last layer. A concatenation keeps the function without: what uses it starts with
+            weights of zero for the new neurons.
+        merge: What joins the two: "sum", or "concat", where the layer may give any number of neurons.
         seed: For the weights of a layer which a function makes; torch's own generator stays as it is.
         optimizer: An optimizer (or several) which gets the layer's parameters in its first group.
 
@@ -79,6 +89,7 @@ def branch(
         >>> [vertex.name for vertex in graph], bool((graph(torch.ones(1, 4)) == before).all())
         (['input', '0', '1', '2', 'branch', 'add'], True)
     """
+    check_merge(merge)
     start, end = vertex_of(model, source), vertex_of(model, target)
     way = path_between(model, end, start)
     if way and start is not end:
@@ -91,6 +102,14 @@ def branch(
     work = _Branch(model, start, end, made, called, zero, number)
     structure = {"verb": "branch", "source": start.name, "target": end.name, "name": called}
     asked = {"branch": [start.name, end.name], "name": called}
+    if merge == "concat":
+        home = end.name.rpartition(".")[0]
+        joined = new_name(model, f"{home}.cat" if home else "cat")
+        before: list[Step] = [work.call, functools.partial(concatenate_alone, end=end, name=joined)]
+        return connected(
+            model, called, joined, SizeChoice(), structure, before=before,
+            asked={**asked, "merge": merge}, optimizer=optimizer,
+        )  # fmt: skip
     return rewire(
         model, Change({}, {}, [], structure=structure), [work.add], asked=asked, optimizer=optimizer
     )
@@ -142,17 +161,29 @@ class _Branch:
         self.layer, self.name, self.zero, self.number = layer, name, zero, number
         self.out = output_of(end)
 
-    def add(self, rewiring: Rewiring) -> None:
-        """Call the layer behind both vertices, and let a sum take the place of the target's output."""
-        graph, users = self.graph, users_of(self.graph, self.end)
-        returned = returns(graph, self.end, self.out)
+    def call(self, rewiring: Rewiring) -> None:
+        """Call the layer behind both vertices; nothing uses what it gives."""
         if self.zero:
             start_as_zero(self.layer, self.name, rewiring.undo)
-        spec = layer_spec(graph.module, self.layer, self.number, False)
+        spec = layer_spec(self.graph.module, self.layer, self.number, False)
         if self.zero:
             spec["zero"] = True
-        at = graph.vertices.index(self.end) + 1
-        vertex = rewiring.add_layer(self.name, self.layer, output_of(self.start), at, spec, self.start)
+        at = self.graph.vertices.index(self.end) + 1
+        rewiring.add_layer(self.name, self.layer, output_of(self.start), at, spec, self.start)
+        try:
+            self.graph.refresh()
+        except RUN_ERRORS as error:
+            raise EditError(
+                f"{self._what} does not take what {self.start.name!r} gives, of shape "
+                f"{tuple(output_of(self.start).shape)}: {error}"
+            ) from error
+
+    def add(self, rewiring: Rewiring) -> None:
+        """Call the layer, and let a sum take the place of the target's output."""
+        graph, users = self.graph, users_of(self.graph, self.end)
+        returned = returns(graph, self.end, self.out)
+        self.call(rewiring)
+        vertex = graph[self.name]
         given = self._checked(vertex)
         home = self.end.name.rpartition(".")[0]
         named = new_name(graph, f"{home}.add" if home else "add")
@@ -163,19 +194,15 @@ class _Branch:
         if returned:
             rewiring.give_back(self.out, total)
 
+    @property
+    def _what(self) -> str:
+        return f"{self.name!r} ({type(self.layer).__name__})"
+
     def _checked(self, vertex: Vertex) -> Stub:
-        what = f"{self.name!r} ({type(self.layer).__name__})"
-        try:
-            self.graph.refresh()
-        except RUN_ERRORS as error:
-            raise EditError(
-                f"{what} does not take what {self.start.name!r} gives, of shape "
-                f"{tuple(output_of(self.start).shape)}: {error}"
-            ) from error
         given = output_of(vertex)
         if given.shape != self.out.shape:
             raise EditError(
-                f"{what} gives a tensor of shape {tuple(given.shape)}, and {self.end.name!r} one of "
+                f"{self._what} gives a tensor of shape {tuple(given.shape)}, and {self.end.name!r} one of "
                 f"{tuple(self.out.shape)}: give layer= one that makes them equal, such as a convolution with "
                 "a stride"
             )

@@ -78,8 +78,8 @@ def can(model: Graph, verb: str, *args: Any, **options: Any) -> Feasibility:
         >>> graph = capture(net, torch.ones(1, 4))
         >>> bool(can(graph, "remove", "1"))
         True
-        >>> print(can(graph, "connect", "0", "2"))
-        no: '2' is neither a sum nor a concatenation (torch.cat), so it cannot take another input
+        >>> print(can(graph, "connect", "0", "2"))  # doctest: +ELLIPSIS
+        no: '2' is neither a sum nor a concatenation (torch.cat), so it cannot take another input: ...
     """
     if verb not in _VERBS:
         hint = nearest(str(verb), list(_VERBS), otherwise=f"there are {', '.join(_VERBS)}")

@@ -9,11 +9,11 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
-from naivegraph.edits.structure.align_sizes import AlignmentProgram, first_feasible
+from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step, first_feasible
 from naivegraph.edits.structure.block_removal import BlockRemoval, blocks_named
 from naivegraph.edits.structure.bypass import bypass
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, tensors_of
-from naivegraph.edits.structure.parting import Programs, Step, hold_other_parts, parted
+from naivegraph.edits.structure.parting import Programs, hold_other_parts, parted
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,
@@ -102,7 +102,7 @@ def remove(
         work = _Removal(model, model[name])
     programs, steps = work.reconnected() if reconnect else work.dropped()
     sizes, answer = first_feasible(programs, f"{name!r} cannot be removed", choice)
-    return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
+    return sizes.planned(answer, structure).rewire(steps, asked=asked, optimizer=optimizer)
 
 
 class _Removal:
@@ -305,7 +305,7 @@ def disconnect(
     sizes, answer = first_feasible(programs, what, choice)
     structure = {"verb": "disconnect", "source": start.name, "target": end.name}
     asked = {"disconnect": [start.name, end.name], **({} if edge == -1 else {"edge": edge})}
-    return sizes.rewire(steps, answer, structure, asked=asked, optimizer=optimizer)
+    return sizes.planned(answer, structure).rewire(steps, asked=asked, optimizer=optimizer)
 
 
 def _edge(edge: Any, count: int, start: Vertex, end: Vertex) -> int:

@@ -17,7 +17,7 @@ from naivegraph.network import Graph
 
 __all__ = ["Replaced", "computed", "expected_outputs", "mixed_statistics"]
 
-# The output of a vertex, from those of the vertices before it, by name.
+# The output of a vertex, from its own and those of the vertices before it, by name.
 Replaced = Mapping[str, Callable[[dict[str, Any]], Any]]
 # The vertices whose neurons changed, by name.
 Changes = Mapping[str, ng.SizeChange]
@@ -42,6 +42,7 @@ class _Run(Interpreter):
 
     def _assign(self, vertex: Any, result: Any) -> None:
         name = vertex.name
+        self.found[name] = result
         if name in self.replaced:
             result = self.replaced[name](self.found)
         if name in self.zeros:

@@ -21,6 +21,7 @@ _EDITS: dict[str, tuple[int, Callable[[Walk], ng.Edit]]] = {
     "remove": (2, structure_steps.remove),
     "remove output": (1, structure_steps.remove_output),
     "connect": (2, structure_steps.connect),
+    "branch": (2, structure_steps.branch),
     "disconnect": (2, structure_steps.disconnect),
     "insert block": (2, block_steps.insert_block),
     "remove block": (2, block_steps.remove_block),

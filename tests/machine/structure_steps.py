@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from tests.machine.invariants import first
 if TYPE_CHECKING:
     from tests.machine.walk import Walk
 
-__all__ = ["connect", "disconnect", "insert", "makers_of", "new_layer", "remove", "remove_output"]
+__all__ = ["branch", "connect", "disconnect", "insert", "makers_of", "new_layer", "remove", "remove_output"]
 
 
 def makers_of(walk: Walk, vertex: Vertex) -> list[str]:
@@ -128,19 +128,63 @@ def connect(walk: Walk) -> ng.Edit:
     graph, rng = walk.graph, walk.rng
     names = [v.name for v in graph]
     joints = [v.name for v in graph if is_sum(v) or is_concatenation(v)]
-    target = rng.choice(joints if joints and rng.random() < 0.9 else names)
+    target = rng.choice(joints if joints and rng.random() < 0.7 else names)
     later = {target, *(v.name for v in graph.descendants(target))}
     rank = len(first(graph[target]).shape)
     fit = [n for n in names if n not in later and len(first(graph[n]).shape) == rank]
     source = rng.choice(fit if fit and rng.random() < 0.9 else names)
     listed = is_concatenation(graph[target])
     position = rng.randint(0, len(parts_of(graph[target]))) if listed and rng.random() < 0.5 else None
-    walk.note("connect", source, target, position=position)
-    if is_concatenation(graph[target]) and concatenation_dim(graph[target]) == 1 + (rank == 3):
+    joins = target in joints
+    merge: Literal["sum", "concat"] | None = None
+    if not joins and rng.random() < 0.8:
+        merge = rng.choice(["sum", "concat"])
+    walk.note("connect", source, target, position=position, merge=merge)
+    if merge is not None:
+        walk.alike = _merged(walk, source, target, merge)
+    elif is_concatenation(graph[target]) and concatenation_dim(graph[target]) == 1 + (rank == 3):
         walk.alike = {}
     elif is_sum(graph[target]) and _each_once(walk) and _early(walk, source, target):
         walk.alike = _summed(walk, target, source)
-    return ng.connect(graph, source, target, position=position, optimizer=walk.of_optimizer())
+    return ng.connect(graph, source, target, position=position, merge=merge, optimizer=walk.of_optimizer())
+
+
+def _merged(walk: Walk, source: str, target: str, merge: str) -> Replaced | None:
+    """What the network does where a vertex's output is followed by a sum or concatenation with another."""
+    if not _each_once(walk) or not single(walk.graph[target]):
+        return None
+    if merge == "concat":
+        return {}
+    if not _early(walk, source, target):
+        return None
+    return {target: lambda found: found[target] + found[source]}  # which is what every user takes
+
+
+def branch(walk: Walk) -> ng.Edit:
+    """A layer of one vertex joins what another gives, starting with zeros."""
+    graph, rng = walk.graph, walk.rng
+    names = [v.name for v in graph]
+    target = rng.choice(names)
+    later = {v.name for v in graph.descendants(target)}
+    source = rng.choice([name for name in names if name not in later] or names)
+    merge: Literal["sum", "concat"] = rng.choice(["sum", "concat"])
+    walk.note("branch", source, target, merge=merge)
+    if single(graph[target]) and _each_once(walk):
+        walk.alike = {}
+    make = _branch_layer(walk, merge)
+    return ng.branch(graph, source, target, make, merge=merge, optimizer=walk.of_optimizer())
+
+
+def _branch_layer(walk: Walk, merge: str) -> Callable[[int, int], nn.Module]:
+    image, width = walk.case.look == "image" and walk.rng.random() < 0.9, walk.rng.randint(1, 4)
+
+    def made(taken: int, given: int) -> nn.Module:
+        """Make the layer."""
+        size = width if merge == "concat" else given
+        layer: nn.Module = nn.Conv2d(taken, size, 1) if image else nn.Linear(taken, size)
+        return layer.double()
+
+    return made
 
 
 def _early(walk: Walk, source: str, target: str) -> bool:

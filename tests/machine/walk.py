@@ -11,7 +11,8 @@ After an edit (`Walk.edit`), with new memory poisoned by NaN:
 - the function is that of the network before, with the neurons at zero that went (not where they enter the
   statistics of a norm or the length of a head), and with what the edit says in place of the output of a
   vertex: the input of a vertex or block that went, or its shortcut; a sum with one more or one less, a
-  concatenation with zeros for the part that went; a block once more on its own output. So growth, identities
+  concatenation with zeros for the part that went; a block once more on its own output; a sum or concatenation
+  that was made for an edge or a branch. So growth, identities
   and copies that start as the identity keep the function. Told to be otherwise in notes, or a sample: not
   compared.
 
@@ -59,7 +60,10 @@ from tests.machine.state import OPTIMIZERS, everything, poisoned_memory, same
 
 __all__ = ["Done", "Walk"]
 
-_RESIZING = ("resize", "input", "part", "module", "another whole")
+_MAY_GROW = (
+    "resize", "input", "part", "module", "another whole", "connect", "branch", "disconnect", "remove",
+    "remove block",
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -99,7 +103,7 @@ class Done:
 def _held(kind: str, edit: ng.Edit) -> bool:
     """Whether neurons had to come or go elsewhere, or all of a layer are copies of neurons that go."""
     widths = edit.change.widths.values()
-    if kind == "connect":
+    if kind in ("connect", "branch"):
         return any(width.stay < width.before for width in widths)
     if kind == "disconnect":
         return any(width.new for width in widths)
@@ -256,7 +260,7 @@ class Walk:
         """The function is that of the network before, but for what was taken away or put in its place."""
         told = [note for note in edit.notes if "what the network computes" in note]
         if mixed_statistics(old, changes, edit.change.tensors) or told:
-            assert not told or kind in _RESIZING, told
+            assert not told or kind in _MAY_GROW, told
             self.tally["function may differ"] += 1
             return
         if _held(kind, edit):
@@ -271,7 +275,7 @@ class Walk:
         found = tensors(self.graph(self.x))
         if expected is None or [t.shape for t in found] != [t.shape for t in tensors(expected)]:
             # An output of another size, as that of a concatenation that has one part more.
-            structural = kind in ("connect", "disconnect", "remove", "remove output")
+            structural = kind in ("connect", "branch", "disconnect", "remove", "remove output")
             assert expected is None or structural
             self.tally[f"{kind}: function not compared"] += 1
             return

@@ -13,6 +13,8 @@ from naivegraph.algebra.axis import Atom, Axis, FixedLength, single, total
 from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
+from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.outgoing_weights import growth_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request.requests import Between, Frozen, Size
 from naivegraph.edits.request.scope import AxisRequest
@@ -36,7 +38,9 @@ from naivegraph.utility.collect import Floats, per_atom
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
-__all__ = ["AlignmentProgram", "first_feasible"]
+__all__ = ["AlignmentProgram", "PlannedSizes", "Step", "first_feasible"]
+
+Step = Callable[[Rewiring], None]
 
 
 class AlignmentProgram:
@@ -252,38 +256,18 @@ class AlignmentProgram:
         equal = all(pair.left.size(count) == pair.right.size(count) for pair in self._pairs)
         return equal and all(axis.size(count) == size for axis, size in self._ended.items())
 
-    def rewire(
-        self,
-        steps: list[Callable[[Rewiring], None]],
-        answer: Decision,
-        structure: dict[str, Any],
-        *,
-        asked: dict[str, Any],
-        optimizer: Any,
-    ) -> Edit:
-        """Change the graph step by step, and its sizes as decided.
+    def planned(self, answer: Decision, structure: dict[str, Any]) -> PlannedSizes:
+        """The change of sizes as decided, while the graph is the one that the program was made for.
 
         Args:
-            steps: Functions that change the structure by a `Rewiring`, which records them.
             answer: The decision on the widths.
             structure: The change of the structure, as data.
-            asked: The request, by the names of arguments.
-            optimizer: Optimizers and averaged models, which are changed too.
-
-        Raises:
-            EditError: The network would not run; everything is as it was.
         """
         made = plan(self.widths, self.constraints, answer.kept, answer.new)
         change = dataclasses.replace(made, structure=structure)
-        return rewire(
-            self._graph,
-            change,
-            steps,
-            asked=asked,
-            certificate=answer.certified,
-            optimizer=optimizer,
-            sizes=SizeReport(self.widths, change, otherwise="so that sizes fit"),
-        )
+        grown = {width.atom for width, count in answer.new.items() if count}
+        report = SizeReport(self.widths, change, otherwise="so that sizes fit")
+        return PlannedSizes(self._graph, change, answer.certified, report, growth_notes(self.widths, grown))
 
     def _hold_outputs(self) -> None:
         for axis in self._outputs:
@@ -322,6 +306,41 @@ class AlignmentProgram:
         for marks in (constraints.must_stay, constraints.must_go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedSizes:
+    """The change of sizes that goes with a change of structure.
+
+    Attributes:
+        graph: The graph.
+        change: The change.
+        certificate: How good the sizes are.
+        report: The report on the sizes of vertices.
+        notes: What the growth of widths changes.
+    """
+
+    graph: Graph
+    change: Change
+    certificate: Certificate | None
+    report: SizeReport
+    notes: tuple[str, ...]
+
+    def rewire(self, steps: Sequence[Step], *, asked: dict[str, Any], optimizer: Any) -> Edit:
+        """Change the graph step by step, and its sizes as planned.
+
+        Args:
+            steps: Functions that change the structure by a `Rewiring`, which records them.
+            asked: The request, by the names of arguments.
+            optimizer: Optimizers and averaged models, which are changed too.
+
+        Raises:
+            EditError: The network would not run; everything is as it was.
+        """
+        return rewire(
+            self.graph, self.change, steps, asked=asked, certificate=self.certificate, optimizer=optimizer,
+            sizes=self.report, notes=self.notes,
+        )  # fmt: skip
 
 
 def first_feasible(

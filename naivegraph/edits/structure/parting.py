@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from naivegraph.edits.structure.align_sizes import AlignmentProgram
+from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step
 from naivegraph.edits.structure.bypass import summand_gone
 from naivegraph.edits.structure.joint import Joint
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, other_summand
@@ -17,9 +17,8 @@ from naivegraph.graph.mutate import parts_of
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 
-__all__ = ["Programs", "Step", "hold_other_parts", "parted", "release_given"]
+__all__ = ["Programs", "hold_other_parts", "parted", "release_given"]
 
-Step = Callable[[Rewiring], None]
 Programs = Sequence[Callable[[], AlignmentProgram]]
 
 

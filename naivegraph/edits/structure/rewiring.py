@@ -35,7 +35,7 @@ __all__ = ["Rewiring", "carry_out"]
 # Makes the layer of an insertion: from its step, as data.
 MakeLayer = Callable[["Rewiring", Mapping[str, Any]], nn.Module]
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "clone": torch.clone}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"add": torch.add, "cat": torch.cat, "clone": torch.clone}
 
 
 class Rewiring:
@@ -131,13 +131,17 @@ class Rewiring:
             output = with_tensors(graph.output, {original.exit.id: made.exit})
             set_output(graph, output, undo=self.undo)
 
-    def add_function(self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str) -> Vertex:
-        """Call a function ("add" or "clone") on tensors, for the module at `path`."""
+    def add_function(
+        self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str, *, dim: int | None = None
+    ) -> Vertex:
+        """Call a function ("add", "clone", or "cat" along `dim`) on tensors, for the module at `path`."""
+        along = {} if dim is None else {"dim": dim}
         self._write(
             "function", name=name, function=what, of=[self._tensor(stub) for stub in stubs],
-            before=self._at(at), path=path,
+            before=self._at(at), path=path, **along,
         )  # fmt: skip
-        vertex = add_vertex(self.graph, name, _FUNCTIONS[what], tuple(stubs), at=at, undo=self.undo)
+        args: tuple[Any, ...] = (list(stubs),) if what == "cat" else tuple(stubs)
+        vertex = add_vertex(self.graph, name, _FUNCTIONS[what], args, along, at=at, undo=self.undo)
         vertex.path = path
         return vertex
 
@@ -227,7 +231,9 @@ def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> N
         case "function":
             stubs = [tensor(each) for each in step["of"]]
             at = _position(graph, step)
-            rewiring.add_function(step["name"], step["function"], stubs, at, step["path"])
+            rewiring.add_function(
+                step["name"], step["function"], stubs, at, step["path"], dim=step.get("dim")
+            )
         case "double":
             rewiring.double(step["vertices"], step["path"], step["name"], identity=step["identity"])
         case "remove":

@@ -44,6 +44,7 @@ def rewire(
     optimizer: Any = None,
     counted: bool = True,
     sizes: SizeReport | None = None,
+    notes: tuple[str, ...] = (),
     undo: UndoLog | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then check that the network runs.
@@ -59,6 +60,7 @@ def rewire(
         optimizer: Optimizers and averaged models which follow.
         counted: Whether to count all that the network costs, which takes as long as the rest.
         sizes: The report on the sizes of vertices.
+        notes: More that the edit tells.
         undo: Takes what undoes the edit.
 
     Raises:
@@ -81,7 +83,7 @@ def rewire(
         refuse_forward(graph, str((change.structure or {}).get("verb", "structure")), log, children)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
-            after=count, notes=_notes(graph), sizes=sizes, undo=log, optimizer=optimizer,
+            after=count, notes=(*notes, *_notes(graph)), sizes=sizes, undo=log, optimizer=optimizer,
             checkpoint=checkpoint,
             check=functools.partial(_check_sums, graph, repeating),
             failed="the network would not run after this",

@@ -1,0 +1,136 @@
+"""Sums and concatenations that are made for an edge or a branch, where the target joins nothing."""
+
+from __future__ import annotations
+
+import copy
+import pathlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import naivegraph as ng
+
+
+class Image(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 6, 3, padding=1)
+        self.b = nn.Conv2d(6, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.c = nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.c(self.norm(self.b(self.a(x).relu())).relu())
+        return out.mean((2, 3))
+
+
+def made() -> tuple[ng.Graph, torch.Tensor]:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 8)
+    return ng.capture(Image().eval(), x), x
+
+
+def test_an_edge_through_a_new_concatenation_keeps_the_function_and_carries_what_it_takes() -> None:
+    graph, x = made()
+    before = graph(x)
+    edit = ng.connect(graph, "a", "b", merge="concat")
+    torch.testing.assert_close(graph(x), before)
+    assert [v.name for v in graph.inputs_of("cat")] == ["b", "a"]
+    assert graph.sizes["cat"] == 14
+    assert edit.sizes["norm"].new == 6
+    net: Any = graph.module
+    a = net.a(x)
+    with torch.no_grad():
+        net.c.weight[:, 8:].normal_()
+    joined = torch.cat([net.b(a.relu()), a], 1)
+    torch.testing.assert_close(graph(x), net.c(net.norm(joined).relu()).mean((2, 3)))
+    edit.undo()
+    torch.testing.assert_close(net(x), before, rtol=0, atol=0)
+
+
+def test_the_new_part_can_come_first() -> None:
+    graph, x = made()
+    before = graph(x)
+    ng.connect(graph, "a", "norm", merge="concat", position=0)
+    assert [v.name for v in graph.inputs_of("cat")] == ["a", "norm"]
+    torch.testing.assert_close(graph(x), before)
+
+
+def test_a_source_that_comes_later_is_computed_earlier() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 2)
+            self.late = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.b(self.a(x)), self.late(x).relu()
+
+    x = torch.randn(3, 4)
+    graph = ng.capture(Two(), x)
+    before = graph(x)
+    ng.connect(graph, "relu", "a", merge="concat")
+    for one, two in zip(graph(x), before, strict=True):
+        torch.testing.assert_close(one, two)
+    assert graph.sizes["cat"] == 8
+
+
+def test_an_edge_through_a_new_sum_adds() -> None:
+    graph, x = made()
+    net: Any = copy.deepcopy(graph.module)
+    ng.resize(graph, {"b": -2})  # so that both have 6
+    net = copy.deepcopy(graph.module)
+    ng.connect(graph, "a", "b", merge="sum")
+    a = net.a(x)
+    torch.testing.assert_close(graph(x), net.c(net.norm(net.b(a.relu()) + a).relu()).mean((2, 3)))
+
+
+def test_a_branch_of_any_width_joins_by_a_concatenation() -> None:
+    graph, x = made()
+    before = graph(x)
+    optimizer = torch.optim.Adam(graph.module.parameters())
+    ng.branch(
+        graph, "a", "b", lambda taken, _: nn.Conv2d(taken, 3, 1), name="side", merge="concat", zero=False,
+        optimizer=optimizer,
+    )  # fmt: skip
+    torch.testing.assert_close(graph(x), before)
+    assert graph.sizes["cat"] == 11
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in graph.module.parameters()}
+    graph(x).square().sum().backward()
+    optimizer.step()
+    assert bool((graph(x) != before).any())
+
+
+def test_both_are_repeated_saved_and_undone(tmp_path: pathlib.Path) -> None:
+    graph, x = made()
+    fresh = copy.deepcopy(graph)
+    first = ng.connect(graph, "a", "b", merge="concat")
+    second = ng.branch(graph, "a", "c", lambda taken, _: nn.Conv2d(taken, 2, 1), merge="concat")
+    assert [v.name for v in graph if "cat" in v.name] == ["cat", "cat_2"]
+    for edit in (first, second):
+        ng.replay(fresh, edit)
+    torch.testing.assert_close(fresh(x), graph(x))
+    ng.save(graph, tmp_path / "net.safetensors")
+    loaded = ng.load(ng.capture(Image().eval(), x), tmp_path / "net.safetensors")
+    torch.testing.assert_close(loaded(x), graph(x))
+    second.undo()
+    first.undo()
+    assert [v.name for v in graph] == ["x", "a", "relu", "b", "norm", "relu_1", "c", "mean"]
+
+
+def test_what_is_refused_leaves_no_concatenation_behind() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3)), nn.Flatten(), nn.Linear(6, 2))
+    x = torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    before, names = graph(x), [v.name for v in graph]
+    assert not ng.can(graph, "connect", "input", "3", merge="concat", position=7)
+    wrong: Any = "mean"
+    with pytest.raises(ng.EditError, match='merge=\'mean\': give "sum" or "concat"'):
+        ng.connect(graph, "input", "0", merge=wrong)
+    with pytest.raises(ng.EditError, match="position must be a whole number from 0 up to 1, not 7"):
+        ng.connect(graph, "input", "3", merge="concat", position=7)
+    assert [v.name for v in graph] == names
+    assert torch.equal(graph(x), before)
