@@ -33,10 +33,17 @@ class BudgetProgram:
         fixed_by_rules: Widths that keep their size because of a custom rule, with the reason.
         column: The column of each free width, by its atom.
         rows: The linear constraints of the code and of custom rules.
+        floors: The least sizes that were asked for, by atom.
     """
 
-    def __init__(self, widths: Widths, constraints: SizeConstraints, fixed: Mapping[Atom, str]) -> None:
-        self.widths, self.constraints = widths, constraints
+    def __init__(
+        self,
+        widths: Widths,
+        constraints: SizeConstraints,
+        fixed: Mapping[Atom, str],
+        floors: Mapping[Atom, int],
+    ) -> None:
+        self.widths, self.constraints, self.floors = widths, constraints, floors
         self.fixed_by_rules = _fixed_by_rules(widths, constraints, fixed)
         self.free = [w for w in widths.widths if w.atom not in fixed and w.atom not in self.fixed_by_rules]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
@@ -121,14 +128,16 @@ class BudgetProgram:
                         steps[longest] = math.lcm(steps[longest], round_to // math.gcd(round_to, fixed))
         return steps
 
-    def ratio(self, ratio: float, steps: Sequence[int]) -> BudgetProblem:
-        """The problem with every axis as near to `ratio` of its size as rows and steps allow.
+    def ratio(self, ratio: Mapping[Atom, float], steps: Sequence[int]) -> BudgetProblem:
+        """The problem with every axis as near to its ratio of its size as rows and steps allow.
 
         In a product of widths (heads times head size) the outermost gives way and the ones inside it stay,
         for halving both would leave a quarter.
         """
         targets = [
-            max(round(width.size * ratio / step) * step, min(step, width.size))
+            width.size
+            if ratio[width.atom] == 1.0
+            else max(round(width.size * ratio[width.atom] / step) * step, min(step, width.size))
             for width, step in zip(self.free, steps, strict=True)
         ]
         for index in self._inside(targets):
@@ -182,6 +191,11 @@ class BudgetProgram:
         """The ranking of a width's neurons, those first that custom rules require to stay."""
         return NeuronRanking(values, _stay(self.constraints, width), _go(self.constraints, width))
 
+    def _least(self, width: Width) -> int:
+        """The least size of a width: those that must stay, its floor where all of it need not go, or one."""
+        stay, most = len(_stay(self.constraints, width)), width.size - len(_go(self.constraints, width))
+        return max(stay, min(self.floors.get(width.atom, 1), most), min(width.size, 1))
+
     def _problem(
         self,
         values: list[Floats],
@@ -193,7 +207,7 @@ class BudgetProgram:
             values,
             costs,
             names=[width.name for width in self.free],
-            lower=[max(len(_stay(self.constraints, w)), min(w.size, 1)) for w in self.free],
+            lower=[self._least(width) for width in self.free],
             upper=[w.size - len(_go(self.constraints, w)) for w in self.free],
             steps=np.asarray(steps, np.int64),
             rows=[*self.rows, *rows],
@@ -242,6 +256,11 @@ def _fixed_by_rules(
     return found
 
 
-def pose(widths: Widths, constraints: SizeConstraints, keep: Mapping[Atom, str]) -> BudgetProgram:
-    """The program over all widths that neither the code nor `keep` fixes."""
-    return BudgetProgram(widths, constraints, {**constraints.fixed, **keep})
+def pose(
+    widths: Widths,
+    constraints: SizeConstraints,
+    keep: Mapping[Atom, str],
+    floors: Mapping[Atom, int] | None = None,
+) -> BudgetProgram:
+    """The program over all widths that neither the code nor `keep` fixes, none below its floor."""
+    return BudgetProgram(widths, constraints, {**constraints.fixed, **keep}, floors or {})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
 from naivegraph.costs import Cost, cost_named
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
+from naivegraph.prune.floors import check_ratio
 
 __all__ = ["asked_budgets", "check_size_asked"]
 
@@ -45,7 +44,7 @@ def asked_budgets(
     return dict(found.values())
 
 
-def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_to: int) -> None:
+def check_size_asked(budgets: Mapping[Cost, float], ratio: Any, round_to: int) -> None:
     """Check that either budgets or a ratio are given, and that the numbers make sense.
 
     Raises:
@@ -58,10 +57,6 @@ def check_size_asked(budgets: Mapping[Cost, float], ratio: float | None, round_t
         raise EditError(
             f"ratio= sets every size by itself and cannot be met together with a budget ({names})"
         )
-    if ratio is not None and not (_real(ratio) and 0 < ratio <= 1):
-        raise EditError(f"ratio must be a fraction above 0 and at most 1, not {ratio!r}")
+    if ratio is not None:
+        check_ratio(ratio)
     validate.whole(round_to, "round_to", 1)
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))

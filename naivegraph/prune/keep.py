@@ -13,7 +13,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 
-__all__ = ["Keep", "kept_atoms"]
+__all__ = ["Keep", "kept_atoms", "named_axes"]
 
 Keep = str | nn.Module
 
@@ -31,12 +31,27 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
     if not isinstance(items, Iterable):
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(keep).__name__}")
     for item in items:
-        paths = _paths(widths.graph, item)
+        paths = _paths(widths.graph, item, "keep")
         reason = f"keep names {item if isinstance(item, str) else paths[0] or 'the network itself'}"
         for path in paths:
             for axis in _axes(widths, path):
                 out.update(dict.fromkeys(axis.atoms(), reason))
     return out
+
+
+def named_axes(widths: Widths, item: Keep, argument: str) -> Iterator[Axis]:
+    """The axes of every output of the modules that a path, a pattern or a module names.
+
+    Args:
+        widths: The widths.
+        item: The path, pattern or module.
+        argument: The argument that names them, for messages.
+
+    Raises:
+        EditError: Nothing is named, or a module is not part of the network.
+    """
+    for path in _paths(widths.graph, item, argument):
+        yield from _axes(widths, path)
 
 
 def _axes(widths: Widths, path: str) -> Iterator[Axis]:
@@ -59,20 +74,22 @@ def _inside(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
 
 
-def _paths(graph: Recording, item: Keep) -> list[str]:
+def _paths(graph: Recording, item: Keep, argument: str) -> list[str]:
     vertices = [vertex for run in graph.runs for vertex in run.vertices]
     if isinstance(item, nn.Module):
         paths = [
             path for path, module in graph.module.named_modules(remove_duplicate=False) if module is item
         ]
         if not paths:
-            raise EditError(f"keep holds a {type(item).__name__} which is no part of the network")
+            raise EditError(f"{argument} holds a {type(item).__name__} which is no part of the network")
     elif isinstance(item, str):
         known = dict.fromkeys([path for path, _ in graph.module.named_modules()] + [v.name for v in vertices])
         paths = [path for path in known if path and fnmatch.fnmatchcase(path, item)]
         if not paths:
             hint = nearest(item, filter(None, known))
-            raise EditError(f"keep names {item!r}, and no module of the network has that path{hint}")
+            raise EditError(f"{argument} names {item!r}, and no module of the network has that path{hint}")
     else:
-        raise EditError(f"keep takes module paths, glob patterns and modules, not {type(item).__name__}")
+        raise EditError(
+            f"{argument} takes module paths, glob patterns and modules, not {type(item).__name__}"
+        )
     return paths

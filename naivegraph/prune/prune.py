@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from naivegraph.network import Graph
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
+from naivegraph.prune.floors import AT_LEAST, check_at_least, floors, ratios
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.uniform import check_said, tie_uniform
@@ -49,7 +51,8 @@ def prune(
     budgets: Mapping[Any, float] | None = None,
     macs: float | None = None,
     params: float | None = None,
-    ratio: float | None = None,
+    ratio: float | Mapping[Any, float] | None = None,
+    at_least: float | Mapping[Any, float] | None = None,
     round_to: int = 1,
     uniform: bool = False,
     keep: Sequence[Keep] | Keep = (),
@@ -81,7 +84,11 @@ def prune(
             of `torch.utils.flop_counter`, which leaves out products with a vector; here they count, too.
         params: Short for a budget of parameters.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
-            heads times head size, the outermost gives way and what is inside stays.
+            heads times head size, the outermost gives way and what is inside stays. Or a dict of fractions by
+            layer: paths, patterns or modules, as for `keep`; all others keep their sizes.
+        at_least: The least that stays of every width: a fraction (0.1; a float up to 1.0) or a number of
+            neurons, or a dict of these by layer, as for `ratio`. By default a tenth, for no training repairs
+            a layer of two neurons, but less where the budget cannot be met so (a note says that).
         round_to: Make the sizes of all layers that change multiples of this number.
         uniform: Only sizes that the config can say which the network was built from and keeps (as those of
             transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
@@ -119,6 +126,7 @@ def prune(
     short = {"macs": macs, "params": params}
     by_cost = asked_budgets(budgets, short)
     check_size_asked(by_cost, ratio, round_to)
+    check_at_least(at_least)
     validate.at_least_zero(gap, "gap")
     validate.at_least_zero(time_limit, "time_limit")
     if progress is not None:
@@ -131,24 +139,35 @@ def prune(
     widths = relate(found.graph)
     constraints = constraints_of(widths)
     held = kept_atoms(widths, keep)
+    least = floors(widths, at_least) if ratio is None or at_least is not None else {}
     if uniform:
-        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}), int(round_to))
+        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), int(round_to))
     else:
-        program = pose(widths, constraints, held)
+        program = pose(widths, constraints, held, least)
     values = utilities(widths, utility, loss=loss, calibration=calibration)
     say("choosing neurons")
-    solution = _solve(program, values, by_cost, ratio, round_to, gap, time_limit, choice.backend, say)
+    options = _SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, at_least is None)
+    solution, lowered = _solve(program, values, by_cost, options)
     kept = {
         width: program.ranking(width, values[width]).best(int(size))
         for width, size in zip(program.free, solution.k, strict=True)
     }
     say("changing the network")
     given = short | {cost.name: budget for cost, budget in by_cost.items()}
-    asked = {**given, "ratio": ratio, "round_to": round_to, "keep": _named(keep)}
+    asked = {**given, "ratio": _by_name(ratio), "round_to": round_to, "keep": _named(keep)}
+    if at_least is not None:
+        asked["at_least"] = _by_name(at_least)
     change, notes = with_config(plan(widths, constraints, kept), constraints)
     if uniform:
         check_said(change, notes)
-    return _edit(program, change, asked, by_cost, solution, optimizers, notes, found)
+    return _edit(program, change, asked, by_cost, solution, optimizers, (*lowered, *notes), found)
+
+
+def _by_name(values: Any) -> Any:
+    """Values by layer with the names of modules in their places."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key if isinstance(key, str) else type(key).__name__: value for key, value in values.items()}
 
 
 def _named(keep: Sequence[Keep] | Keep) -> list[str]:
@@ -156,29 +175,59 @@ def _named(keep: Sequence[Keep] | Keep) -> list[str]:
     return [item if isinstance(item, str) else type(item).__name__ for item in items]
 
 
+@dataclasses.dataclass(frozen=True)
+class _SolveOptions:
+    """Options of the search for sizes, as `prune` takes them.
+
+    Attributes:
+        may_lower: Whether floors may be given up where nothing can be met with them.
+    """
+
+    ratio: float | Mapping[Any, float] | None
+    round_to: int
+    gap: float
+    time_limit: float
+    backend: str | Backend
+    say: Progress
+    may_lower: bool
+
+
 def _solve(
     program: BudgetProgram,
     values: Mapping[Width, Floats],
     by_cost: Mapping[Cost, float],
-    ratio: float | None,
-    round_to: int,
-    gap: float,
-    time_limit: float,
-    backend: str | Backend,
-    say: Progress,
-) -> BudgetSolution:
-    steps = program.steps(int(round_to))
-    if ratio is not None:
-        problem = program.ratio(float(ratio), steps)
+    options: _SolveOptions,
+) -> tuple[BudgetSolution, tuple[str, ...]]:
+    """The sizes, and a note where floors were given up for them."""
+    steps = program.steps(int(options.round_to))
+    if options.ratio is not None:
+        problem = program.ratio(ratios(program.widths, options.ratio), steps)
     else:
         limits = {cost: cost.limit(budget, cost.value(program.widths)) for cost, budget in by_cost.items()}
         problem = program.budgets(
             values, [(program.cost(cost), limit) for cost, limit in limits.items()], steps
         )
     try:
-        return optimise(problem, gap=gap, time_limit=time_limit, backend=backend, progress=say)
+        solution = optimise(
+            problem,
+            gap=options.gap,
+            time_limit=options.time_limit,
+            backend=options.backend,
+            progress=options.say,
+        )
     except BudgetError as error:
+        if options.may_lower and program.floors:
+            program.floors = {}
+            again = dataclasses.replace(options, may_lower=False)
+            return _solve(program, values, by_cost, again)[0], (_LOWERED,)
         raise InfeasibleError(_infeasible(program, by_cost, error)) from error
+    return solution, ()
+
+
+_LOWERED = (
+    f"Some layers keep less than {AT_LEAST:.0%} of their neurons, which is the least by default: the budget "
+    "cannot be met otherwise (at_least= says how many are to stay)."
+)
 
 
 def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
@@ -191,6 +240,8 @@ def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetErro
     if not parts:
         return f"no sizes meet what was asked: {error}"
     reasons = [*program.reasons(), *program.bounds(), *_fixed_reasons(program)]
+    if any(floor > 1 for floor in program.floors.values()):
+        reasons.insert(0, "what at_least= names is to stay")
     because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"

@@ -19,10 +19,10 @@ from naivegraph.utility.readers import Reader, ReadingRun, readers
 from naivegraph.utility.scores import BoundLoss
 from naivegraph.widths import Width, Widths
 
-__all__ = ["Activation", "Fluctuation", "Moments", "Variance", "reader_moments"]
+__all__ = ["Activation", "Fluctuation", "ReaderMoments", "Variance", "reader_moments"]
 
 
-class Moments:
+class ReaderMoments:
     """Running means and variances of columns, in float64, a block of rows at a time.
 
     Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
@@ -34,7 +34,7 @@ class Moments:
         size: The mean absolute value of each column.
 
     Example:
-        >>> moments = Moments(1)
+        >>> moments = ReaderMoments(1)
         >>> for block in ([[1.0], [2.0]], [[6.0]]):
         ...     moments.add(torch.tensor(block))
         >>> moments.count, moments.mean.tolist(), moments.variance.tolist()
@@ -65,7 +65,7 @@ class Moments:
 
 def reader_moments(
     calibration: Calibration, found: list[Reader], samples: int | None
-) -> dict[Reader, Moments]:
+) -> dict[Reader, ReaderMoments]:
     """The moments of the neurons that each reader takes, over samples and positions.
 
     Memory: three numbers per neuron, and one activation at a time.
@@ -73,7 +73,7 @@ def reader_moments(
     Raises:
         EditError: There is one sample alone, or an activation is not finite.
     """
-    moments = {reader: Moments(reader.axis.length) for reader in found}
+    moments = {reader: ReaderMoments(reader.axis.length) for reader in found}
     samples_seen = 0
 
     def note(reader: Reader, tensor: torch.Tensor) -> torch.Tensor:
@@ -110,7 +110,7 @@ class _OfActivations(DataCriterion):
     samples: int | None = None
 
     @abc.abstractmethod
-    def statistic(self, moments: Moments) -> Floats:
+    def statistic(self, moments: ReaderMoments) -> Floats:
         """The statistic of each neuron."""
 
     def weighted(self, widths: Widths) -> bool:
@@ -166,7 +166,7 @@ class Activation(_OfActivations):
 
     name = "activation"
 
-    def statistic(self, moments: Moments) -> Floats:
+    def statistic(self, moments: ReaderMoments) -> Floats:
         """See the class."""
         found: Floats = moments.size.numpy()
         return found
@@ -182,7 +182,7 @@ class Variance(_OfActivations):
 
     name = "variance"
 
-    def statistic(self, moments: Moments) -> Floats:
+    def statistic(self, moments: ReaderMoments) -> Floats:
         """See the class."""
         found: Floats = moments.variance.numpy()
         return found
@@ -199,7 +199,7 @@ class Fluctuation(_OfActivations):
 
     name = "fluctuation"
 
-    def statistic(self, moments: Moments) -> Floats:
+    def statistic(self, moments: ReaderMoments) -> Floats:
         """See the class."""
         found: Floats = moments.variance.numpy()
         return found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph.utility import utilities
-from naivegraph.utility.activation_criteria import Moments
+from naivegraph.utility.activation_criteria import ReaderMoments
 from naivegraph.utility.collect import Floats
 from naivegraph.widths import relate
 from tests.utility.data_networks import residual
@@ -96,7 +96,7 @@ def test_weights_of_grouped_convolutions_are_their_own(groups: int) -> None:
 
 def test_moments_do_not_depend_on_the_blocks_nor_cancel() -> None:
     rows = torch.randn(1000, 3, dtype=torch.float64) + torch.tensor([0.0, 1e6, -1e8])
-    moments = Moments(3)
+    moments = ReaderMoments(3)
     for block in torch.split(rows, [1, 499, 500]):
         moments.add(block)
     np.testing.assert_allclose(moments.mean, rows.mean(0), rtol=1e-12, atol=1e-12)
