@@ -32,6 +32,7 @@ from naivegraph.edits.structure.vertices import (
 )
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 
@@ -171,7 +172,7 @@ class _Branch:
         at = self.graph.vertices.index(self.end) + 1
         rewiring.add_layer(self.name, self.layer, output_of(self.start), at, spec, self.start)
         try:
-            self.graph.refresh()
+            propagate_shapes(self.graph, ())
         except RUN_ERRORS as error:
             raise EditError(
                 f"{self._what} does not take what {self.start.name!r} gives, of shape "

@@ -24,6 +24,7 @@ from naivegraph.edits.structure.vertices import new_name, output_of, returns, us
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.query import edges
+from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.ir.pytree import contains_stub
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
@@ -218,7 +219,7 @@ class _Insertion:
     def _check(self, vertex: Vertex) -> None:
         what = f"{self.name!r} ({type(self.layer).__name__})"
         try:
-            self.graph.refresh()
+            propagate_shapes(self.graph, ())
         except RUN_ERRORS as error:
             raise EditError(
                 f"{what} does not take what {self.place.maker.name!r} gives "

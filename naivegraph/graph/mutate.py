@@ -22,7 +22,7 @@ from naivegraph.graph.run.interpreter import expressions
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.liveness import tensor_numbers
 from naivegraph.graph.run.snapshot import snapshot
-from naivegraph.graph.verify.shape_prop import largest_number
+from naivegraph.graph.verify.shape_prop import new_number
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import contains_stub, leaves, stubs_in, with_tensors
 from naivegraph.ir.recording import TRAIN_MODE, Recording
@@ -50,7 +50,12 @@ def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
     follow_training(graph)  # while the network's own forward still computes what the graph does
     with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
+        before = {id(vertex): (vertex, vertex.args, vertex.kwargs) for vertex in graph.vertices}
         yield log
+        for vertex in graph.vertices:
+            known = before.get(id(vertex))
+            if known is None or vertex.args is not known[1] or vertex.kwargs is not known[2]:
+                vertex.stale = True
         _leave_training(graph)
         lint(graph)
 
@@ -76,7 +81,7 @@ def _left_behind(graph: Recording, training: Recording) -> str:
 
 def new_stub(graph: Recording, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> Stub:
     """A stub for a tensor that is not in the graph yet, with a number of its own."""
-    number = max(largest_number(graph) + 1, graph.reserved)
+    number = new_number(graph)
     graph.reserved = number + 1
     return Stub(number, tuple(shape), dtype)
 
@@ -194,7 +199,7 @@ def remove_vertex(
     with _change(graph, undo) as log:
         position = next(i for i, other in enumerate(graph.vertices) if other is vertex)
         del graph.vertices[position]
-        for other in graph.vertices[position:]:
+        for other in graph.vertices[position:] if new else ():
             _use_others(other, new)
         graph.output = with_tensors(graph.output, new)
         graph.escapes = [(with_tensors(value, new), *rest) for value, *rest in graph.escapes]
@@ -210,6 +215,8 @@ def remove_vertex(
 
 def _use_others(vertex: Vertex, new: Mapping[int, Stub]) -> None:
     """Let a vertex use other tensors; what it changes in place it returns."""
+    if tensor_numbers((vertex.args, vertex.kwargs)).isdisjoint(new):
+        return
     vertex.args, vertex.kwargs = with_tensors(vertex.args, new), with_tensors(vertex.kwargs, new)
     if any(stub.id in new for stub in stubs_in(vertex.output)):
         vertex.output = with_tensors(vertex.output, new)

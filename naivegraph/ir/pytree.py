@@ -60,6 +60,9 @@ _ATOMS = (
 )
 
 
+_LEAF_KINDS = frozenset(  # classes of most leaves, found faster than by `isinstance`
+    {int, float, bool, str, type(None), Stub, State, DimSize, torch.dtype, torch.device, torch.Tensor}
+)
 _LEAF_CLASSES: set[type] = set()
 _Kind = TypeVar("_Kind", bound=type)
 
@@ -186,7 +189,7 @@ def map_leaves(value: Any, change: Callable[[Any], Any], memo: dict[int, Any] | 
         >>> map_leaves({"a": (1, [2, 3])}, lambda leaf: -leaf)
         {'a': (-1, [-2, -3])}
     """
-    if isinstance(value, _ATOMS):
+    if type(value) in _LEAF_KINDS or isinstance(value, _ATOMS):
         return change(value)
     memo = {} if memo is None else memo
     if id(value) in memo:
@@ -239,28 +242,35 @@ def leaves(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
         >>> list(leaves({"a": (1, [2, 3]), "b": slice(None, 4)}))
         [1, 2, 3, None, 4, None]
     """
-    if isinstance(value, _ATOMS):
-        yield value
+    found: list[Any] = []
+    _gather(value, found, set() if seen is None else seen)
+    return iter(found)
+
+
+def _gather(value: Any, found: list[Any], seen: set[int]) -> None:
+    """Append the leaves of `value`; a list is several times faster here than a generator per container."""
+    if type(value) in _LEAF_KINDS or isinstance(value, _ATOMS):
+        found.append(value)
         return
-    seen = set() if seen is None else seen
     if id(value) in seen:
         return
     seen.add(id(value))
     if isinstance(value, (tuple, list, collections.deque)):
         for item in value:
-            yield from leaves(item, seen)
+            if type(item) in _LEAF_KINDS:
+                found.append(item)
+            else:
+                _gather(item, found, seen)
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from leaves(item, seen)
-        for item in _beside_entries(value):
-            yield from leaves(item, seen)
+        for item in (*value.values(), *_beside_entries(value)):
+            _gather(item, found, seen)
     elif isinstance(value, slice):
-        yield from (value.start, value.stop, value.step)
+        found += (value.start, value.stop, value.step)
     elif is_record(value):
         for item in (fields_of(value) or {}).values():
-            yield from leaves(item, seen)
+            _gather(item, found, seen)
     else:
-        yield value
+        found.append(value)
 
 
 def _beside_entries(value: dict[Any, Any]) -> list[Any]:
@@ -274,7 +284,9 @@ def _beside_entries(value: dict[Any, Any]) -> list[Any]:
 
 def stubs_in(value: Any) -> list[Stub]:
     """The stubs in the pytree `value`, in order."""
-    return [leaf for leaf in leaves(value) if isinstance(leaf, Stub)]
+    found: list[Any] = []
+    _gather(value, found, set())
+    return [leaf for leaf in found if type(leaf) is Stub]
 
 
 def contains_stub(value: Any, stub: Stub) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stub:
-    """A tensor of one run: its number in that run, shape and dtype.
+    """A tensor of one run: its number in that run, shape, dtype and strides (None if they are not known).
 
     In the arguments of a vertex it stands for the tensor that an earlier vertex produced.
     """
@@ -32,6 +33,7 @@ class Stub:
     id: int
     shape: tuple[int, ...] = dataclasses.field(compare=False)
     dtype: torch.dtype = dataclasses.field(compare=False)
+    strides: tuple[int, ...] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +109,18 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: tuple[Stub | None, ...]
+    _operands: tuple[Stub, ...] | None = dataclasses.field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    @property
+    def operands(self) -> tuple[Stub, ...]:
+        """The tensors among its arguments, in order; an operation never changes, so found once."""
+        if self._operands is None:
+            found: list[Stub] = []
+            _gather_stubs((*self.args, *self.kwargs.values()), found)
+            self._operands = tuple(found)
+        return self._operands
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the operator by its name, as torch's own object cannot be."""
@@ -114,6 +128,15 @@ class Operation:
         args = tuple(map(_named, self.args))
         kwargs = {key: _named(value) for key, value in self.kwargs.items()}
         return _operation, (name, args, kwargs, self.outputs)
+
+
+def _gather_stubs(values: Iterable[Any], found: list[Stub]) -> None:
+    """Append the stubs in nested lists and tuples, which an operator's arguments are made of."""
+    for value in values:
+        if type(value) is Stub:
+            found.append(value)
+        elif type(value) is list or type(value) is tuple:
+            _gather_stubs(value, found)
 
 
 def _operation(

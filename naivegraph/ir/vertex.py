@@ -41,6 +41,7 @@ class Vertex:
         output: The result, with stubs for tensors.
         operations: The ATen calls it was made of, below autograd.
         where: File and line of the user's code that made the call.
+        stale: Whether it calls something else since its operations were recorded.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Vertex:
     output: Any = None
     operations: list[Operation] = dataclasses.field(default_factory=list)
     where: SourceLine | None = None
+    stale: bool = False
 
     def __repr__(self) -> str:
         return f"Vertex({self.name!r}, {self.kind})"

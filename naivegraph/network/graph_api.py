@@ -28,7 +28,7 @@ from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
-from naivegraph.ir.values import ConstantTensor, Operation
+from naivegraph.ir.values import ConstantTensor
 from naivegraph.ir.vertex import Vertex
 from naivegraph.widths import Widths, relate, rewritable
 
@@ -302,7 +302,7 @@ def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:
         args=map_leaves(vertex.args, own),
         kwargs=map_leaves(vertex.kwargs, own),
         output=map_leaves(vertex.output, own),
-        operations=[Operation(o.func, o.args, dict(o.kwargs), o.outputs) for o in vertex.operations],
+        operations=list(vertex.operations),
     )
 
 

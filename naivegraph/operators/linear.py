@@ -103,7 +103,7 @@ def grouped_product(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     if out is None:
         return
     if len(y.shape) != 3 or isinstance(a.get("bias"), Stub):
-        for stub in tensors_in([op.args, op.kwargs]):
+        for stub in op.operands:
             r.pin_tensor(stub, "a product of groups that has no rule")
         r.set(out, r.fixed(out.shape, "a product of groups that has no rule"))
         return

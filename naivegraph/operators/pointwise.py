@@ -19,7 +19,7 @@ from naivegraph.operators.movement import (
 )
 from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
-from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.relation import Relation
 from naivegraph.operators.sources import aligned, each_of, first, one_of, summed, together
 from naivegraph.operators.zeros import (
     ALWAYS,
@@ -43,7 +43,7 @@ def pointwise(r: Relation, op: Operation, a: dict[str, Any]) -> None:
 
     Operators that torch tags as pointwise follow this without a record of their own.
     """
-    axes = r.broadcast([r.of(stub) for stub in tensors_in((op.args, op.kwargs))])
+    axes = r.broadcast([r.of(stub) for stub in op.operands])
     for out in op.outputs:
         if out is not None:
             wanted = axes[len(axes) - len(out.shape) :]

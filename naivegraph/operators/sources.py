@@ -126,7 +126,7 @@ def summed(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None
 
 def together(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """Linear in all operands together, element by element; truth values among them choose."""
-    given = [stub for stub in tensors_in([op.args, op.kwargs]) if stub.dtype != torch.bool]
+    given = [stub for stub in op.operands if stub.dtype != torch.bool]
     return [[_aligned(stub, out, dims, mask) for stub in given]] if given and _is_first(op, out) else []
 
 

@@ -97,7 +97,7 @@ def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
 
     def holds(r: Relation, op: Operation, a: Arguments) -> bool:
         """Check the condition, and that all operands vanish."""
-        operands = tensors_in((op.args, op.kwargs))
+        operands = op.operands
         given = [stub for stub in operands if stub.dtype != torch.bool]
         return bool(given) and when(a) and all(_covering(r, op, stub) for stub in given)
 
@@ -107,7 +107,7 @@ def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
 def _jointly(r: Relation, op: Operation, a: Arguments) -> bool:
     if any(isinstance(value, (int, float)) and value != 0 for value in op.args[:2]):
         return False
-    operands = tensors_in((op.args, op.kwargs))
+    operands = op.operands
     return bool(operands) and all(_covering(r, op, stub) for stub in operands if stub.dtype != torch.bool)
 
 
@@ -122,11 +122,11 @@ def _quotient(r: Relation, op: Operation, a: Arguments) -> bool:
 
 
 def _product(r: Relation, op: Operation, a: Arguments) -> bool:
-    return any(_covering(r, op, stub) for stub in tensors_in((op.args, op.kwargs)))
+    return any(_covering(r, op, stub) for stub in op.operands)
 
 
 def _sum_of_product(r: Relation, op: Operation, a: Arguments) -> bool:
-    one, *factors = tensors_in((op.args, op.kwargs))
+    one, *factors = op.operands
     return _covering(r, op, one) and any(_covering(r, op, stub) for stub in factors)
 
 
@@ -143,7 +143,7 @@ ALWAYS = Zeros(lambda r, op, a: True)
 
 
 def _first_vanishes(r: Relation, op: Operation, a: Arguments) -> bool:
-    operands = tensors_in((op.args, op.kwargs))
+    operands = op.operands
     return bool(operands) and r.vanishes(operands[0])
 
 

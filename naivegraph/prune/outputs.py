@@ -52,7 +52,7 @@ def _found(run: Recording) -> set[int]:
     found: set[int] = set()
     for vertex in run.vertices:
         for operation in vertex.operations:
-            given = tensors_in([operation.args, operation.kwargs])
+            given = operation.operands
             if _by_value(operation) or any(stub.id in found for stub in given):
                 found.update(stub.id for stub in tensors_in(list(operation.outputs)))
     return found

@@ -8,7 +8,7 @@ a layer is the weight; its neurons are valued by it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import movement_of
 from naivegraph.operators.movement import MoveKind
-from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 
 __all__ = ["EffectiveWeight", "effective_weights", "replaced_atoms", "state_values"]
@@ -118,7 +117,7 @@ class _Search:
         """Go through the operators in order."""
         for vertex in self.graph.vertices:
             for operation in vertex.operations:
-                operands = tensors_in([operation.args, operation.kwargs])
+                operands = operation.operands
                 known = [self._as_made(stub) for stub in operands]
                 if not operands or not any(known):
                     continue
@@ -140,7 +139,7 @@ class _Search:
         made = _Made(operation, frozenset().union(*(each.states for each in sources)), computed, layers)
         self.made.update((out.id, made) for out in operation.outputs if out is not None)
 
-    def _meet(self, vertex: Vertex, operation: Operation, operands: list[Stub]) -> None:
+    def _meet(self, vertex: Vertex, operation: Operation, operands: Iterable[Stub]) -> None:
         for stub in operands:
             found = self._as_made(stub)
             if found is None:

@@ -364,8 +364,7 @@ def _fix_worked_out(relation: Relation, graph: Recording) -> None:
 def _fix_unused(relation: Relation, graph: Recording) -> None:
     """Fix neurons that no run computes with: the rest of a table, layers that neither mode uses."""
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
-    operands = [tensors_in((o.args, o.kwargs)) for o in operations]
-    read = {stub.id for stubs in operands for stub in stubs}
+    read = {stub.id for operation in operations for stub in operation.operands}
     unread = [stub for stub in dict.fromkeys(graph.state.values()) if stub.id not in read]
     # A batch norm's counter, of no dimension, is not read by any network in eval mode.
     tied = fit_unreached(relation, graph, read) if any(stub.shape for stub in unread) else set()
@@ -377,9 +376,9 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
     if not doubtful:
         return
     computed: dict[int, Stub] = {}
-    for operation, stubs in zip(operations, operands, strict=True):
-        if not _only_views(operation.func):
-            computed.update((stub.id, stub) for stub in (*stubs, *operation.outputs) if stub is not None)
+    for each in operations:
+        if not _only_views(each.func):
+            computed.update((stub.id, stub) for stub in (*each.operands, *each.outputs) if stub is not None)
     for stub in computed.values():
         for axis in relation.of(stub):
             doubtful.difference_update(relation.algebra.resolve(axis).atoms())

@@ -7,6 +7,7 @@ compute what the graph does; the optimizer has the network's parameters, with st
 
 After an edit (`Walk.edit`), with new memory poisoned by NaN:
 - requests are met;
+- the graph is as after a run of all of it;
 - what is refused or comes to nothing leaves everything as it was, bit for bit;
 - the function is that of the network before, with the neurons at zero that went (not where they enter the
   statistics of a norm or the length of a head), and with what the edit says in place of the output of a
@@ -52,6 +53,7 @@ from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
 from naivegraph.widths import relate
+from tests.graph.verify.test_shape_prop import described
 from tests.machine.cases import walk_case
 from tests.machine.expected import Replaced, expected_outputs, mixed_statistics
 from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total
@@ -202,6 +204,10 @@ class Walk:
         )
         if outside:
             self.graph.refresh()
+        elif self.rng.random() < 0.3:
+            again = copy.deepcopy(self.graph)
+            again.refresh()
+            assert described(again) == described(self.graph)
         self._check_wanted(sizes, where, exact=not caught)
         if old is not None and self.alike is not None:
             there, here = paths

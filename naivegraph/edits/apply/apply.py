@@ -27,6 +27,7 @@ from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.graph.torch_utils.obstacle import still_wrapped
 from naivegraph.graph.torch_utils.unwrap import unwrapped
+from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog, all_or_nothing
@@ -112,7 +113,7 @@ def apply(
             if change and graph is not None:
                 log.push(snapshot(graph))
                 resize_example(change, graph)
-                graph.refresh()
+                propagate_shapes(graph, {attribute.path for attribute in change.attributes})
             if change and check is not None:
                 check()
             report = refit() if callable(refit) and change else refit

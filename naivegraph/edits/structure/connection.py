@@ -21,6 +21,7 @@ from naivegraph.graph.mutate import parts_of
 from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.query import related
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.network import Graph
 from naivegraph.undo import UndoLog
 
@@ -238,4 +239,4 @@ def concatenate_alone(rewiring: Rewiring, end: Vertex, name: str) -> None:
         rewiring.replace(user, out, output_of(made))
     if returned:
         rewiring.give_back(out, output_of(made))
-    graph.refresh()
+    propagate_shapes(graph, ())

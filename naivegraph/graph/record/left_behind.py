@@ -186,7 +186,7 @@ def _computed_from_inputs(vertices: list[Vertex]) -> set[int]:
             found.update(stub.id for stub in stubs_in(vertex.output))
             continue
         for operation in vertex.operations:
-            if any(stub.id in found for stub in stubs_in([operation.args, operation.kwargs])):
+            if any(stub.id in found for stub in operation.operands):
                 found.update(stub.id for stub in operation.outputs if stub is not None)
         if any(stub.id in found for stub in stubs_in([vertex.args, vertex.kwargs])):
             found.update(stub.id for stub in stubs_in(vertex.output))

@@ -7,7 +7,7 @@ recorded with it, as the rules of widths are about these.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from naivegraph.graph.record.torch_modes import unseen
 from naivegraph.graph.torch_utils.leaf_modules import ModulePlace, converted_from, memory_key
 from naivegraph.graph.torch_utils.source_lines import user_line
 from naivegraph.graph.torch_utils.torch_functions import (
+    SIZES,
     any_batched,
     function_name,
     mutated_arguments,
@@ -46,14 +47,6 @@ __all__ = ["Recorder", "Watch"]
 Watch = Callable[[str, Any], None]
 _Function = Callable[..., Any]
 _DISABLED = torch._C.DisableTorchFunction
-_SIZES: dict[Any, str] = {
-    torch.Tensor.shape.__get__: "shape",  # type: ignore[attr-defined]
-    torch.Tensor.size: "size",
-    torch.Tensor.numel: "numel",
-    torch.Tensor.nelement: "numel",
-    torch.numel: "numel",
-    torch.Tensor.__len__: "length",
-}
 
 
 class Recorder:
@@ -118,10 +111,14 @@ class Recorder:
         known = self.stubs.get(id(tensor))
         if known is None:
             made = converted_from(tensor, self.alive) if type(tensor) is not torch.Tensor else None
-            known = Stub(next(self._count), tuple(tensor.shape), tensor.dtype)
+            known = _stub_of(tensor, next(self._count))
             self.stubs[id(tensor)] = known = known if made is None else self.stubs[id(made)]
             self.alive.append(tensor)
         return known
+
+    def unused_number(self) -> int:
+        """A number from which on no tensor of this run has one."""
+        return next(self._count)
 
     def enter_input(self, name: str, value: Any) -> Vertex:
         """Record an argument of the network's forward."""
@@ -202,7 +199,7 @@ class Recorder:
         """Run a torch function; record it if it computes or changes tensors."""
         if self.inside:
             return func(*args, **kwargs)
-        size = _SIZES.get(func)
+        size = SIZES.get(func)
         if any_batched(args):
             return func(*args, **kwargs)  # under vmap: what it is made of is recorded below
         if size is not None:
@@ -258,6 +255,14 @@ class Recorder:
             return result, record, self._operations
         finally:
             self.inside = False
+
+    def unwatched(self, result: Any, mutated: Collection[torch.Tensor]) -> tuple[Any, Any]:
+        """Take in the result of a call that ran unrecorded, having changed some tensors; see `watched`."""
+        with _DISABLED():
+            self._mutated = set(map(id, mutated))
+            for tensor in mutated:
+                self._refresh(tensor)
+            return self._results(result)
 
     def _results(self, result: Any) -> tuple[Any, Any]:
         """The result with an object of its own for each tensor in it, and the encoded result."""
@@ -373,9 +378,8 @@ class Recorder:
     def _refresh(self, tensor: torch.Tensor) -> None:
         """Update the shape of a tensor that an operator changed in place; its number stays."""
         known = self.stub(tensor)
-        shape = tuple(tensor.shape)
-        if known.shape != shape:
-            self.stubs[id(tensor)] = Stub(known.id, shape, known.dtype)
+        if known.shape != tuple(tensor.shape):
+            self.stubs[id(tensor)] = _stub_of(tensor, known.id)
 
     def _loose(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -395,3 +399,8 @@ class Recorder:
         vertex.operations.append(operation)
         vertex.where = user_line()
         self.vertices.append(vertex)
+
+
+def _stub_of(tensor: torch.Tensor, number: int) -> Stub:
+    strides = tensor.stride() if tensor.layout is torch.strided else None
+    return Stub(number, tuple(tensor.shape), tensor.dtype, strides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["COMPUTE", "Interpreter", "attribute_of", "expressions", "field_of", "read_attribute"]
+__all__ = ["COMPUTE", "Interpreter", "Reads", "attribute_of", "expressions", "field_of", "read_attribute"]
 
 COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": lambda left, right: left + right,
@@ -54,6 +55,45 @@ def expressions(value: Any) -> Iterator[DimSize | Attribute]:
             yield from expressions((leaf.left, leaf.right))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reads:
+    """What a pytree of arguments is computed from.
+
+    Attributes:
+        tensors: The numbers of the tensors in it.
+        measured: The numbers of the tensors whose sizes are read.
+        state: The names of parameters and buffers in it, or whose sizes are read.
+        attributes: The attributes of modules in it.
+    """
+
+    tensors: set[int] = dataclasses.field(default_factory=set)
+    measured: set[int] = dataclasses.field(default_factory=set)
+    state: set[str] = dataclasses.field(default_factory=set)
+    attributes: set[Attribute] = dataclasses.field(default_factory=set)
+
+    @classmethod
+    def of(cls, value: Any) -> Reads:
+        """Find what a pytree is computed from."""
+        found = cls()
+        for leaf in leaves(value):
+            found._add(leaf)
+        return found
+
+    def _add(self, leaf: Any) -> None:
+        kind = type(leaf)
+        if kind is Stub:
+            self.tensors.add(leaf.id)
+        elif kind is State:
+            self.state.add(leaf.name)
+        elif kind is DimSize:
+            (self.state if isinstance(leaf.tensor, str) else self.measured).add(leaf.tensor)
+        elif kind is Attribute:
+            self.attributes.add(leaf)
+        elif kind is Compound:
+            self._add(leaf.left)
+            self._add(leaf.right)
+
+
 class Interpreter:
     """One run of a graph.
 
@@ -75,25 +115,25 @@ class Interpreter:
         self._tensors: dict[int, torch.Tensor] = {}
         self._sizes: dict[int, torch.Size] = {}
         self._measured: set[int] = set()
+        self._reads = [Reads.of((vertex.args, vertex.kwargs)) for vertex in graph.vertices]
         self._drop = self._last_uses()
         self.values: dict[str, Any] = {}
 
     def _last_uses(self) -> list[list[int]]:
         """For each vertex the numbers of the tensors that none after it uses."""
-        vertices = self._graph.vertices
         last: dict[int, int] = {}
-        for position, vertex in enumerate(vertices):
-            for stub in stubs_in((vertex.args, vertex.kwargs, vertex.output)):
+        for position, (vertex, reads) in enumerate(zip(self._graph.vertices, self._reads, strict=True)):
+            self._measured |= reads.measured
+            for number in reads.tensors:
+                last[number] = position
+            for stub in stubs_in(vertex.output):
                 last[stub.id] = position
-        for value in (*((v.args, v.kwargs) for v in vertices), self._graph.output):
-            for source in expressions(value):
-                if isinstance(source, DimSize) and isinstance(source.tensor, int):
-                    self._measured.add(source.tensor)
-        for stub in stubs_in(self._graph.output):
-            last.pop(stub.id, None)
-        drop: list[list[int]] = [[] for _ in vertices]
+        returned = Reads.of(self._graph.output)
+        self._measured |= returned.measured
+        drop: list[list[int]] = [[] for _ in self._reads]
         for tensor, position in last.items():
-            drop[position].append(tensor)
+            if tensor not in returned.tensors:
+                drop[position].append(tensor)
         return drop
 
     def run(self, inputs: dict[str, Any]) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
+
+import torch
 
 from naivegraph.graph.run.interpreter import expressions
 from naivegraph.ir.pytree import stubs_in
@@ -10,7 +13,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import DimSize, Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["idle", "tensor_numbers"]
+__all__ = ["idle", "tensor_numbers", "written_numbers"]
 
 
 def tensor_numbers(value: object) -> set[int]:
@@ -51,7 +54,7 @@ def idle(
         made = {stub.id for stub in stubs_in(vertex.output)}
         used = set(other.get(id(vertex), ())) or tensor_numbers((vertex.args, vertex.kwargs))
         needed = vertex.kind == "input" or id(vertex) in keep or bool(made & wanted)
-        if needed or memory.shared(_changed(vertex), wanted | state):
+        if needed or memory.shared(written_numbers(vertex), wanted | state):
             wanted = (wanted - (made - used)) | used
         else:
             found.append(vertex)
@@ -83,10 +86,15 @@ class _Memory:
         return any(self._group(number) in groups for number in others)
 
 
-def _changed(vertex: Vertex) -> set[int]:
+def written_numbers(vertex: Vertex) -> set[int]:
     """Numbers of the tensors that a vertex changes in place."""
-    mutable = (operation for operation in vertex.operations if operation.func._schema.is_mutable)
+    mutable = (operation for operation in vertex.operations if _is_mutable(operation.func))
     return {number for operation in mutable for number in _aliased(operation, written=True)}
+
+
+@functools.cache
+def _is_mutable(func: torch._ops.OpOverload) -> bool:
+    return func._schema.is_mutable
 
 
 def _aliased(operation: Operation, *, written: bool) -> list[int]:

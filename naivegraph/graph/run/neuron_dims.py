@@ -45,7 +45,11 @@ def neuron_dimensions(graph: Recording) -> dict[TensorKey, int]:
     where the first layer that takes it expects them. Where nothing tells, it is dimension 1, of three
     dimensions the last.
     """
-    operations = [(o, _stubs((o.args, o.kwargs))) for vertex in graph.vertices for o in vertex.operations]
+    operations = [
+        (operation, [stub for stub in operation.operands if stub.shape])
+        for vertex in graph.vertices
+        for operation in vertex.operations
+    ]
     used = _used(operations)
     dims: dict[TensorKey, int] = {}
     for vertex in graph.inputs:

@@ -16,16 +16,18 @@ def snapshot(graph: Recording) -> Undo:
     """
     vertices = list(graph.vertices)
     inside = [
-        (v, v.name, v.target, v.path, v.args, v.kwargs, v.output, v.operations, v.where) for v in vertices
+        (v, v.name, v.target, v.path, v.args, v.kwargs, v.output, v.operations, v.where, v.stale)
+        for v in vertices
     ]
     attributes = {name: value for name, value in vars(graph).items() if name != "vertices"}
     listed, inputs = graph.vertices, list(graph.inputs)
 
     def restore() -> None:
         """Restore the graph."""
-        for vertex, name, target, path, args, kwargs, output, operations, where in inside:
+        for vertex, name, target, path, args, kwargs, output, operations, where, stale in inside:
             vertex.name, vertex.target, vertex.path, vertex.where = name, target, path, where
             vertex.args, vertex.kwargs, vertex.output, vertex.operations = args, kwargs, output, operations
+            vertex.stale = stale
         for name in vars(graph).keys() - attributes.keys() - {"vertices"}:
             del vars(graph)[name]
         vars(graph).update(attributes)

@@ -9,8 +9,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["any_batched", "function_name", "mutated_arguments", "training_argument"]
+__all__ = ["SIZES", "any_batched", "function_name", "mutated_arguments", "training_argument"]
 
+SIZES: dict[Any, str] = {  # functions that return sizes of a tensor
+    torch.Tensor.shape.__get__: "shape",  # type: ignore[attr-defined]
+    torch.Tensor.size: "size",
+    torch.Tensor.numel: "numel",
+    torch.Tensor.nelement: "numel",
+    torch.numel: "numel",
+    torch.Tensor.__len__: "length",
+}
 _FLAGS = ("training", "train")
 _is_wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
 _transforms: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,25 +12,32 @@ from naivegraph.errors import NaivegraphError
 from naivegraph.graph.record.record_run import copy_tensors, slow_attention, state_of
 from naivegraph.graph.record.record_train_mode import record_again
 from naivegraph.graph.record.recorder import Recorder
-from naivegraph.graph.record.torch_modes import DispatchMode
-from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.run.side_effects import follows_values, runs_torch_alone
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
-from naivegraph.ir.pytree import map_leaves, pairs, stubs_in, with_tensors
+from naivegraph.graph.verify.observed_run import ObservedRun
+from naivegraph.ir.pytree import map_leaves, stubs_in
 from naivegraph.ir.recording import TRAIN_MODE, Recording
-from naivegraph.ir.values import Operation, Stub
-from naivegraph.ir.vertex import Vertex
 from naivegraph.undo import all_or_nothing
 
-__all__ = ["largest_number", "placed", "propagate_shapes"]
+__all__ = ["new_number", "placed", "propagate_shapes"]
 
 
-def propagate_shapes(graph: Recording) -> None:
+def propagate_shapes(graph: Recording, changed: Collection[str] | None = None) -> None:
     """Run the vertices once on the stored example, and update shapes, operators and names of state.
 
     The run in train mode, if there is one, is recorded anew; if sizes are not related by it, only once it is
     needed. Tensors keep their numbers. Flags, buffers, random numbers and attributes of the network are
     restored.
+
+    Args:
+        graph: Changed in place.
+        changed: The paths of the modules of which attributes have changed since it was up to date. It ends
+            up as after a run of all vertices, but runs no further than what may have changed: vertices that
+            call something else (`Vertex.stale`), those that take parameters, buffers or inputs of other
+            shapes or such attributes, and those that take what these give, as far as shapes differ. All are
+            run if shapes may follow from the numbers in tensors. By default all are.
 
     Raises:
         NaivegraphError: The graph has no example.
@@ -39,14 +47,21 @@ def propagate_shapes(graph: Recording) -> None:
     if missing:
         raise NaivegraphError(f"the graph keeps no example of its input {missing[0]!r}: capture it again")
     module = graph.module
-    recorder = Recorder({}, state_of(module), start=max(largest_number(graph) + 1, graph.reserved))
+    recorder = Recorder({}, state_of(module), start=new_number(graph))
     example = placed(graph, copy_tensors(graph.example))
-    run = _Observed(graph, recorder)
-    with restored(module), preserved(module), slow_attention(), torch.no_grad(), DispatchMode(recorder):
-        run.run(example)
+    run = ObservedRun(graph, recorder, None if changed is None or follows_values(graph) else changed)
+    still = runs_torch_alone(graph)
+    with (
+        contextlib.nullcontext() if still else restored(module),
+        preserved(module, buffers=not still),
+        slow_attention(),
+        torch.no_grad(),
+    ):
+        run.observe(example)
     with all_or_nothing() as undo:
         undo.push(snapshot(graph))
         run.commit()
+        graph.reserved = recorder.unused_number()
         if graph.training is not None:
             example = placed(graph, copy_tensors(graph.training.example))
             graph.training = record_again(graph, graph.training, example)
@@ -55,7 +70,14 @@ def propagate_shapes(graph: Recording) -> None:
             graph.checks = {name: found for name, found in graph.checks.items() if name != TRAIN_MODE}
 
 
-def largest_number(graph: Recording) -> int:
+def new_number(graph: Recording) -> int:
+    """A number from which on no tensor of the graph has one, but those of a second run and those added."""
+    if not graph.reserved:
+        graph.reserved = 1 + _largest_number(graph)
+    return graph.reserved
+
+
+def _largest_number(graph: Recording) -> int:
     """The largest number of a tensor of the graph."""
     found = [stub.id for stub in graph.state.values()]
     for vertex in graph.vertices:
@@ -66,7 +88,7 @@ def largest_number(graph: Recording) -> int:
 
 def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
     """An example moved to the network's device and precision, if it has one of each."""
-    tensors = [graph.tensor(name) for name in graph.state]
+    tensors = [*parameters_of(graph.module).values(), *buffers_of(graph.module).values()]
     devices = {tensor.device for tensor in tensors}
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     before = {stub.dtype for stub in graph.state.values() if stub.dtype.is_floating_point}
@@ -83,93 +105,3 @@ def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
 
     placed: dict[str, Any] = map_leaves(example, place)
     return placed
-
-
-class _Observed(Interpreter):
-    """A run of a graph that observes its vertices; nothing changes before `commit`.
-
-    The recorder numbers tensors anew; `_numbers` maps its numbers to those of the graph.
-    """
-
-    def __init__(self, graph: Recording, recorder: Recorder) -> None:
-        super().__init__(graph)
-        self._recorder = recorder
-        self._numbers: dict[int, int] = {}
-        self._used: set[int] = set()
-        self._latest: dict[int, Stub] = {}  # by number in the graph
-        self._seen: list[tuple[Vertex, Any, Any, Any, list[Operation]]] = []
-        self._state = {name: self._name_state(name, stub) for name, stub in recorder.state.items()}
-
-    def _name_state(self, name: str, stub: Stub) -> Stub:
-        """The stub of a parameter or buffer, with the number it has in the graph if that is free."""
-        known = self._graph.state.get(name)
-        if known is not None and known.id not in self._used:
-            self._used.add(known.id)
-            self._numbers.setdefault(stub.id, known.id)
-        return self._stub(stub)
-
-    def _stub(self, stub: Stub) -> Stub:
-        number = self._numbers.get(stub.id, stub.id)
-        return stub if number == stub.id else dataclasses.replace(stub, id=number)
-
-    def _enter(self, vertex: Vertex, value: Any) -> Any:
-        made = self._recorder.enter_input(vertex.name, value)
-        self._note(vertex, made.output, [])
-        return value
-
-    def _call(self, vertex: Vertex) -> Any:
-        result, record, operations = self._recorder.watched(lambda: super(_Observed, self)._call(vertex))
-        self._note(vertex, record, operations)
-        return result
-
-    def _note(self, vertex: Vertex, record: Any, operations: list[Operation]) -> None:
-        """Map the numbers of a vertex's results to those of the graph, and keep what was observed."""
-        try:
-            both = list(pairs(vertex.output, record))
-        except ValueError as error:
-            raise NaivegraphError(f"{vertex.name!r} gives something else than before: {error}") from error
-        for old, new, at in both:
-            if isinstance(old, Stub) != isinstance(new, Stub):
-                raise NaivegraphError(f"{vertex.name!r} gives something else than before{at and ' at '}{at}")
-            if isinstance(old, Stub):
-                # In place: the result is the tensor that was changed, which has had a number before.
-                number = self._numbers.setdefault(new.id, old.id)
-                self._latest[old.id] = self._latest[number] = Stub(number, new.shape, new.dtype)
-        self._seen.append(
-            (
-                vertex,
-                self._current(vertex.args),
-                self._current(vertex.kwargs),
-                self._current(vertex.output),
-                operations,
-            )
-        )
-
-    def _current(self, value: Any) -> Any:
-        return with_tensors(value, self._latest)
-
-    def commit(self) -> None:
-        """Write what was observed into the graph."""
-        graph = self._graph
-        for vertex, args, kwargs, output, operations in self._seen:
-            vertex.args, vertex.kwargs, vertex.output = args, kwargs, output
-            vertex.operations = [self._operation(operation) for operation in operations]
-        graph.state = {name: self._stub(stub) for name, stub in self._state.items()}
-        graph.output = self._current(graph.output)
-
-    def _operation(self, operation: Operation) -> Operation:
-        return Operation(
-            operation.func,
-            self._renumbered(operation.args),
-            self._renumbered(operation.kwargs),
-            tuple([None if out is None else self._stub(out) for out in operation.outputs]),
-        )
-
-    def _renumbered(self, value: Any) -> Any:
-        if isinstance(value, Stub):
-            return self._stub(value)
-        if isinstance(value, dict):
-            return {key: self._renumbered(item) for key, item in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)([self._renumbered(item) for item in value])
-        return value

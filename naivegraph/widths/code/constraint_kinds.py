@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from naivegraph.algebra.axis import Axis
 from naivegraph.graph import Vertex
 from naivegraph.ir.values import Expression
-from naivegraph.operators.relation import tensors_in
 from naivegraph.widths.widths import Widths
 
 __all__ = [
@@ -85,7 +84,7 @@ def opaque_axes(widths: Widths, vertex: Vertex) -> Iterator[OpaqueAxis]:
     taken: dict[int, list[Axis]] = {}
     made: dict[int, list[Axis]] = {}
     for operation in vertex.operations:
-        for stub in tensors_in([operation.args, operation.kwargs]):
+        for stub in operation.operands:
             if stub.id not in made:
                 taken[stub.id] = widths.of(stub)
         made.update({s.id: widths.of(s) for s in operation.outputs if s is not None and s.id not in taken})

@@ -34,7 +34,7 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.move_masks import moved_back, moved_on
 from naivegraph.operators.movement import Dims, Mask
-from naivegraph.operators.relation import arguments, tensors_in
+from naivegraph.operators.relation import arguments
 from naivegraph.operators.sources import Choice, LinearPart
 
 __all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
@@ -132,7 +132,7 @@ class Provenance:
         for name, stub in graph.state.items():
             self.states.setdefault(stub.id, (stub, name))
         self.outputs = {stub.id for stub in stubs_in(graph.output)}
-        self._operands = [tensors_in([op.args, op.kwargs]) for op in self.operations]
+        self._operands = [op.operands for op in self.operations]
         self._producer: dict[int, int] = {}
         self._users: dict[int, list[int]] = {}
         self._changed: set[int] = set()
