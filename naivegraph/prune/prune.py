@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.calibration import Calibration
 from naivegraph.costs import Cost, Costs
 from naivegraph.edits import Change, Edit
 from naivegraph.edits.apply.apply import apply
@@ -30,6 +31,7 @@ from naivegraph.prune.floors import AT_LEAST, check_at_least, floors, ratios
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.uniform import check_said, tie_uniform
+from naivegraph.reconstruct.reconstruct import RefitWithEdit
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
 from naivegraph.utility import Utility, utilities
@@ -59,6 +61,7 @@ def prune(
     utility: Utility = None,
     loss: Loss | None = None,
     calibration: Any = None,
+    refit: bool = True,
     backend: str | Backend = "highs",
     gap: float = 1e-3,
     time_limit: float = 20.0,
@@ -100,6 +103,9 @@ def prune(
         calibration: Batches of example inputs, for utilities by data: a DataLoader or another iterable of
             batches, or a tensor of samples. Labels after the inputs are left aside. See
             `naivegraph.calibration`.
+        refit: Whether weights that are left are refitted to the calibration data, where there are some: each
+            layer by least squares to what it gave before, without labels or training; see
+            `ng.reconstruct`. It uses the first 1,024 samples.
         backend: The solver, where one is needed; `naivegraph.solvers.backends()` lists those there are.
         gap: Stop searching once the utility kept is within this fraction of the most possible.
         time_limit: Seconds after which the best answer so far is taken; its certificate says how good it is.
@@ -135,6 +141,8 @@ def prune(
     optimizers = as_optimizers(optimizer)
     say = progress or (lambda sentence: None)
     found = captured(model, args, kwargs, say)
+    data = None if calibration is None else Calibration(found.graph, calibration)
+    later = None if data is None or not refit else RefitWithEdit(found.graph, data, optimizers, say)
     say("relating its axes")
     widths = relate(found.graph)
     constraints = constraints_of(widths)
@@ -144,7 +152,7 @@ def prune(
         program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), int(round_to))
     else:
         program = pose(widths, constraints, held, least)
-    values = utilities(widths, utility, loss=loss, calibration=calibration)
+    values = utilities(widths, utility, loss=loss, calibration=data)
     say("choosing neurons")
     options = _SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, at_least is None)
     solution, lowered = _solve(program, values, by_cost, options)
@@ -160,7 +168,7 @@ def prune(
     change, notes = with_config(plan(widths, constraints, kept), constraints)
     if uniform:
         check_said(change, notes)
-    return _edit(program, change, asked, by_cost, solution, optimizers, (*lowered, *notes), found)
+    return _edit(program, change, asked, by_cost, solution, optimizers, (*lowered, *notes), found, later)
 
 
 def _by_name(values: Any) -> Any:
@@ -270,6 +278,7 @@ def _edit(
     optimizers: tuple[Any, ...],
     config_notes: tuple[str, ...],
     found: Captured,
+    later: RefitWithEdit | None = None,
 ) -> Edit:
     widths = program.widths
     sizes = {w.atom: w.size for w in widths.widths}
@@ -280,6 +289,7 @@ def _edit(
         fixed = "; ".join(_fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
     notes += unused_notes(widths)
+    notes += later.notes if later is not None and change else ()
     return apply(
         change,
         found.edited,
@@ -291,6 +301,7 @@ def _edit(
         notes=tuple(notes),
         sizes=SizeReport(widths, change),
         check=functools.partial(_check_runs, widths, found),
+        refit=None if later is None else functools.partial(later.run, change),
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from naivegraph.calibration import Calibration, CalibrationBatch, check_calibration
+from naivegraph.calibration import check_calibration
 from naivegraph.edits import Change, Edit
 from naivegraph.edits.apply.apply import apply, checkpoint_of
 from naivegraph.edits.apply.optimizer_state import as_optimizers
@@ -20,17 +22,14 @@ from naivegraph.edits.request.target import check_model
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
 from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
-from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.ir.signature import keyword_inputs, nested_arguments
 from naivegraph.network import Graph, capture
 from naivegraph.reconstruct.correspondence import Correspondence
-from naivegraph.reconstruct.refit import Refit
-from naivegraph.undo import UndoLog, all_or_nothing
+from naivegraph.reconstruct.refit import SAMPLES, run_refit, some_batches
+from naivegraph.undo import all_or_nothing
 
-__all__ = ["SAMPLES", "reconstruct", "refitted", "some_batches"]
-
-SAMPLES = 1024
+__all__ = ["RefitWithEdit", "reconstruct"]
 
 Progress = Callable[[str], object]
 
@@ -109,7 +108,7 @@ def reconstruct(
     given, notes = some_batches(student, batches, samples)
     checkpoint = checkpoint_of(student.module, Change({}, {}, []), optimizers)
     with all_or_nothing() as log:
-        refit, report = refitted(before, student, correspondence, given, log, say)
+        refit, report = run_refit(before, student, correspondence, given, log, say)
         names = {id(t): name for name, t in _tensors(student.module).items()}
         change = Change({}, {}, [], refitted=tuple(dict.fromkeys(names[id(t)] for t in refit.written)))
         asked = {"reconstruct": type(before.module).__name__, "samples": samples}
@@ -119,43 +118,47 @@ def reconstruct(
         )  # fmt: skip
 
 
-def refitted(
-    teacher: Graph,
-    student: Graph,
-    correspondence: Correspondence,
-    batches: list[CalibrationBatch],
-    undo: UndoLog,
-    say: Progress,
-) -> tuple[Refit, RefitReport]:
-    """Refit the student in eval mode; flags, buffers that runs change, and random numbers are as before.
+class RefitWithEdit:
+    """A refit to come, made before the edit.
+
+    Args:
+        graph: The graph of the network, whose sizes are about to change.
+        calibration: Batches of example inputs.
+        followers: The optimizers and averages that the edit was given.
+        say: Called with a sentence per layer.
 
     Raises:
-        EditError: A network does not run on a batch.
+        EditError: A batch does not fit, or the network cannot be copied.
+
+    Attributes:
+        notes: Sentences for the reader.
     """
-    with (
-        restored(student.module), restored(teacher.module),
-        preserved(student.module, buffers=False), preserved(teacher.module, buffers=False),
-    ):  # fmt: skip
-        refit = Refit(teacher, student, correspondence, batches, undo, say)
-        return refit, refit.run()
 
+    def __init__(
+        self, graph: Graph, calibration: Any, followers: Iterable[Any], say: Callable[[str], object]
+    ) -> None:
+        self._batches, self.notes = some_batches(graph, calibration, SAMPLES)
+        try:
+            self._teacher = copy.deepcopy(graph)
+        except Exception as error:
+            raise EditError(
+                f"the refit to calibration data needs a copy of the network, which cannot be made ({error}); "
+                "refit=False prunes without"
+            ) from error
+        self._graph, self._say = graph, say
+        if any(isinstance(each, AveragedModel) for each in followers):
+            self.notes += ("Averages of the network are pruned with it, but not refitted.",)
 
-def some_batches(
-    graph: Graph, batches: Any, samples: int | None
-) -> tuple[list[CalibrationBatch], tuple[str, ...]]:
-    """The batches up to a number of samples, and notes on what is unusual about them.
+    def run(self, change: Change) -> RefitReport:
+        """Refit the network after the change.
 
-    Raises:
-        EditError: There are none, or one does not fit.
-    """
-    found = list(Calibration(graph, batches).first(samples))
-    count = sum(batch.samples for batch in found)
-    notes = []
-    if samples is not None and count >= samples:
-        notes.append(f"The refit used the first {samples:,} samples of the calibration data.")
-    if count < 8:
-        notes.append(f"The refit had {count} samples, too few to hold some out: its errors are on the same.")
-    return found, tuple(notes)
+        Raises:
+            EditError: A network does not run on a batch; the weights are as the change left them.
+        """
+        correspondence = Correspondence([change], self._teacher.module, self._graph.module)
+        with all_or_nothing() as undo:
+            _, report = run_refit(self._teacher, self._graph, correspondence, self._batches, undo, self._say)
+        return report
 
 
 def _graphs(

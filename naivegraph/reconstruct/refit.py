@@ -10,21 +10,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from naivegraph.calibration import CalibrationBatch
+from naivegraph.calibration import Calibration, CalibrationBatch
 from naivegraph.edits.apply.refit_report import LayerRefit, RefitReport
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.pytree import map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
+from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
 from naivegraph.reconstruct.layer_fit import HELD, LayerFit
 from naivegraph.reconstruct.linear_call import LinearCall, LinearCalls, Reached
 from naivegraph.reconstruct.surroundings import Summand, Surroundings
 from naivegraph.undo import UndoLog
 
-__all__ = ["Refit"]
+__all__ = ["SAMPLES", "Refit", "run_refit", "some_batches"]
+
+SAMPLES = 1024  # more bring little
 
 # Tables whose rows are looked up: what is kept of them gives what it gave.
 _TABLES, _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag), (F.embedding, F.embedding_bag)
@@ -239,3 +243,42 @@ def _copied(inputs: dict[str, Any]) -> dict[str, Any]:
         inputs, lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
     )
     return copied
+
+
+def run_refit(
+    teacher: Graph,
+    student: Graph,
+    correspondence: Correspondence,
+    batches: list[CalibrationBatch],
+    undo: UndoLog,
+    say: Callable[[str], object],
+) -> tuple[Refit, RefitReport]:
+    """Refit the student in eval mode; flags, buffers that runs change, and random numbers are as before.
+
+    Raises:
+        EditError: A network does not run on a batch.
+    """
+    with (
+        restored(student.module), restored(teacher.module),
+        preserved(student.module, buffers=False), preserved(teacher.module, buffers=False),
+    ):  # fmt: skip
+        refit = Refit(teacher, student, correspondence, batches, undo, say)
+        return refit, refit.run()
+
+
+def some_batches(
+    graph: Graph, batches: Any, samples: int | None
+) -> tuple[list[CalibrationBatch], tuple[str, ...]]:
+    """The batches up to a number of samples, and notes on what is unusual about them.
+
+    Raises:
+        EditError: There are none, or one does not fit.
+    """
+    found = list(Calibration(graph, batches).first(samples))
+    count = sum(batch.samples for batch in found)
+    notes = []
+    if samples is not None and count >= samples:
+        notes.append(f"The refit used the first {samples:,} samples of the calibration data.")
+    if count < HELD:
+        notes.append(f"The refit had {count} samples, too few to hold some out: its errors are on the same.")
+    return found, tuple(notes)
