@@ -8,6 +8,8 @@
 | what an operator does to sizes | an `Operator` | | `register_operator` | `OperatorContract` |
 | what to do where sizes cannot be had | a `Strategy` | `strategy=` | | `StrategyContract` |
 | a solver | a `Backend` | `backend=` | `register_backend` | `BackendContract` |
+| a change of networks in a search | a `Mutation` | `search.Evolution` | | `MutationContract` |
+| a choice of parents in a search | a `Selection` | `select=` | | `SelectionContract` |
 
 A contract is a class of tests: subclass it, say in it what is to be tested, and let pytest collect it or call
 `run_contract`. `tutorials/extend.py` has an example of each.
@@ -17,15 +19,19 @@ from naivegraph.costs import Cost, SizeProduct, register_cost
 from naivegraph.costs.cost_contract import CostContract
 from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy
 from naivegraph.extend.criterion_contract import CriterionContract
+from naivegraph.extend.mutation_contract import MutationContract
 from naivegraph.extend.operator_contract import OperatorContract, Sample
 from naivegraph.extend.registrations import temporary_registrations
 from naivegraph.extend.rule_contract import RuleContract
 from naivegraph.extend.run_contract import run_contract
+from naivegraph.extend.selection_contract import SelectionContract
 from naivegraph.extend.strategy_contract import StrategyContract
 from naivegraph.ir.custom_rule import Absorb, Fixed, Rule, Same, Stack, Ties, register_rule
 from naivegraph.operators import Operator, register_operator
 from naivegraph.operators.pointwise import pointwise
 from naivegraph.operators.zeros import KEPT
+from naivegraph.search.evolution import Genome, Mutation, Selection
+from naivegraph.search.study import Candidate, History
 from naivegraph.solvers import (
     Answer,
     Backend,
@@ -57,6 +63,7 @@ __all__ = [
     "Backend",
     "BackendContract",
     "BoundLoss",
+    "Candidate",
     "Cost",
     "CostContract",
     "Criterion",
@@ -66,8 +73,12 @@ __all__ = [
     "Decision",
     "Fixed",
     "FloatArray",
+    "Genome",
     "HighsBackend",
+    "History",
     "Limits",
+    "Mutation",
+    "MutationContract",
     "OfWidths",
     "Operator",
     "OperatorContract",
@@ -78,6 +89,8 @@ __all__ = [
     "Same",
     "Sample",
     "Score",
+    "Selection",
+    "SelectionContract",
     "Session",
     "SizeProduct",
     "Stack",
