@@ -45,6 +45,7 @@ from naivegraph.prune import Report, inspect, prune
 from naivegraph.reconstruct import reconstruct
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
+from naivegraph.tuning import DistillationMixin, distillation, sparsity_penalty
 from naivegraph.utility import Criterion, OfWidths, Utility
 from naivegraph.widths import Width, Widths
 
@@ -58,6 +59,7 @@ __all__ = [
     "Cost",
     "Costs",
     "Criterion",
+    "DistillationMixin",
     "Edit",
     "EditError",
     "Explanation",
@@ -89,6 +91,7 @@ __all__ = [
     "concat",
     "connect",
     "disconnect",
+    "distillation",
     "duplicate",
     "explain",
     "frozen",
@@ -108,5 +111,6 @@ __all__ = [
     "resize_kernel",
     "save",
     "size",
+    "sparsity_penalty",
     "strategy",
 ]

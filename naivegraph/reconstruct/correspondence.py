@@ -67,6 +67,22 @@ class Correspondence:
             return None
         return own.reshape(-1), factor.reshape(-1)
 
+    def along(self, name: str, dim: int) -> torch.Tensor | None:
+        """The index in the teacher's parameter of each index of the student's, along one dimension.
+
+        Returns:
+            The indices; None if some are new, or the entries of one index come from several.
+        """
+        origins = self._origins(name)
+        if origins is None:
+            return None
+        numbers = origins[0].movedim(dim, 0).reshape(origins[0].shape[dim], -1)
+        shape = self._teacher[name].shape
+        indices = numbers // shape[dim + 1 :].numel() % shape[dim]
+        own = indices.amax(1)
+        same = bool(((indices == own[:, None]) & (numbers >= 0)).all())
+        return own if same else None
+
     def _origins(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The number in the teacher's parameter of each entry of the student's, -1 if new, and its factor."""
         shape = self._teacher[name].shape
