@@ -41,7 +41,7 @@ from naivegraph.graph import (
 )
 from naivegraph.graph.run.blocks import Block
 from naivegraph.network import Graph, capture
-from naivegraph.prune import Report, inspect, prune
+from naivegraph.prune import Report, inspect, prune, prune_gradually
 from naivegraph.reconstruct import reconstruct
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
@@ -103,6 +103,7 @@ __all__ = [
     "load",
     "multiple",
     "prune",
+    "prune_gradually",
     "reconstruct",
     "relaxed",
     "remove",

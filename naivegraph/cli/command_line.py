@@ -30,6 +30,7 @@ examples:
   naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.5 --params 0.6
   naivegraph prune timm:resnet18 --arguments '{"num_classes": 10}' --shape 1,3,224,224 --ratio 0.25
   naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --budget macs=0.5 params=2e4
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --calibration digits.npz
   naivegraph prune --config prune.yaml --macs 0.4
 
 a file for --config holds the same names (command-line values given after it win):
@@ -222,10 +223,25 @@ def _add_budgets(parser: ArgumentParser) -> None:
         help="layers whose output sizes do not change, by path or pattern (layer1.*)",
     )
     parser.add_argument(
+        "--at-least",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="[LAYER=]NUMBER",
+        help="least that stays of every layer, or of one: a fraction (0.2) or a number (8)",
+    )
+    parser.add_argument(
         "--utility",
         type=str,
-        default="l2",
-        help="the values of neurons: l2, l1, magnitude, bn_scale or random",
+        help="values of neurons: l2 (if there is no --calibration), l1, magnitude, bn_scale or random; with "
+        "--calibration fisher (by default), reconstruction, taylor, activation, variance or fluctuation",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=str,
+        metavar="PATH",
+        help="inputs to choose by, and to refit what is left: .npz (inputs by name), .npy or .safetensors, "
+        "or a folder of these or of images",
     )
     parser.add_argument(
         "--backend", type=str, default="highs", help="solver, where one is needed: highs, pulp:CBC and others"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import naivegraph as ng
 from naivegraph import demo as digits
+from naivegraph.cli.calibration_files import calibration_files
 from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
 from naivegraph.costs import cost_named
 from naivegraph.progress import working
@@ -53,7 +54,9 @@ def prune(
     ratio: float | None = None,
     round_to: int = 1,
     keep: Sequence[str] = (),
-    utility: str = "l2",
+    at_least: Sequence[str] = (),
+    utility: str | None = None,
+    calibration: str | None = None,
     backend: str = "highs",
     gap: float = 1e-3,
     time_limit: float = 20.0,
@@ -75,7 +78,9 @@ def prune(
             instead of a budget.
         round_to: sizes are multiples of this.
         keep: layers, by path or pattern, whose output sizes do not change.
+        at_least: the least that stays of every layer, a fraction or a number, or `layer=number`.
         utility: the name of a criterion for the values of neurons.
+        calibration: a file or folder of inputs, for utilities by data and to refit what is left.
         backend: the solver, by name.
         gap: stop once what is kept is within this fraction of the most possible.
         time_limit: seconds after which the best answer so far is taken.
@@ -90,7 +95,9 @@ def prune(
     if macs is None and params is None and ratio is None and not budgets:
         raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
     _check_output(output)
+    least = _at_least(at_least)
     network, args, kwargs = _network(model, shape, arguments, weights, seed)
+    batches = None if calibration is None else calibration_files(calibration, args, kwargs)
     with working("pruning") as say:
         edit = ng.prune(
             network,
@@ -102,7 +109,9 @@ def prune(
             ratio=ratio,
             round_to=round_to,
             keep=keep,
+            at_least=least,
             utility=utility,
+            calibration=batches,
             backend=backend,
             gap=gap,
             time_limit=time_limit,
@@ -182,6 +191,21 @@ def _as_data(edit: ng.Edit, output: str | None) -> dict[str, Any]:
         "notes": list(edit.notes),
         "output": output,
     }
+
+
+def _at_least(words: Sequence[str]) -> float | dict[str, float] | None:
+    """The least sizes that words such as `0.1` or `conv1=8` ask for."""
+    found: dict[str, float] = {}
+    for word in words:
+        name, sign, number = word.rpartition("=")
+        try:
+            value = int(number) if number.isdecimal() and int(number) != 1 else float(number)
+        except ValueError as error:
+            raise UsageError(
+                f"--at-least takes a fraction or a number, alone or by layer (conv1=8), not {word!r}"
+            ) from error
+        found[name if sign else "*"] = value
+    return found.get("*") if set(found) == {"*"} else found or None
 
 
 def _budgets(words: Sequence[str]) -> dict[str, int | float]:

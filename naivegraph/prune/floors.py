@@ -14,13 +14,25 @@ from naivegraph.errors import EditError
 from naivegraph.prune.keep import named_axes
 from naivegraph.widths import Widths
 
-__all__ = ["AT_LEAST", "check_at_least", "check_ratio", "floors", "ratios"]
+__all__ = ["AT_LEAST", "AllFloors", "check_at_least", "check_ratio", "floors", "ratios"]
 
 # The fraction of every width that stays unless at_least= says otherwise; chosen by measurement, see
 # docs/accuracy.md.
 AT_LEAST = 0.1
 
 PerLayer = float | Mapping[Any, float]
+
+
+class AllFloors(dict[str, int]):
+    """The least sizes of all widths by their names, worked out before a network is edited several times.
+
+    Attributes:
+        may_lower: Whether they are the default, which gives way to a budget.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], may_lower: bool) -> None:
+        super().__init__(sizes)
+        self.may_lower = may_lower
 
 
 def check_at_least(at_least: Any) -> None:
@@ -73,6 +85,8 @@ def floors(widths: Widths, at_least: PerLayer | None) -> dict[Atom, int]:
         >>> [list(floors(widths, each).values()) for each in (None, 0.5, 4, {"1": 8})]
         [[3, 1], [15, 5], [4, 4], [3, 8]]
     """
+    if isinstance(at_least, AllFloors):
+        return {width.atom: min(at_least.get(width.name, 1), width.size) for width in widths}
     of_all = AT_LEAST if at_least is None or isinstance(at_least, Mapping) else at_least
     found = {width.atom: _least(of_all, width.size) for width in widths}
     for atom, value in _by_layer(widths, at_least, "at_least").items():

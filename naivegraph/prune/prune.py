@@ -27,7 +27,7 @@ from naivegraph.network import Graph
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
-from naivegraph.prune.floors import AT_LEAST, check_at_least, floors, ratios
+from naivegraph.prune.floors import AT_LEAST, AllFloors, check_at_least, floors, ratios
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.uniform import check_said, tie_uniform
@@ -97,7 +97,8 @@ def prune(
             transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
             the like go on working. Sizes without an entry stay.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
-        utility: The values of neurons, by default "l2"; see `naivegraph.utility.utility`.
+        utility: The values of neurons, by default "fisher" with calibration data and "l2" without; see
+            `naivegraph.utility.utility`.
         loss: For utility="taylor" and "fisher": a function of the network that returns its loss; with
             calibration data, of the network and a batch as it was given (`lambda network, batch: ...`).
         calibration: Batches of example inputs, for utilities by data: a DataLoader or another iterable of
@@ -152,9 +153,11 @@ def prune(
         program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), int(round_to))
     else:
         program = pose(widths, constraints, held, least)
-    values = utilities(widths, utility, loss=loss, calibration=data)
+    chosen = "fisher" if utility is None and data is not None else utility
+    values = utilities(widths, chosen, loss=loss, calibration=data)
     say("choosing neurons")
-    options = _SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, at_least is None)
+    may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
+    options = _SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, may_lower)
     solution, lowered = _solve(program, values, by_cost, options)
     kept = {
         width: program.ranking(width, values[width]).best(int(size))
@@ -163,7 +166,7 @@ def prune(
     say("changing the network")
     given = short | {cost.name: budget for cost, budget in by_cost.items()}
     asked = {**given, "ratio": _by_name(ratio), "round_to": round_to, "keep": _named(keep)}
-    if at_least is not None:
+    if at_least is not None and not isinstance(at_least, AllFloors):
         asked["at_least"] = _by_name(at_least)
     change, notes = with_config(plan(widths, constraints, kept), constraints)
     if uniform:

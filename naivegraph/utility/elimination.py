@@ -39,6 +39,12 @@ class LeastSquares:
     neurons: Numbers
     blocks: Numbers
 
+    def alone(self) -> float:
+        """The errors without each neuron by itself, with no compensation, added up."""
+        own = self.gram[self.blocks[:, :, None], self.blocks[:, None, :]]
+        mine = self.weights[self.blocks]
+        return float((mine * (own @ mine)).sum())
+
 
 def eliminate(problems: Sequence[LeastSquares], more: Floats) -> tuple[Numbers, Floats]:
     """Take neurons out one by one, always the one that costs least after compensation.

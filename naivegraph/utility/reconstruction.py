@@ -32,7 +32,10 @@ class Reconstruction(DataCriterion):
     An error counts half the mean square of the derivative of the loss by the output it is on, summed over
     positions (the Fisher information of the output; Theis et al., "Faster gaze prediction with dense networks
     and Fisher pruning", 2018, equation 9). So all layers are in units of the loss. Readers without weights,
-    or with too many inputs, add what "fisher" says of them, which is in the same units.
+    or with too many inputs, add what "fisher" says of them, which is in the same units. Errors at single
+    positions, and of single readers, are not independent as this takes them to be; so the values of a width
+    are scaled as a whole, by what "fisher" says of all its neurons over what the errors without compensation
+    add up to.
 
     Attributes:
         samples: The most samples that are used; None for all.
@@ -69,7 +72,11 @@ class Reconstruction(DataCriterion):
                     more += 0.5 * sensed.readers[reader][width].reshape(-1)
             if not problems and not more.any():
                 more = 0.5 * sensed.widths[width].reshape(-1)
-            out[width] = _values(problems, more).reshape(shape_of(widths, width))
+            values = _values(problems, more)
+            if self.weigh == "fisher":
+                alone = sum(problem.alone() for problem in problems) + float(more.sum())
+                values *= 0.5 * float(sensed.widths[width].sum()) / alone if alone > 0 else 1.0
+            out[width] = values.reshape(shape_of(widths, width))
         return out
 
     def _problems(self, gram: Gram | None, numbers: Any, felt: Floats | None) -> list[LeastSquares]:

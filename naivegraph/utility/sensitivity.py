@@ -154,10 +154,7 @@ class _Pass:
             shape = [1] * tensor.dim()
             shape[reader.dim] = tensor.shape[reader.dim]
             if batch.samples > 1:
-                grown = (reader.stub.shape[0], tensor.shape[0]) == (self.example, batch.samples)
-                if not grown or reader.dim == 0:
-                    raise _OneByOne
-                shape[0] = batch.samples
+                shape[self._samples_dim(reader, tensor, batch.samples)] = batch.samples
             gates[reader] = torch.ones(shape, dtype=tensor.dtype, device=tensor.device, requires_grad=True)
             return tensor.clone() * gates[reader]  # a clone, as the tensor may be changed in place later
 
@@ -166,6 +163,14 @@ class _Pass:
         if not bool(loss.isfinite()):
             raise EditError(f"the loss of batch {batch.number} of calibration= is not finite")
         self._derive(loss, batch, gates)
+
+    def _samples_dim(self, reader: Reader, tensor: torch.Tensor, samples: int) -> int:
+        """The dimension of the samples: the one that grew from those of the example to those of the batch."""
+        sizes = enumerate(zip(reader.stub.shape, tensor.shape, strict=True))
+        grown = [d for d, pair in sizes if pair == (self.example, samples)]
+        if len(grown) != 1 or grown[0] == reader.dim:
+            raise _OneByOne
+        return grown[0]
 
     def _derive(self, loss: torch.Tensor, batch: CalibrationBatch, gates: dict[Reader, torch.Tensor]) -> None:
         """Derive the loss of one batch, and add the squares."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -379,6 +380,7 @@ class TestHelp:
     )
     def test_examples_work(self, capsys: pytest.CaptureFixture[str], line: str) -> None:
         words = shlex.split(line)[1:]
+        np.savez("digits.npz", x=np.random.default_rng(0).random((20, 1, 8, 8), np.float32))
         assert main(words) == 0
         assert capsys.readouterr().out
         if "--output" in words:

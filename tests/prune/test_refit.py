@@ -49,7 +49,7 @@ def test_without_refit_and_without_data_it_is_as_it_was() -> None:
     nets = [network() for _ in range(3)]
     options: list[dict[str, Any]] = [{}, {"calibration": IMAGES, "refit": False}, {"refit": True}]
     for net, more in zip(nets, options, strict=True):
-        edit = ng.prune(net, IMAGES[:2], macs=0.5, **more)
+        edit = ng.prune(net, IMAGES[:2], macs=0.5, utility="l2", **more)
         assert edit.refit is None
     assert same(state(nets[0]), state(nets[1]))
     assert same(state(nets[0]), state(nets[2]))
