@@ -29,8 +29,9 @@ from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
 from naivegraph.solvers import Backend
 from naivegraph.undo import all_or_nothing
-from naivegraph.utility import Utility, utilities
+from naivegraph.utility import Utility
 from naivegraph.utility.collect import Floats
+from naivegraph.utility.on_demand import utilities_on_demand
 from naivegraph.utility.scores import Loss
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
@@ -99,9 +100,11 @@ def resize(
     constraints = constraints_of(widths)
     axis_requests = tuple(_axis_requests(model, widths, requests))
 
-    def values(chosen: Utility) -> dict[Width, Floats]:
+    def values(chosen: Utility) -> Mapping[Width, Floats]:
         """Values of neurons by another utility, for strategies that ask for one."""
-        return utilities(widths, chosen, default="magnitude", loss=loss, calibration=calibration, once=True)
+        return utilities_on_demand(
+            widths, chosen, default="magnitude", loss=loss, calibration=calibration, once=True
+        )
 
     attempt = Attempt(widths, constraints, axis_requests, values(utility), values, backend=choice.backend)
     answer = decide(choice.strategy or default_strategy(), attempt)

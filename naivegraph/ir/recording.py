@@ -76,6 +76,10 @@ class Recording:
         self.left_behind = left_behind or {}
         self.first_example: dict[str, Any] | None = None  # the one of the capture, if inputs were resized
         self.reserved = 0  # numbers of tensors below this one may be taken already
+        self.found: dict[Any, Any] = {}  # what was worked out from it as it is; copies share it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "found": {}}
 
     @property
     def runs(self) -> list[Recording]:

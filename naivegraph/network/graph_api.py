@@ -24,7 +24,7 @@ from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
-from naivegraph.ir.pytree import map_leaves
+from naivegraph.ir.pytree import leaves, map_leaves
 from naivegraph.ir.recording import TRAIN_MODE, Recording
 from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
@@ -270,10 +270,16 @@ class Graph(Recording):
 def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:
     """A copy of a recording, of a copy of its module."""
 
-    def own(value: Any) -> Any:
+    def copied(leaf: Any) -> Any:
         """Return a copy of a constant tensor, and any other leaf as it is."""
+        return ConstantTensor(copy.deepcopy(leaf.tensor, memo)) if isinstance(leaf, ConstantTensor) else leaf
+
+    def own(value: Any) -> Any:
+        """Return a pytree with copies of the constant tensors in it; one without any is never changed."""
         return (
-            ConstantTensor(copy.deepcopy(value.tensor, memo)) if isinstance(value, ConstantTensor) else value
+            map_leaves(value, copied)
+            if any(type(leaf) is ConstantTensor for leaf in leaves(value))
+            else value
         )
 
     copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
@@ -284,7 +290,7 @@ def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recor
     out.vertices = [copies[id(vertex)] for vertex in recorded.vertices]
     out.state = dict(recorded.state)
     out.inputs = [copies[id(vertex)] for vertex in recorded.inputs]
-    out.output = map_leaves(recorded.output, own)
+    out.output = own(recorded.output)
     out.constants = copy.deepcopy(recorded.constants, memo)
     out.escapes, out.comparisons = list(recorded.escapes), list(recorded.comparisons)
     out.checks, out.left_behind = dict(recorded.checks), dict(recorded.left_behind)
@@ -299,10 +305,9 @@ def _copy_vertex(vertex: Vertex, own: Any, memo: dict[int, Any]) -> Vertex:
     return dataclasses.replace(
         vertex,
         target=memo.get(id(target), target) if isinstance(target, nn.Module) else target,
-        args=map_leaves(vertex.args, own),
-        kwargs=map_leaves(vertex.kwargs, own),
-        output=map_leaves(vertex.output, own),
-        operations=list(vertex.operations),
+        args=own(vertex.args),
+        kwargs=own(vertex.kwargs),
+        output=own(vertex.output),
     )
 
 

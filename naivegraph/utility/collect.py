@@ -15,7 +15,7 @@ from naivegraph.utility.effective_weights import EffectiveWeight, effective_weig
 from naivegraph.utility.scores import Score
 from naivegraph.widths import Width, Widths
 
-__all__ = ["Floats", "by_row", "collect", "per_atom", "shape_of"]
+__all__ = ["Collected", "Floats", "by_row", "per_atom", "shape_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,16 +32,10 @@ def by_row(widths: Widths, width: Width, values: Floats) -> Floats:
     return values if values.shape == shape else np.tile(values / shape[0], (shape[0], 1))
 
 
-def collect(
-    widths: Widths,
-    score: Score,
-    *,
-    how: Literal["share", "sum", "mean"] = "share",
-    power: Literal[1, 2] = 1,
-    in_effect: bool = False,
-    once: bool = False,
-) -> dict[Width, Floats]:
-    """Sum up a score of single weights for every neuron, over the parameters that live on it.
+class Collected(Mapping[Width, Floats]):
+    """Sums of a score of single weights for every neuron, over the parameters that live on it.
+
+    Those of a width are worked out when they are asked for, from its own parameters.
 
     Args:
         widths: The widths.
@@ -58,12 +52,70 @@ def collect(
         once: Value rows of a product by themselves, without the neurons inside (see `per_atom`).
 
     Raises:
-        EditError: A score is not finite, or has not the shape of its parameter.
+        EditError: When a width is asked for, if a score of it is not finite, or has not the shape of its
+            parameter.
     """
-    sums = {rank: {w.atom: np.zeros(shape_of(widths, w)) for w in widths} for rank in (1, 2)}
-    effective = effective_weights(widths) if in_effect else []
-    replaced = replaced_atoms(effective)
-    for name, axes, values in _scored(widths, score, effective):
+
+    def __init__(
+        self,
+        widths: Widths,
+        score: Score,
+        *,
+        how: Literal["share", "sum", "mean"] = "share",
+        power: Literal[1, 2] = 1,
+        in_effect: bool = False,
+        once: bool = False,
+    ) -> None:
+        self._widths, self._score, self._how, self._power, self._once = widths, score, how, power, once
+        effective = effective_weights(widths) if in_effect else []
+        self._replaced = replaced_atoms(effective)
+        self._tensors: list[tuple[str, Sequence[Axis], EffectiveWeight | None]] = [
+            *((name, axes, None) for name, axes in widths.parameters().items()),
+            *((f"the weight of {weight.name}", weight.axes, weight) for weight in effective),
+        ]
+        self._of_atom: dict[Atom, list[int]] = {}
+        for index, (_, axes, _) in enumerate(self._tensors):
+            for atom in dict.fromkeys(atom for axis in axes for atom in axis.atoms()):
+                self._of_atom.setdefault(atom, []).append(index)
+        self._parts: dict[int, tuple[int, list[dict[Atom, Floats]]]] = {}
+        self._known: dict[Width, Floats] = {}
+
+    def __iter__(self) -> Iterator[Width]:
+        return iter(self._widths)
+
+    def __len__(self) -> int:
+        return len(self._widths)
+
+    def __contains__(self, width: object) -> bool:
+        return isinstance(width, Width) and width.atom in self._widths.by_atom
+
+    def __getitem__(self, width: Width) -> Floats:
+        if width not in self._known:
+            self._known[width] = self._sum(width)
+        return self._known[width]
+
+    def _sum(self, width: Width) -> Floats:
+        """The values of a width's neurons."""
+        atom = width.atom
+        sums = {rank: np.zeros(shape_of(self._widths, width)) for rank in (1, 2)}
+        for index in self._of_atom.get(atom, ()):
+            rank, parts = self._parts_of(index)
+            if atom not in self._replaced.get(self._tensors[index][0], ()):
+                for part in parts:
+                    if atom in part:
+                        sums[rank] += part[atom]
+        return sums[2] if sums[2].any() else sums[1]
+
+    def _parts_of(self, index: int) -> tuple[int, list[dict[Atom, Floats]]]:
+        """The rank of a tensor's scores, and for each of its axes that may change the sums for each width."""
+        if index not in self._parts:
+            name, axes, weight = self._tensors[index]
+            values = self._score(name) if weight is None else weight.values
+            rank = 1 if self._how == "share" and len(axes) == 1 else 2
+            self._parts[index] = rank, [] if values is None else self._summed(name, axes, values)
+        return self._parts[index]
+
+    def _summed(self, name: str, axes: Sequence[Axis], values: torch.Tensor) -> list[dict[Atom, Floats]]:
         free = [d for d, axis in enumerate(axes) if not axis.fixed]
         if values.shape != tuple([axis.length for axis in axes]):
             raise EditError(
@@ -75,31 +127,17 @@ def collect(
                 f"{name} is on the meta device and has no values to choose neurons by; load the weights "
                 "first, or give utility= the values"
             )
-        for dim, along in _sums(values, free, power).items():
+        found = []
+        for dim, along in _sums(values, free, self._power).items():
             total = float(along.sum())
             if not np.isfinite(total):
                 raise EditError(f"{name} holds values that are not finite, so its neurons cannot be compared")
-            if how == "share":
+            if self._how == "share":
                 along = along / total if total > 0 else along
-            elif how == "mean":
+            elif self._how == "mean":
                 along = along * len(along) / values.numel()
-            rank = sums[1 if how == "share" and values.dim() == 1 else 2]
-            for atom, part in per_atom(axes[dim], along, widths.outer, once=once).items():
-                if atom in rank and atom not in replaced.get(name, ()):
-                    rank[atom] += part
-    return {w: sums[2][w.atom] if sums[2][w.atom].any() else sums[1][w.atom] for w in widths.widths}
-
-
-def _scored(
-    widths: Widths, score: Score, effective: list[EffectiveWeight]
-) -> Iterator[tuple[str, Sequence[Axis], torch.Tensor]]:
-    """Name, axes and scores of parameters with free axes, and of the weights in effect."""
-    for name, axes in widths.parameters().items():
-        values = None if all(axis.fixed for axis in axes) else score(name)
-        if values is not None:
-            yield name, axes, values
-    for weight in effective:
-        yield f"the weight of {weight.name}", weight.axes, weight.values
+            found.append(per_atom(axes[dim], along, self._widths.outer, once=self._once))
+        return found
 
 
 def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[int, Floats]:

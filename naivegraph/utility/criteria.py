@@ -16,7 +16,7 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.calibration import Calibration
 from naivegraph.costs import SizeProduct, cost_named
 from naivegraph.errors import EditError, nearest
-from naivegraph.utility.collect import Floats, collect, shape_of
+from naivegraph.utility.collect import Collected, shape_of
 from naivegraph.utility.scores import BoundLoss, Score, batch_norm_scale, weights
 from naivegraph.widths import Width, Widths
 
@@ -179,7 +179,7 @@ class WeightScore(Criterion):
     Attributes:
         score: The function from a network to its score.
         power: 1 to sum absolute values of the score, 2 to sum squares.
-        how: The way the scores of a neuron become one number; see `collect`.
+        how: The way the scores of a neuron become one number; see `Collected`.
         in_effect: Whether weights that masks, weight norms or parametrizations make of parameters count
             instead of these, by their own values; right for scores that are the parameters themselves.
     """
@@ -191,15 +191,16 @@ class WeightScore(Criterion):
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""
-        return self._collected(widths, loss, once=False)
+        return dict(self.collected(widths, loss, once=False))
 
     def neurons_once(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the base."""
-        return self._collected(widths, loss, once=True)
+        return dict(self.collected(widths, loss, once=True))
 
-    def _collected(self, widths: Widths, loss: BoundLoss | None, *, once: bool) -> dict[Width, Floats]:
+    def collected(self, widths: Widths, loss: BoundLoss | None, *, once: bool) -> Collected:
+        """The values, each worked out when it is asked for; see `neurons` and `neurons_once`."""
         score = self.score(widths.graph.module, loss)
-        return collect(widths, score, power=self.power, how=self.how, in_effect=self.in_effect, once=once)
+        return Collected(widths, score, power=self.power, how=self.how, in_effect=self.in_effect, once=once)
 
     def elements(self, module: nn.Module, loss: BoundLoss | None) -> Score:
         """See the class."""

@@ -58,6 +58,8 @@ def effective_weights(widths: Widths) -> list[EffectiveWeight]:
         >>> found.name, found.replaced, int((found.values.abs().sum(0) == 0).sum())
         ('0', frozenset({'0.weight_orig'}), 2)
     """
+    if not _makes_weights(widths.graph):
+        return []
     search = _Search(widths.graph)
     search.follow()
     if not search.used:
@@ -78,6 +80,20 @@ def effective_weights(widths: Widths) -> list[EffectiveWeight]:
         names = frozenset(name for name in made_of if numbers[name] not in search.bare_uses)
         out.append(EffectiveWeight(vertex.name, search.value(stub, values), axes, names))
     return out
+
+
+def _makes_weights(graph: Recording) -> bool:
+    """Tell whether anything is computed from parameters and buffers alone, not only moved."""
+    known = {stub.id for stub in graph.state.values()}
+    for vertex in graph.vertices:
+        for operation in vertex.operations:
+            if not operation.operands or not known.issuperset([stub.id for stub in operation.operands]):
+                continue
+            movement = movement_of(operation) if len(operation.operands) == 1 else None
+            if movement is None or movement.kind in (MoveKind.PLACED, MoveKind.COMPUTED):
+                return True
+            known.update(out.id for out in operation.outputs if out is not None)
+    return False
 
 
 @dataclasses.dataclass(frozen=True)

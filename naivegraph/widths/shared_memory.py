@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
 from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import Relation
 
-__all__ = ["fix_shared_memory"]
+__all__ = ["fix_shared_memory", "overlapping"]
 
 
-def fix_shared_memory(relation: Relation, graph: Recording, tensors: Mapping[str, torch.Tensor]) -> None:
+def fix_shared_memory(relation: Relation, graph: Recording, overlaps: Iterable[tuple[str, str]]) -> None:
     """Fix the sizes of tensors that overlap in memory: an edit would make copies, which change apart.
 
     One tensor under several names is no such case, nor are parts of one memory that do not overlap, such as
     the weights of an LSTM on a GPU.
     """
-    for one, other in _overlapping(tensors):
+    for one, other in overlaps:
         for name, mate in ((one, other), (other, one)):
             if name in graph.state:
                 for axis in relation.of(graph.state[name]):
                     relation.algebra.pin(axis, f"{name} shares its memory with {mate}")
 
 
-def _overlapping(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
+def overlapping(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
     """Pairs of names of different tensors with elements in common."""
     ranges: dict[int, list[tuple[int, int, str]]] = {}
     seen: set[int] = set()

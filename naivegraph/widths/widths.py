@@ -30,8 +30,9 @@ from naivegraph.operators.relation import (
     tensors_in,
 )
 from naivegraph.widths.provenance.provenance import Provenance
+from naivegraph.widths.relation_cache import Evidence, keep_widths, known_widths
 from naivegraph.widths.row_choices import outer_widths
-from naivegraph.widths.shared_memory import fix_shared_memory
+from naivegraph.widths.shared_memory import fix_shared_memory, overlapping
 from naivegraph.widths.unreached import fit_unreached
 
 __all__ = ["FixedAxis", "Width", "Widths", "relate"]
@@ -130,6 +131,17 @@ class Widths:
         """The axis of the neurons of a vertex's (first) output, whose length is in `graph.sizes`."""
         found = returned(vertex.output)
         return self.neuron_axis(found[0]) if found else single(1)
+
+    @functools.cached_property
+    def output_axes(self) -> dict[str, Axis]:
+        """The axis of each vertex of the graph by its name; see `output_axis`."""
+        return {vertex.name: self.output_axis(vertex) for vertex in self.graph.vertices}
+
+    @functools.cached_property
+    def all_axes(self) -> list[Axis]:
+        """The distinct axes of all tensors, resolved."""
+        resolve = self.relation.algebra.resolve
+        return list(dict.fromkeys(resolve(axis) for axes in self.relation.axes.values() for axis in axes))
 
     def neuron_axis(self, stub: Stub) -> Axis:
         """The axis of the neurons of a tensor that some vertex takes or returns."""
@@ -238,7 +250,12 @@ def relate(
         >>> [(w.name, w.size) for w in relate(capture(net, torch.zeros(1, 4))).widths]
         [('0', 8)]
     """
-    tensors = _enter_added(graph)
+    overlaps = list(overlapping(_enter_added(graph)))
+    key = (free_outputs, frozenset(free_inputs))
+    evidence = None if known or instead or afterwards else Evidence.of(graph, overlaps)
+    found: Widths | None = known_widths(graph, key, evidence) if evidence is not None else None
+    if found is not None:
+        return found
     relation = Relation()
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh(stub.shape)
@@ -252,10 +269,13 @@ def relate(
     del relation.contractions[costs:]
     for add in afterwards:
         add(relation)
-    _fix_unused(relation, graph)
+    unread = _fix_unused(relation, graph)
     _fix_worked_out(relation, graph)
-    fix_shared_memory(relation, graph, tensors)
-    return Widths(graph, relation)
+    fix_shared_memory(relation, graph, overlaps)
+    widths = Widths(graph, relation)
+    if evidence is not None and not unread:
+        keep_widths(graph, key, evidence, widths)
+    return widths
 
 
 def _enter_added(graph: Recording) -> dict[str, torch.Tensor]:
@@ -361,20 +381,25 @@ def _fix_worked_out(relation: Relation, graph: Recording) -> None:
             relation.algebra.pin(single(atom), f"the network works out {name} itself")
 
 
-def _fix_unused(relation: Relation, graph: Recording) -> None:
-    """Fix neurons that no run computes with: the rest of a table, layers that neither mode uses."""
+def _fix_unused(relation: Relation, graph: Recording) -> bool:
+    """Fix neurons that no run computes with: the rest of a table, layers that neither mode uses.
+
+    Returns:
+        Whether there are such layers.
+    """
     operations = [o for run in graph.runs for v in run.vertices for o in v.operations]
     read = {stub.id for operation in operations for stub in operation.operands}
     unread = [stub for stub in dict.fromkeys(graph.state.values()) if stub.id not in read]
     # A batch norm's counter, of no dimension, is not read by any network in eval mode.
-    tied = fit_unreached(relation, graph, read) if any(stub.shape for stub in unread) else set()
+    unreached = any(stub.shape for stub in unread)
+    tied = fit_unreached(relation, graph, read) if unreached else set()
     for stub in unread:
         for dim, axis in enumerate(relation.of(stub)):
             if (stub.id, dim) not in tied:
                 relation.algebra.pin(axis, UNUSED)
     doubtful = {atom for axis in relation.left_out for atom in relation.algebra.resolve(axis).atoms()}
     if not doubtful:
-        return
+        return unreached
     computed: dict[int, Stub] = {}
     for each in operations:
         if not _only_views(each.func):
@@ -383,9 +408,10 @@ def _fix_unused(relation: Relation, graph: Recording) -> None:
         for axis in relation.of(stub):
             doubtful.difference_update(relation.algebra.resolve(axis).atoms())
         if not doubtful:
-            return
+            return unreached
     for atom in doubtful:
         relation.algebra.pin(single(atom), UNUSED)
+    return unreached
 
 
 @functools.cache

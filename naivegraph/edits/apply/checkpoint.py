@@ -31,6 +31,7 @@ class Checkpoint:
         replaced: The ids of the tensors that the edit replaces.
     """
 
+    @torch.no_grad()
     def __init__(
         self, networks: Iterable[nn.Module], followers: Iterable[Any] = (), replaced: Collection[int] = ()
     ) -> None:
@@ -78,7 +79,6 @@ def _storage(tensor: torch.Tensor) -> Any:
         return id(tensor)
 
 
-@torch.no_grad()
 def _cloned(tensor: torch.Tensor) -> torch.Tensor:
     try:
         return tensor.detach().clone()

@@ -64,8 +64,7 @@ class Scope:
     def __init__(
         self, widths: Widths, constraints: SizeConstraints, axis_requests: Sequence[AxisRequest]
     ) -> None:
-        resolve = widths.relation.algebra.resolve
-        every = dict.fromkeys(resolve(axis) for axes in widths.relation.axes.values() for axis in axes)
+        every = widths.all_axes
         self.widths = _linked(widths, constraints, axis_requests, every)
         self._moving = {width.atom for width in self.widths} - _units(every, axis_requests)
         self.widths = [width for width in self.widths if width.atom in self._moving]

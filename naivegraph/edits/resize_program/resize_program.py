@@ -362,12 +362,12 @@ class ResizeProgram:
         }
         counts: dict[Axis, int] = {}
         outputs: set[Axis] = set()
-        for vertex in self.widths.graph.vertices:
-            axis = self._scope.settled(self.widths.output_axis(vertex))
-            if not any(atom in self._kept for atom in axis.atoms()):
+        for name, whole in self.widths.output_axes.items():
+            if not any(atom in self._kept for atom in whole.atoms()):
                 continue
+            axis = self._scope.settled(whole)
             outputs.add(axis)
-            if (vertex.name, axis) not in relaxed:
+            if (name, axis) not in relaxed:
                 counts[axis] = counts.get(axis, 0) + 1
         asked = {axis for _, axis in relaxed}
         # Parameters of rows and of columns inside a product: the product's own size is a vertex's.

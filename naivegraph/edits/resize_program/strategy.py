@@ -156,7 +156,8 @@ class Attempt:
             return None
         kept, new = program.decided(np.asarray(found.values))
         certificate = Certificate(found.objective, max(found.bound, found.objective))
-        weighed = any(values.any() for values in (self.values or {}).values())
+        values = self.values or {}  # worked out as they are looked at: first those the program has seen
+        weighed = any(values[width].any() for width in (*program.in_scope, *values) if width in values)
         return Decision(kept, new, certificate, weighed=weighed)
 
     def __str__(self) -> str:

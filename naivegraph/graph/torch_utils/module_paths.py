@@ -28,19 +28,18 @@ def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, 
     """
     found: list[tuple[str, nn.Module]] = []
     seen: set[int] = set()
-
-    def enter(path: str, module: nn.Module) -> None:
-        """Add a module and those below it."""
-        if id(module) in seen:
-            return
+    waiting = [("", root)]
+    while waiting:
+        path, module = waiting.pop()
         if not every_path:
+            if id(module) in seen:
+                continue
             seen.add(id(module))
         found.append((path, module))
-        for name, child in module._modules.items():
-            if child is not None:
-                enter(f"{path}.{name}" if path else name, child)
-
-    enter("", root)
+        if module._modules:
+            prefix = f"{path}." if path else ""
+            inside = [(prefix + name, child) for name, child in module._modules.items() if child is not None]
+            waiting += inside[::-1]
     return found
 
 

@@ -25,24 +25,26 @@ def obstacle(network: nn.Module) -> str:
         >>> obstacle(nn.Linear(2, 3))
         ''
     """
+    sharded = _loaded("torch.distributed.fsdp", "FullyShardedDataParallel", "FSDPModule")
+    spread = _loaded("torch.distributed.tensor", "DTensor")
     for path, module in modules_of(network):
-        found = _of_module(f"the part at {path!r}" if path else "the network", module)
+        found = _of_module(f"the part at {path!r}" if path else "the network", module, sharded)
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if not found and tensor is not None:
-                    found = _of_tensor(f"{path}.{name}" if path else name, tensor)
+                    found = _of_tensor(f"{path}.{name}" if path else name, tensor, spread)
         if found:
             return found
     return ""
 
 
-def _of_module(where: str, module: nn.Module) -> str:
+def _of_module(where: str, module: nn.Module, sharded: tuple[type, ...]) -> str:
     if isinstance(module, DistributedDataParallel):
         return (
             f"{where} is a DistributedDataParallel, which reduces gradients in the shapes that parameters "
             "had when it was made: edit the network inside, its .module, and wrap that again"
         )
-    if isinstance(module, _loaded("torch.distributed.fsdp", "FullyShardedDataParallel", "FSDPModule")):
+    if isinstance(module, sharded):
         return (
             f"{where} is sharded ({type(module).__name__}), and each process has a part of every parameter: "
             "edit the network before it is sharded, in each process alike, and shard what results"
@@ -64,9 +66,9 @@ def _loaded(module: str, *names: str) -> tuple[type, ...]:
     return tuple(getattr(found, name) for name in names if hasattr(found, name))
 
 
-def _of_tensor(name: str, tensor: torch.Tensor) -> str:
+def _of_tensor(name: str, tensor: torch.Tensor, spread: tuple[type, ...]) -> str:
     kind = type(tensor).__name__
-    if isinstance(tensor, _loaded("torch.distributed.tensor", "DTensor")):
+    if isinstance(tensor, spread):
         return (
             f"{name} is a {kind}, of which each process has a part: edit the network before it is "
             "distributed, in each process alike, and distribute what results"

@@ -170,6 +170,7 @@ class ObservedRun(Interpreter):
             vertex.stale = False
         graph.state = {name: self._stub(stub) for name, stub in self._state.items()}
         graph.output = self._current(graph.output)
+        graph.found = {}
 
     def _operation(self, operation: Operation) -> Operation:
         return Operation(
