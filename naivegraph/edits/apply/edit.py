@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from naivegraph.costs import Costs
+from naivegraph.edits.apply.edit_picture import edit_picture
 from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.edits.apply.way_back import WayBack, way_back
 from naivegraph.edits.plan.change import Change
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
+from naivegraph.svg import Drawing
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 
 __all__ = ["Edit"]
@@ -149,6 +151,21 @@ class Edit:
         way.undo(keep_training=keep_training)
         for edit in reversed(self.earlier):
             edit.undo(keep_training=keep_training)
+
+    def plot(self) -> Drawing:
+        """A picture: the sizes of layers before and after, and the error of each layer that was refitted.
+
+        Notebooks show it; `str(picture)` is SVG and `picture.save("edit.svg")` writes it. Sizes are those of
+        widths, by the names in `edit.change.widths`; errors as in `edit.refit`.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> edit = ng.prune(net, torch.ones(1, 4), macs=0.5)
+            >>> str(edit.plot())[:4]
+            '<svg'
+        """
+        return edit_picture(self.change, self.refit)
 
     def to_json(self) -> str:
         """The change as JSON, for `ng.replay`: not the request, but its result.

@@ -9,7 +9,7 @@ from naivegraph.errors import StudyError
 from naivegraph.search.study.candidate import Candidate
 from naivegraph.search.study.result_order import Ranking
 from naivegraph.search.study.result_table import cell
-from naivegraph.search.study.svg import BLUE, GREY, LIGHT, RED, Drawing
+from naivegraph.svg import BLUE, GREY, LIGHT, RED, Drawing
 
 __all__ = ["family_tree", "generations"]
 

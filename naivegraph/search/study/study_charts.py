@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from naivegraph.errors import StudyError
 from naivegraph.search.study.result_table import cell
-from naivegraph.search.study.svg import BLUE, GREY, LIGHT, RED, Axis2D, Drawing
+from naivegraph.svg import BLUE, GREY, LIGHT, RED, Axis2D, Drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

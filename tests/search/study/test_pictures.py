@@ -13,7 +13,7 @@ import pytest
 from naivegraph.errors import StudyError
 from naivegraph.search import Rung, Study
 from naivegraph.search.study.family_tree import generations
-from naivegraph.search.study.svg import ticks
+from naivegraph.svg import ticks
 from tests.search.study.numbers_space import loss
 from tests.search.study.test_study import study_in
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 __all__ = ["Axis2D", "Drawing", "ticks"]
 
@@ -53,6 +55,21 @@ class Drawing:
             f"fill='{colour}' stroke='white' stroke-width='3' paint-order='stroke'{turn}>"
             f"{html.escape(words)}</text>"
         )
+
+    def bar(self, left: float, top: float, width: float, height: float, colour: str, tip: str = "") -> None:
+        """Draw a filled rectangle, with words for who points at it."""
+        inside = f"<title>{html.escape(tip)}</title>" if tip else ""
+        self.shapes.append(
+            f"<rect x='{left:.1f}' y='{top:.1f}' width='{max(width, 0):.1f}' height='{height:.1f}' "
+            f"fill='{colour}'>{inside}</rect>"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture as an SVG file."""
+        Path(path).write_text(str(self), encoding="utf-8")
+
+    def _repr_svg_(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """Return the picture as SVG."""
