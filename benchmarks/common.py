@@ -222,9 +222,16 @@ class CifarResNet(nn.Module):
 
 def resnet56(data: Path, block: Callable[[int, int, int], nn.Module] = Block) -> CifarResNet:
     """ResNet-56 with its published CIFAR-10 weights."""
-    path = data_file(data, "cifar10/resnet56-4bfd9763.th")
+    return cifar_resnet(data, "resnet56-4bfd9763.th", 9, block)
+
+
+def cifar_resnet(
+    data: Path, file: str, blocks: int, block: Callable[[int, int, int], nn.Module] = Block
+) -> CifarResNet:
+    """A CIFAR-10 ResNet with its published weights."""
+    path = data_file(data, f"cifar10/{file}")
     state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    net = CifarResNet(9, block)
+    net = CifarResNet(blocks, block)
     missing = net.load_state_dict(
         {name.removeprefix("module."): v for name, v in state.items()}, strict=False
     )
