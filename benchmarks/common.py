@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import naivegraph as ng
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DEFAULT_DATA = ROOT.parent / "shared" / "data"
@@ -81,6 +83,12 @@ def write(folder: Path, name: str, sections: Sequence[tuple[str, Sequence[Row]]]
 
 
 # -- counting --
+
+
+def gap(edit: ng.Edit) -> float:
+    """How far from the most possible utility an edit may be."""
+    assert edit.certificate is not None, "an edit without sizes to choose"
+    return edit.certificate.gap
 
 
 def macs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> int:

@@ -24,6 +24,7 @@ from naivegraph import search
 from naivegraph.errors import SchemaError
 from naivegraph.graph.build.nodes import Node, input_node
 from naivegraph.ir.pytree import map_leaves
+from naivegraph.search.schema.feature_shape import SizeBounds
 from naivegraph.search.schema.indices import SeedIndices
 from naivegraph.search.schema.operation import RefusedStep
 from naivegraph.search.schema.size_model import SchemaRule
@@ -71,7 +72,7 @@ def separable(tight: bool) -> search.Schema:
     )
     total = s.node("sum", merge="add", inputs=2, norm="batch")
     down = s.node("down", search.conv(2, stride=2, padding=0), spatial=(4, None), **USUAL)
-    down.channels = search.schema.feature_shape.SizeBounds(8, 256)
+    down.channels = SizeBounds(8, 256)
     pool = s.node("pool", search.global_pool(), channels=128 if tight else (16, 256))
     split = [search.new(squeeze), search.new(total, priority=1)]
     stem.then(*split)

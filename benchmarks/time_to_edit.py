@@ -73,7 +73,7 @@ def edit_by_phases(
     values = utilities(widths)
     clock.lap("utilities")
     if budget == "ratio":
-        problem = posed.ratio(0.5, steps)
+        problem = posed.ratio(dict.fromkeys(widths.by_atom, 0.5), steps)
     else:
         macs = cost_named("macs")
         problem = posed.budgets(values, [(posed.cost(macs), macs.limit(0.5, macs.value(widths)))], steps)
@@ -81,7 +81,7 @@ def edit_by_phases(
     sizes = optimise(problem).k
     clock.lap("solve")
     kept = {
-        width: posed.worth(width, values[width]).best(int(size))
+        width: posed.ranking(width, values[width]).best(int(size))
         for width, size in zip(posed.free, sizes, strict=True)
     }
     change = plan(widths, constraints, kept)
