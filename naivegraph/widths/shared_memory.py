@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+from torch import nn
 
 from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import Relation
@@ -30,7 +31,10 @@ def overlapping(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]
     ranges: dict[int, list[tuple[int, int, str]]] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
-        plain = tensor.layout == torch.strided and not tensor.is_meta and type(tensor.data) is torch.Tensor
+        own = (
+            type(tensor) is nn.Parameter or type(tensor) is torch.Tensor or type(tensor.data) is torch.Tensor
+        )
+        plain = own and tensor.layout == torch.strided and not tensor.is_meta
         if plain and tensor.numel() and id(tensor) not in seen:
             seen.add(id(tensor))
             start = tensor.data_ptr()

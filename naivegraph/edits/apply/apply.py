@@ -24,7 +24,7 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
-from naivegraph.graph.torch_utils.module_paths import Modules
+from naivegraph.graph.torch_utils.module_paths import Modules, parameters_of
 from naivegraph.graph.torch_utils.obstacle import still_wrapped
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.shape_prop import propagate_shapes
@@ -101,7 +101,7 @@ def apply(
     optimizers = as_optimizers(optimizer)
     first = Costs.of_module(module) if before is None else before
     way = None
-    shapes = {name: (parameter, parameter.shape) for name, parameter in module.named_parameters()}
+    shapes = {name: (parameter, parameter.shape) for name, parameter in parameters_of(module).items()}
     with all_or_nothing(undo) as log:
         if change:
             kept = checkpoint or checkpoint_of(module, change, optimizers)

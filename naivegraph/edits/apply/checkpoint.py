@@ -104,6 +104,7 @@ _HOOKS = (
     "_forward_hooks_with_kwargs",
     "_forward_pre_hooks_with_kwargs",
 )
+_KEPT = (*_STATE, *_HOOKS)
 
 
 class _ModuleState:
@@ -111,11 +112,10 @@ class _ModuleState:
 
     def __init__(self, module: nn.Module) -> None:
         self._module, self._class = module, type(module)
-        self._attributes = dict(vars(module))
-        self._entries = {
-            name: dict(vars(module)[name]) for name in (*_STATE, *_HOOKS) if name in vars(module)
-        }
-        self._plain = {name: v for name, v in vars(module).items() if isinstance(v, torch.Tensor)}
+        own = vars(module)
+        self._attributes = dict(own)
+        self._entries = {name: dict(own[name]) for name in _KEPT if name in own}
+        self._plain = {name: v for name, v in own.items() if isinstance(v, torch.Tensor)}
 
     def tensors(self) -> list[torch.Tensor]:
         """The tensors in it."""

@@ -6,9 +6,10 @@ from torch import nn
 
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.run.interpreter import expressions, read_attribute
+from naivegraph.graph.torch_utils.module_paths import Modules, buffers_of, parameters_of
 from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Attribute, DimSize, State, Stub, Training
+from naivegraph.ir.values import Attribute, Compound, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["lint"]
@@ -30,27 +31,27 @@ def lint(graph: Recording) -> None:
     """
     seen: set[str] = set()
     made: set[int] = {stub.id for stub in graph.state.values()}
+    modules = Modules(graph.module)
     for vertex in graph.vertices:
         if vertex.name in seen:
             raise NaivegraphError(f"two vertices are named {vertex.name!r}")
         seen.add(vertex.name)
-        _lint_target(graph, vertex)
-        _lint_values(graph, f"{vertex.name!r}", (vertex.args, vertex.kwargs), made)
+        _lint_target(graph, vertex, modules)
+        _lint_values(graph, f"{vertex.name!r}", (vertex.args, vertex.kwargs), made, modules)
         made.update(stub.id for stub in stubs_in(vertex.output))
     for vertex in graph.inputs:
         if not any(vertex is other for other in graph.vertices):
             raise NaivegraphError(f"the input {vertex.name!r} is not among the graph's vertices")
         if vertex.name not in graph.example:
             raise NaivegraphError(f"the graph keeps no example of its input {vertex.name!r}")
-    _lint_values(graph, "the output", graph.output, made)
+    _lint_values(graph, "the output", graph.output, made, modules)
+    present = parameters_of(graph.module).keys() | buffers_of(graph.module).keys()
     for name in graph.state:
-        try:
-            graph.tensor(name)
-        except AttributeError as error:
-            raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more") from error
+        if name not in present:
+            raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more")
 
 
-def _lint_target(graph: Recording, vertex: Vertex) -> None:
+def _lint_target(graph: Recording, vertex: Vertex, modules: Modules) -> None:
     """Check the target of a vertex (invariants 2 and 6)."""
     if vertex.kind == "input":
         if vertex.target is not None:
@@ -58,43 +59,50 @@ def _lint_target(graph: Recording, vertex: Vertex) -> None:
     elif vertex.kind == "layer":
         if not isinstance(vertex.target, nn.Module):
             raise NaivegraphError(f"the layer {vertex.name!r} has no module")
-        if _module(graph, vertex.path, vertex.name) is not vertex.target:
+        if _module(modules, vertex.path, vertex.name) is not vertex.target:
             raise NaivegraphError(f"the layer {vertex.name!r} is not the module at {vertex.path!r} any more")
-        for name, _ in vertex.target.named_parameters(prefix=vertex.path):
-            if name not in graph.state:
+        prefix = f"{vertex.path}." if vertex.path else ""
+        for name in parameters_of(vertex.target):
+            if prefix + name not in graph.state:
                 raise NaivegraphError(
-                    f"the layer {vertex.name!r} has a parameter {name!r} the graph does not know"
+                    f"the layer {vertex.name!r} has a parameter {prefix + name!r} the graph does not know"
                 )
     elif not callable(vertex.target):
         raise NaivegraphError(f"the function {vertex.name!r} has nothing to call")
 
 
-def _lint_values(graph: Recording, who: str, value: object, made: set[int]) -> None:
+def _lint_values(graph: Recording, who: str, value: object, made: set[int], modules: Modules) -> None:
     """Check the values in a pytree (invariants 3 and 4); `made` are the numbers of the tensors so far."""
     for leaf in leaves(value):
-        if isinstance(leaf, Stub) and leaf.id not in made:
-            raise NaivegraphError(f"{who} uses the tensor {leaf.id} before anything made it")
-        if isinstance(leaf, State) and leaf.name not in graph.state:
-            raise NaivegraphError(f"{who} uses {leaf.name!r}, which the network does not have")
-        if isinstance(leaf, Training):
-            _module(graph, leaf.path, who)
-    for source in expressions(value):
-        if isinstance(source, Attribute):
-            try:
-                read_attribute(graph.module, source)
-            except (AttributeError, LookupError) as error:
-                raise NaivegraphError(f"{who} uses an attribute which is gone: {error}") from error
-        elif isinstance(source, DimSize):
-            known = source.tensor in graph.state if isinstance(source.tensor, str) else source.tensor in made
-            if not known:
-                raise NaivegraphError(
-                    f"{who} uses a size of the tensor {source.tensor!r} before anything made it"
-                )
+        kind = type(leaf)
+        if kind is Stub:
+            if leaf.id not in made:
+                raise NaivegraphError(f"{who} uses the tensor {leaf.id} before anything made it")
+        elif kind is State:
+            if leaf.name not in graph.state:
+                raise NaivegraphError(f"{who} uses {leaf.name!r}, which the network does not have")
+        elif kind is Training:
+            _module(modules, leaf.path, who)
+        elif kind is Attribute or kind is DimSize or kind is Compound:
+            for source in expressions(leaf):
+                _lint_source(graph, who, source, made)
 
 
-def _module(graph: Recording, path: str, who: str) -> nn.Module:
+def _lint_source(graph: Recording, who: str, source: Attribute | DimSize, made: set[int]) -> None:
+    if isinstance(source, Attribute):
+        try:
+            read_attribute(graph.module, source)
+        except (AttributeError, LookupError) as error:
+            raise NaivegraphError(f"{who} uses an attribute which is gone: {error}") from error
+        return
+    known = source.tensor in graph.state if isinstance(source.tensor, str) else source.tensor in made
+    if not known:
+        raise NaivegraphError(f"{who} uses a size of the tensor {source.tensor!r} before anything made it")
+
+
+def _module(modules: Modules, path: str, who: str) -> nn.Module:
     try:
-        return graph.module.get_submodule(path)
+        return modules[path]
     except AttributeError as error:
         raise NaivegraphError(
             f"{who} refers to the module {path!r}, which the network does not have"

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 import torch
 
-from naivegraph.graph.run.interpreter import expressions
+from naivegraph.graph.run.interpreter import Reads
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import DimSize, Operation, Stub
+from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
 __all__ = ["idle", "tensor_numbers", "written_numbers"]
@@ -18,9 +18,8 @@ __all__ = ["idle", "tensor_numbers", "written_numbers"]
 
 def tensor_numbers(value: object) -> set[int]:
     """Numbers of the tensors in a pytree, and of those with a size in it."""
-    found = {stub.id for stub in stubs_in(value)}
-    sizes = (e.tensor for e in expressions(value) if isinstance(e, DimSize))
-    return found | {tensor for tensor in sizes if isinstance(tensor, int)}
+    reads = Reads.of(value)
+    return reads.tensors | reads.measured
 
 
 def idle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,12 +28,13 @@ def first_output(vertex: Vertex) -> Stub | None:
 
 def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[CodeConstraint]:
     """The sizes that a torch layer keeps as attributes, which follow its parameters."""
-    for kind, rule in _LAYERS:
-        if isinstance(layer, kind):
-            yield from _sizes(widths, vertex, layer, rule)
-            if isinstance(layer, nn.LSTM) and layer.proj_size:
-                yield from _projections(widths, vertex, layer)
-            return
+    kind: Any = type(layer)
+    rule = _rule_of(kind)
+    if rule is not None:
+        yield from _sizes(widths, vertex, layer, rule)
+        if isinstance(layer, nn.LSTM) and layer.proj_size:
+            yield from _projections(widths, vertex, layer)
+        return
     own: list[dict[str, Any]] = [
         dict(layer.named_parameters(prefix=vertex.path, remove_duplicate=False)),
         dict(layer.named_buffers(prefix=vertex.path, remove_duplicate=False)),
@@ -40,6 +42,12 @@ def layer_sizes(widths: Widths, vertex: Vertex, layer: nn.Module) -> Iterator[Co
     for name in [name for names in own for name in names if name in widths.axes]:
         for axis in widths.axes[name]:
             yield OpaqueAxis(axis, vertex)
+
+
+@functools.cache
+def _rule_of(kind: Any) -> Callable[[Widths, Vertex, Any], LayerSizes] | None:
+    """The rule of a class of layers, if it is one of torch's or derived from one."""
+    return next((rule for known, rule in _LAYERS if issubclass(kind, known)), None)
 
 
 Known = Mapping[Attribute, Polynomial]
@@ -87,13 +95,14 @@ def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:
 
     A layer with a parametrized weight is such a module, and so is a user's own subclass of a layer.
     """
-    kind = _FUNCTIONS.get(vertex.target) if callable(vertex.target) else None
+    kind: Any = _FUNCTIONS.get(vertex.target) if callable(vertex.target) else None
     if kind is None:
         return
     module = widths.graph.module.get_submodule(vertex.path)
     if isinstance(module, kind):
-        rule = next(rule for known, rule in _LAYERS if issubclass(kind, known))
-        yield from _sizes(widths, vertex, module, rule)
+        rule = _rule_of(kind)
+        if rule is not None:
+            yield from _sizes(widths, vertex, module, rule)
 
 
 def _sizes(
