@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LeastSquares", "eliminate", "hull_slopes"]
+__all__ = ["LeastSquares", "eliminate", "hull_slopes", "ridged_inverse"]
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -25,25 +25,53 @@ RIDGE = 1e-3  # of the mean diagonal, as in the refit
 
 @dataclasses.dataclass(frozen=True)
 class LeastSquares:
-    """A least-squares problem of one reader.
+    """A least-squares problem of one reader, as far as the neurons of one width are concerned.
+
+    What their inputs cost depends on the others' only by the inverse of the whole Gram matrix, and only by
+    its part at these inputs; so all that is kept is of their number.
 
     Attributes:
-        gram: The mean of `x x^T` over rows, `[inputs, inputs]`.
-        weights: The weights, `[inputs, outputs]`, scaled by how much each output's error counts.
+        inverse: The inverse of the Gram matrix, `[inputs, inputs]`.
+        products: The products of the weights of two inputs, summed over outputs, `[inputs, inputs]`.
         neurons: The numbers of the neurons that are inputs here.
         blocks: The inputs of each of these, `[neurons, inputs per neuron]`.
+        alone: The errors without each neuron by itself, with no compensation, added up.
     """
 
-    gram: Floats
-    weights: Floats
+    inverse: Floats
+    products: Floats
     neurons: Numbers
     blocks: Numbers
+    alone: float
 
-    def alone(self) -> float:
-        """The errors without each neuron by itself, with no compensation, added up."""
-        own = self.gram[self.blocks[:, :, None], self.blocks[:, None, :]]
-        mine = self.weights[self.blocks]
-        return float((mine * (own @ mine)).sum())
+    @classmethod
+    def of(
+        cls, gram: Floats, weights: Floats, neurons: Numbers, blocks: Numbers, inverse: Floats | None = None
+    ) -> LeastSquares:
+        """The problem of some inputs.
+
+        Args:
+            gram: The mean of `x x^T` over rows, `[inputs, inputs]`, of all inputs.
+            weights: The weights, `[inputs, outputs]`, scaled by how much each output's error counts.
+            neurons: The numbers of the neurons.
+            blocks: The inputs of each of these, `[neurons, inputs per neuron]`.
+            inverse: The inverse of the Gram matrix with its ridge, if it is there already.
+        """
+        inputs = blocks.reshape(-1)
+        whole = ridged_inverse(gram) if inverse is None else inverse
+        mine: Floats = weights[inputs].astype(np.float64)
+        errors = weights[blocks] * (gram[blocks[:, :, None], blocks[:, None, :]] @ weights[blocks])
+        local = np.arange(len(inputs)).reshape(blocks.shape)
+        at = np.ix_(inputs, inputs)
+        return cls(whole[at], mine @ mine.T, neurons, local, float(errors.sum()))
+
+
+def ridged_inverse(gram: Floats) -> Floats:
+    """The inverse of a Gram matrix with a ridge, towards the present weights, on its diagonal."""
+    diagonal = float(np.trace(gram)) / max(len(gram), 1)
+    ridge = RIDGE * diagonal if diagonal > 0 else 1.0
+    found: Floats = np.asarray(np.linalg.inv(gram + ridge * np.eye(len(gram))), np.float64)
+    return found
 
 
 def eliminate(problems: Sequence[LeastSquares], more: Floats) -> tuple[Numbers, Floats]:
@@ -60,7 +88,7 @@ def eliminate(problems: Sequence[LeastSquares], more: Floats) -> tuple[Numbers, 
         >>> one, two = np.array([1.0, 0, 1]), np.array([0.0, 1, 1])
         >>> rows = np.stack([one, two, one + two], 1)  # the third is the sum of the others
         >>> weights, three = np.array([[1.0], [1.0], [0.1]]), np.arange(3)
-        >>> problem = LeastSquares(rows.T @ rows / 3, weights, three, three[:, None])
+        >>> problem = LeastSquares.of(rows.T @ rows / 3, weights, three, three[:, None])
         >>> order, errors = eliminate([problem], np.zeros(3))
         >>> int(order[0]), bool(errors[0] < 0.01)
         (2, True)
@@ -83,24 +111,20 @@ def eliminate(problems: Sequence[LeastSquares], more: Floats) -> tuple[Numbers, 
 
 
 class _State:
-    """One problem as inputs leave it: the inverse of the Gram matrix and the weights after compensation."""
+    """One problem as inputs leave it: inverse and products of the weights after compensation."""
 
     def __init__(self, problem: LeastSquares) -> None:
-        gram = problem.gram
-        diagonal = float(np.trace(gram)) / max(len(gram), 1)
-        ridge = RIDGE * diagonal if diagonal > 0 else 1.0
-        # Ridge towards the present weights: what is lost without an input is counted as before.
-        self.inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
-        self.weights = problem.weights.astype(np.float64, copy=True)
+        self.inverse, self.products = problem.inverse.copy(), problem.products.copy()
         self.neurons, self.blocks = problem.neurons, problem.blocks
 
     def costs(self) -> tuple[Numbers, Floats]:
         """The neurons that are left, and what each would add to the error."""
-        own = self.inverse[self.blocks[:, :, None], self.blocks[:, None, :]]
-        mine = self.weights[self.blocks]
         if self.blocks.shape[1] == 1:
-            return self.neurons, np.square(mine[:, 0]).sum(1) / own[:, 0, 0]
-        return self.neurons, (mine * np.linalg.solve(own, mine)).sum((1, 2))
+            inputs = self.blocks[:, 0]
+            return self.neurons, self.products[inputs, inputs] / self.inverse[inputs, inputs]
+        at = self.blocks[:, :, None], self.blocks[:, None, :]
+        solved = np.linalg.solve(self.inverse[at], self.products[at])
+        return self.neurons, np.trace(solved, axis1=1, axis2=2)
 
     def remove(self, neuron: int) -> None:
         """Take a neuron's inputs out, and let the others stand in for them."""
@@ -109,9 +133,10 @@ class _State:
             return
         block = self.blocks[place[0]]
         own = self.inverse[np.ix_(block, block)]
-        columns = np.linalg.solve(own, self.inverse[block])  # [inputs of the neuron, inputs]
-        self.weights -= columns.T @ self.weights[block]
-        self.inverse -= self.inverse[:, block] @ columns
+        shares = np.linalg.solve(own, self.inverse[block])  # [inputs of the neuron, inputs]
+        moved = self.products[:, block] @ shares
+        self.products += shares.T @ (self.products[np.ix_(block, block)] @ shares) - moved - moved.T
+        self.inverse -= self.inverse[:, block] @ shares
         self.neurons, self.blocks = np.delete(self.neurons, place[0]), np.delete(self.blocks, place[0], 0)
 
 

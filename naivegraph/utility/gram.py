@@ -16,6 +16,7 @@ from naivegraph.operators import record_of
 from naivegraph.operators.operator_record import Role
 from naivegraph.operators.relation import arguments
 from naivegraph.utility.effective_weights import state_values
+from naivegraph.utility.elimination import ridged_inverse
 from naivegraph.utility.readers import Reader, ReadingRun
 from naivegraph.widths import Widths
 
@@ -37,6 +38,8 @@ class Gram:
         self.weights, self.places = weights, places
         self._rows = rows
         inputs = len(weights[0])
+        self._covariances: dict[int, Floats] = {}
+        self._inverses: dict[int, Floats] = {}
         self._count = 0
         self._sum = np.zeros((len(weights), inputs))
         self._products = np.zeros((len(weights), inputs, inputs))
@@ -53,9 +56,18 @@ class Gram:
 
     def covariance(self, group: int) -> Floats:
         """The Gram matrix of a group's inputs, less their means: a bias, or a norm, stands for these."""
+        if group in self._covariances:
+            return self._covariances[group]
         mean = self._sum[group] / self._count
         found: Floats = self._products[group] / self._count - np.outer(mean, mean)
+        self._covariances[group] = found
         return found
+
+    def inverse(self, group: int) -> Floats:
+        """The inverse of the matrix of a group, with a ridge."""
+        if group not in self._inverses:
+            self._inverses[group] = ridged_inverse(self.covariance(group))
+        return self._inverses[group]
 
 
 def grams(
@@ -68,7 +80,7 @@ def grams(
 ) -> dict[Reader, Gram]:
     """The Gram matrices of the readers that have weights and not too many inputs.
 
-    Memory: a square matrix of at most `inputs` numbers a side per reader.
+    Memory: three square matrices of at most `inputs` numbers a side per reader.
 
     Args:
         widths: The widths.

@@ -124,7 +124,6 @@ def neuron_numbers(axis: Axis, rows: Mapping[Atom, Atom]) -> dict[Atom, Numbers]
             number is that of its row, times the size, plus its own.
 
     Example:
-        >>> from naivegraph.algebra.axis import product_of, single
         >>> heads, size = Atom(2), Atom(3)
         >>> axis = Axis(((heads, size),))
         >>> [found.tolist() for found in neuron_numbers(axis, {}).values()]

@@ -74,7 +74,7 @@ class Reconstruction(DataCriterion):
                 more = 0.5 * sensed.widths[width].reshape(-1)
             values = _values(problems, more)
             if self.weigh == "fisher":
-                alone = sum(problem.alone() for problem in problems) + float(more.sum())
+                alone = sum(problem.alone for problem in problems) + float(more.sum())
                 values *= 0.5 * float(sensed.widths[width].sum()) / alone if alone > 0 else 1.0
             out[width] = values.reshape(shape_of(widths, width))
         return out
@@ -109,7 +109,8 @@ class Reconstruction(DataCriterion):
                 continue
             places = order.reshape(len(neurons), -1)
             blocks = (places[:, :, None] * gram.places + np.arange(gram.places)).reshape(len(neurons), -1)
-            out.append(LeastSquares(covariance, matrix * np.sqrt(scale), neurons, blocks))
+            weights = matrix * np.sqrt(scale)
+            out.append(LeastSquares.of(covariance, weights, neurons, blocks, gram.inverse(group)))
         return out
 
 

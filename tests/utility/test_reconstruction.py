@@ -34,21 +34,22 @@ def least_error(gram: Any, weights: Any, kept: list[int]) -> float:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("each", [1, 2])
 def test_each_step_takes_what_costs_least_by_brute_force(seed: int, each: int) -> None:
+    """Five neurons of two readers, beside one input of another width that stays."""
     rng = np.random.default_rng(seed)
-    problems = []
+    problems, known = [], []
     for _ in range(2):
-        rows = rng.normal(size=(40, 5 * each)) @ rng.normal(size=(5 * each, 5 * each))
+        rows = rng.normal(size=(40, 5 * each + 1)) @ rng.normal(size=(5 * each + 1, 5 * each + 1))
         blocks = np.arange(5 * each).reshape(5, each)
-        problems.append(
-            LeastSquares(rows.T @ rows / 40, rng.normal(size=(5 * each, 3)), np.arange(5), blocks)
-        )
+        gram, weights = rows.T @ rows / 40, rng.normal(size=(5 * each + 1, 3))
+        problems.append(LeastSquares.of(gram, weights, np.arange(5), blocks))
+        known.append((gram, weights))
     more = rng.random(5)
     order, errors = eliminate(problems, more)
     left = list(range(5))
 
     def total(kept: list[int]) -> float:
         inputs = [i for neuron in kept for i in range(neuron * each, (neuron + 1) * each)]
-        return sum(least_error(p.gram, p.weights, inputs) for p in problems)
+        return sum(least_error(gram, weights, [*inputs, 5 * each]) for gram, weights in known)
 
     for chosen, error in zip(order, errors, strict=True):
         now = total(left)
@@ -62,7 +63,9 @@ def test_a_neuron_that_others_make_up_for_goes_at_no_cost() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(100, 4))
     rows[:, 2] = rows[:, 0] - 2 * rows[:, 3]
-    problem = LeastSquares(rows.T @ rows / 100, rng.normal(size=(4, 3)), np.arange(4), np.arange(4)[:, None])
+    problem = LeastSquares.of(
+        rows.T @ rows / 100, rng.normal(size=(4, 3)), np.arange(4), np.arange(4)[:, None]
+    )
     order, errors = eliminate([problem], np.zeros(4))
     assert order[0] in (0, 2, 3)
     assert errors[0] < 1e-2 * errors[1]
