@@ -87,7 +87,7 @@ class CalibrationFiles:
         return torch.stack(samples)
 
     def _arrays(self, file: Path) -> Any:
-        """What a file of arrays holds."""
+        """Read a file of arrays."""
         try:
             if file.suffix.lower() == ".npy":
                 return torch.from_numpy(np.load(file, allow_pickle=False))

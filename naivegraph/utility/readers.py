@@ -125,7 +125,7 @@ def neuron_numbers(axis: Axis, rows: Mapping[Atom, Atom]) -> dict[Atom, Numbers]
 
     Example:
         >>> heads, size = Atom(2), Atom(3)
-        >>> axis = Axis(((heads, size),))
+        >>> axis = Axis(((heads, size),), 6)
         >>> [found.tolist() for found in neuron_numbers(axis, {}).values()]
         [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
         >>> neuron_numbers(axis, {size: heads})[size].tolist()
