@@ -14,7 +14,7 @@ from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions, tensor_key
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
-from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+from naivegraph.graph.torch_utils.module_paths import modules_of, parameters_of, tensors_of
 from naivegraph.ir.custom_rule import CustomFunction
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
@@ -291,7 +291,7 @@ def _enter_added(graph: Recording) -> dict[str, torch.Tensor]:
                 f"the layer {vertex.name!r} is not the module at {vertex.path!r} any more: capture the "
                 "network again"
             )
-    now = {**parameters_of(graph.module), **buffers_of(graph.module)}
+    now = tensors_of(graph.module)
     lost = next((name for name in graph.state if name not in now), None)
     if lost is not None:
         raise EditError(

@@ -19,7 +19,7 @@ from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
 from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
 from naivegraph.graph.torch_utils.leaf_modules import places
-from naivegraph.graph.torch_utils.module_paths import buffers_of, modules_of, parameters_of
+from naivegraph.graph.torch_utils.module_paths import modules_of, tensors_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.torch_utils.source_lines import runs_network
 from naivegraph.ir.pytree import leaves, map_leaves
@@ -202,7 +202,7 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
     Raises:
         CaptureError: A lazy one has no shape yet.
     """
-    state: dict[str, torch.Tensor] = {**parameters_of(module), **buffers_of(module)}
+    state = tensors_of(module)
     lazy = [name for name, value in state.items() if isinstance(value, _UNINITIALIZED)]
     if lazy:
         raise CaptureError(

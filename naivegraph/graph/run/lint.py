@@ -6,7 +6,7 @@ from torch import nn
 
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.run.interpreter import expressions, read_attribute
-from naivegraph.graph.torch_utils.module_paths import Modules, buffers_of, parameters_of
+from naivegraph.graph.torch_utils.module_paths import Modules, parameters_of, tensors_of
 from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, DimSize, State, Stub, Training
@@ -45,7 +45,7 @@ def lint(graph: Recording) -> None:
         if vertex.name not in graph.example:
             raise NaivegraphError(f"the graph keeps no example of its input {vertex.name!r}")
     _lint_values(graph, "the output", graph.output, made, modules)
-    present = parameters_of(graph.module).keys() | buffers_of(graph.module).keys()
+    present = tensors_of(graph.module)
     for name in graph.state:
         if name not in present:
             raise NaivegraphError(f"the network has no parameter or buffer {name!r} any more")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["INTERNAL", "Modules", "buffers_of", "modules_of", "parameters_of"]
+__all__ = ["INTERNAL", "Modules", "buffers_of", "modules_of", "parameters_of", "tensors_of"]
 
 INTERNAL = frozenset(vars(nn.Module()))  # the attributes that every module has
 
@@ -61,6 +61,24 @@ def buffers_of(root: nn.Module) -> dict[str, torch.Tensor]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     }
+
+
+def tensors_of(root: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter of a network by every name it has, and then every buffer, in one walk.
+
+    Example:
+        >>> list(tensors_of(nn.BatchNorm1d(2)))
+        ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+    """
+    parameters: dict[str, torch.Tensor] = {}
+    buffers: dict[str, torch.Tensor] = {}
+    for path, module in modules_of(root, every_path=True):
+        prefix = f"{path}." if path else ""
+        for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
+            for name, tensor in own.items():
+                if tensor is not None:
+                    found[prefix + name] = tensor
+    return {**parameters, **buffers}
 
 
 class Modules(dict[str, nn.Module]):

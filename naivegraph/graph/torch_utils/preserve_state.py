@@ -18,6 +18,7 @@ from naivegraph.undo import all_or_nothing
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
 
 _CONTAINERS = (dict, list, set)
+_PLAIN = frozenset({bool, int, float, str, tuple, type(None)})  # of most attributes
 # Attributes that every module has and no forward changes. Hooks are not among them: transformers installs
 # some during the first forward.
 _STILL = frozenset(
@@ -109,7 +110,7 @@ def _attributes(module: nn.Module) -> _Before:
         attributes = vars(each)
         before.append((attributes, attributes.copy()))
         for name, value in attributes.items():
-            if name not in _STILL and isinstance(value, _CONTAINERS):
+            if type(value) not in _PLAIN and name not in _STILL and isinstance(value, _CONTAINERS):
                 before.append((value, _content(value)))
     return before
 

@@ -14,7 +14,7 @@ from naivegraph.graph.record.record_train_mode import record_again
 from naivegraph.graph.record.recorder import Recorder
 from naivegraph.graph.run.side_effects import follows_values, runs_torch_alone
 from naivegraph.graph.run.snapshot import snapshot
-from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
+from naivegraph.graph.torch_utils.module_paths import tensors_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.verify.observed_run import ObservedRun
 from naivegraph.ir.pytree import map_leaves, stubs_in
@@ -88,7 +88,7 @@ def _largest_number(graph: Recording) -> int:
 
 def placed(graph: Recording, example: dict[str, Any]) -> dict[str, Any]:
     """An example moved to the network's device and precision, if it has one of each."""
-    tensors = [*parameters_of(graph.module).values(), *buffers_of(graph.module).values()]
+    tensors = tensors_of(graph.module).values()
     devices = {tensor.device for tensor in tensors}
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     before = {stub.dtype for stub in graph.state.values() if stub.dtype.is_floating_point}
