@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "Callback": "study",
     "Candidate": "study",
+    "ChoiceSpace": "evolution",
     "Classification": "evolution",
     "Evolution": "evolution",
     "Genome": "evolution",
@@ -27,6 +28,7 @@ _HOMES = {
     "MLflowCallback": "study",
     "Mutation": "evolution",
     "NodeOperation": "schema.operation",
+    "OptunaSpace": "evolution",
     "Proposal": "study",
     "Regression": "evolution",
     "Rung": "study",
@@ -39,6 +41,7 @@ _HOMES = {
     "Space": "study",
     "Study": "study",
     "StudyView": "study",
+    "SurrogateSpace": "evolution",
     "TensorBoardCallback": "study",
     "TokenShape": "schema.feature_shape",
     "Walk": "schema.drawn_walk",
@@ -99,12 +102,15 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from naivegraph.search.architecture_names import structure_name as structure_name
+    from naivegraph.search.evolution import ChoiceSpace as ChoiceSpace
     from naivegraph.search.evolution import Classification as Classification
     from naivegraph.search.evolution import Evolution as Evolution
     from naivegraph.search.evolution import Genome as Genome
     from naivegraph.search.evolution import Mutation as Mutation
+    from naivegraph.search.evolution import OptunaSpace as OptunaSpace
     from naivegraph.search.evolution import Regression as Regression
     from naivegraph.search.evolution import Selection as Selection
+    from naivegraph.search.evolution import SurrogateSpace as SurrogateSpace
     from naivegraph.search.evolution import activation as activation
     from naivegraph.search.evolution import ageing as ageing
     from naivegraph.search.evolution import batch_size as batch_size
@@ -188,6 +194,7 @@ else:
 __all__ = [
     "Callback",
     "Candidate",
+    "ChoiceSpace",
     "Classification",
     "Evolution",
     "Genome",
@@ -196,6 +203,7 @@ __all__ = [
     "MLflowCallback",
     "Mutation",
     "NodeOperation",
+    "OptunaSpace",
     "Proposal",
     "Regression",
     "Rung",
@@ -208,6 +216,7 @@ __all__ = [
     "Space",
     "Study",
     "StudyView",
+    "SurrogateSpace",
     "TensorBoardCallback",
     "TokenShape",
     "Walk",

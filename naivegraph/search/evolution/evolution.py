@@ -15,6 +15,7 @@ from naivegraph.search.architecture_names import structure_name
 from naivegraph.search.evolution.genome import Genome, network_of, start_anew
 from naivegraph.search.evolution.graft import graft
 from naivegraph.search.evolution.mutation import Mutation, tried
+from naivegraph.search.evolution.network_features import network_features
 from naivegraph.search.evolution.selection import Selection, tournament
 from naivegraph.search.study import Candidate, History, Proposal, name_of
 
@@ -103,6 +104,11 @@ class Evolution:
     def graph(structure: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> Graph:
         """Make the graph of a proposal's structure with weights."""
         return Genome.of_data(structure, weights).graph
+
+    @staticmethod
+    def features(structure: Mapping[str, Any]) -> dict[str, float]:
+        """Describe the network of a proposal's structure by numbers, for `search.SurrogateSpace`."""
+        return network_features(structure)
 
     @property
     def fingerprint(self) -> str:

@@ -28,7 +28,7 @@ def elite(size: int = 10) -> Selection:
 
     def select(history: History, rng: random.Random) -> Candidate:
         """Choose a parent."""
-        return rng.choice(_sorted(history, history.allowed)[:size])
+        return rng.choice(history.ranked[:size])
 
     return select
 
@@ -43,8 +43,8 @@ def tournament(size: int = 5) -> Selection:
 
     def select(history: History, rng: random.Random) -> Candidate:
         """Choose a parent."""
-        drawn = [rng.choice(history.allowed) for _ in range(size)]
-        return _sorted(history, drawn)[0]
+        allowed = history.allowed
+        return _best(history, [rng.choice(allowed) for _ in range(size)])
 
     return select
 
@@ -64,7 +64,7 @@ def ageing(population: int = 50, sample: int = 10) -> Selection:
     def select(history: History, rng: random.Random) -> Candidate:
         """Choose a parent."""
         alive = history.allowed[-population:]
-        return _sorted(history, [rng.choice(alive) for _ in range(sample)])[0]
+        return _best(history, [rng.choice(alive) for _ in range(sample)])
 
     return select
 
@@ -82,7 +82,7 @@ def universal(pressure: float = 1.8) -> Selection:
 
     def select(history: History, rng: random.Random) -> Candidate:
         """Choose a parent."""
-        order = _sorted(history, history.allowed)
+        order = history.ranked
         last = max(1, len(order) - 1)
         weights = [pressure - 2 * (pressure - 1) * place / last for place in range(len(order))]
         return rng.choices(order, weights)[0]
@@ -102,12 +102,16 @@ def nsga2(population: int = 20) -> Selection:
 
     def select(history: History, rng: random.Random) -> Candidate:
         """Choose a parent."""
-        allowed = history.allowed
-        order = by_fronts(np.array([history.ranking.losses(each.result) for each in allowed]))
-        alive = order[:population]
-        return allowed[alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))]]
+        alive = history.once(_by_fronts)[:population]
+        return alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))]
 
     return select
+
+
+def _by_fronts(history: History) -> list[Candidate]:
+    allowed = history.allowed
+    order = by_fronts(np.array([history.ranking.losses(each.result) for each in allowed]))
+    return [allowed[index] for index in order]
 
 
 def by_fronts(losses: NDArray[np.float64]) -> list[int]:
@@ -120,15 +124,14 @@ def by_fronts(losses: NDArray[np.float64]) -> list[int]:
         >>> by_fronts(np.array([[2.0, 2.0], [0.0, 1.0], [1.0, 0.0]]))
         [1, 2, 0]
     """
-    left = list(range(len(losses)))
+    worse = np.array([dominators(losses, point) for point in losses])  # by row, those that dominate it
+    left = np.arange(len(losses))
     order: list[int] = []
-    while left:
-        points = losses[left]
-        worse = [bool(dominators(points, point).any()) for point in points]
-        front = [index for index, bad in zip(left, worse, strict=True) if not bad]
-        distance = _crowding(losses[front])
-        order += [front[i] for i in sorted(range(len(front)), key=lambda i: -distance[i])]
-        left = [index for index, bad in zip(left, worse, strict=True) if bad]
+    while left.size:
+        bad = worse[np.ix_(left, left)].any(axis=1)
+        front = left[~bad]
+        order += front[np.argsort(-_crowding(losses[front]), kind="stable")].tolist()
+        left = left[bad]
     return order
 
 
@@ -146,8 +149,8 @@ def _crowding(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _sorted(history: History, candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda each: history.ranking.key(each.result))
+def _best(history: History, candidates: Sequence[Candidate]) -> Candidate:
+    return min(candidates, key=lambda each: history.ranking.key(each.result))
 
 
 def _check(name: str, value: int) -> None:

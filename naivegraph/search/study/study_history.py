@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from naivegraph.search.study.candidate import Candidate
 from naivegraph.search.study.result import Result
 from naivegraph.search.study.result_order import Ranking
 
 __all__ = ["History"]
+
+_Made = TypeVar("_Made")
 
 
 class History:
@@ -23,6 +26,7 @@ class History:
         self.ranking = ranking
         self.names: set[str] = set()
         self._candidates: dict[str, Candidate] = {}
+        self._made: dict[object, Any] = {}
 
     @property
     def candidates(self) -> Sequence[Candidate]:
@@ -32,7 +36,23 @@ class History:
     @property
     def allowed(self) -> Sequence[Candidate]:
         """Networks that were evaluated and keep all limits."""
-        return [found for found in self._candidates.values() if self.ranking.allowed(found.result)]
+        return self.once(_allowed)
+
+    @property
+    def ranked(self) -> Sequence[Candidate]:
+        """Those of `allowed`, the best by the first objective first; of equals the smallest."""
+        return self.once(_ranked)
+
+    def once(self, make: Callable[[History], _Made]) -> _Made:
+        """Make something of what is known now; what was made since the last result is not made again.
+
+        Args:
+            make: A function of the history, and of nothing else; it is the key, so not a new one each time.
+        """
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
 
     def of(self, name: str) -> Candidate | None:
         """The network of a name, if its result may be known."""
@@ -53,3 +73,12 @@ class History:
     def add(self, candidate: Candidate) -> None:
         """Add a network, or what it did on a higher rung."""
         self._candidates[candidate.name] = candidate
+        self._made.clear()
+
+
+def _allowed(history: History) -> Sequence[Candidate]:
+    return [each for each in history.candidates if history.ranking.allowed(each.result)]
+
+
+def _ranked(history: History) -> Sequence[Candidate]:
+    return sorted(history.allowed, key=lambda each: history.ranking.key(each.result))
