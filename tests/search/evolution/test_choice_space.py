@@ -106,7 +106,8 @@ def test_networks_are_built_where_the_space_makes_some(tmp_path: Path) -> None:
     space = search.ChoiceSpace({"width": [1, 2, 3, 4, 5]}, build=build)
     x, y = torch.randn(20, 2), torch.arange(20) % 2
     wrapped = search.SurrogateSpace(space, population=2, every=1)
-    for number, each in enumerate((space, wrapped)):
+    spaces: list[search.Space] = [space, wrapped]
+    for number, each in enumerate(spaces):
         study = search.Study(
             tmp_path / str(number),
             space=each,
@@ -118,7 +119,8 @@ def test_networks_are_built_where_the_space_makes_some(tmp_path: Path) -> None:
 
 
 def test_a_surrogate_climbs_higher_than_evolution_alone_with_as_many_trainings() -> None:
-    plain, helped = [], []
+    plain: list[float] = []
+    helped: list[float] = []
     for seed in range(6):
         space = search.ChoiceSpace(CHOICES, select=search.elite(5))
         best = search_with(space, 60, seed).best, search_with(search.SurrogateSpace(space), 60, seed).best
