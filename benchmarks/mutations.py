@@ -347,9 +347,10 @@ def main() -> None:
     say("all done")
     notes = (
         "Lines of twenty mutations from three kinds of small networks, up to 24 vertices. Each child is "
-        "linted, run on two batch sizes, and comes back from data with the same outputs and name; change is of the "
-        "largest output, relative to it where it is above one. A refusal has to leave vertices, weights, "
-        "sizes, name and output bit for bit. `Verb`: a verb of the package with arguments drawn at random."
+        "linted, run on two batch sizes, and comes back from data with the same outputs and name. Change is "
+        "the largest of an output, relative to the largest output where that is above one. A refusal has to "
+        "leave vertices, weights, sizes, name and output bit for bit. `Verb`: a verb of the package with "
+        "arguments drawn at random."
     )
     sections: list[tuple[str, list[Row]]] = [
         ("Mutations that grow", growing),

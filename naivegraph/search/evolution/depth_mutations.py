@@ -111,8 +111,9 @@ class shallower(Mutation):
 
         def change(what: str | Block) -> str:
             """Take out a layer or a block."""
-            remove(graph, what)
+            edit = remove(graph, what)
             if all(v.kind == "input" for v in graph):
+                edit.undo()
                 raise NothingToDoError("nothing would be left")
             return f"shallower: without {what if isinstance(what, str) else what.name}"
 
@@ -211,7 +212,11 @@ class activation(Mutation):
             """Put another activation in the place of one."""
             kind = rng.choice([kind for kind in self.kinds if type(vertex.target) is not kind])
             edit = insert(graph, kind(), after=vertex)
-            remove(graph, vertex)
+            try:
+                remove(graph, vertex)
+            except EditError:
+                edit.undo()
+                raise
             return f"activation: {vertex.name} to {edit.asked['insert']}"
 
         uses = Uses(graph)

@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from naivegraph.errors import EditError
-from naivegraph.ir.pytree import stubs_in
+from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.torch_utils.preserve_state import preserved
+from naivegraph.graph.verify.shape_prop import placed
+from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.search.evolution.genome import Genome
@@ -19,8 +26,10 @@ __all__ = [
     "Mutation",
     "NothingToDoError",
     "Where",
+    "alike",
     "chain",
     "chance",
+    "computed",
     "one_of",
     "output_shapes",
     "output_vertices",
@@ -88,6 +97,25 @@ def tried(mutation: Mutation, genome: Genome, rng: random.Random) -> tuple[Genom
 def output_shapes(graph: Graph) -> list[tuple[int, ...]]:
     """The shapes of a network's outputs on its example."""
     return [tuple(stub.shape) for stub in stubs_in(graph.output)]
+
+
+def computed(graph: Graph) -> list[Tensor]:
+    """The tensors that a network returns for its example in eval mode; it is as it was afterwards."""
+    with preserved(graph.module), torch.no_grad():
+        out = Interpreter(graph).run(placed(graph, copy_tensors(graph.example)))
+    return [leaf for leaf in leaves(out) if isinstance(leaf, Tensor)]
+
+
+def alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Tell whether tensors are equal but for the rounding of sums in another order."""
+    return len(before) == len(after) and all(
+        one.shape == two.shape and torch.allclose(one, two, 0.0, 1e-5 * _scale(one), equal_nan=True)
+        for one, two in zip(before, after, strict=True)
+    )
+
+
+def _scale(tensor: Tensor) -> float:
+    return max(1.0, float(tensor.abs().nan_to_num(0.0, 1.0, 1.0).max())) if tensor.numel() else 1.0
 
 
 def output_vertices(graph: Graph) -> list[Vertex]:

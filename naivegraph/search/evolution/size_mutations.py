@@ -18,6 +18,8 @@ from naivegraph.search.evolution.mutation import (
     Mutation,
     NothingToDoError,
     Where,
+    alike,
+    computed,
     first_that_can,
     output_vertices,
     picked,
@@ -53,6 +55,7 @@ class _Resized(Mutation):
         graph = genome.graph
         found = picked(genome, self.where, rng, (v for v in graph if _has_size(v)))
         held = {vertex.name: Frozen() for vertex in output_vertices(graph)}
+        before = computed(graph) if self.keeps_function else None
 
         def change(vertices: Sequence[Vertex]) -> str:
             """Resize some layers."""
@@ -66,6 +69,12 @@ class _Resized(Mutation):
                 edit = resize(graph, {**wishes, **held}, utility=self.utility)
             if not edit or graph.sizes == sizes:
                 raise NothingToDoError(f"{', '.join(asked)} cannot change")
+            if before is not None and not alike(before, computed(graph)):
+                edit.undo()
+                raise NothingToDoError(
+                    f"{', '.join(asked)} cannot grow without a change of what the network computes; "
+                    "wider(keep=False) grows them all the same"
+                )
             changed = [n for n in asked if graph.sizes[n] != sizes[n]] or list(asked)
             return ", ".join(f"{n} {sizes[n]} to {graph.sizes[n]}" for n in changed)
 
@@ -76,11 +85,14 @@ class _Resized(Mutation):
 class wider(_Resized):
     """More neurons in some layers; the network computes the same.
 
+    Layers whose neurons enter the statistics of a layer norm, say, are left out, unless `keep` is False.
+
     Args:
         by: The largest part of its size by which a layer grows; how much it is is drawn for each.
         layers: The number of layers that it is asked of; what must follow follows.
         where: The layers it may be asked of.
-        utility: Not used: no neuron goes.
+        utility: Worth of neurons, where a size of several factors is met by other ones and some go.
+        keep: Only growth after which the network computes the same on its example.
 
     Example:
         >>> import random, torch, naivegraph as ng
@@ -90,7 +102,17 @@ class wider(_Resized):
         'wider: 0 8 to 11'
     """
 
-    keeps_function = True
+    def __init__(
+        self,
+        by: float = 0.5,
+        layers: int = 1,
+        *,
+        where: Where = None,
+        utility: Utility = None,
+        keep: bool = True,
+    ) -> None:
+        super().__init__(by, layers, where=where, utility=utility)
+        self.keeps_function = keep
 
 
 class narrower(_Resized):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import naivegraph as ng
 from naivegraph import search
 from naivegraph.errors import EditError
 from naivegraph.search import Genome, Mutation
@@ -139,3 +140,59 @@ def test_a_mutation_of_ones_own_takes_ten_lines() -> None:
 def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(EditError, match=message):
         make()
+
+
+class Joined(nn.Module):
+    """A concatenation of two widths before a grouped convolution, whose groups are a factor of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 1)
+        self.group, self.head = nn.Conv2d(24, 16, 3, padding=1, groups=4), nn.Conv2d(16, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.one(x).relu()
+        out: torch.Tensor = self.head(self.group(torch.cat([x, self.two(x)], 1)).relu())
+        return out
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("make", "shape"), [(normed, (2, 6)), (Joined, (2, 3, 4, 4))])
+def test_only_layers_grow_whose_new_neurons_change_nothing(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    genome = Genome(ng.capture(make().eval(), torch.randn(shape)))
+    before = output(genome)
+    for mutation in (search.wider(), search.wider(1.0, 3)):
+        found = tried(mutation, genome, random.Random(seed))
+        if found is not None:
+            assert torch.allclose(output(found[0]), before, atol=1e-5), found[1]
+
+
+def test_all_layers_grow_where_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    genome = Genome(ng.capture(normed().eval(), torch.randn(2, 6)))
+    before = output(genome)
+    state = {name: value.clone() for name, value in genome.graph.module.state_dict().items()}
+    with pytest.raises(EditError, match=r"0 cannot grow without a change .* wider\(keep=False\)"):
+        search.wider(where="0")(genome, random.Random(0))
+    assert all(torch.equal(state[name], value) for name, value in genome.graph.module.state_dict().items())
+    assert torch.equal(output(genome), before)
+    mutation = search.wider(where="0", keep=False)
+    assert not mutation.keeps_function
+    mutation(genome, random.Random(0))
+    assert genome.graph.sizes["0"] > 8
+
+
+def test_the_last_layer_stays() -> None:
+    genome = Genome(ng.capture(nn.Linear(3, 3), torch.ones(2, 3)))
+    before = output(genome)
+    with pytest.raises(EditError, match="shallower"):
+        search.shallower()(genome, random.Random(0))
+    assert torch.equal(output(genome), before)
+    genome.graph.lint()
