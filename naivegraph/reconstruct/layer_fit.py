@@ -13,7 +13,7 @@ from naivegraph.reconstruct.solve import RIDGES, least_squares
 
 __all__ = ["LayerFit"]
 
-ROWS = 64  # per unknown; more change little, and cost as much as the network itself
+ROWS = 48  # per unknown; more change little, and cost as much as the network itself
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
 _EXACT = 1e-10  # a share of the target's variance that is rounding

@@ -9,7 +9,7 @@ import torch
 __all__ = ["Moments"]
 
 _MANY = 1 << 21  # numbers of inputs multiplied at a time
-_WIDE = 256  # unknowns from which products of single precision are summed up in double precision
+_WIDE = 128  # unknowns from which products of single precision are summed up in double precision
 
 
 @dataclasses.dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class Refit:
         self._correspondence, self._batches, self._undo, self._say = correspondence, batches, undo, say
         self._around, self._before = Surroundings(student), Surroundings(teacher)
         self._place = {vertex.name: number for number, vertex in enumerate(teacher.vertices)}
+        self._same = dict(self._same_tensors())
         self._next = 0  # the teacher's vertex to run next
         self._runs = [(Interpreter(teacher), Interpreter(student)) for _ in batches]
         self._inputs = [(_copied(batch.inputs), _copied(batch.inputs)) for batch in batches]
@@ -96,6 +97,15 @@ class Refit:
                 self._step(number, 1, position)
         held = self._samples // HELD
         return RefitReport(tuple(self._layers), tuple(self._left), self._samples, held)
+
+    def _same_tensors(self) -> Iterator[tuple[int, Stub]]:
+        """The student's tensors, by number, with those that are made alike in the teacher."""
+        for vertex in reversed(self._student.vertices):  # so that what made a tensor first counts
+            place = self._place.get(vertex.name)
+            if place is not None:
+                made = stubs_in(self._teacher.vertices[place].output)
+                for one, two in zip(stubs_in(vertex.output), made, strict=False):
+                    yield one.id, two
 
     # Running
 
@@ -189,24 +199,11 @@ class Refit:
 
     def _correction(self, number: int, summand: Summand | None) -> Correction | None:
         """What a branch has to make up for: the other summand before and after the edit."""
-        if summand is None:
+        theirs = None if summand is None else self._same.get(summand.stub.id)
+        if summand is None or theirs is None:
             return None
         teacher, student = self._runs[number]
-        theirs = self._same(summand.stub)
-        if theirs is None:
-            return None
-        before, after = teacher.resolve(theirs), student.resolve(summand.stub)
-        return before, after, summand.factor()
-
-    def _same(self, stub: Stub) -> Stub | None:
-        """The teacher's tensor that is made as one of the student's is."""
-        maker = next(v for v in self._student.vertices if any(s.id == stub.id for s in stubs_in(v.output)))
-        place = self._place.get(maker.name)
-        if place is None:
-            return None
-        mine, theirs = stubs_in(maker.output), stubs_in(self._teacher.vertices[place].output)
-        found = [two for one, two in zip(mine, theirs, strict=False) if one.id == stub.id]
-        return found[0] if found else None
+        return teacher.resolve(theirs), student.resolve(summand.stub), summand.factor()
 
     def _solve(self, vertex: Vertex, fit: LayerFit, call: LinearCall) -> None:
         """Solve for the weights of a layer and write them."""
