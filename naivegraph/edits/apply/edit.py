@@ -122,7 +122,8 @@ class Edit:
         Args:
             keep_training: Whether neurons that the edit kept, and tensors it did not change, stay as trained
                 since, with their state in optimizers. Neurons that the edit removed come back with the values
-                they had, and those it added are removed.
+                they had, and those it added are removed. Weights that the edit refitted to calibration data
+                count as trained.
 
         Raises:
             EditError: The edit was undone already, a later one has not been, or this is a copy that cannot
