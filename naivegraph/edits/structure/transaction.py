@@ -22,6 +22,7 @@ from naivegraph.edits.structure.outdated_forward import children_of, refuse_forw
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.export.history import note_parts
 from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
@@ -75,6 +76,7 @@ def rewire(
     children = children_of(graph.module)
     with all_or_nothing(undo) as log:
         log.push(snapshot(graph))
+        note_parts(graph.module, log)
         rewiring = Rewiring(graph, log)
         for step in steps:
             step(rewiring)

@@ -23,6 +23,7 @@ __all__ = [
     "later_edits",
     "note_edit",
     "note_origins",
+    "note_parts",
     "origins_of",
 ]
 
@@ -196,10 +197,7 @@ def note_edit(
         changed: The paths of the layers.
     """
     notes, note = _notes(module), HistoryNote(text, f"{type(module).__name__}: {label}", module, group)
-    earlier = [(each, place) for each, place in _found(module) if place != ""]
-    if earlier:
-        undo.keep_entry(notes, _EARLIER)
-        notes[_EARLIER] = earlier
+    note_parts(module, undo)
     undo.push(functools.partial(_forget, note))
     _DONE.append(note)
     _add(notes, _EDITS, note, undo)
@@ -208,6 +206,14 @@ def note_edit(
         _add(_notes(modules[path]), _CHANGES, (note, path), undo)
     _drop_dead()
     return note
+
+
+def note_parts(module: nn.Module, undo: UndoLog) -> None:
+    """Write down in a module what has happened to its parts so far, as some may leave it."""
+    earlier = [(each, place) for each, place in _found(module) if place != ""]
+    if earlier:
+        undo.keep_entry(_notes(module), _EARLIER)
+        _notes(module)[_EARLIER] = earlier
 
 
 def _add(notes: dict[str, Any], key: str, value: Any, undo: UndoLog) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
 import naivegraph as ng
+from naivegraph.graph.export.history import history_of
 
 
 def trunk(seed: int = 0) -> nn.Sequential:
@@ -354,3 +355,18 @@ def test_optimizer_of_the_whole_follows_the_undo_of_a_part() -> None:
     after = optimizer.state_dict()["state"][0]
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert torch.equal(optimizer.state[whole.head[0].weight]["exp_avg"], head)
+
+
+def test_layers_that_leave_the_network_keep_their_place_in_edits_made_through_another_one() -> None:
+    torch.manual_seed(0)
+    part = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6))
+    net, other = nn.Sequential(part, nn.Linear(6, 2)), nn.Sequential(nn.Linear(3, 4), part)
+    x = torch.randn(2, 4)
+    fresh = copy.deepcopy(net)
+    ng.resize(other, torch.randn(2, 3), {"1.0": -1})
+    graph = ng.capture(net, x)
+    ng.remove(graph, "0.2")  # which the edit of the other network changed, too
+    again = ng.capture(fresh, x)
+    ng.replay(again, history_of(net))
+    assert again.sizes == graph.sizes
+    torch.testing.assert_close(again(x), graph(x), rtol=0, atol=0)
