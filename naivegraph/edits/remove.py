@@ -162,7 +162,7 @@ class _Removal:
         if returns(self.graph, self.gone, self.out) or not sizes.counted(axis):
             sizes.release(axis)
 
-    @property
+    @functools.cached_property
     def dim(self) -> int:
         """The dimension of its neurons."""
         return neuron_dimension(self.graph, self.gone)
