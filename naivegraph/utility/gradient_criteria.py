@@ -134,6 +134,8 @@ class Taylor(DataCriterion):
 def _derived(module: nn.Module, loss: torch.Tensor) -> Gradients:
     """Weight times derivative of every parameter that is trained."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not trained:
+        raise EditError('utility="taylor" needs parameters with requires_grad, and the network has none')
     grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
     return {
         name: p.detach() * g for (name, p), g in zip(trained.items(), grads, strict=True) if g is not None

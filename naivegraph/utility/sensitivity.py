@@ -177,6 +177,8 @@ class _Pass:
         parameters = dict(self.widths.graph.module.named_parameters()) if self.unread else {}
         trained = {name: p for name, p in parameters.items() if p.requires_grad}
         wanted = [*gates.values(), *trained.values()]
+        if not self.squares:
+            return
         if not loss.requires_grad:
             raise EditError("the loss does not depend on the network's neurons, so they cannot be valued")
         grads = torch.autograd.grad(loss, wanted, allow_unused=True)

@@ -226,6 +226,21 @@ def test_attention_is_valued_head_by_head() -> None:
     np.testing.assert_allclose(found["qkv"], by_head, rtol=1e-3)
 
 
+def test_a_network_in_which_nothing_may_change_is_left_as_it_is() -> None:
+    net, x = nn.LSTM(4, 8, batch_first=True).eval(), torch.randn(5, 3, 4)
+    assert not ng.prune(net, x[:2], ratio=0.5, calibration=x, refit=False)
+
+
+def test_frozen_networks_are_valued_by_fisher_and_told_by_taylor() -> None:
+    net = residual()
+    expected = valued(net, "fisher", loss=loss)
+    net.requires_grad_(False)
+    for name, values in valued(net, "fisher", loss=loss).items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5)
+    with pytest.raises(ng.EditError, match="needs parameters with requires_grad"):
+        valued(net, "taylor", loss=loss)
+
+
 def mean(network: Any, batch: Any) -> Tensor:
     out: Tensor = network(batch).square().mean()
     return out
