@@ -311,7 +311,7 @@ def test_none_is_the_default_of_the_verb(verb: Verb, kind: str) -> None:
 # What does not fit
 
 WRONG: list[tuple[str, Callable[[Call], Any], str]] = [
-    ("a name", lambda call: "l3", "no utility 'l3' among l2, .*random; did you mean 'l2' or 'l1'"),
+    ("a name", lambda call: "l3", "no utility 'l3' among l2, .*; did you mean 'l2' or 'l1'"),
     ("a name inside", lambda call: {call.verb.about: "l3"}, "no utility 'l3' among"),
     (
         "a vertex",
