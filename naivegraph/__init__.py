@@ -54,10 +54,10 @@ else:
 
 
 class _Package(ModuleType):
-    """A package whose function `prune` is not replaced by its sub-package `prune` when that is imported."""
+    """A package whose functions are not replaced by its sub-packages of the same names, once imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "prune" and isinstance(value, ModuleType)):
+        if not (name in ("prune", "reconstruct") and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -70,10 +70,12 @@ def test_a_subpackage_does_not_replace_a_function() -> None:
     folders = {path.name for path in Path(ng.__file__).parent.iterdir() if (path / "__init__.py").is_file()}
     files = {path.stem for path in Path(ng.__file__).parent.glob("*.py")}
     shared = {name for name in api.__all__ if callable(getattr(api, name))} & (folders | files)
-    assert shared == {"prune"}
+    assert shared == {"prune", "reconstruct"}
     first = "import naivegraph.prune; from naivegraph.prune.report import Report; import naivegraph as ng"
     code = f"{first}\nassert ng.Report is Report\nprint(ng.prune.__module__, ng.prune.__name__)"
     assert run_python(code, ROOT) == "naivegraph.prune.prune prune"
+    code = "import naivegraph.reconstruct, naivegraph as ng; print(ng.reconstruct.__module__)"
+    assert run_python(code, ROOT) == "naivegraph.reconstruct.reconstruct"
 
 
 def test_a_checkout_without_symbolic_links_says_what_to_do(tmp_path: Path) -> None:
