@@ -21,7 +21,7 @@ from naivegraph.ir.step_module import add_submodule, box_at
 from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.network import Graph, capture
 from naivegraph.search.evolution.genome import Genome
-from naivegraph.search.evolution.mutation import NothingToDoError
+from naivegraph.search.evolution.mutation import NothingToDoError, output_shapes
 
 __all__ = ["Segment", "graft", "segments"]
 
@@ -71,6 +71,9 @@ def graft(one: Genome, two: Genome, rng: random.Random, attempts: int = 6) -> tu
             graph = _joined(one.graph, two.graph, a, b)
         except (EditError, CaptureError) as error:
             reason = str(error)
+            continue
+        if output_shapes(graph) != output_shapes(one.graph):  # the host had to give way where its output is
+            reason = f"{a.exit!r} would have another size, which is that of an output"
             continue
         return Genome(graph, dict(one.recipe)), f"graft: {b.entry} to {b.exit} for {a.entry} to {a.exit}"
     raise NothingToDoError(f"graft: {reason}")

@@ -104,3 +104,17 @@ def test_what_trains_by_other_calls_is_not_joined_without_them() -> None:
     one, two = (Genome(ng.capture(Noisy(), torch.randn(2, 4))) for _ in range(2))
     with pytest.raises(NothingToDoError, match="calls other functions in train mode cannot be joined"):
         search.graft(one, two, random.Random(0))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_child_has_an_output_of_another_shape(seed: int) -> None:
+    torch.manual_seed(seed)
+    flat = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    two = Genome(ng.capture(flat.eval(), image()))  # what it flattens comes in multiples of 36
+    one = residual(8, seed)
+    for attempt in range(4):
+        try:
+            child, told = search.graft(one, two, random.Random(f"{seed} {attempt}"))
+        except NothingToDoError:
+            continue
+        assert output(child).shape == output(one).shape, told
