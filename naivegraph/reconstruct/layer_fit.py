@@ -9,7 +9,7 @@ import torch
 from naivegraph.edits.apply.refit_report import LayerRefit
 from naivegraph.reconstruct.linear_call import LinearCall
 from naivegraph.reconstruct.moments import Moments
-from naivegraph.reconstruct.solve import RIDGES, least_squares
+from naivegraph.reconstruct.ridge import RIDGES, least_squares
 
 __all__ = ["LayerFit"]
 

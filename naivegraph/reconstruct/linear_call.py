@@ -10,7 +10,7 @@ import torch
 from torch import nn, overrides
 from torch.nn import functional as F
 
-from naivegraph.reconstruct.linear_layout import Convolution, Dense, Layout
+from naivegraph.reconstruct.linear_layout import ConvolutionLayout, DenseLayout, Layout
 
 __all__ = ["LinearCall", "LinearCalls", "Reached"]
 
@@ -98,16 +98,16 @@ _Form = tuple[Any, Any, Any, Layout | None]
 
 
 def _linear(input: Any, weight: Any, bias: Any = None) -> _Form:
-    return input, weight, bias, Dense(transposed=True)
+    return input, weight, bias, DenseLayout(transposed=True)
 
 
 def _matmul(input: Any, other: Any, **_: Any) -> _Form:
-    return input, other, None, Dense(transposed=False) if getattr(other, "ndim", 0) == 2 else None
+    return input, other, None, DenseLayout(transposed=False) if getattr(other, "ndim", 0) == 2 else None
 
 
 def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> _Form:
     plain = beta == 1 and alpha == 1 and getattr(input, "ndim", 0) == 1
-    return mat1, mat2, input, Dense(transposed=False) if plain else None
+    return mat1, mat2, input, DenseLayout(transposed=False) if plain else None
 
 
 def _convolution(rank: int) -> Callable[..., _Form]:
@@ -128,7 +128,7 @@ def _convolution(rank: int) -> Callable[..., _Form]:
             pads = tuple((size // 2, size - size // 2) for size in total)
         else:
             pads = tuple((size, size) for size in _sizes(padding, rank))
-        return input, weight, bias, Convolution(kernel, steps, pads, spread, groups)
+        return input, weight, bias, ConvolutionLayout(kernel, steps, pads, spread, groups)
 
     return form
 
@@ -148,7 +148,7 @@ def _transposed(rank: int) -> Callable[..., _Form]:
         kernel, spread = tuple(weight.shape[2:]), _sizes(dilation, rank)
         edges = [d * (k - 1) - p for d, k, p in zip(spread, kernel, _sizes(padding, rank), strict=True)]
         pads = tuple((e, e + more) for e, more in zip(edges, _sizes(output_padding, rank), strict=True))
-        layout = Convolution(kernel, _sizes(stride, rank), pads, spread, groups, transposed=True)
+        layout = ConvolutionLayout(kernel, _sizes(stride, rank), pads, spread, groups, transposed=True)
         return input, weight, bias, layout
 
     return form

@@ -9,7 +9,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Convolution", "Dense", "Layout"]
+__all__ = ["ConvolutionLayout", "DenseLayout", "Layout"]
 
 
 class Layout(abc.ABC):
@@ -52,7 +52,7 @@ class Layout(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense(Layout):
+class DenseLayout(Layout):
     """A linear layer, or a product with a matrix from the right.
 
     Attributes:
@@ -87,7 +87,7 @@ class Dense(Layout):
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution(Layout):
+class ConvolutionLayout(Layout):
     """A convolution of any number of dimensions, grouped and transposed ones too.
 
     A transposed one is a convolution, with the kernel turned around, of the input with zeros between its

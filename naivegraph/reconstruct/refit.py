@@ -23,7 +23,7 @@ from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
 from naivegraph.reconstruct.layer_fit import HELD, LayerFit
 from naivegraph.reconstruct.linear_call import LinearCall, LinearCalls, Reached
-from naivegraph.reconstruct.surroundings import Summand, Surroundings
+from naivegraph.reconstruct.surroundings import OtherSummand, Surroundings
 from naivegraph.undo import UndoLog
 
 __all__ = ["SAMPLES", "Refit", "run_refit", "some_batches"]
@@ -197,8 +197,8 @@ class Refit:
         norm = self._around.norm_after(vertex) if call.bias is None and ends else None
         return LayerFit(call, *found, self._samples, bias=shift or norm is not None)
 
-    def _correction(self, number: int, summand: Summand | None) -> Correction | None:
-        """What a branch has to make up for: the other summand before and after the edit."""
+    def _correction(self, number: int, summand: OtherSummand | None) -> Correction | None:
+        """The loss that a branch has to make up for: the other summand before and after the edit."""
         theirs = None if summand is None else self._same.get(summand.stub.id)
         if summand is None or theirs is None:
             return None

@@ -1,4 +1,4 @@
-"""What follows a layer: a batch norm that can take its shift, and the sum its branch ends in."""
+"""Followers of a layer: a batch norm that can take its shift, and the sum its branch ends in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import State, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["Summand", "Surroundings"]
+__all__ = ["OtherSummand", "Surroundings"]
 
 _SMALL = 1e-3  # a scale, next to the largest, through which nothing is made up for
 _STILL = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 @dataclasses.dataclass(frozen=True)
-class Summand:
+class OtherSummand:
     """The other summand of a sum that a layer's branch ends in, which is there before the layer.
 
     Attributes:
@@ -97,7 +97,7 @@ class Surroundings:
             return None
         return None if vertex.output.id in self._graph.left_behind else users[0][0]
 
-    def other_summand(self, position: int) -> Summand | None:
+    def other_summand(self, position: int) -> OtherSummand | None:
         """The other summand, where the branch of the layer at a position ends in a sum."""
         vertex, norms = self._graph.vertices[position], []
         user = self._only_user(vertex)
@@ -117,7 +117,7 @@ class Surroundings:
         end = self._graph.vertices.index(user)
         if self._first.get(others[0].id, position) >= position or self._changed(others[0], position, end):
             return None
-        return Summand(others[0], tuple(norms))
+        return OtherSummand(others[0], tuple(norms))
 
     def _changed(self, stub: Stub, start: int, end: int) -> bool:
         """Tell whether a tensor is written to between two positions."""

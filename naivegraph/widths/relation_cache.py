@@ -23,7 +23,7 @@ __all__ = ["Evidence", "keep_widths", "known_widths"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """What widths are worked out from.
+    """Everything that widths are worked out from.
 
     Attributes:
         objects: What vertices call and return, which counts as the same only if it is the same object.

@@ -27,6 +27,7 @@ _SOFTMAX = (
     torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.log_softmax, torch.Tensor.log_softmax,
     nn.functional.log_softmax,
 )  # fmt: skip
+_DISTANCES = (torch.cdist, nn.functional.pairwise_distance)  # to weights, which are not zeroed
 _WITH_INSIDES = (
     nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
 )  # fmt: skip
@@ -46,15 +47,16 @@ class _Run(Interpreter):
         if name in self.replaced:
             result = self.replaced[name](self.found)
         if name in self.zeros:
-            result = _zeroed(result, self.zeros[name])
+            result = _zeroed(result, self.zeros[name], vertex.kind == "layer")
         self.found[name] = result
         super()._assign(vertex, result)
 
 
-def _zeroed(result: Any, zeros: Tensor) -> Any:
-    """A tensor with neurons at zero; of several (those of a cell), all that are like the first."""
+def _zeroed(result: Any, zeros: Tensor, layer: bool) -> Any:
+    """A tensor with neurons at zero; of several the first, of a layer's (a cell's) all that are like it."""
     if isinstance(result, tuple) and isinstance(result[0], Tensor):
         like = [isinstance(each, Tensor) and each.shape == result[0].shape for each in result]
+        like = like if layer else [True] + [False] * (len(result) - 1)  # parts may lose different neurons
         return tuple(
             each * zeros.to(each) if alike else each for each, alike in zip(result, like, strict=True)
         )
@@ -125,7 +127,7 @@ def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> 
         norm = isinstance(vertex.target, _MIXING)
         attention = vertex.target is nn.functional.scaled_dot_product_attention
         softmax = vertex.target in _SOFTMAX or isinstance(vertex.target, (nn.Softmax, nn.LogSoftmax))
-        if norm or attention or softmax:
+        if norm or attention or softmax or vertex.target in _DISTANCES:
             taken = [makers.get(stub.id, "") for stub in stubs_in((vertex.args, vertex.kwargs))]
             if any(name in changes for name in (vertex.name, *taken)):
                 return True

@@ -58,7 +58,7 @@ def tensors(value: Any) -> list[Tensor]:
 
 def total(value: Any) -> Tensor:
     """A scalar of all of them."""
-    return sum((t.square().sum() for t in tensors(value)), torch.zeros(()))
+    return sum((t.abs().square().sum() for t in tensors(value)), torch.zeros(()))
 
 
 def same_tensors(one: Any, two: Any) -> None:

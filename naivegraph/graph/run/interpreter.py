@@ -57,7 +57,7 @@ def expressions(value: Any) -> Iterator[DimSize | Attribute]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reads:
-    """What a pytree of arguments is computed from.
+    """Sources of a pytree of arguments.
 
     Attributes:
         tensors: The numbers of the tensors in it.

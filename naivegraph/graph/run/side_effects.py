@@ -1,4 +1,4 @@
-"""What else a run of a graph may do, or depend on, than the shapes and operators it records."""
+"""Effects of a run of a graph, and what it depends on, besides the shapes and operators it records."""
 
 from __future__ import annotations
 

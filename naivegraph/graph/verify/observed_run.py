@@ -134,7 +134,7 @@ class ObservedRun(Interpreter):
         return result
 
     def _both(self, vertex: Vertex, record: Any) -> list[tuple[Any, Any, str]]:
-        """What a vertex gave before and gives now, leaf by leaf."""
+        """Pairs of what a vertex gave before and gives now, leaf by leaf."""
         try:
             both = list(pairs(vertex.output, record))
         except ValueError as error:

@@ -7,7 +7,7 @@ from torch import nn
 
 from naivegraph.reconstruct.linear_call import LinearCalls
 from naivegraph.reconstruct.moments import Moments
-from naivegraph.reconstruct.solve import least_squares
+from naivegraph.reconstruct.ridge import least_squares
 
 
 def moments_of(x: torch.Tensor, y: torch.Tensor) -> Moments:
