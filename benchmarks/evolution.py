@@ -118,7 +118,7 @@ def trained_longer(images: Images, seed: int, seconds: float) -> Answer:
         module.train()
         for x, y in train._batches(train.batch_size, generator):
             optimizer.zero_grad()
-            train.loss(module(x), y).backward()
+            torch.autograd.backward(train.loss(module(x), y))
             optimizer.step()
         epochs += 1
         module.eval()
