@@ -30,8 +30,10 @@ from naivegraph.graph.run.blocks import (
     is_sum,
     region_of,
 )
+from naivegraph.graph.run.interpreter import Reads
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.graph.run.query import matches
+from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
 
 __all__ = ["BlockRemoval", "block_named", "blocks_named"]
@@ -151,6 +153,8 @@ class BlockRemoval:
         regions = [region_of(self.graph, block, repr(self.name), self.uses) for block in self.blocks]
         branches = [self._branch_of(region) for region in regions]
         whole = [r for r, of in zip(regions, branches, strict=True) if of is None and not _kept(r)]
+        for region in whole:
+            self._check_unmeasured(region)
         takes: dict[int, Collection[int]] = {id(region.end): {region.entry.id} for region in whole}
         steps: list[Step] = []
         for region, branch_of in zip(regions, branches, strict=True):
@@ -168,6 +172,19 @@ class BlockRemoval:
             else:
                 steps.append(functools.partial(_taken_out, region=region))
         return [functools.partial(self._aligned, whole, takes)], steps
+
+    def _check_unmeasured(self, region: Region) -> None:
+        """Check that no vertex outside a region takes a size from a tensor that goes with it."""
+        inside = {id(vertex) for vertex in region.vertices}
+        made = {stub.id: v.name for v in region.vertices for stub in stubs_in(v.output)}
+        stay = {region.exit.id, region.entry.id}
+        for vertex in self.graph:
+            measured = Reads.of((vertex.args, vertex.kwargs)).measured & (made.keys() - stay)
+            if measured and id(vertex) not in inside:
+                maker = made[min(measured)]
+                raise EditError(
+                    f"{vertex.name!r} takes sizes from what {maker!r} in {self.name!r} gives, which would go"
+                )
 
     def _aligned(self, whole: Sequence[Region], takes: dict[int, Collection[int]]) -> AlignmentProgram:
         """The sizes of what comes in and what others used, of every block that goes whole."""

@@ -169,3 +169,27 @@ def test_an_optimizer_gets_the_copys_parameters_without_a_state(name: str) -> No
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in old]
     for p in old:
         assert all(torch.equal(torch.as_tensor(v), states[id(p)][k]) for k, v in optimizer.state[p].items())
+
+
+def test_what_is_nearly_the_identity_is_none() -> None:
+    class Scattered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branch = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.select_scatter(x[0] * 2, 0, 1)
+            out: torch.Tensor = x + self.branch(x)
+            return out
+
+    net = nn.Sequential(nn.Linear(4, 4), Scattered(), nn.Linear(4, 2))
+    with torch.no_grad():
+        for parameter in net[1].parameters():
+            parameter.mul_(1e-4)  # done twice, the rest is the identity but for this
+    graph = ng.capture(net, torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+    before = [v.name for v in graph]
+    with pytest.raises(
+        ng.EditError, match="'1_2' cannot start as the identity: with branches that give zero"
+    ):
+        ng.duplicate(graph, "1", identity=True)
+    assert [v.name for v in graph] == before

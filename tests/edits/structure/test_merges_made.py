@@ -134,3 +134,28 @@ def test_what_is_refused_leaves_no_concatenation_behind() -> None:
         ng.connect(graph, "input", "3", merge="concat", position=7)
     assert [v.name for v in graph] == names
     assert torch.equal(graph(x), before)
+
+
+def test_a_block_whose_size_is_read_outside_is_not_taken_out() -> None:
+    class Heads(nn.Module):
+        def forward(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+            return x.reshape(like.shape[0], 2, -1).flatten(1)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.heads, self.c = nn.Linear(4, 4), nn.Linear(4, 4), Heads(), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inner = self.a(x)
+            out: torch.Tensor = self.c(self.heads(x + self.b(inner), inner))
+            return out
+
+    x = torch.randn(3, 4)
+    graph = ng.capture(Net(), x)
+    names, before = [v.name for v in graph], graph(x)
+    assert not ng.can(graph, "remove", ("a", "add"))
+    with pytest.raises(ng.EditError, match=r"takes sizes from what 'a' in .* gives, which would go"):
+        ng.remove(graph, ("a", "add"))
+    assert [v.name for v in graph] == names
+    assert torch.equal(graph(x), before)
