@@ -23,6 +23,7 @@ from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.vertices import new_name, output_of, returns, users_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
+from naivegraph.graph.run.blocks import has_parameters
 from naivegraph.graph.run.query import edges
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.ir.pytree import contains_stub
@@ -246,6 +247,12 @@ class _Insertion:
         """Let the users take the layer's output."""
         old, new = self.place.stub, output_of(self.made)
         if old.id != new.id:
+            writes = any(contains_stub(user.output, old) for user in self.place.users)
+            if writes and not has_parameters(self.made):
+                # The gradient of an activation is worked out from what it gave, which has to stay.
+                at = self.graph.vertices.index(self.made) + 1
+                name = new_name(self.graph, f"{self.made.name}_clone")
+                new = output_of(rewiring.add_function(name, "clone", (new,), at, self.made.path))
             for user in self.place.users:
                 rewiring.replace(user, old, new)
             if self.place.returned:

@@ -132,3 +132,24 @@ def test_a_module_that_does_not_fit_is_refused_and_all_is_as_it_was() -> None:
         with pytest.raises(ng.EditError, match=message):
             ng.insert(graph, wrong, after="stem", name="new")
         assert everything(graph) == before
+
+
+def test_an_activation_before_what_works_in_place_can_be_trained() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            x.mul_(2)
+            out: torch.Tensor = self.b(x)
+            return out
+
+    net, x = InPlace(), torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    ng.insert(graph, nn.Sigmoid(), after="a", name="act")
+    torch.testing.assert_close(graph(x), net.b(torch.sigmoid(net.a(x)) * 2))
+    torch.autograd.backward(graph(x).sum())
+    expected = torch.autograd.grad(net.b(torch.sigmoid(net.a(x)) * 2).sum(), net.a.weight)[0]
+    torch.testing.assert_close(net.a.weight.grad, expected)
