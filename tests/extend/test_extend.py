@@ -132,4 +132,4 @@ def test_every_way_in_is_told_with_its_contract() -> None:
             assert name in told, name
     classes = {name for name in told if name[0].isupper()}
     assert classes <= set(extend.__all__)
-    assert len(rows) == 6
+    assert len(rows) == 8
