@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import zlib
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.save.layer_spec import layer_spec
 from naivegraph.edits.structure.align_sizes import Step
-from naivegraph.edits.structure.connection import check_merge, concatenate_alone, connected
+from naivegraph.edits.structure.connection import check_merge, concatenation_behind, connected
 from naivegraph.edits.structure.identity_weights import start_as_zero
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
@@ -104,9 +103,8 @@ def branch(
     structure = {"verb": "branch", "source": start.name, "target": end.name, "name": called}
     asked = {"branch": [start.name, end.name], "name": called}
     if merge == "concat":
-        home = end.name.rpartition(".")[0]
-        joined = new_name(model, f"{home}.cat" if home else "cat")
-        before: list[Step] = [work.call, functools.partial(concatenate_alone, end=end, name=joined)]
+        joined, concatenate = concatenation_behind(model, end)
+        before: list[Step] = [work.call, concatenate]
         return connected(
             model, called, joined, SizeChoice(), structure, before=before,
             asked={**asked, "merge": merge}, optimizer=optimizer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
 from naivegraph.edits.apply.edit import Edit
@@ -10,9 +9,9 @@ from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
 from naivegraph.edits.structure.align_sizes import Step
-from naivegraph.edits.structure.connection import check_merge, concatenate_alone, connected
+from naivegraph.edits.structure.connection import check_merge, concatenation_behind, connected
 from naivegraph.edits.structure.merges import is_concatenation
-from naivegraph.edits.structure.vertices import new_name, path_between, vertex_of
+from naivegraph.edits.structure.vertices import path_between, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
@@ -98,9 +97,8 @@ def connect(
         raise EditError(f"{start.name!r} cannot be connected to {end.name!r}: that would be a cycle, {names}")
     joined, before = end.name, list[Step]()
     if merge == "concat" and not is_concatenation(end):
-        home = end.name.rpartition(".")[0]
-        joined = new_name(model, f"{home}.cat" if home else "cat")
-        before = [functools.partial(concatenate_alone, end=end, name=joined)]
+        joined, concatenate = concatenation_behind(model, end)
+        before = [concatenate]
     options = {"position": position, "merge": merge}
     told = {name: value for name, value in options.items() if value is not None}
     return connected(

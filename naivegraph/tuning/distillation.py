@@ -22,8 +22,9 @@ from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.ir.pytree import leaves, stubs_in
-from naivegraph.network import Graph, capture
+from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
+from naivegraph.tuning.present_graph import present_graph
 from naivegraph.widths import relate
 
 __all__ = ["Distillation", "Distilled", "distillation"]
@@ -258,11 +259,7 @@ class Distillation:
         shapes = {name: parameter.shape for name, parameter in parameters_of(self.student).items()}
         if shapes == self._shapes:
             return
-        if isinstance(self._subject, Graph):
-            graph = self._subject
-        else:
-            args, kwargs = self._example or ((), None)
-            graph = capture(self._subject, args, kwargs, verify="recorded", fake=True)
+        graph = present_graph(self._subject, self._example)
         dims = neuron_dimensions(graph)
         outputs = [s for s in stubs_in(graph.output) if len(s.shape) > 1 and s.dtype.is_floating_point]
         self._output_dims = [dims.get(tensor_key(stub), -1) for stub in outputs]

@@ -13,7 +13,8 @@ from naivegraph.edits.request.target import check_model, check_no_example
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.graph.torch_utils.unwrap import unwrapped
-from naivegraph.network import Graph, capture
+from naivegraph.network import Graph
+from naivegraph.tuning.present_graph import present_graph
 from naivegraph.utility.collect import shape_of
 from naivegraph.utility.readers import neuron_numbers
 from naivegraph.widths import constraints_of, relate
@@ -148,11 +149,7 @@ class SparsityPenalty:
         shapes = {name: parameter.shape for name, parameter in parameters_of(self._module).items()}
         if shapes == self._shapes:
             return
-        if isinstance(self._subject, Graph):
-            graph = self._subject
-        else:
-            args, kwargs = self._example or ((), None)
-            graph = capture(self._subject, args, kwargs, verify="recorded", fake=True)
+        graph = present_graph(self._subject, self._example)
         widths = relate(graph)
         fixed = constraints_of(widths).fixed
         unknown = [name for name in self._keep if name not in {width.name for width in widths}]

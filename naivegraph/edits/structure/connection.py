@@ -25,7 +25,7 @@ from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.network import Graph
 from naivegraph.undo import UndoLog
 
-__all__ = ["Connection", "check_merge", "concatenate_alone", "connected"]
+__all__ = ["Connection", "check_merge", "concatenation_behind", "connected"]
 
 _APART = "what uses it takes it apart, so new neurons have no place there"
 
@@ -229,7 +229,14 @@ def connected(
     return planned.rewire([*before, carry_out], asked=asked, optimizer=optimizer)
 
 
-def concatenate_alone(rewiring: Rewiring, end: Vertex, name: str) -> None:
+def concatenation_behind(graph: Graph, end: Vertex) -> tuple[str, Step]:
+    """The name of a concatenation of one part behind a vertex, and the step that puts it there."""
+    home = end.name.rpartition(".")[0]
+    name = new_name(graph, f"{home}.cat" if home else "cat")
+    return name, functools.partial(_concatenate_alone, end=end, name=name)
+
+
+def _concatenate_alone(rewiring: Rewiring, end: Vertex, name: str) -> None:
     """Put a concatenation of one part behind a vertex; whatever used its output uses the concatenation."""
     graph, out = rewiring.graph, output_of(end)
     users, returned = users_of(graph, end), returns(graph, end, out)
