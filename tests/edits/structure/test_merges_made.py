@@ -159,3 +159,13 @@ def test_a_block_whose_size_is_read_outside_is_not_taken_out() -> None:
         ng.remove(graph, ("a", "add"))
     assert [v.name for v in graph] == names
     assert torch.equal(graph(x), before)
+
+
+def test_growth_that_enters_a_statistic_is_told() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
+    x = torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    before = graph(x)
+    edit = ng.connect(graph, "input", "0", merge="concat")
+    assert not torch.allclose(graph(x), before)
+    assert any("change what the network computes" in note for note in edit.notes)
