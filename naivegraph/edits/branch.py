@@ -167,8 +167,9 @@ class _Branch:
         spec = layer_spec(self.graph.module, self.layer, self.number, False)
         if self.zero:
             spec["zero"] = True
-        at = self.graph.vertices.index(self.end) + 1
-        rewiring.add_layer(self.name, self.layer, output_of(self.start), at, spec, self.start)
+        at, start = self.graph.vertices.index(self.end) + 1, output_of(self.start)
+        given = rewiring.kept(self.name, start, at, self.end.path)
+        rewiring.add_layer(self.name, self.layer, given, at + (given is not start), spec, self.start)
         try:
             propagate_shapes(self.graph, ())
         except RUN_ERRORS as error:

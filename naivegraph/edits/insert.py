@@ -208,9 +208,10 @@ class _Insertion:
         if self.identity:
             start_as_identity(self.layer, self.name, rewiring.undo)
         spec = layer_spec(self.graph.module, self.layer, self.start, self.identity)
-        self.made = rewiring.add_layer(
-            self.name, self.layer, self.place.stub, at, spec, self.place.maker, inside=True
-        )
+        place = self.place
+        given = rewiring.kept(self.name, place.stub, at, place.maker.path, place.users)
+        at += given is not place.stub
+        self.made = rewiring.add_layer(self.name, self.layer, given, at, spec, place.maker, inside=True)
         self._check(self.made)
 
     @property

@@ -318,6 +318,16 @@ def replace_argument(
         raise EditError(f"{vertex.name!r} uses the tensor {old.id} {count} times")
     with _change(graph, undo):
         vertex.args, vertex.kwargs = both
+        if occurrence is None:
+            vertex.operations = [_operand_replaced(op, old, new) for op in vertex.operations]
+
+
+def _operand_replaced(operation: Operation, old: Stub, new: Stub) -> Operation:
+    """The recorded operation with another operand, so that it is known which tensor it changes in place."""
+    if all(stub.id != old.id for stub in operation.operands):
+        return operation
+    args, kwargs = with_tensors((operation.args, operation.kwargs), {old.id: new})
+    return Operation(operation.func, args, kwargs, operation.outputs)
 
 
 def _replaced(value: Any, old: Stub, new: Stub, occurrence: int | None) -> tuple[Any, int]:

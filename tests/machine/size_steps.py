@@ -10,6 +10,7 @@ from torch import nn
 import naivegraph as ng
 from naivegraph.edits.structure.merges import tensors_of
 from naivegraph.graph import Vertex
+from naivegraph.ir.pytree import stubs_in
 from naivegraph.widths import relate
 from tests.machine.invariants import first
 
@@ -48,7 +49,7 @@ def resize(walk: Walk) -> ng.Edit:
 
 def _of_inputs(walk: Walk, name: str) -> dict[str, Any] | None:
     """A request for one of the inputs of a vertex, asked of the vertex."""
-    made = {stub.id: v.name for v in walk.graph for stub in [first(v)]}
+    made = {stub.id: v.name for v in walk.graph for stub in stubs_in(v.output)[:1]}
     makers = [made.get(stub.id) for stub in tensors_of(walk.graph[name])]
     found = [maker for maker in makers if maker is not None]
     inputs = {vertex.name for vertex in walk.graph.inputs}
@@ -118,7 +119,7 @@ def resize_kernel(walk: Walk) -> ng.Edit:
     fit = [v for v in walk.graph if isinstance(v.target, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     vertex = walk.rng.choice(fit or walk.graph.vertices)
     size = walk.rng.choice([1, 2, 3, 3, 5])
-    now: tuple[int, ...] = getattr(vertex.target, "kernel_size", (0,))
+    now = vertex.target.kernel_size if isinstance(vertex.target, nn.modules.conv._ConvNd) else (0,)
     walk.note("kernel", vertex.name, size)
     walk.alike = {} if size >= max(now) else None
     return ng.resize_kernel(walk.graph, {vertex.name: size}, optimizer=walk.of_optimizer())

@@ -126,7 +126,7 @@ def passed_on(walk: Walk, vertex: Vertex) -> Replaced | None:
 def connect(walk: Walk) -> ng.Edit:
     """A sum or a concatenation takes one more tensor."""
     graph, rng = walk.graph, walk.rng
-    names = [v.name for v in graph]
+    names = [v.name for v in graph if stubs_in(v.output)]
     joints = [v.name for v in graph if is_sum(v) or is_concatenation(v)]
     target = rng.choice(joints if joints and rng.random() < 0.7 else names)
     later = {target, *(v.name for v in graph.descendants(target))}

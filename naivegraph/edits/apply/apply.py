@@ -41,6 +41,12 @@ RUN_ERRORS = (
 )  # fmt: skip
 
 
+_NOT_RUNNING = (
+    "the network does not run at the new sizes, so all is as it was; hold the sizes that its code relies on "
+    "with sizes={...}, or report this"
+)
+
+
 def apply(
     change: Change,
     target: nn.Module | Graph,
@@ -74,8 +80,7 @@ def apply(
         notes: Sentences for the reader.
         sizes: The report on the sizes of vertices.
         check: A function called when everything is done; if it raises, everything is undone.
-        failed: The beginning of the message if the network does not run then; by default its error is raised
-            as it is.
+        failed: The beginning of the message if the network does not run then.
         undo: The log of what was done for this edit already, which is undone with it.
         checkpoint: The state before this edit; by default the present one.
         refit: A function that gives kept weights other values once all else is done, and the report on it;
@@ -85,9 +90,9 @@ def apply(
         The edit.
 
     Raises:
-        EditError: The change does not fit the network, or an optimizer cannot follow.
-        Exception: Any exception of the network when its graph runs, or of `check`. The network is then as it
-            was.
+        EditError: The change does not fit the network, which does not run then, or an optimizer cannot
+            follow.
+        Exception: Any exception of `check` or `refit`. The network is then as it was.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -109,11 +114,12 @@ def apply(
             forget_compiled_code()
             changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
             notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
-        with _running(failed):
-            if change and graph is not None:
+        if change and graph is not None:
+            with _running(failed or _NOT_RUNNING):
                 log.push(snapshot(graph))
                 resize_example(change, graph)
                 propagate_shapes(graph, {attribute.path for attribute in change.attributes})
+        with _running(failed):
             if change and check is not None:
                 check()
             report = refit() if callable(refit) and change else refit
@@ -146,7 +152,7 @@ def _running(failed: str | None) -> Iterator[None]:
     try:
         yield
     except RUN_ERRORS as error:
-        if failed is None:
+        if failed is None or (failed == _NOT_RUNNING and isinstance(error, NaivegraphError)):
             raise
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise EditError(f"{failed}: {error}{where}") from error

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from naivegraph.edits.plan.change import Change
+from naivegraph.errors import EditError
 
 __all__ = ["fresh_tensors", "seeded"]
 
@@ -92,7 +93,10 @@ def _fresh_layer(change: Change, owner: nn.Module, path: str, growing: Growing) 
         value = math.nan if tensor.is_floating_point() else 0
         return torch.full(shape, value, dtype=tensor.dtype, device=tensor.device)
 
-    layer = _without_tensors(owner)
+    try:
+        layer = _without_tensors(owner)
+    except EditError:  # a parametrization that was rewired runs in its graph alone
+        return {}
     vars(layer)["_parameters"] = {
         name: None if p is None else nn.Parameter(empty(name, p), requires_grad=False)
         for name, p in owner._parameters.items()

@@ -9,6 +9,8 @@ import numpy as np
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.plan.change import Outgoing, Rows
 from naivegraph.errors import EditError
+from naivegraph.ir.values import Stub
+from naivegraph.operators.movement import Dims
 from naivegraph.operators.relation import Summed
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, ProvenanceTrace, Untraceable
 from naivegraph.widths.widths import Width, Widths
@@ -33,20 +35,17 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
         EditError: For copies: a factor cannot be traced, or its weights have another use.
     """
     found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
-    chosen = [(summed, _chosen(widths, summed)) for summed in _sums(widths, keys)]
-    for summed, trace in chosen:
+    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in _sums(widths, keys)]
+    traced = {trace.target.id for _, _, trace in chosen if isinstance(trace, ProvenanceTrace)}
+    for summed, atom, trace in chosen:
         if isinstance(trace, str):
             if copies:
                 raise EditError(f"new neurons cannot be copies: {trace}, at {summed.where}")
             continue
         if copies:
-            _check_use(
-                widths, trace, {t.target.id for _, t in chosen if isinstance(t, ProvenanceTrace)}, summed
-            )
-        atoms = widths.relation.algebra.resolve(summed.axis).atoms()
-        named = {keys[atom]: None for atom in atoms if atom in keys}
+            _check_use(widths, trace, traced, summed)
         for entries in trace.entries():
-            found.setdefault((entries.name, entries.dims, entries.rows), {}).update(named)
+            found.setdefault((entries.name, entries.dims, entries.rows), {})[keys[atom]] = None
     return tuple(
         Outgoing(name, dims, tuple(named), _rows(rows)) for (name, dims, rows), named in found.items()
     )
@@ -59,12 +58,10 @@ def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:
         for atom in widths.relation.algebra.resolve(axis).atoms():
             if atom in atoms:
                 out.setdefault(atom, f"it enters {statistic}")
-    for summed in _sums(widths, atoms):
-        trace = _chosen(widths, summed)
+    for summed, atom in _sums(widths, atoms):
+        trace = _chosen(widths, summed, atom)
         if isinstance(trace, str):
-            for atom in widths.relation.algebra.resolve(summed.axis).atoms():
-                if atom in atoms:
-                    out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
+            out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
     return out
 
 
@@ -113,10 +110,12 @@ def _rows(rows: tuple[int, tuple[int, ...]] | None) -> Rows:
     return None if rows is None else (rows[0], np.asarray(rows[1], np.int64))
 
 
-def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[Summed]:
+def _sums(widths: Widths, atoms: Collection[Atom]) -> Iterator[tuple[Summed, Atom]]:
+    """The sums over each of these widths."""
     for summed in widths.relation.summed:
-        if any(atom in atoms for atom in widths.relation.algebra.resolve(summed.axis).atoms()):
-            yield summed
+        for atom in dict.fromkeys(widths.relation.algebra.resolve(summed.axis).atoms()):
+            if atom in atoms:
+                yield summed, atom
 
 
 def _provenance(widths: Widths, summed: Summed) -> Provenance:
@@ -125,15 +124,21 @@ def _provenance(widths: Widths, summed: Summed) -> Provenance:
     return next(made, widths.provenances[0])
 
 
-def _chosen(widths: Widths, summed: Summed) -> ProvenanceTrace | str:
+def _chosen(widths: Widths, summed: Summed, atom: Atom) -> ProvenanceTrace | str:
     """The trace of a factor that can be zero for new neurons, weights first; or the reason why none can."""
     provenance = _provenance(widths, summed)
+
+    def along(stub: Stub, dims: Dims) -> bool:
+        """Tell whether the width lies along dimensions of a tensor."""
+        axes = widths.relation.axes.get(stub.id, [])
+        return any(atom in widths.relation.algebra.resolve(axes[d]).atoms() for d in dims if d < len(axes))
+
     factors = sorted(summed.factors, key=lambda factor: factor[0].id not in provenance.stateful)
     usable: list[ProvenanceTrace] = []
     reason = "nothing is summed"
     for stub, dim in factors:
         try:
-            trace = provenance.trace(stub, dim)
+            trace = provenance.trace(stub, dim, along)
             list(trace.entries())
         except Untraceable as error:
             reason = str(error)

@@ -34,6 +34,7 @@ def plan(
     *,
     initialise: Initialise = "layer",
     seed: int = 0,
+    following: Mapping[Atom, int] | None = None,
 ) -> Change:
     """Plan the change that keeps these neurons of each width and adds new ones; other widths stay.
 
@@ -48,6 +49,7 @@ def plan(
             `f(tensor, name)` that fills a tensor in place, as those in `torch.nn.init` do: weights into them
             by it, out of them zero.
         seed: The seed of the numbers new neurons start with.
+        following: New sizes that no parameter has, but perhaps an attribute, such as that of a norm alone.
 
     Raises:
         EditError: The arguments make no sense, or neurons cannot be duplicated.
@@ -77,7 +79,7 @@ def plan(
     return Change(
         {keys[width.atom]: change for width, change in changes.items()},
         tensors,
-        _attributes(widths, constraints, after),
+        _attributes(widths, constraints, {**(following or {}), **after}),
         out,
         scalings,
         int(seed),

@@ -110,6 +110,7 @@ class AlignmentProgram:
         self._held: list[AxisRequest] = []
         self._axis_requests: list[AxisRequest] = []
         self._ended: dict[Axis, int] = {}
+        self._following: dict[Atom, Axis] = {}
 
     def axis(self, stub: Stub, dim: int) -> Axis:
         """The axis of a tensor."""
@@ -151,8 +152,13 @@ class AlignmentProgram:
         """
         pair = Pair(left, right, vertex, names, preferred, why)
         difference = Polynomial.of_axis(left) - Polynomial.of_axis(right)
-        if (not pair.apart and not difference.terms) or self._follows(left) or self._follows(right):
+        if not pair.apart and not difference.terms:
             return
+        for one, other in ((left, right), (right, left)):
+            if self._follows(one):
+                if len(atoms := list(one.atoms())) == 1 and one.length == atoms[0].length:
+                    self._following[atoms[0]] = other
+                return
         signs = {coefficient > 0 for coefficient in difference.terms.values()}
         if len(signs) == 1:
             raise InfeasibleError(self._unequal(pair, _why_not(pair)))
@@ -263,7 +269,12 @@ class AlignmentProgram:
             answer: The decision on the widths.
             structure: The change of the structure, as data.
         """
-        made = plan(self.widths, self.constraints, answer.kept, answer.new)
+        sizes = answer.sizes()
+        following = {
+            atom: axis.size(lambda each: sizes.get(each, each.length))
+            for atom, axis in self._following.items()
+        }
+        made = plan(self.widths, self.constraints, answer.kept, answer.new, following=following)
         change = dataclasses.replace(made, structure=structure)
         grown = {width.atom for width, count in answer.new.items() if count}
         report = SizeReport(self.widths, change, otherwise="so that sizes fit")

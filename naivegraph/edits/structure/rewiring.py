@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from naivegraph.edits.structure.copy_block import check_identity, copy_block, silence
 from naivegraph.edits.structure.expand import expanded
+from naivegraph.edits.structure.vertices import new_name, output_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import forget_history
@@ -23,7 +24,7 @@ from naivegraph.graph.mutate import (
     set_output,
 )
 from naivegraph.graph.run.blocks import Uses, region_of
-from naivegraph.graph.run.liveness import idle
+from naivegraph.graph.run.liveness import changed_in_place, idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.pytree import leaves, with_tensors
 from naivegraph.ir.values import Stub
@@ -91,6 +92,24 @@ class Rewiring:
             if last is not None:
                 return last
         return add_vertex(self.graph, name, layer, (stub,), at=at, undo=self.undo)
+
+    def kept(self, name: str, stub: Stub, at: int, path: str, users: Collection[Vertex] = ()) -> Stub:
+        """A tensor as it is at a position, of which a layer's gradient may be worked out: perhaps a copy.
+
+        Args:
+            name: Of the layer that takes it.
+            stub: The tensor.
+            at: The position.
+            path: Of the module in which it is copied.
+            users: Vertices from there on that will take another tensor in its place.
+
+        Returns:
+            The tensor, or a copy made at that position if it is changed in place later.
+        """
+        later = [v for v in self.graph.vertices[at:] if not any(v is user for user in users)]
+        if not changed_in_place(self.graph, stub, later):
+            return stub
+        return output_of(self.add_function(new_name(self.graph, f"{name}_clone"), "clone", (stub,), at, path))
 
     def _as_the_network(self, layer: nn.Module) -> None:
         flags = [(module, module.training) for module in layer.modules()]

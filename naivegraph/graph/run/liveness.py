@@ -13,7 +13,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["idle", "tensor_numbers", "written_numbers"]
+__all__ = ["changed_in_place", "idle", "tensor_numbers", "written_numbers"]
 
 
 def tensor_numbers(value: object) -> set[int]:
@@ -58,6 +58,12 @@ def idle(
         else:
             found.append(vertex)
     return found[::-1]
+
+
+def changed_in_place(graph: Recording, stub: Stub, vertices: Iterable[Vertex]) -> bool:
+    """Tell whether one of these vertices changes a tensor, or one that shares memory with it, in place."""
+    memory = _Memory(graph)
+    return any(memory.shared(written_numbers(vertex), {stub.id}) for vertex in vertices)
 
 
 class _Memory:

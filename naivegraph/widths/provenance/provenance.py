@@ -23,7 +23,7 @@ that they broadcast; None stands for all elements.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -38,6 +38,10 @@ from naivegraph.operators.relation import arguments
 from naivegraph.operators.sources import Choice, LinearPart
 
 __all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
+
+
+# Whether neurons that are sought lie along any of these dimensions of a tensor.
+LiesAlong = Callable[[Stub, Dims], bool]
 
 
 class Untraceable(Exception):
@@ -67,18 +71,20 @@ class ProvenanceTrace:
         masks: The elements passed of every tensor, by its number; None for all of them.
         steps: The operators passed, by position in the run, with the operands each was followed to.
         found: The dimensions that the one followed lies along, by number of the parameter.
+        along: Tells of dimensions whether the neurons sought lie along them; None for all that do.
     """
 
-    def __init__(self, provenance: Provenance, target: Stub) -> None:
+    def __init__(self, provenance: Provenance, target: Stub, along: LiesAlong | None = None) -> None:
         self.provenance = provenance
         self.target = target
+        self.along = along
         self.masks: dict[int, Mask | None] = {}
         self.steps: dict[int, set[int]] = {}
         self.found: dict[int, set[int]] = {}
 
     def copy(self) -> ProvenanceTrace:
         """A copy, with which one of several choices is tried."""
-        out = ProvenanceTrace(self.provenance, self.target)
+        out = ProvenanceTrace(self.provenance, self.target, self.along)
         out.masks, out.found = dict(self.masks), {key: set(dims) for key, dims in self.found.items()}
         out.steps = {key: set(operands) for key, operands in self.steps.items()}
         return out
@@ -195,19 +201,21 @@ class Provenance:
         wanted = set(names)
         return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
 
-    def trace(self, target: Stub, dim: int | None = None) -> ProvenanceTrace:
+    def trace(self, target: Stub, dim: int | None = None, along: LiesAlong | None = None) -> ProvenanceTrace:
         """Trace a tensor back to entries of parameters that it is linear in.
 
         Args:
             target: A tensor of the run.
             dim: The dimension whose neurons are meant: every part has to have it, so that a subset of its
                 neurons can be scaled. None for the whole tensor.
+            along: Where the dimension is a product of several, whether those meant lie along a dimension: of
+                the outer product of two vectors, only one has them.
 
         Raises:
             Untraceable: It is not known to be linear in any.
         """
         dims = frozenset(range(len(target.shape))) if dim is None else frozenset([dim % len(target.shape)])
-        return self._follow(ProvenanceTrace(self, target), target, dims, None, whole=dim is None)
+        return self._follow(ProvenanceTrace(self, target, along), target, dims, None, whole=dim is None)
 
     def _follow(
         self, trace: ProvenanceTrace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
@@ -240,6 +248,11 @@ class Provenance:
             found = moved_back(movement, operation, stub, dims, mask)
             return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
         choices = _choices(operation, stub, dims, mask)
+        if trace.along is not None and trace.along(stub, dims):
+            whole_ones = [each for each in choices if all(trace.along(p.stub, p.dims) for p in each)]
+            if choices and not whole_ones:
+                raise Untraceable("one of its parts is the same for all neurons")
+            choices = whole_ones
         # A mask that is zero could never be trained, so weights come before buffers.
         choices.sort(
             key=lambda choice: (

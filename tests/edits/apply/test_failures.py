@@ -180,3 +180,13 @@ def test_a_check_that_fails_after_everything_was_done() -> None:
     with pytest.raises(ng.EditError, match="of no use: not this"):
         apply(change, case.graph, optimizer=case.optimizer, check=check, failed="of no use")
     case.check()
+
+
+def test_a_network_that_does_not_run_at_the_new_sizes_is_named_and_left_alone() -> None:
+    # A view of a tensor of ones does not show which dimension the channels go to.
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Linear(1, 1), nn.Flatten(), nn.Linear(1, 7))
+    graph = ng.capture(net, torch.randn(2, 1, 4, 4))
+    before = everything(graph)
+    with pytest.raises(ng.EditError, match=r"does not run at the new sizes.*\(while the graph ran '1'\)"):
+        ng.resize(graph, {"input": 2})
+    assert everything(graph) == before

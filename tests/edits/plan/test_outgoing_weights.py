@@ -396,3 +396,27 @@ class CurvedKernel(LinearAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.q(x).sigmoid() @ (self.k(x).sigmoid().transpose(1, 2) @ self.v(x)))  # type: ignore[no-any-return]
+
+
+class OuterProduct(nn.Module):
+    """A matrix whose rows are the pairs of rows of two others, only one of which has a new row's neurons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(5, 12), nn.Linear(9, 4)
+        self.w, self.v = nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(self.up(x) @ torch.kron(self.w, self.v))
+        return out
+
+
+@pytest.mark.parametrize("more", [3, 4, 8])
+@pytest.mark.parametrize("initialise", ["layer", "duplicate"])
+def test_growth_of_one_factor_of_a_product_of_weights_keeps_the_function(initialise: str, more: int) -> None:
+    torch.manual_seed(0)
+    model, x = OuterProduct().double(), torch.randn(3, 5).double()
+    graph, before = capture(model, x), model(x)
+    ng.resize(graph, {"up": more}, initialise=initialise)
+    assert model.w.shape[0] * model.v.shape[0] == 12 + more
+    torch.testing.assert_close(model(x), before)

@@ -153,3 +153,40 @@ def test_an_activation_before_what_works_in_place_can_be_trained() -> None:
     torch.autograd.backward(graph(x).sum())
     expected = torch.autograd.grad(net.b(torch.sigmoid(net.a(x)) * 2).sum(), net.a.weight)[0]
     torch.testing.assert_close(net.a.weight.grad, expected)
+
+
+class Overwriting(nn.Module):
+    """A row of its tensor is computed from another and written over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.a(x).clone()
+        y[0] = y[1] * 2
+        return y
+
+
+def test_a_norm_of_what_is_written_over_later_can_be_trained() -> None:
+    net, x = Overwriting(), torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    ng.insert(graph, nn.LayerNorm(6), before="mul", name="norm")
+    y = net.a(x)
+    expected = torch.cat([(torch.layer_norm(y[1], (6,)) * 2)[None], y[1:]])
+    torch.testing.assert_close(graph(x), expected)
+    torch.autograd.backward(graph(x).square().sum())
+    torch.testing.assert_close(
+        net.a.weight.grad, torch.autograd.grad(expected.square().sum(), net.a.weight)[0]
+    )
+
+
+def test_what_writes_into_a_concatenation_made_for_it_stays_when_the_edit_is_replayed() -> None:
+    net, x = Overwriting(), torch.randn(3, 4)
+    again = ng.capture(copy.deepcopy(net), x)
+    graph = ng.capture(net, x)
+    edit = ng.connect(graph, "x", "clone", merge="concat")
+    ng.replay(again, [edit])
+    assert [vertex.name for vertex in again] == [vertex.name for vertex in graph]
+    torch.testing.assert_close(again(x), graph(x))
+    assert torch.equal(graph(x)[0], graph(x)[1] * 2)

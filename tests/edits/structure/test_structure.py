@@ -322,3 +322,12 @@ def test_names_of_parameters_in_an_optimizer_follow() -> None:
     removed.undo()
     inserted.undo()
     assert group["param_names"] == before
+
+
+def test_the_size_of_a_norm_without_parameters_follows_what_comes_before_it() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 5, 1), nn.InstanceNorm2d(5), nn.AdaptiveAvgPool2d(1))
+    graph = capture(net, torch.randn(2, 3, 4, 4))
+    edit = remove(graph, "1")
+    assert net.get_submodule("2").num_features == 6
+    edit.undo()
+    assert net.get_submodule("2").num_features == 5
