@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,9 +179,12 @@ def test_a_trainer_adds_it_to_its_own_loss(hidden: Any) -> None:
     torch.testing.assert_close(trainer.compute_loss(net, batch), loss)
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*num_workers")  # of Lightning's own
 def test_lightning_takes_it_as_an_attribute() -> None:
     lightning = pytest.importorskip("lightning")
     net, teacher, _ = pruned()
+    net.train()
+    before, theirs = net[0].weight.detach().clone(), copy.deepcopy(teacher.state_dict())
 
     class Student(lightning.LightningModule):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -197,9 +201,11 @@ def test_lightning_takes_it_as_an_attribute() -> None:
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, torch.arange(8) % 5), batch_size=4)
     trainer = lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
     trainer.fit(Student(), data)
+    assert not torch.equal(net[0].weight, before)
+    torch.testing.assert_close(teacher.state_dict(), theirs, rtol=0, atol=0)
 
 
-def test_a_trainer_of_transformers_takes_it() -> None:
+def test_a_trainer_of_transformers_takes_it(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
 
@@ -211,11 +217,14 @@ def test_a_trainer_of_transformers_takes_it() -> None:
     ng.prune(net, X[:1], macs=0.5)
     rows = [{"pixels": image, "labels": torch.tensor(i % 5)} for i, image in enumerate(X)]
     options = transformers.TrainingArguments(
-        "out", max_steps=2, use_cpu=True, report_to=[], save_strategy="no"
+        str(tmp_path), max_steps=2, use_cpu=True, report_to=[], save_strategy="no"
     )
     trainer = Distilling(net, options, train_dataset=rows)
     trainer.distillation = ng.distillation(net, teacher, X[:1])
+    before, theirs = copy.deepcopy(net.state_dict()), copy.deepcopy(teacher.state_dict())
     trainer.train()
+    assert any(not torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    torch.testing.assert_close(teacher.state_dict(), theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

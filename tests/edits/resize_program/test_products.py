@@ -73,8 +73,7 @@ def best_of_all(values: list[float], groups: int, target: int) -> float:
     return max(found)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_what_stays_of_a_product_is_worth_the_most(seed: int) -> None:
+def _worth_the_most(seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups, each = int(rng.integers(2, 5)), int(rng.integers(2, 4))
     values = (10 * rng.random(groups * each) ** 3 + 0.1).tolist()
@@ -86,6 +85,18 @@ def test_what_stays_of_a_product_is_worth_the_most(seed: int) -> None:
     assert edit.certificate is not None
     assert edit.certificate.value == pytest.approx(best, rel=1e-6)
     assert edit.certificate.bound >= best - 1e-6 * abs(best)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_stays_of_a_product_is_worth_the_most(seed: int) -> None:
+    _worth_the_most(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(100, 400, 20))
+def test_what_stays_of_a_product_is_worth_the_most_in_many_cases(start: int) -> None:
+    for seed in range(start, start + 20):
+        _worth_the_most(seed)
 
 
 @pytest.mark.parametrize("utility", [None, 0, "l2"])

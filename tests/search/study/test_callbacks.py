@@ -132,8 +132,9 @@ def test_mlflow_itself_takes_a_study_up_again(tmp_path: Path, monkeypatch: pytes
         study = study_in(tmp_path / "a", callbacks=[tracker], rungs=(1,))
         study.run(networks=networks, engine="serial")
     client = mlflow.MlflowClient(tracking_uri=uri)
-    where = client.get_experiment_by_name("tests").experiment_id
-    runs = client.search_runs([where], max_results=100)
+    experiment = client.get_experiment_by_name("tests")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
     assert len(runs) == 1 + 6
     values = {run.info.run_name: run.data.metrics.get("loss") for run in runs}
     assert all(values[row["network"]] == row["loss"] for row in study.results)
