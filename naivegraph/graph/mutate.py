@@ -220,12 +220,12 @@ def _use_others(vertex: Vertex, new: Mapping[int, Stub]) -> None:
     vertex.args, vertex.kwargs = with_tensors(vertex.args, new), with_tensors(vertex.kwargs, new)
     if any(stub.id in new for stub in stubs_in(vertex.output)):
         vertex.output = with_tensors(vertex.output, new)
-        vertex.operations = [
-            Operation(
-                o.func, with_tensors(o.args, new), with_tensors(o.kwargs, new), with_tensors(o.outputs, new)
-            )
-            for o in vertex.operations
-        ]
+    vertex.operations = [
+        Operation(
+            o.func, with_tensors(o.args, new), with_tensors(o.kwargs, new), with_tensors(o.outputs, new)
+        )
+        for o in vertex.operations
+    ]
 
 
 def _forget_sizes(graph: Recording, gone: Vertex) -> None:

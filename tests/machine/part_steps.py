@@ -118,6 +118,8 @@ def _edit(walk: Walk, kind: str, network: nn.Module, path: str, given: Tensor, i
         requests: dict[str, Any] = {name: delta}
         # What is around the part in the walk's network does not follow.
         requests.setdefault([each for each in graph.sizes if each.startswith(prefix)][-1], ng.frozen())
+        if isinstance(network, Whole):
+            requests["stem"] = ng.frozen()
         return ng.resize(network, given, requests, optimizer=walk.of_optimizer())
 
     walk.edit(kind, make, network, (prefix, f"{path}." if path else ""))

@@ -190,3 +190,11 @@ def test_what_writes_into_a_concatenation_made_for_it_stays_when_the_edit_is_rep
     assert [vertex.name for vertex in again] == [vertex.name for vertex in graph]
     torch.testing.assert_close(again(x), graph(x))
     assert torch.equal(graph(x)[0], graph(x)[1] * 2)
+
+
+def test_what_is_written_into_a_copy_is_written_into_the_original_once_the_copy_is_removed() -> None:
+    net, x = Overwriting(), torch.randn(3, 4)
+    graph, before = ng.capture(net, x), net(x)
+    ng.remove(graph, "clone")
+    torch.testing.assert_close(graph(x), before)
+    assert [vertex.name for vertex in graph] == ["x", "a", "getitem", "mul", "setitem"]
