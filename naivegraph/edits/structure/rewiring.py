@@ -153,7 +153,10 @@ class Rewiring:
     def add_function(
         self, name: str, what: str, stubs: Sequence[Stub], at: int, path: str, *, dim: int | None = None
     ) -> Vertex:
-        """Call a function ("add", "clone", or "cat" along `dim`) on tensors, for the module at `path`."""
+        """Call a function ("add", "clone", or "cat" along `dim`) on tensors, for the module at `path`.
+
+        Where that is a layer, it is for the module around it: a layer makes no calls of its own.
+        """
         along = {} if dim is None else {"dim": dim}
         self._write(
             "function", name=name, function=what, of=[self._tensor(stub) for stub in stubs],
@@ -161,7 +164,8 @@ class Rewiring:
         )  # fmt: skip
         args: tuple[Any, ...] = (list(stubs),) if what == "cat" else tuple(stubs)
         vertex = add_vertex(self.graph, name, _FUNCTIONS[what], args, along, at=at, undo=self.undo)
-        vertex.path = path
+        layers = {other.path for other in self.graph if isinstance(other.target, nn.Module)}
+        vertex.path = path.rpartition(".")[0] if path in layers else path
         return vertex
 
     def remove(self, vertex: Vertex, old: Stub | None = None, new: Stub | None = None) -> None:

@@ -169,3 +169,12 @@ def test_growth_that_enters_a_statistic_is_told() -> None:
     edit = ng.connect(graph, "input", "0", merge="concat")
     assert not torch.allclose(graph(x), before)
     assert any("change what the network computes" in note for note in edit.notes)
+
+
+def test_a_concatenation_outlives_the_layer_it_was_made_behind() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    graph = ng.capture(net, torch.randn(2, 3, 8, 8))
+    ng.connect(graph, "input", "0", merge="concat")
+    ng.remove(graph, "0", reconnect=False)
+    with pytest.raises(ng.EditError, match="'cat' is no convolution"):
+        ng.resize_kernel(graph, {"cat": 3})
