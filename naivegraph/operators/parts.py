@@ -22,7 +22,7 @@ def concatenate(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     dim = a["dim"] % rank
     axes = [r.of(stub) for stub in parts]
     out = [
-        r.algebra.concatenate([x[d] for x in axes]) if d == dim else r.broadcast([[x[d]] for x in axes])[0]
+        r.algebra.concatenate([x[d] for x in axes]) if d == dim else r.equal([[x[d]] for x in axes])[0]
         for d in range(rank)
     ]
     r.set(op.outputs[0], out)
@@ -43,7 +43,7 @@ register(
 def stack(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     """Tensors along a new dimension, whose length is the code's."""
     parts = tensors_in(a["tensors"])
-    axes = r.broadcast([r.of(stub) for stub in parts])
+    axes = r.equal([r.of(stub) for stub in parts])
     axes.insert(a["dim"] % (len(axes) + 1), r.fixed([len(parts)], "the parts of a stack")[0])
     r.set(op.outputs[0], axes)
 

@@ -188,6 +188,13 @@ class Relation:
         """Tell whether the axis is fixed already."""
         return self.algebra.resolve(axis).fixed
 
+    def equal(self, operands: Sequence[Sequence[Axis]]) -> list[Axis]:
+        """The axes of tensors that must have one shape, of which none is repeated."""
+        for axes in operands[1:]:
+            for one, other in zip(operands[0], axes, strict=True):
+                self.algebra.unify(one, other)
+        return [self.algebra.resolve(axis) for axis in operands[0]]
+
     def broadcast(self, operands: Sequence[Sequence[Axis]]) -> list[Axis]:
         """The axes of an element-wise result: aligned from the right, dimensions of size 1 repeated.
 

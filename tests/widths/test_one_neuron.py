@@ -249,3 +249,22 @@ def test_one_channel_grows_through_pooling_and_flatten(pooled: int) -> None:
     ng.resize(net, x, {"0": +3})
     assert net[3].in_features == 4 * pooled**2
     torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize("join", [torch.stack, torch.cat])
+def test_one_neuron_is_not_repeated_to_stand_beside_more(join: Callable[..., torch.Tensor]) -> None:
+    """A sum would repeat the mean; what stands beside the sum would not be as wide."""
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 1), nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = self.b(x).mean(-1, keepdim=True)
+            out: torch.Tensor = join([mean + self.a(x), mean], 0)
+            return out
+
+    graph = ng.capture(Beside(), torch.randn(2, 3))
+    with pytest.raises(ng.InfeasibleError, match="a"):
+        ng.resize(graph, {"a": +1}, strategy=ng.strategy.Solve())
