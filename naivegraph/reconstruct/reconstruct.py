@@ -58,9 +58,10 @@ def reconstruct(
     better keeps its weights.
 
     It takes about two runs of the samples and, per layer, products and a solve of the size of its weights. It
-    needs the memory for what later layers still need, of all samples in both networks, at the layer where
-    that is most, and of one layer `(inputs * kernel)^2 * 16` bytes per group. Layers whose weight is used in
-    several places or is computed from others, and recurrent ones, are left as they are, with a note.
+    holds what later layers still need of the samples in both networks, up to 1 GiB (or one batch), and of one
+    layer `(inputs * kernel)^2 * 16` bytes per group; layers before which all samples would take more are
+    fitted to the first batches alone. Layers whose weight is used in several places or is computed from
+    others, and recurrent ones, are left as they are, with a note.
 
     Args:
         model: The edited network, or its graph.

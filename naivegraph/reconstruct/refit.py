@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
+from naivegraph.reconstruct.frontier import MEMORY, samples_held
 from naivegraph.reconstruct.layer_fit import HELD, LayerFit
 from naivegraph.reconstruct.linear_call import LinearCall, LinearCalls, Reached
 from naivegraph.reconstruct.surroundings import OtherSummand, Surroundings
@@ -39,8 +41,10 @@ Correction = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class Refit:
     """One refit.
 
-    Both graphs run on all batches at once, from one vertex to the next. So there is, at any time, what later
-    vertices still need of both, for all samples, and the moments of one layer.
+    Both graphs run on many batches at once, from one vertex to the next. So there is, at any time, what later
+    vertices still need of both for these, and the moments of one layer. Where all samples would take more
+    than `MEMORY`, as in the first layers for large images, the first batches go ahead; the others join where
+    they fit, and run up to there one by one.
 
     Args:
         teacher: The network before the edit; it is left as it is.
@@ -69,9 +73,11 @@ class Refit:
         self._place = {vertex.name: number for number, vertex in enumerate(teacher.vertices)}
         self._same = dict(self._same_tensors())
         self._next = 0  # the teacher's vertex to run next
-        self._runs = [(Interpreter(teacher), Interpreter(student)) for _ in batches]
-        self._inputs = [(_copied(batch.inputs), _copied(batch.inputs)) for batch in batches]
-        self._samples = sum(batch.samples for batch in batches)
+        self._runs: list[tuple[Interpreter, Interpreter]] = []  # of the batches that are on their way
+        self._inputs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._samples = 0  # in them
+        places = itertools.accumulate((self._place.get(v.name, -1) + 1 for v in student.vertices), max)
+        self._room = samples_held(teacher, student, [*places], MEMORY)
         self._changed = False
         self.written: list[torch.Tensor] = []
         self._layers: list[LayerRefit] = []
@@ -85,6 +91,7 @@ class Refit:
             EditError: One of the networks does not run on a batch, or the graphs run in different orders.
         """
         for position, vertex in enumerate(self._student.vertices):
+            self._join(position)
             place = self._place.get(vertex.name)
             if place is None:
                 self._changed = True
@@ -93,7 +100,7 @@ class Refit:
                 self._changed = self._changed or self._differ(vertex, self._teacher.vertices[place])
                 self._layer(position, vertex, place)
                 self._next = place + 1
-            for number in range(len(self._batches)):
+            for number in range(len(self._runs)):
                 self._step(number, 1, position)
         held = self._samples // HELD
         return RefitReport(tuple(self._layers), tuple(self._left), self._samples, held)
@@ -108,6 +115,20 @@ class Refit:
                     yield one.id, two
 
     # Running
+
+    def _join(self, position: int) -> None:
+        """Bring as many more batches up to a vertex of the student as there is room for from there on."""
+        for number in range(len(self._runs), len(self._batches)):
+            batch = self._batches[number]
+            if number and self._samples + batch.samples > self._room[position]:
+                return
+            self._runs.append((Interpreter(self._teacher), Interpreter(self._student)))
+            self._inputs.append((_copied(batch.inputs), _copied(batch.inputs)))
+            self._samples += batch.samples
+            for place in range(self._next):
+                self._step(number, 0, place)
+            for before in range(position):
+                self._step(number, 1, before)
 
     def _step(self, number: int, which: int, position: int) -> Any:
         """Run one vertex of the teacher (0) or student (1) on a batch."""
@@ -128,7 +149,7 @@ class Refit:
                 f"the two networks cannot be compared: {vertex.name!r} comes in another order in the teacher"
             )
         for position in range(self._next, place):
-            for number in range(len(self._batches)):
+            for number in range(len(self._runs)):
                 self._step(number, 0, position)
 
     def _differ(self, vertex: Vertex, other: Vertex) -> bool:
@@ -151,7 +172,7 @@ class Refit:
             summand = self._around.other_summand(position) if ends else None
             fit = self._fit(vertex, seen.found[0], call, ends)
         first = 0
-        for number, batch in enumerate(self._batches):
+        for number, batch in enumerate(self._batches[: len(self._runs)]):
             if number:
                 with LinearCalls() as seen:
                     self._step(number, 0, place)
