@@ -73,9 +73,9 @@ def new_layer(walk: Walk, kind: str) -> Callable[[int], nn.Module]:
         if kind == "mix":
             layer: nn.Module = nn.Conv2d(size, size, 3, padding=1) if image else nn.Linear(size, size)
         elif kind == "norm":
-            # One neuron less its own mean is zero, by which a row may divide.
-            plain = nn.LayerNorm(size) if size > 1 else nn.Linear(1, 1)
-            layer = nn.BatchNorm2d(size) if image else plain
+            layer = nn.BatchNorm2d(size) if image else nn.LayerNorm(size)
+            if size == 1 and not image:  # one neuron less its own mean is zero, by which a row may divide
+                layer = nn.ReLU()
         else:
             layer = nn.ReLU()
         return layer.double().eval()
