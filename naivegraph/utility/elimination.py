@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 __all__ = ["LeastSquares", "eliminate", "hull_slopes", "ridged_inverse"]
 
@@ -21,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 RIDGE = 1e-3  # of the mean diagonal, as in the refit
+_DELAYED = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,8 @@ def ridged_inverse(gram: Floats) -> Floats:
     """The inverse of a Gram matrix with a ridge, towards the present weights, on its diagonal."""
     diagonal = float(np.trace(gram)) / max(len(gram), 1)
     ridge = RIDGE * diagonal if diagonal > 0 else 1.0
-    found: Floats = np.asarray(np.linalg.inv(gram + ridge * np.eye(len(gram))), np.float64)
+    factor = torch.linalg.cholesky(torch.from_numpy(gram + ridge * np.eye(len(gram))))
+    found: Floats = torch.cholesky_inverse(factor).numpy()
     return found
 
 
@@ -111,33 +114,66 @@ def eliminate(problems: Sequence[LeastSquares], more: Floats) -> tuple[Numbers, 
 
 
 class _State:
-    """One problem as inputs leave it: inverse and products of the weights after compensation."""
+    """One problem as inputs leave it: inverse and products of the weights after compensation.
+
+    What a neuron that goes changes in both matrices is of low rank. It is kept as factors, `inverse - V^T V`
+    and `products - T^T S - S^T T`, and multiplied out once there are `_DELAYED` rows of them, for the inputs
+    that are left by then: products of large matrices cost less than many thin ones. The blocks on both
+    diagonals, of which costs are made, follow at once.
+    """
 
     def __init__(self, problem: LeastSquares) -> None:
-        self.inverse, self.products = problem.inverse.copy(), problem.products.copy()
-        self.neurons, self.blocks = problem.neurons, problem.blocks
+        self._inverse, self._products = problem.inverse, problem.products
+        self.neurons, self._blocks = problem.neurons, problem.blocks
+        self._factors = np.empty((3, _DELAYED + self._blocks.shape[1], len(self._inverse)))  # V, S, T
+        self._rows = 0
+        at = self._blocks[:, :, None], self._blocks[:, None, :]
+        self._own_inverse, self._own_products = self._inverse[at], self._products[at]
 
     def costs(self) -> tuple[Numbers, Floats]:
         """The neurons that are left, and what each would add to the error."""
-        if self.blocks.shape[1] == 1:
-            inputs = self.blocks[:, 0]
-            return self.neurons, self.products[inputs, inputs] / self.inverse[inputs, inputs]
-        at = self.blocks[:, :, None], self.blocks[:, None, :]
-        solved = np.linalg.solve(self.inverse[at], self.products[at])
+        if self._blocks.shape[1] == 1:
+            return self.neurons, self._own_products[:, 0, 0] / self._own_inverse[:, 0, 0]
+        solved = np.linalg.solve(self._own_inverse, self._own_products)
         return self.neurons, np.trace(solved, axis1=1, axis2=2)
 
     def remove(self, neuron: int) -> None:
         """Take a neuron's inputs out, and let the others stand in for them."""
-        place = np.flatnonzero(self.neurons == neuron)
-        if not len(place):
+        found = np.flatnonzero(self.neurons == neuron)
+        if not len(found):
             return
-        block = self.blocks[place[0]]
-        own = self.inverse[np.ix_(block, block)]
-        shares = np.linalg.solve(own, self.inverse[block])  # [inputs of the neuron, inputs]
-        moved = self.products[:, block] @ shares
-        self.products += shares.T @ (self.products[np.ix_(block, block)] @ shares) - moved - moved.T
-        self.inverse -= self.inverse[:, block] @ shares
-        self.neurons, self.blocks = np.delete(self.neurons, place[0]), np.delete(self.blocks, place[0], 0)
+        place, block = found[0], self._blocks[found[0]]
+        first, last = self._rows, self._rows + len(block)
+        v, s, t = self._factors[:, :first]
+        inverse = self._inverse[block] - v[:, block].T @ v
+        products = self._products[block] - t[:, block].T @ s - s[:, block].T @ t
+        own = inverse[:, block]
+        shares = np.linalg.solve(own, inverse)
+        self._factors[0, first:last] = np.linalg.solve(np.linalg.cholesky(own), inverse)
+        self._factors[1, first:last] = shares
+        self._factors[2, first:last] = products - 0.5 * products[:, block] @ shares
+        self._rows = last
+        self.neurons, self._blocks = np.delete(self.neurons, place), np.delete(self._blocks, place, 0)
+        self._own_inverse = np.delete(self._own_inverse, place, 0)
+        self._own_products = np.delete(self._own_products, place, 0)
+        vs, ss, ts = self._factors[:, first:last, self._blocks].swapaxes(1, 2)
+        self._own_inverse -= vs.swapaxes(1, 2) @ vs
+        cross = ts.swapaxes(1, 2) @ ss
+        self._own_products -= cross + cross.swapaxes(1, 2)
+        if last >= _DELAYED:
+            self._multiply_out()
+
+    def _multiply_out(self) -> None:
+        """Work out both matrices for the inputs that are left."""
+        left = self._blocks.reshape(-1)
+        v, s, t = self._factors[:, : self._rows, left]
+        at = np.ix_(left, left)
+        cross = t.T @ s
+        self._inverse = self._inverse[at] - v.T @ v
+        self._products = self._products[at] - cross - cross.T
+        self._blocks = np.arange(len(left)).reshape(self._blocks.shape)
+        self._factors = np.empty((3, self._factors.shape[1], len(left)))
+        self._rows = 0
 
 
 def hull_slopes(errors: Floats) -> Floats:

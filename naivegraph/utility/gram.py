@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -62,6 +63,14 @@ class Gram:
         found: Floats = self._products[group] / self._count - np.outer(mean, mean)
         self._covariances[group] = found
         return found
+
+    @functools.cached_property
+    def energy(self) -> float:
+        """The variance of all outputs, added up."""
+        return sum(
+            float(np.sum(matrix * (self.covariance(group) @ matrix)))
+            for group, matrix in enumerate(self.weights)
+        )
 
     def inverse(self, group: int) -> Floats:
         """The inverse of the matrix of a group, with a ridge."""

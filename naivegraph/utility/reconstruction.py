@@ -88,14 +88,10 @@ class Reconstruction(DataCriterion):
         each = len(numbers) // groups
         out: list[LeastSquares] = []
         covariances = [gram.covariance(group) for group in range(groups)]
-        energy = sum(
-            float(np.sum(matrix * (covariance @ matrix)))
-            for matrix, covariance in zip(gram.weights, covariances, strict=True)
-        )
         for group, (matrix, covariance) in enumerate(zip(gram.weights, covariances, strict=True)):
             scale: Floats | None
             if self.weigh == "energy":
-                scale = np.full(matrix.shape[1], 1.0 / max(energy, 1e-30))
+                scale = np.full(matrix.shape[1], 1.0 / max(gram.energy, 1e-30))
             else:
                 assert felt is not None
                 scale = _per_output(felt, outputs, group, matrix.shape[1])
