@@ -25,7 +25,7 @@ from naivegraph.edits.structure.vertices import (
 )
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.graph.run.blocks import Block, Uses, is_sum
 from naivegraph.graph.run.query import edges
 from naivegraph.ir.values import Stub

@@ -32,12 +32,10 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = [
-    "add_part",
     "add_vertex",
+    "changed",
     "new_stub",
-    "parts_of",
     "register",
-    "remove_part",
     "remove_vertex",
     "replace_argument",
     "set_output",
@@ -45,7 +43,7 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def _change(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
+def changed(graph: Recording, undo: UndoLog | None) -> Iterator[UndoLog]:
     """Change a graph during a block; leaving it checks the graph, and an error undoes the block."""
     follow_training(graph)  # while the network's own forward still computes what the graph does
     with all_or_nothing(undo) as log:
@@ -125,7 +123,7 @@ def add_vertex(
     if output is None:
         like = used[0] if used else None
         output = new_stub(graph, like.shape if like else (), like.dtype if like else torch.float32)
-    with _change(graph, undo) as log:
+    with changed(graph, undo) as log:
         if isinstance(target, nn.Module):
             path = _place(graph, name, target, log)
             vertex = Vertex(name, "layer", target, path, args, dict(kwargs or {}), output)
@@ -196,7 +194,7 @@ def remove_vertex(
     if not any(vertex is other for other in graph.vertices):
         raise EditError(f"{vertex.name!r} is no vertex of this graph")
     new = dict(replacements or {})
-    with _change(graph, undo) as log:
+    with changed(graph, undo) as log:
         position = next(i for i, other in enumerate(graph.vertices) if other is vertex)
         del graph.vertices[position]
         for other in graph.vertices[position:] if new else ():
@@ -316,7 +314,7 @@ def replace_argument(
     both, count = _replaced((vertex.args, vertex.kwargs), old, new, occurrence)
     if count <= (occurrence or 0):
         raise EditError(f"{vertex.name!r} uses the tensor {old.id} {count} times")
-    with _change(graph, undo):
+    with changed(graph, undo):
         vertex.args, vertex.kwargs = both
         if occurrence is None:
             vertex.operations = [_operand_replaced(op, old, new) for op in vertex.operations]
@@ -354,66 +352,6 @@ def _map_plain(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
-def parts_of(vertex: Vertex) -> list[Any]:
-    """The tensors of a vertex that takes a list of them (a concatenation).
-
-    Raises:
-        EditError: It takes no list of tensors, or several.
-    """
-    return list(_parts(vertex)[1])
-
-
-def _parts(vertex: Vertex) -> tuple[int | str, Any]:
-    """Position or name of the one argument that is a list of tensors, and the list."""
-    arguments: list[tuple[int | str, Any]] = [*enumerate(vertex.args), *vertex.kwargs.items()]
-    found = [
-        (key, value)
-        for key, value in arguments
-        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Stub) for item in value)
-    ]
-    if len(found) != 1:
-        raise EditError(f"{vertex.name!r} does not take one list of tensors")
-    return found[0]
-
-
-def add_part(
-    graph: Recording, vertex: Vertex, part: Stub, index: int | None = None, *, undo: UndoLog | None = None
-) -> None:
-    """Add a tensor to the list a vertex takes, at `index` (the end by default).
-
-    Raises:
-        NaivegraphError: The vertex takes no list, or the tensor is made too late.
-    """
-    parts = parts_of(vertex)
-    if index is not None and not 0 <= index <= len(parts):
-        raise EditError(f"{vertex.name!r} has {len(parts)} parts, so there is no place {index}")
-    parts.insert(len(parts) if index is None else index, part)
-    _set_parts(graph, vertex, parts, undo)
-
-
-def remove_part(graph: Recording, vertex: Vertex, index: int, *, undo: UndoLog | None = None) -> None:
-    """Take the tensor at `index` from the list a vertex takes.
-
-    Raises:
-        NaivegraphError: The vertex takes no list, there is no such part, or it is the only one.
-    """
-    parts = parts_of(vertex)
-    if not 0 <= index < len(parts) or len(parts) == 1:
-        raise EditError(f"{vertex.name!r} has {len(parts)} parts; part {index} cannot be removed")
-    del parts[index]
-    _set_parts(graph, vertex, parts, undo)
-
-
-def _set_parts(graph: Recording, vertex: Vertex, parts: list[Any], undo: UndoLog | None) -> None:
-    key, before = _parts(vertex)
-    new = tuple(parts) if isinstance(before, tuple) else parts
-    with _change(graph, undo):
-        if isinstance(key, str):
-            vertex.kwargs = {**vertex.kwargs, key: new}
-        else:
-            vertex.args = (*vertex.args[:key], new, *vertex.args[key + 1 :])
-
-
 def set_output(graph: Recording, output: Any, *, undo: UndoLog | None = None) -> None:
     """Let the network return something else.
 
@@ -422,12 +360,12 @@ def set_output(graph: Recording, output: Any, *, undo: UndoLog | None = None) ->
     """
     if not any(isinstance(leaf, (Stub, State)) for leaf in leaves(output)):
         raise NaivegraphError("a network returns at least one tensor")
-    with _change(graph, undo):
+    with changed(graph, undo):
         graph.output = output
 
 
 def register(graph: Recording, name: str, module: nn.Module, *, undo: UndoLog | None = None) -> None:
     """Register a module in the network, which no vertex calls yet."""
-    with _change(graph, undo) as log:
+    with changed(graph, undo) as log:
         add_submodule(graph.module, name, module, log)
         _update_state(graph)

@@ -10,15 +10,8 @@ from torch import Tensor, nn
 
 from naivegraph.errors import EditError, NaivegraphError
 from naivegraph.graph import concat, input_node, layer
-from naivegraph.graph.mutate import (
-    add_part,
-    add_vertex,
-    parts_of,
-    remove_part,
-    remove_vertex,
-    replace_argument,
-    set_output,
-)
+from naivegraph.graph.list_argument import add_part, parts_of, remove_part
+from naivegraph.graph.mutate import add_vertex, remove_vertex, replace_argument, set_output
 from naivegraph.network import Graph, capture
 from naivegraph.undo import UndoLog
 from naivegraph.widths import relate

@@ -11,7 +11,7 @@ from torch import nn
 import naivegraph as ng
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, tensors_of
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.graph.run.blocks import is_sum
 from naivegraph.ir.pytree import stubs_in
 from tests.machine.expected import Replaced

@@ -19,7 +19,7 @@ from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import output_of, path_between, vertex_of
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.graph.run.blocks import (
     Block,
     Region,

@@ -17,7 +17,7 @@ from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import neuron_dimension, new_name, output_of, returns, users_of
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.query import related
 from naivegraph.graph.run.snapshot import snapshot

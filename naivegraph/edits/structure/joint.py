@@ -9,7 +9,7 @@ from naivegraph.algebra.axis import Atom, Axis, Term, product, single, total
 from naivegraph.edits.structure.merges import concatenation_dim
 from naivegraph.edits.structure.vertices import output_of
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.ir.values import Stub
 from naivegraph.operators.relation import Relation
 

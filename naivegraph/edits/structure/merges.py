@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.values import Stub
 from naivegraph.operators import record_of

@@ -13,7 +13,7 @@ from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import returns
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.mutate import parts_of
+from naivegraph.graph.list_argument import parts_of
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 

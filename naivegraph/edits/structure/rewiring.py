@@ -15,14 +15,8 @@ from naivegraph.edits.structure.vertices import new_name, output_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.history import forget_history
-from naivegraph.graph.mutate import (
-    add_part,
-    add_vertex,
-    remove_part,
-    remove_vertex,
-    replace_argument,
-    set_output,
-)
+from naivegraph.graph.list_argument import add_part, remove_part
+from naivegraph.graph.mutate import add_vertex, remove_vertex, replace_argument, set_output
 from naivegraph.graph.run.blocks import Uses, region_of
 from naivegraph.graph.run.liveness import changed_in_place, idle
 from naivegraph.graph.run.snapshot import snapshot
