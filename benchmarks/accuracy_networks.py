@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,14 @@ class Trained:
         build: Makes it, in eval mode.
         calibration: Inputs that it is never tested on, in a random order.
         test: Inputs and labels.
+        anchors: Networks that others pruned and trained again, by a title.
     """
 
     name: str
     build: Callable[[], nn.Module]
     calibration: torch.Tensor
     test: Data
+    anchors: tuple[tuple[str, Callable[[], nn.Module]], ...] = ()
 
 
 class ResNet8(nn.Module):
@@ -69,14 +72,16 @@ class Res8(nn.Module):
     https://arxiv.org/abs/1710.10361
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inner: Sequence[int] = (45, 45, 45)) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(1, 45, 3, padding=1, bias=False)
         for number in range(1, 7):
-            self.add_module(f"conv{number}", nn.Conv2d(45, 45, 3, padding=1, bias=False))
-            self.add_module(f"bn{number}", nn.BatchNorm2d(45, affine=False))
-        for number in (1, 3, 5):
-            self.register_parameter(f"scale{number}", nn.Parameter(torch.ones(45)))
+            width = inner[(number - 1) // 2]
+            inputs, outputs = (45, width) if number % 2 else (width, 45)
+            self.add_module(f"conv{number}", nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+            self.add_module(f"bn{number}", nn.BatchNorm2d(outputs, affine=False))
+            if number % 2:
+                self.register_parameter(f"scale{number}", nn.Parameter(torch.ones(outputs)))
         self.output = nn.Linear(45, 12)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,10 +96,6 @@ class Res8(nn.Module):
             if number % 2:
                 x = x * getattr(self, f"scale{number}")[:, None, None]
         return self.output(x.mean((2, 3)))  # type: ignore[no-any-return]
-
-
-def _resnet20(data: Path) -> nn.Module:
-    return cifar_resnet(data, "resnet20-12fca82f.th", 3)
 
 
 def _resnet8(data: Path) -> nn.Module:
@@ -118,11 +119,12 @@ def _vgg(data: Path) -> nn.Module:
     return net.eval()
 
 
-def _res8(data: Path) -> nn.Module:
-    path = data_file(data, "speech_commands/res8.pt")
+def _res8(data: Path, file: str = "res8.pt") -> nn.Module:
+    path = data_file(data, f"speech_commands/{file}")
     state = torch.load(path, weights_only=True, map_location="cpu")
-    net = Res8()
-    net.load_state_dict({name.removesuffix(".scale"): value for name, value in state.items()})
+    net = Res8([len(state[f"conv{number}.weight"]) for number in (1, 3, 5)])
+    named = {name.removesuffix(".scale"): value for name, value in state.items()}
+    net.load_state_dict({name: value for name, value in named.items() if not name.endswith("_indices")})
     return net.eval()
 
 
@@ -144,6 +146,10 @@ def trained(data: Path, seed: int) -> dict[str, Trained]:
     pixels, raw = (chosen * scale + mean) * 255, ((test[0] * scale + mean) * 255, test[1])
     words, spoken = _speech(data)
     words = words[torch.randperm(len(words), generator=random)]
+    slimmed = tuple(
+        (f"published, {share} % slimmed, trained", functools.partial(_res8, data, f"res8_{share}.pt"))
+        for share in (40, 80)
+    )
     return {
         "ResNet-56": Trained("ResNet-56", lambda: resnet56(data), chosen, test),
         "ResNet-20": Trained(
@@ -151,5 +157,5 @@ def trained(data: Path, seed: int) -> dict[str, Trained]:
         ),
         "ResNet-8": Trained("ResNet-8", lambda: _resnet8(data), pixels, raw),
         "VGG": Trained("VGG", lambda: _vgg(data), pixels, raw),
-        "res8": Trained("res8", lambda: _res8(data), words, spoken),
+        "res8": Trained("res8", lambda: _res8(data), words, spoken, slimmed),
     }

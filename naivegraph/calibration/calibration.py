@@ -236,7 +236,8 @@ class Calibration:
                 "labels after them"
             )
         sizes, wanted = tuple(tensor.shape), stub.shape
-        neurons = self._dims.get(tensor_key(stub))
+        # Whole numbers, as tokens, are looked up or are masks: their sizes are lengths, which may differ.
+        neurons = self._dims.get(tensor_key(stub)) if stub.dtype.is_floating_point else None
         if len(sizes) != len(wanted) or (neurons and sizes[neurons] != wanted[neurons]):
             raise EditError(
                 f"{where} has shape {sizes}, in the example {wanted}; all but the number of samples, the "

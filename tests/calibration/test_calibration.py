@@ -192,3 +192,9 @@ def test_without_a_network_only_the_kind_is_checked() -> None:
     check_calibration([1, 2])
     with pytest.raises(EditError, match="calibration= cannot be a class"):
         check_calibration(torch.Tensor)
+
+
+def test_batches_of_tokens_have_lengths_of_their_own() -> None:
+    graph = capture(nn.Embedding(10, 4), torch.zeros(2, 3, dtype=torch.long))
+    calibration = Calibration(graph, [torch.ones(2, 3, dtype=torch.long), torch.ones(4, 7, dtype=torch.long)])
+    assert [tuple(calibration.run(batch).shape) for batch in calibration] == [(2, 3, 4), (4, 7, 4)]

@@ -133,6 +133,42 @@ def test_the_last_layer_of_a_branch_makes_up_for_its_shortcut() -> None:
     assert distance(net, teacher, ids) < 1e-6 * before
 
 
+class Sentences(nn.Module):
+    """Tokens through two layers, and the mean over those that a mask keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.first, self.last = nn.Embedding(9, 6), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Map ids and mask [batch, length] to [batch, 3]."""
+        x = self.last(self.first(self.table(ids)).relu())
+        return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def test_sentences_of_several_lengths_with_masks_are_refitted_to() -> None:
+    net: Any = Sentences().double().eval()
+    with torch.no_grad():
+        net.first.bias[0] = net.first.bias[0].abs() + 3  # seen by all tokens, so that it is missed
+        net.first.weight[7], net.first.bias[7] = 2 * net.first.weight[0], 2 * net.first.bias[0]
+    batches = []
+    for length in (3, 5, 8):
+        mask = torch.ones(20, length, dtype=torch.long)
+        mask[::2, 2:] = 0
+        batches.append({"ids": torch.randint(9, (20, length)), "mask": mask, "labels": torch.ones(20)})
+    teacher = copy.deepcopy(net)
+    worth = [1.0] * 7 + [0.0]
+    graph = ng.capture(net, (batches[0]["ids"], batches[0]["mask"]))
+    ng.resize(graph, {"first": -1}, utility={"first": worth})
+    with torch.no_grad():
+        wanted = [teacher(batch["ids"], batch["mask"]) for batch in batches]
+        before = [net(batch["ids"], batch["mask"]) for batch in batches]
+        assert all((a - b).abs().max() > 1e-3 for a, b in zip(wanted, before, strict=True))
+        ng.reconstruct(graph, teacher, batches)
+        for batch, output in zip(batches, wanted, strict=True):
+            torch.testing.assert_close(net(batch["ids"], batch["mask"]), output, rtol=1e-4, atol=1e-4)
+
+
 # -- attention --
 
 
