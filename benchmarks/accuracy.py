@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import naivegraph as ng
-from benchmarks.accuracy_measures import measured, merged, solves
+from benchmarks.accuracy_measures import merged, solves
 from benchmarks.accuracy_networks import Data, Trained, trained
 from benchmarks.cifar_resnet import peer_pruned, search
 from benchmarks.common import Row, macs, parser, say, write
@@ -176,8 +176,7 @@ def main() -> int:
             continue
         net = nets[name]
         right, count = accuracy(net.build(), net.test), len(net.test[1])
-        row = {"network": name, "accuracy": f"{right:.2%}", "tested on": count, "measured": measured()}
-        base.append(row)
+        base.append({"network": name, "accuracy": f"{right:.2%}", "tested on": count})
         chosen = tuple(each for each in criteria if not given.criteria or each in given.criteria)
         for title, other in net.anchors:
             found.append(anchor_row(net, title, other()))

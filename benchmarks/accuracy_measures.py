@@ -95,11 +95,11 @@ def measured() -> str:
 
 
 def merged(folder: Path, file: str, sections: list[tuple[str, list[Row]]]) -> list[tuple[str, list[Row]]]:
-    """The sections with the rows that the results file has of networks not measured this time."""
-    path = folder / f"{file}.json"
+    """The sections, dated, with the rows of the results file for networks not measured this time."""
+    path, out, stamp = folder / f"{file}.json", [], measured()
     tables = json.loads(path.read_text())["tables"] if path.is_file() else {}
-    now = {row["network"] for _, rows in sections for row in rows}
-    return [
-        (title, [row for row in tables.get(title, []) if row["network"] not in now] + rows)
-        for title, rows in sections
-    ]
+    for title, new in sections:
+        now = {row["network"] for row in new}
+        kept = [row for row in tables.get(title, []) if row["network"] not in now]
+        out.append((title, kept + [{**row, "measured": stamp} for row in new]))
+    return out
