@@ -15,9 +15,9 @@ from naivegraph.edits.plan.initialise import seeded
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.save.layer_spec import layer_spec
-from naivegraph.edits.structure.align_sizes import Step
 from naivegraph.edits.structure.connection import check_merge, concatenation_behind, connected
 from naivegraph.edits.structure.identity_weights import start_as_zero
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.vertices import (

@@ -8,9 +8,9 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
-from naivegraph.edits.structure.align_sizes import Step
 from naivegraph.edits.structure.connection import check_merge, concatenation_behind, connected
 from naivegraph.edits.structure.merges import is_concatenation
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.vertices import path_between, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex

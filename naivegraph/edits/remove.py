@@ -9,11 +9,12 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.strategy import Strategy
-from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step, first_feasible
+from naivegraph.edits.structure.align_sizes import AlignmentProgram, first_feasible
 from naivegraph.edits.structure.block_removal import BlockRemoval, blocks_named
 from naivegraph.edits.structure.bypass import bypass
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, tensors_of
 from naivegraph.edits.structure.parting import Programs, hold_other_parts, parted
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import (
     neuron_dimension,

@@ -101,6 +101,7 @@ def triangle(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     rows, columns = axes[-2:]
     if rows.length == columns.length and a.get("diagonal", 0) in ((0, 1) if upper else (0, -1)):
         r.algebra.unify(rows, columns)
+        r.ordered.append((rows, f"{'triu' if upper else 'tril'} at {r.where}"))
     else:
         for axis in (rows, columns):
             r.pin(axis, f"the order of its indices matters ({'triu' if upper else 'tril'})")

@@ -87,6 +87,7 @@ class Relation:
         summed: sums over an axis, in which a new neuron changes nothing while one of the factors is zero.
         counts: by stub id of a result, the number of groups its operator works in.
         constraints: constraints of custom rules beyond equality; their axes are not resolved.
+        ordered: axes of which an operator tells neurons apart by their order, with its name.
         left_out: axes that slices left out, and perhaps no operator uses.
         inputs: the axes of neurons of those inputs that may change.
         unknown: names of operators without a record, each with its vertex.
@@ -106,6 +107,7 @@ class Relation:
         self.statistics: list[tuple[Axis, str]] = []
         self.unknown: list[tuple[str, str]] = []
         self.counts: dict[int, Axis] = {}
+        self.ordered: list[tuple[Axis, str]] = []
         self.left_out: list[Axis] = []
         self.inputs: dict[InputTensor, InputAxis] = {}
         self.constraints: list[AxisConstraint] = []

@@ -150,6 +150,10 @@ class Widths:
         axes = self.of(stub)  # those of the tensor in the end: it may have been squeezed in place
         return axes[self._neuron_dimensions.get((stub.id, len(axes)), -1)] if axes else single(1)
 
+    def see_dimensions_of(self, whole: Recording) -> None:
+        """Let tensors have the dimension of their neurons that they have in a graph this is a part of."""
+        self._neuron_dimensions = {**self._neuron_dimensions, **neuron_dimensions(whole)}
+
     @functools.cached_property
     def _neuron_dimensions(self) -> dict[TensorKey, int]:
         return neuron_dimensions(self.graph)

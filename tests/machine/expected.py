@@ -106,6 +106,9 @@ def expected_outputs(graph: Graph, x: Tensor, changes: Changes, replaced: Replac
     ]
 
 
+_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d)
+
+
 def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> bool:
     """Whether neurons came or went that others depend on unseen.
 
@@ -130,5 +133,10 @@ def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> 
         if norm or attention or softmax or vertex.target in _DISTANCES:
             taken = [makers.get(stub.id, "") for stub in stubs_in((vertex.args, vertex.kwargs))]
             if any(name in changes for name in (vertex.name, *taken)):
+                return True
+        if isinstance(vertex.target, _POOLS):  # a mean over neurons, where these lie along an image
+            (stub,) = stubs_in(vertex.args)
+            along = neuron_dimensions(graph).get(tensor_key(stub), 1)
+            if along > 1 and makers.get(stub.id) in changes:
                 return True
     return False

@@ -36,6 +36,8 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
     """
     found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
     chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in _sums(widths, keys)]
+    if copies:
+        _check_order(widths, keys)
     traced = {trace.target.id for _, _, trace in chosen if isinstance(trace, ProvenanceTrace)}
     for summed, atom, trace in chosen:
         if isinstance(trace, str):
@@ -45,10 +47,22 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
         if copies:
             _check_use(widths, trace, traced, summed)
         for entries in trace.entries():
+            if copies and sum(atom in widths.axes[entries.name][dim].atoms() for dim in entries.dims) > 1:
+                raise EditError(
+                    f"new neurons cannot be copies: {entries.name} has them along several dimensions, "
+                    f"summed over at {summed.where}"
+                )
             found.setdefault((entries.name, entries.dims, entries.rows), {})[keys[atom]] = None
     return tuple(
         Outgoing(name, dims, tuple(named), _rows(rows)) for (name, dims, rows), named in found.items()
     )
+
+
+def _check_order(widths: Widths, atoms: Collection[Atom]) -> None:
+    """Check that no operator tells a copy, which comes last, from its original by their order."""
+    for axis, where in widths.relation.ordered:
+        if any(atom in atoms for atom in widths.relation.algebra.resolve(axis).atoms()):
+            raise EditError(f"new neurons cannot be copies: their order matters to {where}")
 
 
 def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:

@@ -11,10 +11,8 @@ import numpy as np
 
 from naivegraph.algebra.axis import Atom, Axis, FixedLength, single, total
 from naivegraph.algebra.polynomial import Polynomial
-from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
-from naivegraph.edits.plan.change import Change
-from naivegraph.edits.plan.outgoing_weights import growth_notes
+from naivegraph.edits.plan.outgoing_weights import growth_notes, unkept
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.request.requests import Between, Frozen, Size
 from naivegraph.edits.request.scope import AxisRequest
@@ -22,8 +20,7 @@ from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.resize_program.strategy import Attempt, Decision, Strategy, decide
 from naivegraph.edits.structure.align_strategy import Align, HoldFirst, Pair
 from naivegraph.edits.structure.joint import Joint
-from naivegraph.edits.structure.rewiring import Rewiring
-from naivegraph.edits.structure.transaction import rewire
+from naivegraph.edits.structure.planned_sizes import PlannedSizes
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.liveness import idle, tensor_numbers
@@ -38,9 +35,7 @@ from naivegraph.utility.collect import Floats, per_atom
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.widths import reason_of
 
-__all__ = ["AlignmentProgram", "PlannedSizes", "Step", "first_feasible"]
-
-Step = Callable[[Rewiring], None]
+__all__ = ["AlignmentProgram", "first_feasible"]
 
 
 class AlignmentProgram:
@@ -100,6 +95,7 @@ class AlignmentProgram:
             instead={id(joint.stand_in): joint.relate for joint in joints},
             afterwards=[joint.settle for joint in joints],
         )
+        self.widths.see_dimensions_of(graph)
         self.constraints: SizeConstraints = constraints_of(self.widths)
         self._outputs = [
             axis for stub in tensors_in(graph.output) for axis in self.widths.of(stub) if not axis.fixed
@@ -111,6 +107,7 @@ class AlignmentProgram:
         self._axis_requests: list[AxisRequest] = []
         self._ended: dict[Axis, int] = {}
         self._following: dict[Atom, Axis] = {}
+        self._followers: dict[Atom, str] = {}  # the vertices that give these
 
     def axis(self, stub: Stub, dim: int) -> Axis:
         """The axis of a tensor."""
@@ -158,6 +155,7 @@ class AlignmentProgram:
             if self._follows(one):
                 if len(atoms := list(one.atoms())) == 1 and one.length == atoms[0].length:
                     self._following[atoms[0]] = other
+                    self._followers[atoms[0]] = vertex.name
                 return
         signs = {coefficient > 0 for coefficient in difference.terms.values()}
         if len(signs) == 1:
@@ -278,7 +276,16 @@ class AlignmentProgram:
         change = dataclasses.replace(made, structure=structure)
         grown = {width.atom for width, count in answer.new.items() if count}
         report = SizeReport(self.widths, change, otherwise="so that sizes fit")
-        return PlannedSizes(self._graph, change, answer.certified, report, growth_notes(self.widths, grown))
+        notes = growth_notes(self.widths, grown) + self._part_notes()
+        return PlannedSizes(self._graph, change, answer.certified, report, notes)
+
+    def _part_notes(self) -> tuple[str, ...]:
+        """A sentence for each part of a concatenation that is new and enters a statistic without a weight."""
+        parts = [atom for atom, axis in self._following.items() if atom.length == 0 < axis.length]
+        return tuple(
+            f"What comes to {self._followers[atom]!r} changes what the network computes: {reason}."
+            for atom, reason in unkept(self.widths, parts).items()
+        )
 
     def _hold_outputs(self) -> None:
         for axis in self._outputs:
@@ -317,41 +324,6 @@ class AlignmentProgram:
         for marks in (constraints.must_stay, constraints.must_go):
             found += [mark.reason for atom in atoms for mark in marks.get(atom, ())]
         return "; ".join(dict.fromkeys(found)) or "other sizes which must equal theirs do not allow it"
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedSizes:
-    """The change of sizes that goes with a change of structure.
-
-    Attributes:
-        graph: The graph.
-        change: The change.
-        certificate: How good the sizes are.
-        report: The report on the sizes of vertices.
-        notes: What the growth of widths changes.
-    """
-
-    graph: Graph
-    change: Change
-    certificate: Certificate | None
-    report: SizeReport
-    notes: tuple[str, ...]
-
-    def rewire(self, steps: Sequence[Step], *, asked: dict[str, Any], optimizer: Any) -> Edit:
-        """Change the graph step by step, and its sizes as planned.
-
-        Args:
-            steps: Functions that change the structure by a `Rewiring`, which records them.
-            asked: The request, by the names of arguments.
-            optimizer: Optimizers and averaged models, which are changed too.
-
-        Raises:
-            EditError: The network would not run; everything is as it was.
-        """
-        return rewire(
-            self.graph, self.change, steps, asked=asked, certificate=self.certificate, optimizer=optimizer,
-            sizes=self.report, notes=self.notes,
-        )  # fmt: skip
 
 
 def first_feasible(

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step
+from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.bypass import bypass, summand_gone
 from naivegraph.edits.structure.merges import (
     is_concatenation,
@@ -15,6 +15,7 @@ from naivegraph.edits.structure.merges import (
     tensors_of,
 )
 from naivegraph.edits.structure.parting import Programs, hold_other_parts, parted
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import output_of, path_between, vertex_of
 from naivegraph.errors import EditError, nearest

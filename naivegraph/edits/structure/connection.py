@@ -9,10 +9,11 @@ from typing import Any
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
-from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step, first_feasible
+from naivegraph.edits.structure.align_sizes import AlignmentProgram, first_feasible
 from naivegraph.edits.structure.joint import Joint
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation
 from naivegraph.edits.structure.parting import Programs, release_given
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import neuron_dimension, new_name, output_of, returns, users_of
 from naivegraph.errors import EditError, InfeasibleError

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from naivegraph.edits.structure.align_sizes import AlignmentProgram, Step
+from naivegraph.edits.structure.align_sizes import AlignmentProgram
 from naivegraph.edits.structure.bypass import summand_gone
 from naivegraph.edits.structure.joint import Joint
 from naivegraph.edits.structure.merges import concatenation_dim, is_concatenation, other_summand
+from naivegraph.edits.structure.planned_sizes import Step
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.edits.structure.vertices import returns
 from naivegraph.errors import EditError

@@ -420,3 +420,21 @@ def test_growth_of_one_factor_of_a_product_of_weights_keeps_the_function(initial
     ng.resize(graph, {"up": more}, initialise=initialise)
     assert model.w.shape[0] * model.v.shape[0] == 12 + more
     torch.testing.assert_close(model(x), before)
+
+
+class Symmetric(nn.Module):
+    """The upper triangle of a matrix on both sides of the diagonal."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return w.triu() + w.triu(1).transpose(-1, -2)
+
+
+def test_what_is_told_apart_by_its_order_is_not_copied() -> None:
+    model: nn.Module = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 2)).double()
+    nn.utils.parametrize.register_parametrization(model.get_submodule("1"), "weight", Symmetric())
+    x = torch.randn(4, 3).double()
+    graph, before = capture(model, x), model(x)
+    with pytest.raises(EditError, match="new neurons cannot be copies: their order matters to triu at 1"):
+        ng.resize(graph, {"0": +1}, initialise="duplicate")
+    ng.resize(graph, {"0": +1})
+    torch.testing.assert_close(model(x), before)

@@ -178,3 +178,14 @@ def test_a_concatenation_outlives_the_layer_it_was_made_behind() -> None:
     ng.remove(graph, "0", reconnect=False)
     with pytest.raises(ng.EditError, match="'cat' is no convolution"):
         ng.resize_kernel(graph, {"cat": 3})
+
+
+@pytest.mark.parametrize("how", ["branch", "connect"])
+def test_what_joins_a_mean_of_all_neurons_is_told(how: str) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2), nn.AdaptiveAvgPool1d(1))
+    x = torch.randn(2, 3, 4)
+    graph = ng.capture(net, x)
+    before = graph(x)
+    edit = getattr(ng, how)(graph, "0", "1", merge="concat")
+    assert not torch.allclose(graph(x), before)
+    assert "What comes to 'cat' changes what the network computes: it enters a mean at 2." in edit.notes
