@@ -74,14 +74,15 @@ def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iter
         if layer._parameters.get("weight") is not None and f"{prefix}weight" in widths.axes:
             yield from zip(names, map(Polynomial.of_axis, widths.axes[f"{prefix}weight"]), strict=True)
     elif isinstance(layer, nn.MultiheadAttention):
-        packed = widths.axes.get(f"{prefix}in_proj_weight")
-        yield "kdim", Polynomial.of_axis((packed or widths.axes[f"{prefix}k_proj_weight"])[1])
-        yield "vdim", Polynomial.of_axis((packed or widths.axes[f"{prefix}v_proj_weight"])[1])
+        packed, out = (widths.axes.get(prefix + name) for name in ("in_proj_weight", "out_proj.weight"))
+        for size, name in (("kdim", "k_proj_weight"), ("vdim", "v_proj_weight")):
+            weight = packed or widths.axes.get(prefix + name)
+            if weight is not None:  # which an edit of the structure may have taken out
+                yield size, Polynomial.of_axis(weight[1])
         heads = known.get(Attribute(prefix.removesuffix("."), "num_heads"))
-        inner = Polynomial.of_axis(widths.axes[f"{prefix}out_proj.weight"][1])
-        size = None if heads is None else inner.divided(heads)
-        if size is not None:
-            yield "head_dim", size
+        each = None if heads is None or out is None else Polynomial.of_axis(out[1]).divided(heads)
+        if each is not None:
+            yield "head_dim", each
 
 
 _WEIGHTS: dict[type[nn.Module], tuple[str, str]] = {

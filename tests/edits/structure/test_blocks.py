@@ -242,3 +242,22 @@ def test_the_utility_is_asked_about_the_vertex_that_is_removed(told: Any) -> Non
     before = net.out.weight.clone()
     ng.remove(ng.capture(net, torch.ones(2, 4)), "right", utility=told)
     assert torch.equal(net.out.weight, before[:, [0, 1, 2, 3, 5, 7, 9, 10]])
+
+
+def test_sizes_change_after_an_attention_of_torch_was_taken_out_of_its_list() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+            self.m = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            out: torch.Tensor = self.b(self.m[0](x, x, x, need_weights=False)[0])
+            return out
+
+    graph = ng.capture(Attending().eval(), torch.randn(2, 5, 6))
+    ng.remove(graph, "m.0*")
+    ng.resize(graph, {"a": +1})
+    ng.remove(graph, "a")
+    assert graph.sizes == {"x": 6, "b": 3}
