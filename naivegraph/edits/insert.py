@@ -252,8 +252,7 @@ class _Insertion:
             if writes and not has_parameters(self.made):
                 # The gradient of an activation is worked out from what it gave, which has to stay.
                 at = self.graph.vertices.index(self.made) + 1
-                name = new_name(self.graph, f"{self.made.name}_clone")
-                new = output_of(rewiring.add_function(name, "clone", (new,), at, self.made.path))
+                new = rewiring.copied(self.made.name, new, at, self.made.path)
             for user in self.place.users:
                 rewiring.replace(user, old, new)
             if self.place.returned:

@@ -43,7 +43,7 @@ RUN_ERRORS = (
 
 _NOT_RUNNING = (
     "the network does not run at the new sizes, so all is as it was; hold the sizes that its code relies on "
-    "with sizes={...}, or report this"
+    "(ng.frozen() in ng.resize, keep= in ng.prune)"
 )
 
 
@@ -115,7 +115,7 @@ def apply(
             changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
             notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
         if change and graph is not None:
-            with _running(failed or _NOT_RUNNING):
+            with _running(failed or _NOT_RUNNING, passed=() if failed else (NaivegraphError,)):
                 log.push(snapshot(graph))
                 resize_example(change, graph)
                 propagate_shapes(graph, {attribute.path for attribute in change.attributes})
@@ -147,12 +147,12 @@ def checkpoint_of(module: nn.Module, change: Change, followers: tuple[Any, ...])
 
 
 @contextmanager
-def _running(failed: str | None) -> Iterator[None]:
-    """Run the edited network in a block; with a message, its errors become an EditError."""
+def _running(failed: str | None, passed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Run the edited network in a block; with a message, its errors but those passed become an EditError."""
     try:
         yield
     except RUN_ERRORS as error:
-        if failed is None or (failed == _NOT_RUNNING and isinstance(error, NaivegraphError)):
+        if failed is None or isinstance(error, passed):
             raise
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise EditError(f"{failed}: {error}{where}") from error

@@ -35,9 +35,9 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
         EditError: For copies: a factor cannot be traced, or its weights have another use.
     """
     found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
-    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in _sums(widths, keys)]
     if copies:
         _check_order(widths, keys)
+    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in _sums(widths, keys)]
     traced = {trace.target.id for _, _, trace in chosen if isinstance(trace, ProvenanceTrace)}
     for summed, atom, trace in chosen:
         if isinstance(trace, str):

@@ -101,9 +101,12 @@ class Rewiring:
             The tensor, or a copy made at that position if it is changed in place later.
         """
         later = [v for v in self.graph.vertices[at:] if not any(v is user for user in users)]
-        if not changed_in_place(self.graph, stub, later):
-            return stub
-        return output_of(self.add_function(new_name(self.graph, f"{name}_clone"), "clone", (stub,), at, path))
+        return self.copied(name, stub, at, path) if changed_in_place(self.graph, stub, later) else stub
+
+    def copied(self, name: str, stub: Stub, at: int, path: str) -> Stub:
+        """A copy of a tensor, made at a position for the vertex of this name in the module at `path`."""
+        called = new_name(self.graph, f"{name}_clone")
+        return output_of(self.add_function(called, "clone", (stub,), at, path))
 
     def _as_the_network(self, layer: nn.Module) -> None:
         flags = [(module, module.training) for module in layer.modules()]

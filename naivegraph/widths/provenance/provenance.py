@@ -249,10 +249,10 @@ class Provenance:
             return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
         choices = _choices(operation, stub, dims, mask)
         if trace.along is not None and trace.along(stub, dims):
-            whole_ones = [each for each in choices if all(trace.along(p.stub, p.dims) for p in each)]
-            if choices and not whole_ones:
+            complete = [each for each in choices if all(trace.along(p.stub, p.dims) for p in each)]
+            if choices and not complete:
                 raise Untraceable("one of its parts is the same for all neurons")
-            choices = whole_ones
+            choices = complete
         # A mask that is zero could never be trained, so weights come before buffers.
         choices.sort(
             key=lambda choice: (

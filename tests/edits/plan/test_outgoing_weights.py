@@ -429,12 +429,23 @@ class Symmetric(nn.Module):
         return w.triu() + w.triu(1).transpose(-1, -2)
 
 
-def test_what_is_told_apart_by_its_order_is_not_copied() -> None:
+class Doubled(nn.Module):
+    """A matrix plus itself the other way round."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return w + w.transpose(-1, -2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(Symmetric, "their order matters to triu at 1"), (Doubled, "has them along several dimensions")],
+)
+def test_what_is_more_than_a_row_of_a_weight_is_not_copied(kind: type[nn.Module], why: str) -> None:
     model: nn.Module = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 2)).double()
-    nn.utils.parametrize.register_parametrization(model.get_submodule("1"), "weight", Symmetric())
+    nn.utils.parametrize.register_parametrization(model.get_submodule("1"), "weight", kind())
     x = torch.randn(4, 3).double()
     graph, before = capture(model, x), model(x)
-    with pytest.raises(EditError, match="new neurons cannot be copies: their order matters to triu at 1"):
+    with pytest.raises(EditError, match=f"new neurons cannot be copies: .*{why}"):
         ng.resize(graph, {"0": +1}, initialise="duplicate")
     ng.resize(graph, {"0": +1})
     torch.testing.assert_close(model(x), before)
