@@ -76,7 +76,9 @@ def edit_by_phases(
         problem = posed.ratio(dict.fromkeys(widths.by_atom, 0.5), steps)
     else:
         macs = cost_named("macs")
-        problem = posed.budgets(values, [(posed.cost(macs), macs.limit(0.5, macs.value(widths)))], steps)
+        problem = posed.budgets(
+            values, [posed.cost("macs", macs.products(widths), macs.limit(0.5, macs.value(widths)))], steps
+        )
     clock.lap("pose")
     sizes = optimise(problem).k
     clock.lap("solve")

@@ -16,21 +16,32 @@ if TYPE_CHECKING:
     from naivegraph.algebra.axis import Atom, Axis
     from naivegraph.widths import Widths
 
-__all__ = ["Cost", "SizeProduct"]
+__all__ = ["Cost", "SizeProduct", "sum_of"]
 
 
 class SizeProduct(NamedTuple):
-    """A number, from 0 up, times the product of the sizes of resolved axes."""
+    """A number times the product of the sizes of resolved axes; it is from 0 up where there are axes."""
 
     coefficient: int | float
     axes: tuple[Axis, ...]
 
 
+def sum_of(products: Iterable[SizeProduct], count: Callable[[Atom], int] | None = None) -> int | float:
+    """The sum of products with `count(atom)` neurons of each width, by default as many as now."""
+    total: int | float = 0
+    for number, axes in products:
+        for axis in axes:
+            number *= axis.length if count is None or axis.fixed else axis.size(count)
+        total += number
+    return total
+
+
 class Cost(abc.ABC):
-    """A cost of running or keeping a network: a sum of products of sizes.
+    """A cost of running or keeping a network: a sum of products of sizes, or the largest of several sums.
 
     A subclass names itself and gives the products; an instance of it goes to `register_cost`. What a cost
-    depends on besides sizes (the times measured on a device, say) is a matter of its constructor.
+    depends on besides sizes (the times measured on a device, say) is a matter of its constructor. A cost that
+    is a peak (of memory, over time) overrides `sums`, too.
 
     Attributes:
         name: An identifier, by which budgets ask for it: `ng.prune(model, x, budgets={"macs": 0.5})`.
@@ -71,14 +82,17 @@ class Cost(abc.ABC):
                 `widths.parameters()` those of parameters, `widths.contractions` multiply-accumulates.
         """
 
+    def sums(self, widths: Widths) -> Iterable[Iterable[SizeProduct]]:
+        """The sums of products of which the largest is the cost; by default one, that of `products`.
+
+        Budgets need only those that are large: the others are left out until sizes are found for which one
+        of them exceeds the budget.
+        """
+        return [self.products(widths)]
+
     def value(self, widths: Widths, count: Callable[[Atom], int] | None = None) -> int | float:
         """The cost with `count(width.atom)` neurons of each width, by default as many as now."""
-        total: int | float = 0
-        for number, axes in self.products(widths):
-            for axis in axes:
-                number *= axis.length if count is None or axis.fixed else axis.size(count)
-            total += number
-        return total
+        return max((sum_of(products, count) for products in self.sums(widths)), default=0)
 
     def of_module(self, module: nn.Module) -> int | float | None:
         """The cost of a module, if it is known without a run; else None."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.algebra.polynomial import Polynomial
-from naivegraph.costs import Cost
+from naivegraph.costs import SizeProduct
 from naivegraph.errors import EditError
 from naivegraph.operators import constraints
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
@@ -77,28 +77,35 @@ class BudgetProgram:
         upper = math.inf if constraint.high is None else constraint.high - constant
         self.rows.append(Row.of(constraint.reason if constraint.rule else name, parts, lower, upper))
 
-    def cost(self, cost: Cost) -> CostFunction:
-        """A cost as a function of the columns.
+    def cost(self, name: str, products: Iterable[SizeProduct], limit: float) -> tuple[CostFunction, float]:
+        """A sum of products as a function of the columns, and its limit without what no column is in.
+
+        Args:
+            name: The name of the cost.
+            products: The products.
+            limit: The most that their sum may be.
 
         Raises:
             EditError: It falls as a size grows, which the search for sizes cannot handle.
         """
         merged: dict[tuple[Form, ...], int | float] = {}
-        for coefficient, axes in cost.products(self.widths):
-            if not 0 <= coefficient < math.inf:
+        for coefficient, axes in products:
+            if not math.isfinite(coefficient) or (coefficient < 0 and axes):
                 raise EditError(
-                    f"the cost {cost.name!r} counts {coefficient} times a product of sizes; a cost that "
+                    f"the cost {name!r} counts {coefficient} times a product of sizes; a cost that "
                     "budgets are to limit has coefficients from 0 up"
                 )
             for chosen in itertools.product(*[self._factors(axis) for axis in axes]):
                 number = coefficient * math.prod(factor for factor, _ in chosen)
                 forms = tuple(sorted(form for _, part in chosen for form in part))
                 merged[forms] = merged.get(forms, 0) + number
+        if merged.get((), 0) < 0:
+            limit -= merged.pop(())
         terms = [
             Term(float(number), tuple(LinearSum.of(constant, dict(parts)) for constant, parts in forms))
             for forms, number in merged.items()
         ]
-        return CostFunction(cost.name, tuple(terms))
+        return CostFunction(name, tuple(terms)), limit
 
     def _factors(self, axis: Axis) -> list[tuple[int, list[Form]]]:
         """The size of an axis as a sum of products of a number and forms."""

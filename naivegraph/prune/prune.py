@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,25 +19,24 @@ from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
-from naivegraph.errors import EditError, InfeasibleError
+from naivegraph.errors import EditError
 from naivegraph.graph.record.record_train_mode import run_training
 from naivegraph.graph.verify.verify import disagreement
 from naivegraph.network import Graph
 from naivegraph.prune.budget_program import BudgetProgram, pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
-from naivegraph.prune.floors import AT_LEAST, AllFloors, check_at_least, floors, ratios
+from naivegraph.prune.choose_sizes import SolveOptions, choose_sizes, fixed_reasons
+from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.uniform import check_said, tie_uniform
 from naivegraph.reconstruct.reconstruct import RefitWithEdit
 from naivegraph.solvers import Backend
-from naivegraph.solvers.budget import BudgetError, BudgetSolution, optimise
+from naivegraph.solvers.budget import BudgetSolution
 from naivegraph.utility import Utility, utilities
-from naivegraph.utility.collect import Floats
 from naivegraph.utility.scores import Loss
-from naivegraph.widths import Width, Widths, constraints_of, relate
-from naivegraph.widths.widths import UNUSED
+from naivegraph.widths import Widths, constraints_of, relate
 
 __all__ = ["prune"]
 
@@ -157,8 +155,8 @@ def prune(
     values = utilities(widths, chosen, loss=loss, calibration=data)
     say("choosing neurons")
     may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
-    options = _SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, may_lower)
-    solution, lowered = _solve(program, values, by_cost, options)
+    options = SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, may_lower)
+    solution, lowered = choose_sizes(program, values, by_cost, options)
     kept = {
         width: program.ranking(width, values[width]).best(int(size))
         for width, size in zip(program.free, solution.k, strict=True)
@@ -186,92 +184,6 @@ def _named(keep: Sequence[Keep] | Keep) -> list[str]:
     return [item if isinstance(item, str) else type(item).__name__ for item in items]
 
 
-@dataclasses.dataclass(frozen=True)
-class _SolveOptions:
-    """Options of the search for sizes, as `prune` takes them.
-
-    Attributes:
-        may_lower: Whether floors may be given up where nothing can be met with them.
-    """
-
-    ratio: float | Mapping[Any, float] | None
-    round_to: int
-    gap: float
-    time_limit: float
-    backend: str | Backend
-    say: Progress
-    may_lower: bool
-
-
-def _solve(
-    program: BudgetProgram,
-    values: Mapping[Width, Floats],
-    by_cost: Mapping[Cost, float],
-    options: _SolveOptions,
-) -> tuple[BudgetSolution, tuple[str, ...]]:
-    """The sizes, and a note where floors were given up for them."""
-    steps = program.steps(int(options.round_to))
-    if options.ratio is not None:
-        problem = program.ratio(ratios(program.widths, options.ratio), steps)
-    else:
-        limits = {cost: cost.limit(budget, cost.value(program.widths)) for cost, budget in by_cost.items()}
-        problem = program.budgets(
-            values, [(program.cost(cost), limit) for cost, limit in limits.items()], steps
-        )
-    try:
-        solution = optimise(
-            problem,
-            gap=options.gap,
-            time_limit=options.time_limit,
-            backend=options.backend,
-            progress=options.say,
-        )
-    except BudgetError as error:
-        if options.may_lower and program.floors:
-            program.floors = {}
-            again = dataclasses.replace(options, may_lower=False)
-            return _solve(program, values, by_cost, again)[0], (_LOWERED,)
-        raise InfeasibleError(_infeasible(program, by_cost, error)) from error
-    return solution, ()
-
-
-_LOWERED = (
-    f"Some layers keep less than {AT_LEAST:.0%} of their neurons, which is the least by default: the budget "
-    "cannot be met otherwise (at_least= says how many are to stay)."
-)
-
-
-def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
-    parts = [
-        f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
-        for cost in costs
-        if cost.name in error.smallest
-        for least, now in [(error.smallest[cost.name], cost.value(program.widths))]
-    ]
-    if not parts:
-        return f"no sizes meet what was asked: {error}"
-    reasons = [*program.reasons(), *program.bounds(), *_fixed_reasons(program)]
-    if any(floor > 1 for floor in program.floors.values()):
-        reasons.insert(0, "what at_least= names is to stay")
-    because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
-    return (
-        f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
-        f"{because}"
-    )
-
-
-def _fixed_reasons(program: BudgetProgram) -> list[str]:
-    """The reasons for which parameters keep their sizes, if no size of the network can change."""
-    if program.free:
-        return []
-    found: dict[str, list[str]] = {}
-    for axis in program.widths.fixed():
-        if axis.reason != UNUSED:
-            found.setdefault(axis.reason, []).append(axis.name)
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [f"{reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in ordered]
-
-
 def _edit(
     program: BudgetProgram,
     change: Change,
@@ -289,7 +201,7 @@ def _edit(
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
     notes = [*program.reasons()[:5], *config_notes]
     if not change:
-        fixed = "; ".join(_fixed_reasons(program)[:3])
+        fixed = "; ".join(fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
     notes += unused_notes(widths)
     notes += later.notes if later is not None and change else ()

@@ -106,6 +106,12 @@ class Compact:
         return True
 
 
+def magnitude(limits: Floats) -> Floats:
+    """Return the magnitude of each limit, by which costs of other units are compared; 1 for a limit of 0."""
+    out: Floats = np.where(limits == 0, 1.0, np.abs(limits))
+    return out
+
+
 def compact(problem: BudgetProblem) -> Compact:
     """Merge sizes that rows tie, turn rows on one size into bounds, and lay out the rest.
 

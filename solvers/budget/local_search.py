@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from naivegraph.solvers.budget.compact import Compact
+from naivegraph.solvers.budget.compact import Compact, magnitude
 from naivegraph.solvers.budget.problem import Floats, Ints
 
 Deadline = Callable[[], bool]
@@ -133,7 +133,7 @@ class LocalSearch:
 
     def weigh(self, slopes: Floats) -> Floats:
         """Return the price of one unit of each variable, by which moves are ranked."""
-        prices = self.prices if self.prices.any() else 1.0 / np.maximum(np.abs(self.c.limits), 1.0)
+        prices = self.prices if self.prices.any() else 1.0 / magnitude(self.c.limits)
         out: Floats = np.maximum(prices @ slopes, _TINY)
         return out
 

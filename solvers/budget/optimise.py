@@ -22,7 +22,7 @@ import numpy as np
 
 from naivegraph.solvers.backend.interface import Backend
 from naivegraph.solvers.budget.branch_and_bound import EXACT, BranchAndBound
-from naivegraph.solvers.budget.compact import Compact, compact
+from naivegraph.solvers.budget.compact import Compact, compact, magnitude
 from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.budget.problem import (
     BudgetError,
@@ -130,7 +130,7 @@ def smallest(problem: BudgetProblem, cost: str | None = None, *, backend: str | 
 
 def _smallest(c: Compact, b: int | None, backend: str | Backend) -> Ints:
     """Return the positions at which budget `b`, or all together, are smallest."""
-    shares = 1.0 / np.maximum(np.abs(c.limits), 1.0) if b is None else np.eye(len(c.limits))[b]
+    shares = 1.0 / magnitude(c.limits) if b is None else np.eye(len(c.limits))[b]
 
     def weigh(k: Floats) -> Floats:
         """Return the derivatives at the values `k`."""
@@ -179,11 +179,10 @@ def _refuse(problem: BudgetProblem, c: Compact, backend: str | Backend) -> None:
     reached: dict[str, float] = {}
     parts = []
     for b, (cost, limit) in enumerate(problem.costs):
-        reached[cost.name] = cost(c.lift(_smallest(c, b, backend)))
-        note = "" if reached[cost.name] <= limit else " (impossible)"
-        parts.append(
-            f"{cost.name} at most {limit:g}{note}; the smallest that can be reached is {reached[cost.name]:g}"
-        )
+        least = cost(c.lift(_smallest(c, b, backend)))
+        reached[cost.name] = max(least, reached.get(cost.name, least))
+        note = "" if least <= limit else " (impossible)"
+        parts.append(f"{cost.name} at most {limit:g}{note}; the smallest that can be reached is {least:g}")
     raise BudgetError("no sizes meet the budgets: " + "; ".join(parts), reached)
 
 

@@ -9,6 +9,7 @@ length ("Minimization of unsmooth functionals", USSR Computational Mathematics a
 import numpy as np
 
 from naivegraph.solvers.budget.bucket_elimination import Maximum
+from naivegraph.solvers.budget.compact import magnitude
 from naivegraph.solvers.budget.problem import Floats
 
 __all__ = ["PriceSearch"]
@@ -61,11 +62,13 @@ class PriceSearch:
 
     def _polyak(self, prices: Floats, slope: Floats, value: float, target: float) -> Floats | None:
         """Return the prices after one subgradient step, none below 0; None where the slope vanishes."""
-        scaled = slope / np.maximum(np.abs(self.limits), 1.0)
+        unit = magnitude(self.limits)
+        scaled, shares = slope / unit, prices * unit
         free = (prices > 0) | (scaled < 0)
         length = float(np.sum(scaled[free] ** 2))
         if length == 0:
             return None
-        move = np.where(free, (value - target) / length * scaled, 0.0) / np.maximum(np.abs(self.limits), 1.0)
-        out: Floats = np.maximum(0.0, prices - np.clip(move, -0.5 * prices.max(), 0.5 * prices.max()))
+        move = np.where(free, (value - target) / length * scaled, 0.0)
+        most = 0.5 * shares.max()
+        out: Floats = np.maximum(0.0, shares - np.clip(move, -most, most)) / unit
         return out

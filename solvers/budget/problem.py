@@ -50,7 +50,9 @@ class LinearSum:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A number of at least 0 times a product of linear forms; the same form may appear more than once.
+    """A number times a product of linear forms; the same form may appear more than once.
+
+    The number is at least 0 where there is a form.
 
     Examples:
         >>> Term.of(9, 0, LinearSum.of(1, {1: 2}))(np.array([10, 7]))
@@ -199,7 +201,7 @@ class BudgetProblem:
             if not math.isfinite(limit):
                 raise ValueError(f"{cost.name}: the limit {limit} is not finite; leave the cost out instead")
             for term in cost.terms:
-                if not 0 <= term.coefficient < math.inf:
+                if not math.isfinite(term.coefficient) or (term.coefficient < 0 and term.factors):
                     raise ValueError(f"{cost.name}: coefficient {term.coefficient} is negative or not finite")
                 for form in term.factors:
                     _check_form(cost.name, form, n)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from naivegraph.solvers.backend.interface import Backend
-from naivegraph.solvers.budget.compact import Compact
+from naivegraph.solvers.budget.compact import Compact, magnitude
 from naivegraph.solvers.budget.local_search import Deadline, LocalSearch
 from naivegraph.solvers.budget.problem import BudgetError, Floats, Ints
 from naivegraph.solvers.program import Program
@@ -92,7 +92,7 @@ class RowSearch(LocalSearch):
             run = slice(c.base[v], c.base[v] + c.count[v])
             rises = c.density[run][:-1] * c.step[v]
             program.concave(f"worth{v}", v, c.gain[run][0] + np.concatenate([[0.0], np.cumsum(rises)]))
-        scale = np.maximum(np.abs(c.limits), 1.0)
+        scale = magnitude(c.limits)
         worth = max(abs(c.value(c.count - 1)), 1e-9)
         for b in range(len(costs)):
             # A continuous excess keeps the program feasible; its penalty makes it a last resort.

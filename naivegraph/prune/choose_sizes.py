@@ -1,0 +1,172 @@
+"""The search for sizes: budgets and options in, sizes with a certificate out, or why there are none."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from naivegraph.algebra.axis import Atom
+from naivegraph.costs import Cost
+from naivegraph.costs.cost import sum_of
+from naivegraph.errors import InfeasibleError
+from naivegraph.prune.budget_program import BudgetProgram
+from naivegraph.prune.floors import AT_LEAST, ratios
+from naivegraph.solvers import Backend
+from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, CostFunction, optimise
+from naivegraph.solvers.budget.problem import Ints
+from naivegraph.utility.collect import Floats
+from naivegraph.widths import Width
+from naivegraph.widths.widths import UNUSED
+
+__all__ = ["Limited", "SolveOptions", "choose_sizes", "fixed_reasons"]
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class SolveOptions:
+    """Options of the search for sizes, as `prune` takes them.
+
+    Attributes:
+        may_lower: Whether floors may be given up where nothing can be met with them.
+    """
+
+    ratio: float | Mapping[Any, float] | None
+    round_to: int
+    gap: float
+    time_limit: float
+    backend: str | Backend
+    say: Progress
+    may_lower: bool
+
+
+def choose_sizes(
+    program: BudgetProgram,
+    values: Mapping[Width, Floats],
+    by_cost: Mapping[Cost, float],
+    options: SolveOptions,
+) -> tuple[BudgetSolution, tuple[str, ...]]:
+    """The sizes, and a note where floors were given up for them.
+
+    Raises:
+        InfeasibleError: No sizes keep the budgets.
+    """
+    try:
+        return _solve(program, values, by_cost, options), ()
+    except BudgetError as error:
+        if options.may_lower and program.floors:
+            program.floors = {}
+            again = dataclasses.replace(options, may_lower=False)
+            return choose_sizes(program, values, by_cost, again)[0], (_LOWERED,)
+        raise InfeasibleError(_infeasible(program, by_cost, error)) from error
+
+
+def _solve(
+    program: BudgetProgram,
+    values: Mapping[Width, Floats],
+    by_cost: Mapping[Cost, float],
+    options: SolveOptions,
+) -> BudgetSolution:
+    """Solve, and again with what exceeds a budget then, of costs that are the largest of several sums."""
+    steps = program.steps(int(options.round_to))
+    if options.ratio is not None:
+        return _optimise(program.ratio(ratios(program.widths, options.ratio), steps), options)
+    limits = [Limited(program, cost, budget) for cost, budget in by_cost.items()]
+    started = time.perf_counter()
+    while True:
+        problem = program.budgets(values, [pair for each in limits for pair in each.active], steps)
+        left = options.time_limit - (time.perf_counter() - started)
+        solution = _optimise(problem, dataclasses.replace(options, time_limit=max(left, 0.0)))
+        if not [each for each in limits if each.exceeded(solution.k)]:
+            return solution
+
+
+def _optimise(problem: BudgetProblem, options: SolveOptions) -> BudgetSolution:
+    return optimise(
+        problem,
+        gap=options.gap,
+        time_limit=options.time_limit,
+        backend=options.backend,
+        progress=options.say,
+    )
+
+
+class Limited:
+    """A cost with its limit: the sums of it that the program has a budget for, and the others.
+
+    A cost that is the largest of many sums (memory, at each moment) is above its limit in few of them. So the
+    search begins with the one that is largest now, and the one that exceeds the limit most is added after it
+    until none does (the cutting planes of Kelley, "The cutting-plane method for solving convex programs",
+    1960). Each answer is the best for the budgets it was found with, which are some of all; so the last one
+    is the best, and its certificate holds.
+
+    Attributes:
+        active: The sums there are budgets for, as functions of the columns, with their limits.
+    """
+
+    def __init__(self, program: BudgetProgram, cost: Cost, budget: float) -> None:
+        self._program, self._name = program, cost.name
+        self._sums = [list(products) for products in cost.sums(program.widths)]
+        now = [sum_of(products) for products in self._sums]
+        self._limit = cost.limit(budget, max(now, default=0))
+        self.active: list[tuple[CostFunction, float]] = []
+        self._waiting = dict(enumerate(self._sums))
+        if now:
+            self._add(now.index(max(now)))
+
+    def _add(self, number: int) -> None:
+        self.active.append(self._program.cost(self._name, self._waiting.pop(number), self._limit))
+
+    def exceeded(self, sizes: Ints) -> bool:
+        """Add the sum that exceeds the limit most at the sizes of the columns; tell whether one does."""
+        column = self._program.column
+
+        def count(atom: Atom) -> int:
+            """The number of neurons of a width."""
+            return int(sizes[column[atom]]) if atom in column else atom.length
+
+        values = {number: sum_of(products, count) for number, products in self._waiting.items()}
+        worst = max(values, key=values.__getitem__, default=None)
+        if worst is None or values[worst] <= self._limit:
+            return False
+        self._add(worst)
+        return True
+
+
+_LOWERED = (
+    f"Some layers keep less than {AT_LEAST:.0%} of their neurons, which is the least by default: the budget "
+    "cannot be met otherwise (at_least= says how many are to stay)."
+)
+
+
+def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
+    parts = [
+        f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
+        for cost in costs
+        if cost.name in error.smallest
+        for least, now in [(error.smallest[cost.name], cost.value(program.widths))]
+    ]
+    if not parts:
+        return f"no sizes meet what was asked: {error}"
+    reasons = [*program.reasons(), *program.bounds(), *fixed_reasons(program)]
+    if any(floor > 1 for floor in program.floors.values()):
+        reasons.insert(0, "what at_least= names is to stay")
+    because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
+    return (
+        f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
+        f"{because}"
+    )
+
+
+def fixed_reasons(program: BudgetProgram) -> list[str]:
+    """The reasons for which parameters keep their sizes, if no size of the network can change."""
+    if program.free:
+        return []
+    found: dict[str, list[str]] = {}
+    for axis in program.widths.fixed():
+        if axis.reason != UNUSED:
+            found.setdefault(axis.reason, []).append(axis.name)
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return [f"{reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in ordered]
