@@ -203,6 +203,9 @@ def _add_budgets(parser: ArgumentParser) -> None:
         "--params", type=float, help="budget of parameters: a fraction (0.5) or a number (1e6)"
     )
     parser.add_argument(
+        "--weight-bytes", type=float, help="budget of bytes of parameters: a fraction (0.5) or a number (4e6)"
+    )
+    parser.add_argument(
         "--budget",
         type=str,
         nargs="+",

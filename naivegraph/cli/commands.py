@@ -50,6 +50,7 @@ def prune(
     weights: str | None = None,
     macs: float | None = None,
     params: float | None = None,
+    weight_bytes: float | None = None,
     budget: Sequence[str] = (),
     ratio: float | None = None,
     round_to: int = 1,
@@ -73,6 +74,7 @@ def prune(
         weights: a file of weights to load first.
         macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
         params: the budget of parameters: a fraction up to 1, or a number.
+        weight_bytes: the budget of bytes of parameters: a fraction up to 1, or a number.
         budget: budgets of any costs, `name=number`.
         ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
             instead of a budget.
@@ -92,7 +94,8 @@ def prune(
         NaivegraphError: one of the steps failed; the message says which.
     """
     budgets = _budgets(budget)
-    if macs is None and params is None and ratio is None and not budgets:
+    short = (macs, params, weight_bytes, ratio)
+    if not budgets and all(each is None for each in short):
         raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
     _check_output(output)
     least = _at_least(at_least)
@@ -106,6 +109,7 @@ def prune(
             budgets=budgets,
             macs=macs,
             params=params,
+            weight_bytes=weight_bytes,
             ratio=ratio,
             round_to=round_to,
             keep=keep,

@@ -51,6 +51,7 @@ def prune(
     budgets: Mapping[Any, float] | None = None,
     macs: float | None = None,
     params: float | None = None,
+    weight_bytes: float | None = None,
     ratio: float | Mapping[Any, float] | None = None,
     at_least: float | Mapping[Any, float] | None = None,
     round_to: int = 1,
@@ -84,6 +85,7 @@ def prune(
         macs: Short for a budget of multiply-accumulates of one run on the example. They are half of the FLOPs
             of `torch.utils.flop_counter`, which leaves out products with a vector; here they count, too.
         params: Short for a budget of parameters.
+        weight_bytes: Short for a budget of the bytes of parameters.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays. Or a dict of fractions by
             layer: paths, patterns or modules, as for `keep`; all others keep their sizes.
@@ -128,7 +130,7 @@ def prune(
         >>> edit.before.macs, edit.after.macs, net[0].out_features
         (384, 192, 16)
     """
-    short = {"macs": macs, "params": params}
+    short = {"macs": macs, "params": params, "weight_bytes": weight_bytes}
     by_cost = asked_budgets(budgets, short)
     check_size_asked(by_cost, ratio, round_to)
     check_at_least(at_least)

@@ -60,6 +60,10 @@ class TestParams(CostContract):
     cost: ClassVar[Cost] = cost_named("params")
 
 
+class TestWeightBytes(CostContract):
+    cost: ClassVar[Cost] = cost_named("weight_bytes")
+
+
 class TestMaps(CostContract):
     cost: ClassVar[Cost] = Maps()
 
@@ -327,3 +331,35 @@ class TestGraph:
     def test_names_that_do_not_exist(self) -> None:
         with pytest.raises(ng.EditError, match="there is no cost 'parms'; did you mean 'params'"):
             ng.capture(Small(), EXAMPLE).costs("parms")
+
+
+class Halves(nn.Module):
+    """Two layers in half precision between two in single, one of which is there twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.four = nn.Linear(6, 10), nn.Linear(12, 3)
+        self.two = nn.Linear(10, 14).bfloat16()
+        self.three = nn.Linear(14, 12).bfloat16()
+        self.again = self.four
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, 6) in, (batch, 3) out."""
+        inside: Tensor = self.three(self.two(self.one(x).relu().bfloat16()).relu())
+        out: Tensor = self.again(inside.float().relu())
+        return out
+
+
+def test_bytes_of_weights_are_those_of_their_types() -> None:
+    model = Halves()
+
+    def stored() -> int:
+        """The bytes of all parameters in memory, each once."""
+        return sum(memory.nbytes() for memory in {p.untyped_storage() for p in model.parameters()})
+
+    before = stored()
+    edit = ng.prune(model, torch.ones(2, 6), weight_bytes=0.6, params=0.7)
+    assert edit.before["weight_bytes"] == before
+    assert edit.after["weight_bytes"] == stored() <= 0.6 * before
+    assert edit.after.params <= 0.7 * edit.before.params
+    assert ng.prune(model, torch.ones(2, 6), weight_bytes=300).after["weight_bytes"] == stored() <= 300
