@@ -75,9 +75,9 @@ def new_layer(walk: Walk, kind: str) -> Callable[[int], nn.Module]:
         elif kind == "norm":
             layer = nn.BatchNorm2d(size) if image else nn.LayerNorm(size)
             if size == 1 and not image:  # one neuron less its own mean is zero, by which a row may divide
-                layer = nn.ReLU()
+                layer = nn.LeakyReLU()
         else:
-            layer = nn.ReLU()
+            layer = nn.ReLU() if image else nn.LeakyReLU()  # which does not make a row of zeros, either
         return layer.double().eval()
 
     return made

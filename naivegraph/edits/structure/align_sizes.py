@@ -156,6 +156,8 @@ class AlignmentProgram:
                 if len(atoms := list(one.atoms())) == 1 and one.length == atoms[0].length:
                     self._following[atoms[0]] = other
                     self._followers[atoms[0]] = vertex.name
+                elif one.length != other.length:
+                    raise InfeasibleError(self._unequal(pair, "nothing tells how many each part is to have"))
                 return
         signs = {coefficient > 0 for coefficient in difference.terms.values()}
         if len(signs) == 1:

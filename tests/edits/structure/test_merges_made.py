@@ -189,3 +189,25 @@ def test_what_joins_a_mean_of_all_neurons_is_told(how: str) -> None:
     edit = getattr(ng, how)(graph, "0", "1", merge="concat")
     assert not torch.allclose(graph(x), before)
     assert "What comes to 'cat' changes what the network computes: it enters a mean at 2." in edit.notes
+
+
+def test_nothing_is_added_where_the_number_is_counted_on() -> None:
+    """The boundaries of `bucketize` are two numbers that the code writes; three would be others."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 7), nn.Linear(7, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden, boundaries = self.a(x), torch.zeros(2).to(torch.float64)
+            out: torch.Tensor = self.b(hidden * torch.bucketize(hidden.double(), boundaries).float())
+            return out
+
+    x = torch.randn(3, 6)
+    graph = ng.capture(Net(), x)
+    before, names = graph(x), [v.name for v in graph]
+    with pytest.raises(ng.InfeasibleError, match="'zeros' cannot be connected to 'cat': what uses it"):
+        ng.connect(graph, "zeros", "to", merge="concat")
+    assert torch.equal(graph(x), before)
+    assert [v.name for v in graph] == names
