@@ -20,17 +20,42 @@ __all__ = ["Cost", "SizeProduct", "sum_of"]
 
 
 class SizeProduct(NamedTuple):
-    """A number times the product of the sizes of resolved axes; it is from 0 up where there are axes."""
+    """A number times the product of the sizes of resolved axes; it is from 0 up where there are axes.
+
+    Attributes:
+        coefficient: The number.
+        axes: The axes.
+        where: The names of the vertices it is for; without all of them in the graph there is no such cost.
+            Empty if it stays whatever leaves the graph.
+    """
 
     coefficient: int | float
     axes: tuple[Axis, ...]
+    where: tuple[str, ...] = ()
+
+    def goes_with(self, gone: frozenset[str]) -> bool:
+        """Tell whether there is no such cost without these vertices."""
+        return bool(self.where) and gone.issuperset(self.where)
 
 
-def sum_of(products: Iterable[SizeProduct], count: Callable[[Atom], int] | None = None) -> int | float:
-    """The sum of products with `count(atom)` neurons of each width, by default as many as now."""
+def sum_of(
+    products: Iterable[SizeProduct],
+    count: Callable[[Atom], int] | None = None,
+    gone: frozenset[str] = frozenset(),
+) -> int | float:
+    """The sum of products with `count(atom)` neurons of each width, by default as many as now.
+
+    Args:
+        products: The products.
+        count: The number of neurons of each width.
+        gone: The names of the vertices that leave the graph.
+    """
     total: int | float = 0
-    for number, axes in products:
-        for axis in axes:
+    for product in products:
+        if gone and product.goes_with(gone):
+            continue
+        number = product.coefficient
+        for axis in product.axes:
             number *= axis.length if count is None or axis.fixed else axis.size(count)
         total += number
     return total
@@ -90,9 +115,20 @@ class Cost(abc.ABC):
         """
         return [self.products(widths)]
 
-    def value(self, widths: Widths, count: Callable[[Atom], int] | None = None) -> int | float:
-        """The cost with `count(width.atom)` neurons of each width, by default as many as now."""
-        return max((sum_of(products, count) for products in self.sums(widths)), default=0)
+    def value(
+        self,
+        widths: Widths,
+        count: Callable[[Atom], int] | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> int | float:
+        """The cost with `count(width.atom)` neurons of each width, by default as many as now.
+
+        Args:
+            widths: The related axes of a graph.
+            count: The number of neurons of each width by its atom.
+            gone: The names of the vertices that leave the graph.
+        """
+        return max((sum_of(products, count, gone) for products in self.sums(widths)), default=0)
 
     def of_module(self, module: nn.Module) -> int | float | None:
         """The cost of a module, if it is known without a run; else None."""

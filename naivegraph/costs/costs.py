@@ -40,7 +40,12 @@ class Costs(Mapping[str, int | float]):
 
     @classmethod
     def of(
-        cls, widths: Widths, count: Callable[[Atom], int] | None = None, *, also: Iterable[Cost] = ()
+        cls,
+        widths: Widths,
+        count: Callable[[Atom], int] | None = None,
+        *,
+        also: Iterable[Cost] = (),
+        gone: frozenset[str] = frozenset(),
     ) -> Costs:
         """The costs of a graph whose axes are related.
 
@@ -48,9 +53,10 @@ class Costs(Mapping[str, int | float]):
             widths: The widths of the graph.
             count: The number of neurons of each width by its atom, if not as many as now.
             also: Costs to count besides those counted by default.
+            gone: The names of the vertices that leave the graph.
         """
         costs = dict.fromkeys([*usual_costs(), *also])
-        return cls({cost.name: cost.value(widths, count) for cost in costs})
+        return cls({cost.name: cost.value(widths, count, gone) for cost in costs})
 
     @classmethod
     def of_module(cls, module: nn.Module) -> Costs:

@@ -28,7 +28,7 @@ class Macs(Cost):
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
         """One product per operator that has some."""
-        return (SizeProduct(c.coefficient, c.axes) for c in widths.contractions)
+        return (SizeProduct(c.coefficient, c.axes, (c.where,)) for c in widths.contractions)
 
 
 register_cost(Macs())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
 from naivegraph.costs.cost import Cost, SizeProduct
+from naivegraph.graph.run.state_users import state_users
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,8 +26,12 @@ class Params(Cost):
     counted = True
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
-        """One product per parameter."""
-        return (SizeProduct(1, tuple(axes)) for axes in widths.parameters().values())
+        """One product per parameter, for all vertices that compute with it."""
+        users = state_users(widths.graph)
+        return (
+            SizeProduct(1, tuple(axes), tuple(users.get(name, ())))
+            for name, axes in widths.parameters().items()
+        )
 
     def of_module(self, module: nn.Module) -> int:
         """The number of elements of all parameters."""

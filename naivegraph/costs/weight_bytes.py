@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
 from naivegraph.costs.cost import Cost, SizeProduct
+from naivegraph.graph.run.state_users import state_users
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,9 +28,11 @@ class WeightBytes(Cost):
     unit = "bytes of the parameters, tied ones once"
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
-        """One product per parameter."""
+        """One product per parameter, for all vertices that compute with it."""
+        users = state_users(widths.graph)
         for name, axes in widths.parameters().items():
-            yield SizeProduct(widths.graph.tensor(name).element_size(), tuple(axes))
+            size = widths.graph.tensor(name).element_size()
+            yield SizeProduct(size, tuple(axes), tuple(users.get(name, ())))
 
     def of_module(self, module: nn.Module) -> int:
         """The bytes of all parameters."""

@@ -13,16 +13,14 @@ from naivegraph.algebra.polynomial import Polynomial
 from naivegraph.costs import SizeProduct
 from naivegraph.errors import EditError
 from naivegraph.operators import constraints
+from naivegraph.prune.branch_choices import BranchChoices, Form
+from naivegraph.prune.branches import Branch
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.ranking import NeuronRanking, required
 from naivegraph.widths import SizeConstraints, Width, Widths
 
 __all__ = ["BudgetProgram", "pose"]
-
-
-# A linear form `constant + sum of factor * column`: (constant, ((column, factor), ...)).
-Form = tuple[int, tuple[tuple[int, int], ...]]
 
 
 class BudgetProgram:
@@ -34,6 +32,7 @@ class BudgetProgram:
         column: The column of each free width, by its atom.
         rows: The linear constraints of the code and of custom rules.
         floors: The least sizes that were asked for, by atom.
+        choices: Which branches may go, if any; their columns follow those of the widths.
     """
 
     def __init__(
@@ -48,9 +47,14 @@ class BudgetProgram:
         self.free = [w for w in widths.widths if w.atom not in fixed and w.atom not in self.fixed_by_rules]
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
+        self.choices = BranchChoices(len(self.free), (), ())
         self._multiples = [1] * len(self.free)
         for index, constraint in enumerate(constraints.width_constraints):
             self._constrain(f"row {index}", constraint)
+
+    def let_go(self, branches: Sequence[Branch], values: Sequence[float]) -> None:
+        """Add a column per branch that may be left out, and what each is worth."""
+        self.choices = BranchChoices(len(self.free), tuple(branches), tuple(values))
 
     def reasons(self) -> list[str]:
         """Reasons for which widths keep their size, each once."""
@@ -89,7 +93,8 @@ class BudgetProgram:
             EditError: It falls as a size grows, which the search for sizes cannot handle.
         """
         merged: dict[tuple[Form, ...], int | float] = {}
-        for coefficient, axes in products:
+        for coefficient, axes, where in products:
+            gates = self.choices.forms(where)
             if not math.isfinite(coefficient) or (coefficient < 0 and axes):
                 raise EditError(
                     f"the cost {name!r} counts {coefficient} times a product of sizes; a cost that "
@@ -97,7 +102,7 @@ class BudgetProgram:
                 )
             for chosen in itertools.product(*[self._factors(axis) for axis in axes]):
                 number = coefficient * math.prod(factor for factor, _ in chosen)
-                forms = tuple(sorted(form for _, part in chosen for form in part))
+                forms = tuple(sorted([*gates, *(form for _, part in chosen for form in part)]))
                 merged[forms] = merged.get(forms, 0) + number
         if merged.get((), 0) < 0:
             limit -= merged.pop(())
@@ -210,13 +215,14 @@ class BudgetProgram:
         steps: Sequence[int],
         rows: Sequence[Row] = (),
     ) -> BudgetProblem:
+        more = len(self.choices.branches)
         return BudgetProblem.of(
-            values,
+            [*values, *self.choices.tables],
             costs,
-            names=[width.name for width in self.free],
-            lower=[self._least(width) for width in self.free],
-            upper=[w.size - len(_go(self.constraints, w)) for w in self.free],
-            steps=np.asarray(steps, np.int64),
+            names=[width.name for width in self.free] + [branch.name for branch in self.choices.branches],
+            lower=[self._least(width) for width in self.free] + [0] * more,
+            upper=[w.size - len(_go(self.constraints, w)) for w in self.free] + [1] * more,
+            steps=np.asarray([*steps, *[1] * more], np.int64),
             rows=[*self.rows, *rows],
         )
 

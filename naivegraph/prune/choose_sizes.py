@@ -11,11 +11,12 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.costs import Cost
 from naivegraph.costs.cost import sum_of
 from naivegraph.errors import InfeasibleError
+from naivegraph.prune.branch_choices import widths_gone
 from naivegraph.prune.budget_program import BudgetProgram
 from naivegraph.prune.floors import AT_LEAST, ratios
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, CostFunction, optimise
-from naivegraph.solvers.budget.problem import Ints
+from naivegraph.solvers.budget.problem import Certificate, Ints
 from naivegraph.utility.collect import Floats
 from naivegraph.widths import Width
 from naivegraph.widths.widths import UNUSED
@@ -79,8 +80,28 @@ def _solve(
         problem = program.budgets(values, [pair for each in limits for pair in each.active], steps)
         left = options.time_limit - (time.perf_counter() - started)
         solution = _optimise(problem, dataclasses.replace(options, time_limit=max(left, 0.0)))
-        if not [each for each in limits if each.exceeded(solution.k)]:
-            return solution
+        rows = program.choices.broken_rows(solution.k)
+        program.rows += rows
+        if not rows and not [each for each in limits if each.exceeded(solution.k)]:
+            return _without_dropped(program, values, solution)
+
+
+def _without_dropped(
+    program: BudgetProgram, values: Mapping[Width, Floats], solution: BudgetSolution
+) -> BudgetSolution:
+    """The solution with a certificate of what is really kept.
+
+    In the program neurons of branches that go count as kept. Their utility is the same number in the value of
+    this answer and in the bound on all answers; without it in both, what is between them stays.
+    """
+    if not program.choices.dropped(solution.k):
+        return solution
+    also = program.choices.idle_value(solution.k)
+    for width in widths_gone(program.widths, program.choices.gone(solution.k)):
+        if width.atom in program.column:
+            also += float(program.ranking(width, values[width]).sums[solution.k[program.column[width.atom]]])
+    found = solution.certificate
+    return dataclasses.replace(solution, certificate=Certificate(found.value - also, found.bound - also))
 
 
 def _optimise(problem: BudgetProblem, options: SolveOptions) -> BudgetSolution:
@@ -121,13 +142,13 @@ class Limited:
 
     def exceeded(self, sizes: Ints) -> bool:
         """Add the sum that exceeds the limit most at the sizes of the columns; tell whether one does."""
-        column = self._program.column
+        column, gone = self._program.column, self._program.choices.gone(sizes)
 
         def count(atom: Atom) -> int:
             """The number of neurons of a width."""
             return int(sizes[column[atom]]) if atom in column else atom.length
 
-        values = {number: sum_of(products, count) for number, products in self._waiting.items()}
+        values = {number: sum_of(products, count, gone) for number, products in self._waiting.items()}
         worst = max(values, key=values.__getitem__, default=None)
         if worst is None or values[worst] <= self._limit:
             return False

@@ -13,7 +13,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.operators.relation import tensors_in
 from naivegraph.widths import Widths
 
-__all__ = ["Keep", "kept_atoms", "named_axes"]
+__all__ = ["Keep", "kept_atoms", "named_axes", "named_paths"]
 
 Keep = str | nn.Module
 
@@ -31,7 +31,7 @@ def kept_atoms(widths: Widths, keep: Sequence[Keep] | Keep) -> dict[Atom, str]:
     if not isinstance(items, Iterable):
         raise EditError(f"keep takes module paths, glob patterns and modules, not {type(keep).__name__}")
     for item in items:
-        paths = _paths(widths.graph, item, "keep")
+        paths = named_paths(widths.graph, item, "keep")
         reason = f"keep names {item if isinstance(item, str) else paths[0] or 'the network itself'}"
         for path in paths:
             for axis in _axes(widths, path):
@@ -50,7 +50,7 @@ def named_axes(widths: Widths, item: Keep, argument: str) -> Iterator[Axis]:
     Raises:
         EditError: Nothing is named, or a module is not part of the network.
     """
-    for path in _paths(widths.graph, item, argument):
+    for path in named_paths(widths.graph, item, argument):
         yield from _axes(widths, path)
 
 
@@ -74,7 +74,12 @@ def _inside(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
 
 
-def _paths(graph: Recording, item: Keep, argument: str) -> list[str]:
+def named_paths(graph: Recording, item: Keep, argument: str) -> list[str]:
+    """The paths of modules, and names of vertices, that a path, a pattern or a module names.
+
+    Raises:
+        EditError: Nothing is named, or a module is not part of the network.
+    """
     vertices = [vertex for run in graph.runs for vertex in run.vertices]
     if isinstance(item, nn.Module):
         paths = [

@@ -165,8 +165,9 @@ def _costs_of_one(widths: Widths, name: str) -> dict[Width, float]:
         """Return the cost of all products with a width, of some number of its neurons."""
         size = {width.atom: count}
         return sum(
-            float(number) * math.prod(axis.size(lambda a: size.get(a, a.length)) for axis in axes)
-            for number, axes in products[width.atom]
+            float(product.coefficient)
+            * math.prod(axis.size(lambda a: size.get(a, a.length)) for axis in product.axes)
+            for product in products[width.atom]
         )
 
     return {width: cost(width, width.size) - cost(width, width.size - 1) for width in widths}

@@ -224,7 +224,8 @@ class LocalSearch:
         """
         c, n = self.c, len(x)
         short = np.maximum(0.0, unit - slack[:, None])
-        steps = np.ceil(np.max(short[:, :, None] / unit[:, None, :], axis=0) - 1e-9)
+        with np.errstate(over="ignore"):  # of sizes that cost nothing, as inside of what is left out
+            steps = np.ceil(np.max(short[:, :, None] / unit[:, None, :], axis=0) - 1e-9)
         down = np.minimum(steps, c.count[None, :] * 2.0).astype(np.int64)
         possible = (down <= x[None, :]) & (x < c.count - 1)[:, None] & ~np.eye(n, dtype=bool)
         gain = c.gain[c.base + np.minimum(x + 1, c.count - 1)] - c.gain[c.base + x]
@@ -235,7 +236,8 @@ class LocalSearch:
         """Net gain of one step down of j with as many steps up of i as that makes room for; as `_one_up`."""
         c, n = self.c, len(x)
         room = slack[:, None] + unit
-        steps = np.floor(np.min(room[:, None, :] / unit[:, :, None], axis=0) + 1e-9)
+        with np.errstate(over="ignore"):
+            steps = np.floor(np.min(room[:, None, :] / unit[:, :, None], axis=0) + 1e-9)
         up = np.clip(steps, 0, (c.count - 1 - x)[:, None]).astype(np.int64)
         possible = (up > 0) & (x > 0)[None, :] & ~np.eye(n, dtype=bool)
         gain = c.gain[(c.base + x)[:, None] + up] - c.gain[c.base + x][:, None]

@@ -37,14 +37,24 @@ class _OfNow(Weights):
 class _Default(Weights):
     """Without sizes it counts one thing more."""
 
-    def value(self, widths: Widths, count: Callable[[Any], int] | None = None) -> int | float:
+    def value(
+        self,
+        widths: Widths,
+        count: Callable[[Any], int] | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> int | float:
         return super().value(widths, count) + (count is None)
 
 
 class _Rewarding(Weights):
     """One neuron more costs less."""
 
-    def value(self, widths: Widths, count: Callable[[Any], int] | None = None) -> int | float:
+    def value(
+        self,
+        widths: Widths,
+        count: Callable[[Any], int] | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> int | float:
         return 10_000 - super().value(widths, count)
 
 
