@@ -40,8 +40,11 @@ from naivegraph.graph import (
     layer,
 )
 from naivegraph.graph.run.blocks import Block
+from naivegraph.latency.latency_cost import Latency
+from naivegraph.latency.profile import Profile
+from naivegraph.latency.seconds import Seconds as seconds
 from naivegraph.network import Graph, capture
-from naivegraph.prune import Report, inspect, prune, prune_gradually
+from naivegraph.prune import Report, inspect, profile, prune, prune_gradually
 from naivegraph.reconstruct import reconstruct
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
@@ -67,10 +70,12 @@ __all__ = [
     "Fixed",
     "Graph",
     "InfeasibleError",
+    "Latency",
     "LoadError",
     "NaivegraphError",
     "Node",
     "OfWidths",
+    "Profile",
     "Report",
     "Rule",
     "Same",
@@ -102,6 +107,7 @@ __all__ = [
     "layer",
     "load",
     "multiple",
+    "profile",
     "prune",
     "prune_gradually",
     "reconstruct",
@@ -111,6 +117,7 @@ __all__ = [
     "resize",
     "resize_kernel",
     "save",
+    "seconds",
     "size",
     "sparsity_penalty",
     "strategy",

@@ -44,19 +44,21 @@ def asked_budgets(
     return dict(found.values())
 
 
-def check_size_asked(budgets: Mapping[Cost, float], ratio: Any, round_to: int) -> None:
+def check_size_asked(budgets: Mapping[Cost, float], ratio: Any, has_latency: bool = False) -> None:
     """Check that either budgets or a ratio are given, and that the numbers make sense.
 
     Raises:
         EditError: Neither or both are given, or one of the numbers makes no sense.
     """
-    if ratio is None and not budgets:
-        raise EditError('say how much to keep: macs=0.5, params=0.5 or ratio=0.5 (or budgets={"macs": 0.5})')
-    if ratio is not None and budgets:
-        names = " or ".join(cost.name for cost in budgets)
+    names = [*(cost.name for cost in budgets), *(["latency"] if has_latency else [])]
+    if ratio is None and not names:
         raise EditError(
-            f"ratio= sets every size by itself and cannot be met together with a budget ({names})"
+            'say how much to keep: macs=0.5, params=0.5, latency=0.5 or ratio=0.5 (or budgets={"macs": 0.5})'
+        )
+    if ratio is not None and names:
+        raise EditError(
+            "ratio= sets every size by itself and cannot be met together with a budget "
+            f"({' or '.join(names)})"
         )
     if ratio is not None:
         check_ratio(ratio)
-    validate.whole(round_to, "round_to", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from naivegraph.algebra.axis import Atom
 from naivegraph.costs import Cost
 from naivegraph.costs.cost import sum_of
+from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import InfeasibleError
 from naivegraph.prune.branch_choices import widths_gone
 from naivegraph.prune.budget_program import BudgetProgram
@@ -21,7 +25,7 @@ from naivegraph.utility.collect import Floats
 from naivegraph.widths import Width
 from naivegraph.widths.widths import UNUSED
 
-__all__ = ["Limited", "SolveOptions", "choose_sizes", "fixed_reasons"]
+__all__ = ["Chosen", "Limited", "SolveOptions", "choose_sizes", "fixed_reasons"]
 
 Progress = Callable[[str], None]
 
@@ -43,24 +47,65 @@ class SolveOptions:
     may_lower: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The sizes that were chosen, and by them the neurons.
+
+    Attributes:
+        program: The program.
+        values: The utilities of neurons.
+        solution: Its answer.
+        notes: A note where floors were given up for it.
+    """
+
+    program: BudgetProgram
+    values: Mapping[Width, Floats]
+    solution: BudgetSolution
+    notes: tuple[str, ...] = ()
+
+    @property
+    def utility(self) -> float:
+        """The utility kept."""
+        return self.solution.certificate.value
+
+    def count(self, atom: Atom) -> int:
+        """The number of neurons of a width that are kept."""
+        column = self.program.column.get(atom)
+        return atom.length if column is None else int(self.solution.k[column])
+
+    @functools.cached_property
+    def planned(self) -> tuple[Change, tuple[str, ...]]:
+        """The change that keeps the best neurons, with what the network's config says of it, and notes."""
+        program = self.program
+        kept = {
+            width: program.ranking(width, self.values[width]).best(int(size))
+            for width, size in zip(program.free, self.solution.k, strict=True)
+        }
+        return with_config(plan(program.widths, program.constraints, kept), program.constraints)
+
+    def change(self) -> Change:
+        """The change that keeps the best neurons."""
+        return self.planned[0]
+
+
 def choose_sizes(
     program: BudgetProgram,
     values: Mapping[Width, Floats],
     by_cost: Mapping[Cost, float],
     options: SolveOptions,
-) -> tuple[BudgetSolution, tuple[str, ...]]:
-    """The sizes, and a note where floors were given up for them.
+) -> Chosen:
+    """The sizes that keep the most utility within budgets.
 
     Raises:
         InfeasibleError: No sizes keep the budgets.
     """
     try:
-        return _solve(program, values, by_cost, options), ()
+        return Chosen(program, values, _solve(program, values, by_cost, options))
     except BudgetError as error:
         if options.may_lower and program.floors:
             program.floors = {}
             again = dataclasses.replace(options, may_lower=False)
-            return choose_sizes(program, values, by_cost, again)[0], (_LOWERED,)
+            return dataclasses.replace(choose_sizes(program, values, by_cost, again), notes=(_LOWERED,))
         raise InfeasibleError(_infeasible(program, by_cost, error)) from error
 
 

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from naivegraph.calibration import Calibration
 from naivegraph.costs import Cost, Costs
-from naivegraph.edits import Change, Edit
+from naivegraph.edits import Edit
 from naivegraph.edits.apply.apply import apply
+from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
-from naivegraph.edits.config.sync_config import with_config
-from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_train_mode import run_training
 from naivegraph.graph.verify.verify import disagreement
+from naivegraph.latency.profile import Profile
+from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
-from naivegraph.prune.budget_program import BudgetProgram, pose
+from naivegraph.prune.budget_program import pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
-from naivegraph.prune.choose_sizes import SolveOptions, choose_sizes, fixed_reasons
+from naivegraph.prune.choose_sizes import Chosen, SolveOptions, choose_sizes, fixed_reasons
 from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
+from naivegraph.prune.latency_budget import AskedLatency, LatencyBudget, step_of
 from naivegraph.prune.outputs import check_shapes
+from naivegraph.prune.trial import Trials
 from naivegraph.prune.uniform import check_said, tie_uniform
 from naivegraph.reconstruct.reconstruct import RefitWithEdit
 from naivegraph.solvers import Backend
-from naivegraph.solvers.budget import BudgetSolution
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.scores import Loss
 from naivegraph.widths import Widths, constraints_of, relate
@@ -54,7 +58,10 @@ def prune(
     weight_bytes: float | None = None,
     ratio: float | Mapping[Any, float] | None = None,
     at_least: float | Mapping[Any, float] | None = None,
-    round_to: int = 1,
+    latency: float | None = None,
+    runtime: AnyRuntime = "eager",
+    profile: Profile | str | os.PathLike[str] | None = None,
+    round_to: int | Literal["auto"] | None = None,
     uniform: bool = False,
     keep: Sequence[Keep] | Keep = (),
     utility: Utility = None,
@@ -92,7 +99,17 @@ def prune(
         at_least: The least that stays of every width: a fraction (0.1; a float up to 1.0) or a number of
             neurons, or a dict of these by layer, as for `ratio`. By default a tenth, for no training repairs
             a layer of two neurons, but less where the budget cannot be met so (a note says that).
-        round_to: Make the sizes of all layers that change multiples of this number.
+        latency: A budget of the time of one run on the example: a share of the present one (0.6), or
+            `ng.seconds(0.012)`. Times of calls are fitted to sizes on copies of the network (see
+            `ng.profile`), the copy with the sizes chosen is timed beside the network as it is, and the fit
+            corrected, up to three times; `edit.latency` has what was asked, predicted and measured.
+        runtime: What runs the network where its latency counts: "eager", "channels_last", "compiled",
+            "onnxruntime", or a function `f(model, example)` that returns a function which runs it.
+        profile: A profile of `ng.profile`, or its file, instead of one that is taken now. It is refused
+            where the machine is another one, or in another state.
+        round_to: Make the sizes of all layers that change multiples of this number. "auto" is the number
+            that the runtime is quick at, which is the default with `latency=`; otherwise sizes are not
+            rounded.
         uniform: Only sizes that the config can say which the network was built from and keeps (as those of
             transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
             the like go on working. Sizes without an entry stay.
@@ -132,7 +149,9 @@ def prune(
     """
     short = {"macs": macs, "params": params, "weight_bytes": weight_bytes}
     by_cost = asked_budgets(budgets, short)
-    check_size_asked(by_cost, ratio, round_to)
+    asked_latency = AskedLatency.of(latency, runtime, profile)
+    step = step_of(round_to, runtime, asked_latency is not None)
+    check_size_asked(by_cost, ratio, asked_latency is not None)
     check_at_least(at_least)
     validate.at_least_zero(gap, "gap")
     validate.at_least_zero(time_limit, "time_limit")
@@ -150,28 +169,35 @@ def prune(
     held = kept_atoms(widths, keep)
     least = floors(widths, at_least) if ratio is None or at_least is not None else {}
     if uniform:
-        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), int(round_to))
+        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), step)
     else:
         program = pose(widths, constraints, held, least)
     chosen = "fisher" if utility is None and data is not None else utility
     values = utilities(widths, chosen, loss=loss, calibration=data)
-    say("choosing neurons")
     may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
-    options = SolveOptions(ratio, round_to, gap, time_limit, choice.backend, say, may_lower)
-    solution, lowered = choose_sizes(program, values, by_cost, options)
-    kept = {
-        width: program.ranking(width, values[width]).best(int(size))
-        for width, size in zip(program.free, solution.k, strict=True)
-    }
+    options = SolveOptions(ratio, step, gap, time_limit, choice.backend, say, may_lower)
+    timing = None
+    if asked_latency is not None:
+        budget = LatencyBudget(asked_latency, Trials(found, program, asked_latency.runtime), step, say)
+        sizes, timing = budget.meet(
+            lambda cost, limit, other=step: choose_sizes(
+                program, values, {**by_cost, cost: limit}, dataclasses.replace(options, round_to=other)
+            )
+        )
+    else:
+        say("choosing neurons")
+        sizes = choose_sizes(program, values, by_cost, options)
     say("changing the network")
-    given = short | {cost.name: budget for cost, budget in by_cost.items()}
-    asked = {**given, "ratio": _by_name(ratio), "round_to": round_to, "keep": _named(keep)}
+    given = short | {cost.name: limit for cost, limit in by_cost.items()}
+    asked = {**given, "ratio": _by_name(ratio), "round_to": step, "keep": _named(keep)}
+    if asked_latency is not None:
+        asked |= {"latency": latency, "runtime": asked_latency.runtime.name}
     if at_least is not None and not isinstance(at_least, AllFloors):
         asked["at_least"] = _by_name(at_least)
-    change, notes = with_config(plan(widths, constraints, kept), constraints)
+    change, notes = sizes.planned
     if uniform:
         check_said(change, notes)
-    return _edit(program, change, asked, by_cost, solution, optimizers, (*lowered, *notes), found, later)
+    return _edit(sizes, asked, by_cost, optimizers, found, later, timing)
 
 
 def _by_name(values: Any) -> Any:
@@ -187,21 +213,20 @@ def _named(keep: Sequence[Keep] | Keep) -> list[str]:
 
 
 def _edit(
-    program: BudgetProgram,
-    change: Change,
+    chosen: Chosen,
     asked: dict[str, Any],
     costs: Iterable[Cost],
-    solution: BudgetSolution,
     optimizers: tuple[Any, ...],
-    config_notes: tuple[str, ...],
     found: Captured,
-    later: RefitWithEdit | None = None,
+    later: RefitWithEdit | None,
+    timing: LatencyReport | None,
 ) -> Edit:
+    program, (change, config_notes) = chosen.program, chosen.planned
     widths = program.widths
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*program.reasons()[:5], *config_notes]
+    notes = [*program.reasons()[:5], *chosen.notes, *config_notes]
     if not change:
         fixed = "; ".join(fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
@@ -212,13 +237,14 @@ def _edit(
         found.edited,
         optimizer=optimizers,
         asked=asked,
-        certificate=solution.certificate,
+        certificate=chosen.solution.certificate,
         before=Costs.of(widths, also=costs),
         after=Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs),
         notes=tuple(notes),
         sizes=SizeReport(widths, change),
         check=functools.partial(_check_runs, widths, found),
         refit=None if later is None else functools.partial(later.run, change),
+        latency=timing,
     )
 
 

@@ -14,6 +14,7 @@ from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
+from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.resize_example import resize_example
@@ -63,6 +64,7 @@ def apply(
     undo: UndoLog | None = None,
     checkpoint: Checkpoint | None = None,
     refit: Callable[[], RefitReport] | RefitReport | None = None,
+    latency: LatencyReport | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -85,6 +87,7 @@ def apply(
         checkpoint: The state before this edit; by default the present one.
         refit: A function that gives kept weights other values once all else is done, and the report on it;
             or the report.
+        latency: The report on a budget of latency.
 
     Returns:
         The edit.
@@ -126,7 +129,7 @@ def apply(
             last = after() if callable(after) else Costs.of_module(module) if after is None else after
         return Edit(
             asked or {}, change, certificate, first, last, notes,
-            refit=None if callable(report) else report,
+            refit=None if callable(report) else report, latency=latency,
             _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.edit_picture import edit_picture
+from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.edits.apply.way_back import WayBack, way_back
@@ -48,6 +49,7 @@ class Edit:
         notes: Sentences on sizes that could not change and why, and others for the reader.
         earlier: For several edits as one: those before the last one, whose `change` this has.
         refit: The report on the layers whose weights were refitted to calibration data; None if none were.
+        latency: The report on a budget of latency: asked, predicted and measured; None if there was none.
 
     Example:
         >>> import pickle, torch, naivegraph as ng
@@ -67,6 +69,7 @@ class Edit:
     notes: tuple[str, ...] = ()
     earlier: tuple[Edit, ...] = ()
     refit: RefitReport | None = None
+    latency: LatencyReport | None = None
     _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
     _graph: Graph | None = dataclasses.field(default=None, compare=False)
     _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
@@ -183,6 +186,8 @@ class Edit:
         if not self:
             return "Edit(nothing changed)"
         parts = [f"{name} {old} -> {new}" for name, _, old, new in self._costs() if old != new]
+        if self.latency is not None:
+            parts.append(f"latency {self.latency.share:.1%} of before")
         if self.change.structure is not None:
             parts.insert(0, _told(self.change.structure))
         if self.change.widths:
@@ -204,6 +209,8 @@ class Edit:
     def _blocks(self) -> Iterator[Block]:
         yield self._cost_table()
         found = self.certificate
+        if self.latency is not None:
+            yield from self.latency.blocks()
         if found is not None:
             gap = f"(gap {found.gap:.3%})"
             yield f"utility kept {found.value:.6g}, at most {found.bound:.6g} possible {gap}"

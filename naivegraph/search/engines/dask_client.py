@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from naivegraph.search.engines.optional import optional_package
+from naivegraph.optional_package import optional_package
 from naivegraph.search.engines.worker import ONE_THREAD, WorkerLostError
 
 __all__ = ["DaskEngine"]

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from naivegraph.errors import StudyError
-from naivegraph.search.engines.optional import optional_package
+from naivegraph.optional_package import optional_package
 from naivegraph.search.engines.worker import WorkerLostError
 
 __all__ = ["RayEngine"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from naivegraph.errors import StudyError
-from naivegraph.search.engines.optional import optional_package
+from naivegraph.optional_package import optional_package
 from naivegraph.search.evolution.choice_space import ChoiceSpace
 from naivegraph.search.study import History, Proposal
 
