@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from naivegraph.algebra.axis import Atom
 from naivegraph.costs import SizeProduct
 from naivegraph.costs.cost import sum_of
-from naivegraph.ir.values import Stub
+from naivegraph.ir.values import Operation, Stub
 from naivegraph.widths import Widths
 
 __all__ = ["CallWork", "work_of_calls"]
@@ -54,12 +54,19 @@ def work_of_calls(widths: Widths) -> dict[str, CallWork]:
             tuple(
                 SizeProduct(stub.dtype.itemsize, tuple(widths.of(stub)))
                 for operation in vertex.operations
+                if not _is_view(operation)
                 for stub in _distinct((*operation.operands, *operation.outputs))
             ),
         )
         for vertex in widths.graph.vertices
         if vertex.kind != "input"
     }
+
+
+def _is_view(operation: Operation) -> bool:
+    """Tell whether an operator only gives another view of what it takes, and moves nothing."""
+    infos = [each.alias_info for each in operation.func._schema.returns]
+    return any(info is not None and not info.is_write for info in infos)
 
 
 def _distinct(stubs: tuple[Stub | None, ...]) -> Iterator[Stub]:

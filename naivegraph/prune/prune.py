@@ -22,6 +22,7 @@ from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_train_mode import run_training
+from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.verify.verify import disagreement
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
@@ -178,12 +179,13 @@ def prune(
     options = SolveOptions(ratio, step, gap, time_limit, choice.backend, say, may_lower)
     timing = None
     if asked_latency is not None:
-        budget = LatencyBudget(asked_latency, Trials(found, program, asked_latency.runtime), step, say)
-        sizes, timing = budget.meet(
-            lambda cost, limit, other=step: choose_sizes(
-                program, values, {**by_cost, cost: limit}, dataclasses.replace(options, round_to=other)
+        with same_seed():
+            budget = LatencyBudget(asked_latency, Trials(found, program, asked_latency.runtime), step, say)
+            sizes, timing = budget.meet(
+                lambda cost, limit, other=step: choose_sizes(
+                    program, values, {**by_cost, cost: limit}, dataclasses.replace(options, round_to=other)
+                )
             )
-        )
     else:
         say("choosing neurons")
         sizes = choose_sizes(program, values, by_cost, options)

@@ -12,6 +12,7 @@ from torch import nn
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.latency.call_work import CallWork, work_of_calls
 from naivegraph.latency.fit import fit_nonnegative
 from naivegraph.latency.machine import machine_of
@@ -79,7 +80,8 @@ def profile(
     found = captured(model, args, kwargs, say)
     widths = relate(found.graph)
     program = pose(widths, constraints_of(widths), {})
-    return take_profile(Trials(found, program, chosen), say)
+    with same_seed():
+        return take_profile(Trials(found, program, chosen), say)
 
 
 def take_profile(trials: Trials, say: Progress) -> Profile:
