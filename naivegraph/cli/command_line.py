@@ -206,6 +206,9 @@ def _add_budgets(parser: ArgumentParser) -> None:
         "--weight-bytes", type=float, help="budget of bytes of parameters: a fraction (0.5) or a number (4e6)"
     )
     parser.add_argument(
+        "--memory", type=float, help="budget of bytes one run allocates at its peak: a fraction or a number"
+    )
+    parser.add_argument(
         "--budget",
         type=str,
         nargs="+",

@@ -51,6 +51,7 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     weight_bytes: float | None = None,
+    memory: float | None = None,
     budget: Sequence[str] = (),
     ratio: float | None = None,
     round_to: int = 1,
@@ -75,6 +76,7 @@ def prune(
         macs: the budget of multiply-accumulates: a fraction up to 1, or a number.
         params: the budget of parameters: a fraction up to 1, or a number.
         weight_bytes: the budget of bytes of parameters: a fraction up to 1, or a number.
+        memory: the budget of bytes that one run allocates at its peak: a fraction up to 1, or a number.
         budget: budgets of any costs, `name=number`.
         ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
             instead of a budget.
@@ -94,7 +96,7 @@ def prune(
         NaivegraphError: one of the steps failed; the message says which.
     """
     budgets = _budgets(budget)
-    short = (macs, params, weight_bytes, ratio)
+    short = (macs, params, weight_bytes, memory, ratio)
     if not budgets and all(each is None for each in short):
         raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
     _check_output(output)
@@ -110,6 +112,7 @@ def prune(
             macs=macs,
             params=params,
             weight_bytes=weight_bytes,
+            memory=memory,
             ratio=ratio,
             round_to=round_to,
             keep=keep,

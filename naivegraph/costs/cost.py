@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from naivegraph.errors import EditError
@@ -114,6 +114,15 @@ class Cost(abc.ABC):
         of them exceeds the budget.
         """
         return [self.products(widths)]
+
+    def corrected(
+        self, widths: Widths, count: Callable[[Atom], int] | None, gone: frozenset[str] = frozenset()
+    ) -> Mapping[int, Iterable[SizeProduct]]:
+        """Sums known better, for these sizes, than those of `sums`, by their places there; by default none.
+
+        A search that has found sizes within all `sums` goes on with these, where they exceed the budget.
+        """
+        return {}
 
     def value(
         self,

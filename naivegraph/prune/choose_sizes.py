@@ -29,6 +29,10 @@ __all__ = ["Chosen", "Limited", "SolveOptions", "choose_sizes", "fixed_reasons"]
 
 Progress = Callable[[str], None]
 
+_ROUGH = 1e-2  # the gap while it is not yet known which sums are needed
+_ROUNDING = 1e-12  # of a sum, relative
+_FREELY, _SPARE = 3, 0.005  # corrections that need leave nothing spare, and what each after them adds to that
+
 
 @dataclasses.dataclass(frozen=True)
 class SolveOptions:
@@ -121,14 +125,18 @@ def _solve(
         return _optimise(program.ratio(ratios(program.widths, options.ratio), steps), options)
     limits = [Limited(program, cost, budget) for cost, budget in by_cost.items()]
     started = time.perf_counter()
+    rough = any(each.several for each in limits)
     while True:
         problem = program.budgets(values, [pair for each in limits for pair in each.active], steps)
         left = options.time_limit - (time.perf_counter() - started)
-        solution = _optimise(problem, dataclasses.replace(options, time_limit=max(left, 0.0)))
+        gap = max(options.gap, _ROUGH) if rough else options.gap
+        solution = _optimise(problem, dataclasses.replace(options, time_limit=max(left, 0.0), gap=gap))
         rows = program.choices.broken_rows(solution.k)
         program.rows += rows
         if not rows and not [each for each in limits if each.exceeded(solution.k)]:
-            return _without_dropped(program, values, solution)
+            if not rough:
+                return _without_dropped(program, values, solution)
+            rough = False  # once the sums are found, in earnest
 
 
 def _without_dropped(
@@ -166,24 +174,31 @@ class Limited:
     search begins with the one that is largest now, and the one that exceeds the limit most is added after it
     until none does (the cutting planes of Kelley, "The cutting-plane method for solving convex programs",
     1960). Each answer is the best for the budgets it was found with, which are some of all; so the last one
-    is the best, and its certificate holds.
-
-    Attributes:
-        active: The sums there are budgets for, as functions of the columns, with their limits.
+    is the best, and its certificate holds. Estimated sums are replaced by what is known better for the
+    sizes found, and the certificate is for these.
     """
 
     def __init__(self, program: BudgetProgram, cost: Cost, budget: float) -> None:
-        self._program, self._name = program, cost.name
+        self._program, self._cost, self._corrections = program, cost, 0
         self._sums = [list(products) for products in cost.sums(program.widths)]
+        self._limit = cost.limit(budget, cost.value(program.widths))
+        self._active: dict[int, tuple[CostFunction, float]] = {}
         now = [sum_of(products) for products in self._sums]
-        self._limit = cost.limit(budget, max(now, default=0))
-        self.active: list[tuple[CostFunction, float]] = []
-        self._waiting = dict(enumerate(self._sums))
         if now:
-            self._add(now.index(max(now)))
+            self._limit_sum(now.index(max(now)), self._limit)
 
-    def _add(self, number: int) -> None:
-        self.active.append(self._program.cost(self._name, self._waiting.pop(number), self._limit))
+    @property
+    def several(self) -> bool:
+        """True if the cost is the largest of several sums."""
+        return len(self._sums) > 1
+
+    @property
+    def active(self) -> list[tuple[CostFunction, float]]:
+        """The sums there are budgets for, as functions of the columns, with their limits."""
+        return list(self._active.values())
+
+    def _limit_sum(self, place: int, limit: float) -> None:
+        self._active[place] = self._program.cost(self._cost.name, self._sums[place], limit)
 
     def exceeded(self, sizes: Ints) -> bool:
         """Add the sum that exceeds the limit most at the sizes of the columns; tell whether one does."""
@@ -193,11 +208,31 @@ class Limited:
             """The number of neurons of a width."""
             return int(sizes[column[atom]]) if atom in column else atom.length
 
-        values = {number: sum_of(products, count, gone) for number, products in self._waiting.items()}
+        waiting = (place for place in range(len(self._sums)) if place not in self._active)
+        values = {place: sum_of(self._sums[place], count, gone) for place in waiting}
         worst = max(values, key=values.__getitem__, default=None)
-        if worst is None or values[worst] <= self._limit:
+        if worst is not None and values[worst] > self._limit:
+            self._limit_sum(worst, self._limit)
+            return True
+        return self._correct(count, gone)
+
+    def _correct(self, count: Callable[[Atom], int], gone: frozenset[str]) -> bool:
+        """Correct the sums there are budgets for, and add the one that exceeds the limit most, if one does.
+
+        From the fourth time on they have to stay below the limit by ever more, so that the search ends.
+        """
+        corrected = self._cost.corrected(self._program.widths, count, gone)
+        better = {place: list(products) for place, products in corrected.items()}
+        values = {place: sum_of(products, count, gone) for place, products in better.items()}
+        worst = max(values, key=values.__getitem__, default=None)
+        if worst is None or values[worst] <= self._limit + _ROUNDING * abs(self._limit):
             return False
-        self._add(worst)
+        self._corrections += 1
+        spare = _SPARE * max(self._corrections - _FREELY, 0)
+        for place in {worst, *self._active} & better.keys():
+            if values[place] > sum_of(self._sums[place], count, gone):
+                self._sums[place] = better[place]
+            self._limit_sum(place, self._limit * (1 - spare))
         return True
 
 

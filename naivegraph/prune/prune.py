@@ -57,6 +57,7 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     weight_bytes: float | None = None,
+    memory: float | None = None,
     ratio: float | Mapping[Any, float] | None = None,
     at_least: float | Mapping[Any, float] | None = None,
     latency: float | None = None,
@@ -94,6 +95,8 @@ def prune(
             of `torch.utils.flop_counter`, which leaves out products with a vector; here they count, too.
         params: Short for a budget of parameters.
         weight_bytes: Short for a budget of the bytes of parameters.
+        memory: Short for a budget of the most bytes that one run on the example has allocated at one time, in
+            eval mode without gradients. The network runs once for it.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays. Or a dict of fractions by
             layer: paths, patterns or modules, as for `keep`; all others keep their sizes.
@@ -148,7 +151,7 @@ def prune(
         >>> edit.before.macs, edit.after.macs, net[0].out_features
         (384, 192, 16)
     """
-    short = {"macs": macs, "params": params, "weight_bytes": weight_bytes}
+    short = {"macs": macs, "params": params, "weight_bytes": weight_bytes, "memory": memory}
     by_cost = asked_budgets(budgets, short)
     asked_latency = AskedLatency.of(latency, runtime, profile)
     step = step_of(round_to, runtime, asked_latency is not None)

@@ -27,7 +27,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import flat_arguments
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["copy_tensors", "record", "slow_attention", "state_of", "unsaved_buffers"]
+__all__ = ["copy_tensors", "record", "slow_attention", "state_of", "uncompiled", "unsaved_buffers"]
 
 _SECOND = 1 << 40  # number of the first tensor of a second run; no first run has as many
 _ONE_AT_A_TIME = threading.RLock()  # builtins and methods are replaced meanwhile, for all threads
@@ -87,7 +87,7 @@ def _record(
         _ONE_AT_A_TIME,
         torch.no_grad(),
         symbolic_ints() as escapes,
-        _uncompiled(module),
+        uncompiled(module),
         SymbolicAttributes(module),
         _layers_seen(recorder),
     ):
@@ -253,7 +253,7 @@ def _layers_seen(recorder: Recorder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uncompiled(root: nn.Module) -> Iterator[None]:
+def uncompiled(root: nn.Module) -> Iterator[None]:
     """Let modules that were compiled in place (`module.compile()`) run their own code during a block."""
     compiled = [vars(m) for _, m in modules_of(root) if vars(m).get("_compiled_call_impl") is not None]
     before = [attributes["_compiled_call_impl"] for attributes in compiled]

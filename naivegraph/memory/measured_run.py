@@ -1,0 +1,187 @@
+"""One run of a network, measured: its calls, and the bytes of what they make as products of sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.errors import EditError
+from naivegraph.graph.record.record_run import copy_tensors, slow_attention, state_of, uncompiled
+from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.torch_utils.gc_pause import uncollected
+from naivegraph.graph.torch_utils.preserve_state import preserved, restored
+from naivegraph.graph.verify.shape_prop import placed
+from naivegraph.ir.pytree import leaves, stubs_in
+from naivegraph.ir.recording import Recording
+from naivegraph.ir.signature import nested_arguments
+from naivegraph.ir.values import Stub
+from naivegraph.memory.call_log import AtenCall, CallLog, Memory
+from naivegraph.memory.matched_calls import Recorded, matched
+from naivegraph.widths import Widths
+
+__all__ = ["Bytes", "Count", "MeasuredRun", "bytes_at", "bytes_of", "measured_run"]
+
+Count = Callable[[Atom], int] | None
+
+
+class Bytes(NamedTuple):
+    """Bytes as a number times the product of the sizes of resolved axes.
+
+    Attributes:
+        each: The number.
+        axes: The axes.
+        where: The names of the vertices that make or take what is held; empty if it is not theirs alone.
+    """
+
+    each: float
+    axes: tuple[Axis, ...]
+    where: tuple[str, ...] = ()
+
+
+def bytes_at(held: Bytes, count: Count, gone: frozenset[str] = frozenset()) -> float:
+    """The bytes with `count(atom)` neurons of each width, by default as many as now.
+
+    Args:
+        held: The bytes.
+        count: The number of neurons of each width.
+        gone: The names of vertices that leave the graph.
+    """
+    if gone and held.where and gone.issuperset(held.where):
+        return 0
+    number = held.each
+    for axis in held.axes:
+        number *= axis.length if count is None or axis.fixed else axis.size(count)
+    return number
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredRun:
+    """One run of a network.
+
+    Attributes:
+        calls: Its calls.
+        memory: The memory that they made, but for what holds nothing.
+        recorded: The recorded operation of each call that has one, by its number.
+        sizes: The bytes of each memory, in the order of `memory`.
+    """
+
+    calls: list[AtenCall]
+    memory: list[Memory]
+    recorded: dict[int, Recorded]
+    sizes: list[Bytes]
+
+
+def measured_run(widths: Widths) -> MeasuredRun:
+    """Run a network in eval mode without gradients on the graph's example, and measure it.
+
+    The network's own forward runs, as it alone keeps what its variables keep; where the structure of the
+    graph was edited, the graph does. The network, its buffers and the random numbers are as before.
+
+    Raises:
+        EditError: The graph keeps no example, the network is on the meta device, or it makes calls that were
+            not recorded.
+    """
+    graph = widths.graph
+    _check_runs(graph)
+    example = placed(graph, copy_tensors(graph.example))
+    given = [*state_of(graph.module).values(), *_tensors(example)]
+    log = CallLog(given, measure=True)
+    with ready(graph.module), torch.no_grad(), uncollected():
+        result = log.run(_forward(graph, example))
+    log.end()
+    del result
+    memory = [each for each in log.memory if each.size]
+    recorded = matched(graph, log.calls)
+    sizes = [bytes_of(widths, recorded.get(each.born), each) for each in memory]
+    ends = len(log.calls)
+    return MeasuredRun(
+        log.calls,
+        memory,
+        recorded,
+        [
+            held if each.died == ends else held._replace(where=_where(recorded, each))
+            for held, each in zip(sizes, memory, strict=True)
+        ],
+    )
+
+
+def _where(recorded: dict[int, Recorded], memory: Memory) -> tuple[str, ...]:
+    """The names of the vertices that make or take memory; none where a call of none does."""
+    calls = [memory.born, *sorted(memory.users)]
+    if any(call not in recorded for call in calls):
+        return ()
+    return tuple(dict.fromkeys(recorded[call].vertex.name for call in calls))
+
+
+@contextlib.contextmanager
+def ready(module: nn.Module, *, training: bool = False) -> Any:
+    """A block in which a network runs its own code as recorded, and after which it is as before."""
+    with restored(module), preserved(module, training=training), slow_attention(), uncompiled(module):
+        yield
+
+
+def _check_runs(graph: Recording) -> None:
+    missing = [vertex.name for vertex in graph.inputs if vertex.name not in graph.example]
+    if missing:
+        raise EditError(f"the graph keeps no example of its input {missing[0]!r}: capture it again")
+    tensors = [*state_of(graph.module).values(), *_tensors(graph.example)]
+    if any(tensor.is_meta for tensor in tensors):
+        raise EditError(
+            "memory is measured by a run, which a network on the meta device has none of: "
+            "model.to_empty(device='cpu') gives it memory (its values do not matter)"
+        )
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _forward(graph: Recording, example: dict[str, Any]) -> Callable[[], Any]:
+    """The call of the network's forward, or of the graph, on an example."""
+    if graph.rewired:
+        return lambda: Interpreter(graph).run(example)
+    args, kwargs = nested_arguments(graph.module, {**graph.constants, **example})
+    return lambda: graph.module(*args, **kwargs)
+
+
+def bytes_of(widths: Widths, recorded: Recorded | None, memory: Memory) -> Bytes:
+    """The bytes of memory as a product of sizes: of the tensor it was made for."""
+    if recorded is None or memory.outside:
+        return Bytes(memory.size, ())
+    stub = recorded.operation.outputs[memory.result]
+    if stub is None or not memory.elements:
+        return Bytes(memory.size, ())
+    return scaled(widths, stub, memory.size) or scaled_by_result(widths, recorded, memory.size)
+
+
+def scaled(widths: Widths, stub: Stub, size: int) -> Bytes | None:
+    """So many bytes, scaled as the elements of a tensor; None if its sizes are not related to any."""
+    if stub.id not in widths.relation.axes:
+        return None
+    axes = tuple(widths.of(stub))
+    now = 1
+    for axis in axes:
+        now *= axis.length
+    if not now:
+        return None
+    each = size / now
+    return Bytes(int(each) if each == int(each) else each, axes)
+
+
+def scaled_by_result(widths: Widths, recorded: Recorded, size: int) -> Bytes:
+    """So many bytes, scaled as the elements of the largest tensor that a vertex gives.
+
+    The inside of a function with a rule of the user's own is not known in more detail.
+    """
+    results: Iterable[Stub] = stubs_in(recorded.vertex.output)
+    for stub in sorted(results, key=lambda each: -torch.Size(each.shape).numel()):
+        found = scaled(widths, stub, size)
+        if found is not None:
+            return found
+    return Bytes(size, ())
