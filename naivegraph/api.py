@@ -44,7 +44,7 @@ from naivegraph.latency.latency_cost import Latency
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.seconds import Seconds as seconds
 from naivegraph.network import Graph, capture
-from naivegraph.prune import Report, inspect, profile, prune, prune_gradually
+from naivegraph.prune import Report, Tradeoff, inspect, profile, prune, prune_gradually, tradeoff
 from naivegraph.reconstruct import reconstruct
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import Certificate
@@ -84,6 +84,7 @@ __all__ = [
     "Strategy",
     "Structure",
     "Ties",
+    "Tradeoff",
     "Utility",
     "Vertex",
     "Width",
@@ -121,4 +122,5 @@ __all__ = [
     "size",
     "sparsity_penalty",
     "strategy",
+    "tradeoff",
 ]

@@ -4,5 +4,6 @@ from naivegraph.prune.gradually import prune_gradually
 from naivegraph.prune.prune import prune
 from naivegraph.prune.report import Report, inspect
 from naivegraph.prune.take_profile import profile
+from naivegraph.prune.tradeoff import Tradeoff, tradeoff
 
-__all__ = ["Report", "inspect", "profile", "prune", "prune_gradually"]
+__all__ = ["Report", "Tradeoff", "inspect", "profile", "prune", "prune_gradually", "tradeoff"]

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from naivegraph.algebra.axis import Atom
 from naivegraph.costs import Cost
 from naivegraph.costs.cost import sum_of
@@ -19,13 +21,20 @@ from naivegraph.prune.branch_choices import widths_gone
 from naivegraph.prune.budget_program import BudgetProgram
 from naivegraph.prune.floors import AT_LEAST, ratios
 from naivegraph.solvers import Backend
-from naivegraph.solvers.budget import BudgetError, BudgetProblem, BudgetSolution, CostFunction, optimise
+from naivegraph.solvers.budget import (
+    BudgetError,
+    BudgetProblem,
+    BudgetSolution,
+    CostFunction,
+    optimise,
+    smallest,
+)
 from naivegraph.solvers.budget.problem import Certificate, Ints
 from naivegraph.utility.collect import Floats
 from naivegraph.widths import Width
 from naivegraph.widths.widths import UNUSED
 
-__all__ = ["Chosen", "Limited", "SolveOptions", "choose_sizes", "fixed_reasons"]
+__all__ = ["Chosen", "Limited", "SolveOptions", "choose_sizes", "fixed_reasons", "smallest_cost"]
 
 Progress = Callable[[str], None]
 
@@ -111,6 +120,25 @@ def choose_sizes(
             again = dataclasses.replace(options, may_lower=False)
             return dataclasses.replace(choose_sizes(program, values, by_cost, again), notes=(_LOWERED,))
         raise InfeasibleError(_infeasible(program, by_cost, error)) from error
+
+
+def smallest_cost(program: BudgetProgram, cost: Cost, step: int) -> int | float:
+    """The least that a cost can be, with every width at its floor; of several sums the least of the largest.
+
+    Raises:
+        InfeasibleError: The constraints contradict each other.
+    """
+    steps = program.steps(step)
+    nothing = {width: np.zeros(width.size) for width in program.free}
+    limited = Limited(program, cost, 1.0)
+    try:
+        sizes = smallest(program.budgets(nothing, limited.active, steps))
+    except BudgetError as error:
+        raise InfeasibleError(str(error)) from error
+    column = program.column
+    return cost.value(
+        program.widths, lambda atom: int(sizes[column[atom]]) if atom in column else atom.length
+    )
 
 
 def _solve(
