@@ -11,56 +11,15 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from naivegraph import __version__
+from naivegraph.cli.help_examples import (
+    DEMO_EXAMPLES,
+    INSPECT_EXAMPLES,
+    PROFILE_EXAMPLES,
+    PRUNE_EXAMPLES,
+    SEARCH_EXAMPLES,
+    TRADEOFF_EXAMPLES,
+)
 from naivegraph.errors import NaivegraphError
-
-INSPECT_EXAMPLES = """\
-examples:
-  naivegraph inspect naivegraph.demo:DigitsNet --shape 1,1,8,8
-  naivegraph inspect naivegraph.demo:DigitsNet --arguments '{"width": 8}' --shape 1,1,8,8
-  naivegraph inspect torchvision.models:resnet18 --shape 1,3,224,224
-  naivegraph inspect timm:vit_tiny_patch16_224 --shape 1,3,224,224
-  naivegraph inspect nets:make --shape 1,3,32,32   (the function make in nets.py of this folder)
-  naivegraph inspect mypackage.nets:make --weights trained.safetensors --shape int64:1,16 mask=bool:1,16
-"""
-
-PRUNE_EXAMPLES = """\
-examples:
-  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --output half.safetensors
-  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --params 20000 --round-to 4 --keep stem
-  naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.5 --params 0.6
-  naivegraph prune timm:resnet18 --arguments '{"num_classes": 10}' --shape 1,3,224,224 --ratio 0.25
-  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --budget macs=0.5 params=2e4
-  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --calibration digits.npz
-  naivegraph prune --config prune.yaml --macs 0.4
-
-a file for --config holds the same names (command-line values given after it win):
-  model: torchvision.models:resnet18
-  shape: ["1,3,224,224"]
-  macs: 0.5
-"""
-
-DEMO_EXAMPLES = """\
-examples:
-  naivegraph demo
-  naivegraph demo --macs 0.3 --output digits.safetensors
-"""
-
-
-SEARCH_EXAMPLES = """\
-examples:
-  naivegraph search --config study.yaml
-  naivegraph search --config study.yaml --networks 500 --engine ray --workers 16   (goes on with it)
-  naivegraph search show runs/digits --report report.html --plot front.svg --genealogy tree.svg
-
-a file for --config describes the study; the modules are also found in the current folder:
-  folder: runs/digits
-  space: my_search:space
-  evaluate: my_search:train
-  objectives: {accuracy: max, macs: min}
-  limits: {params: 50000}
-  rungs: [1, 3, 9]
-  networks: 200
-"""
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -132,6 +91,29 @@ def build_parser() -> ArgumentParser:
     _add_network(prune)
     _add_budgets(prune)
     subcommands.add_subcommand("prune", prune, help="prune a network to a budget")
+    profile = _command("Measure what the calls of a network cost in time on this machine.", PROFILE_EXAMPLES)
+    _add_network(profile)
+    profile.add_argument(
+        "--runtime",
+        type=str,
+        default="eager",
+        help="what runs the network: eager, channels_last, compiled or onnxruntime",
+    )
+    profile.add_argument("--output", type=str, metavar="FILE", help="where to save the profile (.json)")
+    subcommands.add_subcommand("profile", profile, help="measure what calls cost in time")
+    tradeoff = _command(
+        "Show the most that a network can keep at several budgets of one cost.", TRADEOFF_EXAMPLES
+    )
+    _add_network(tradeoff)
+    tradeoff.add_argument("--cost", type=str, default="macs", help="a cost by name, or latency")
+    tradeoff.add_argument("--points", type=int, default=10, metavar="N", help="the number of budgets")
+    _add_runtime(tradeoff)
+    tradeoff.add_argument(
+        "--seed", type=int, default=0, help="seed of the weights, where --weights gives none"
+    )
+    tradeoff.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
+    tradeoff.add_argument("--plot", type=str, metavar="FILE", help="draw the tradeoff (.svg)")
+    subcommands.add_subcommand("tradeoff", tradeoff, help="show utility against a cost")
     search = _command(
         "Run a search for architectures that goes on after a kill, or show one.", SEARCH_EXAMPLES
     )
@@ -219,7 +201,16 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--ratio", type=float, help="fraction of every free size to keep, instead of a budget"
     )
-    parser.add_argument("--round-to", type=int, default=1, metavar="N", help="sizes are multiples of this")
+    parser.add_argument(
+        "--latency", type=str, metavar="TIME", help="budget of the time of one run: a share (0.6) or 12ms"
+    )
+    _add_runtime(parser)
+    parser.add_argument(
+        "--round-to",
+        type=str,
+        metavar="N",
+        help="sizes are multiples of this; auto for what the runtime is quick at (with --latency by itself)",
+    )
     parser.add_argument(
         "--keep",
         type=str,
@@ -261,6 +252,22 @@ def _add_budgets(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights, where --weights gives none")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
     parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
+
+
+def _add_runtime(parser: ArgumentParser) -> None:
+    """Add the options that say how latency is measured."""
+    parser.add_argument(
+        "--runtime",
+        type=str,
+        default="eager",
+        help="what runs the network where its latency counts: eager, channels_last, compiled or onnxruntime",
+    )
+    parser.add_argument(
+        "--profile",
+        type=str,
+        metavar="FILE",
+        help="a file of `naivegraph profile`, instead of measuring anew",
+    )
 
 
 def _add_study(parser: ArgumentParser) -> None:
@@ -320,11 +327,13 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def _carry_out(command: str, options: dict[str, Any]) -> None:
     """Run a command; torch is imported here, so that help and errors in the words come at once."""
-    from naivegraph.cli import commands, search_commands
+    from naivegraph.cli import budget_commands, commands, search_commands
 
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
         "prune": commands.prune,
+        "profile": budget_commands.profile,
+        "tradeoff": budget_commands.tradeoff,
         "search": search_commands.search,
         "demo": commands.demo,
     }

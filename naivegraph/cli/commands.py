@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from rich.console import Console
@@ -36,10 +36,10 @@ def inspect(
     Raises:
         NaivegraphError: one of the steps failed; the message says which.
     """
-    network, args, kwargs = _network(model, shape, arguments, weights)
+    network, args, kwargs = built_network(model, shape, arguments, weights)
     with working("running the network once and relating its sizes"):
         report = ng.inspect(network, args, kwargs)
-    _write(str(report))
+    write_text(str(report))
 
 
 def prune(
@@ -54,7 +54,10 @@ def prune(
     memory: float | None = None,
     budget: Sequence[str] = (),
     ratio: float | None = None,
-    round_to: int = 1,
+    latency: str | None = None,
+    runtime: str = "eager",
+    profile: str | None = None,
+    round_to: str | None = None,
     keep: Sequence[str] = (),
     at_least: Sequence[str] = (),
     utility: str | None = None,
@@ -80,7 +83,10 @@ def prune(
         budget: budgets of any costs, `name=number`.
         ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
             instead of a budget.
-        round_to: sizes are multiples of this.
+        latency: the budget of the time of one run: a share up to 1, or a time (12ms).
+        runtime: what runs the network where its latency counts, by name.
+        profile: a file that `naivegraph profile --output` wrote.
+        round_to: sizes are multiples of this; `auto` for what the runtime is quick at.
         keep: layers, by path or pattern, whose output sizes do not change.
         at_least: the least that stays of every layer, a fraction or a number, or `layer=number`.
         utility: the name of a criterion for the values of neurons.
@@ -96,12 +102,14 @@ def prune(
         NaivegraphError: one of the steps failed; the message says which.
     """
     budgets = _budgets(budget)
-    short = (macs, params, weight_bytes, memory, ratio)
+    short = (macs, params, weight_bytes, memory, ratio, latency)
     if not budgets and all(each is None for each in short):
-        raise UsageError("say how small the network shall be: --macs 0.5, --params 0.5 or --ratio 0.5")
+        raise UsageError(
+            "say how small the network shall be: --macs 0.5, --params 0.5, --latency 0.5 or --ratio 0.5"
+        )
     _check_output(output)
     least = _at_least(at_least)
-    network, args, kwargs = _network(model, shape, arguments, weights, seed)
+    network, args, kwargs = built_network(model, shape, arguments, weights, seed)
     batches = None if calibration is None else calibration_files(calibration, args, kwargs)
     with working("pruning") as say:
         edit = ng.prune(
@@ -114,7 +122,10 @@ def prune(
             weight_bytes=weight_bytes,
             memory=memory,
             ratio=ratio,
-            round_to=round_to,
+            latency=None if latency is None else _latency(latency),
+            runtime=runtime,
+            profile=profile,
+            round_to=_step(round_to),
             keep=keep,
             at_least=least,
             utility=utility,
@@ -131,12 +142,12 @@ def prune(
     if json:
         sys.stdout.write(dumps(_as_data(edit, output), indent=2) + "\n")
         return
-    _write(str(edit))
+    write_text(str(edit))
     if ratio is None:  # a ratio leaves nothing to choose, so there is nothing to certify
-        _write(digits.in_words(edit))
+        write_text(digits.in_words(edit))
     if output is not None:
         size = Path(output).stat().st_size
-        _write(f"Saved in {output} ({size:,} bytes); ng.load(<a fresh {model}>, {output!r}) reads it.")
+        write_text(f"Saved in {output} ({size:,} bytes); ng.load(<a fresh {model}>, {output!r}) reads it.")
 
 
 def demo(*, macs: float = 0.5, output: str | None = None) -> None:
@@ -152,7 +163,7 @@ def demo(*, macs: float = 0.5, output: str | None = None) -> None:
     digits.run(Console(), macs=macs, output=None if output is None else Path(output))
 
 
-def _network(
+def built_network(
     model: str | None,
     shape: Sequence[str],
     arguments: Mapping[str, Any] | None,
@@ -195,9 +206,39 @@ def _as_data(edit: ng.Edit, output: str | None) -> dict[str, Any]:
         "certificate": None
         if certificate is None
         else {"kept": certificate.value, "at_most": certificate.bound, "gap": certificate.gap},
+        "latency": None
+        if edit.latency is None
+        else {
+            name: getattr(edit.latency, name)
+            for name in ("before", "asked", "predicted", "measured", "low", "high", "rounds", "step")
+        },
         "notes": list(edit.notes),
         "output": output,
     }
+
+
+def _latency(text: str) -> float:
+    """A budget of latency from text: a share, or a time with its unit."""
+    for ending, unit in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
+        if text.endswith(ending):
+            return ng.seconds(_number(text.removesuffix(ending), "--latency", text) * unit)
+    return _number(text, "--latency", text)
+
+
+def _number(text: str, option: str, given: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"{option} takes a share (0.6) or a time (12ms, 800us), not {given!r}") from error
+
+
+def _step(text: str | None) -> int | Literal["auto"] | None:
+    """The step of sizes: a whole number, or a word as `ng.prune` takes it."""
+    if text is None or text == "auto":
+        return cast('Literal["auto"] | None', text)
+    if not text.isdecimal():
+        raise UsageError(f"--round-to is to be a whole number or auto, but is {text!r}")
+    return int(text)
 
 
 def _at_least(words: Sequence[str]) -> float | dict[str, float] | None:
@@ -230,6 +271,6 @@ def _budgets(words: Sequence[str]) -> dict[str, int | float]:
     return found
 
 
-def _write(text: str) -> None:
+def write_text(text: str) -> None:
     """Write text as it is, without colours or line breaks of the terminal's own."""
     Console(soft_wrap=True).print(text, markup=False, highlight=False)

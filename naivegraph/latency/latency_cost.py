@@ -51,14 +51,14 @@ class Latency(Cost):
                 f"the profile knows nothing of the vertex {unknown!r}: it was taken of another network; "
                 "take one of this network (ng.profile)"
             )
-        constant = self.profile.offset * _MICRO + self.offset
+        yield SizeProduct(self.profile.offset * _MICRO + self.offset, ())
         for name, each in work.items():
             time = self.profile.calls[name]
-            constant += time.fixed * _MICRO
+            yield SizeProduct(time.fixed * _MICRO, (), (name,))
             for rate, products in ((time.per_mac, each.macs), (time.per_byte, each.bytes)):
                 if rate:
-                    yield from (SizeProduct(rate * _MICRO * number, axes) for number, axes in products)
-        yield SizeProduct(constant, ())
+                    for product in products:
+                        yield SizeProduct(rate * _MICRO * product.coefficient, product.axes, (name,))
 
     def check_budget(self, budget: Any) -> None:
         """Check a budget: a share of the present latency, or `ng.seconds(...)`."""

@@ -100,7 +100,7 @@ def _own(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Run:
-    """What a function of the user's makes of a network."""
+    """The run that a function of the user's makes of a network."""
     positional: Any = args[0] if len(args) == 1 else args
     example = positional if not kwargs else kwargs if not args else (positional, kwargs)
     run = function(module, example)

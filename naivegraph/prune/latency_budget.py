@@ -10,12 +10,10 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
-from naivegraph.algebra.axis import Atom
 from naivegraph.costs import Cost
 from naivegraph.edits.apply.latency_report import LatencyReport, Unrounded
-from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.latency.latency_cost import Latency, check_latency
@@ -24,10 +22,11 @@ from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime, Runtime, runtime_of
 from naivegraph.latency.seconds import Seconds
 from naivegraph.latency.stopwatch import Ratio, compare
+from naivegraph.prune.choose_sizes import Chosen
 from naivegraph.prune.take_profile import take_profile
 from naivegraph.prune.trial import Trials
 
-__all__ = ["AskedLatency", "Chosen", "LatencyBudget", "step_of"]
+__all__ = ["AskedLatency", "LatencyBudget", "step_of"]
 
 _ROUNDS = 3  # networks that are made and timed
 _MOST = 6  # of these, where the first are all too slow, or far too quick
@@ -52,7 +51,7 @@ class AskedLatency:
 
     @classmethod
     def of(cls, latency: Any, runtime: AnyRuntime, profile: Any) -> AskedLatency | None:
-        """What these arguments of `prune` ask for; None without a latency.
+        """The budget that these arguments of `prune` ask for; None without a latency.
 
         Raises:
             EditError: One of them makes no sense.
@@ -72,47 +71,29 @@ class AskedLatency:
         return cls(latency, chosen, taken)
 
 
-class Chosen(Protocol):
-    """A choice of sizes, as far as a budget of latency has to know it."""
-
-    @property
-    def utility(self) -> float:
-        """The utility kept."""
-
-    def count(self, atom: Atom) -> int:
-        """The number of neurons of a width."""
-
-    def change(self) -> Change:
-        """The change to these sizes."""
-
-
-Choice = TypeVar("Choice", bound=Chosen)
-Found = TypeVar("Found", bound=Chosen, covariant=True)
-
-
-class Choose(Protocol[Found]):
+class Choose(Protocol):
     """The search for sizes with one more budget."""
 
-    def __call__(self, cost: Cost, budget: float, step: int | None = None) -> Found:
-        """Choose sizes; multiples of `step`, if it is given.
+    def __call__(self, cost: Cost, budget: float, step: int = ...) -> Chosen:
+        """Choose sizes, which are multiples of `step`.
 
         Raises:
             InfeasibleError: There are none.
         """
 
 
-@dataclasses.dataclass
-class _Answer(Generic[Choice]):
+@dataclasses.dataclass(frozen=True)
+class TimedChoice:
     """A network that was made and timed.
 
     Attributes:
-        choice: Its sizes.
+        chosen: Its sizes.
         predicted: The microseconds that the profile alone predicts.
         cost: The cost by which it was chosen.
         ratio: Its measured time, relative to that of the network as it was.
     """
 
-    choice: Choice
+    chosen: Chosen
     predicted: float
     cost: Latency
     ratio: Ratio
@@ -142,13 +123,13 @@ class LatencyBudget:
         budget = asked.budget
         self.share = float(budget) / self._start if isinstance(budget, Seconds) else float(budget)
 
-    def meet(self, choose: Choose[Choice]) -> tuple[Choice, LatencyReport]:
+    def meet(self, choose: Choose) -> tuple[Chosen, LatencyReport]:
         """The sizes whose measured latency comes nearest to what was asked from below, and the report.
 
         Raises:
             InfeasibleError: No sizes meet it.
         """
-        answers: list[_Answer[Choice]] = []
+        answers: list[TimedChoice] = []
         goal = self.share * self._profile.seconds
         while len(answers) < _MOST:
             if len(answers) >= _ROUNDS and any(-_FAR <= self._over(each) <= _ABOVE for each in answers):
@@ -165,27 +146,27 @@ class LatencyBudget:
             if -_BELOW <= self._over(answers[-1]) <= _ABOVE:
                 break
         best = self._best(answers)
-        return best.choice, self._report(best, len(answers), self._unrounded(best, choose, goal))
+        return best.chosen, self._report(best, len(answers), self._unrounded(best, choose, goal))
 
-    def _over(self, answer: _Answer[Any]) -> float:
+    def _over(self, answer: TimedChoice) -> float:
         """The share of what is asked by which a network is slower."""
         return answer.ratio.value / self.share - 1
 
-    def _offset(self, answers: list[_Answer[Choice]]) -> float:
+    def _offset(self, answers: list[TimedChoice]) -> float:
         """The microseconds by which the profile is wrong, as far as is known."""
         if not answers:
             return 0.0
         wrong = [each.ratio.value * self._profile.seconds * _MICRO - each.predicted for each in answers]
         return statistics.fmean(wrong) if len(answers) < _ROUNDS else max(wrong)
 
-    def _timed(self, choice: Choice, cost: Latency) -> _Answer[Choice]:
+    def _timed(self, choice: Chosen, cost: Latency) -> TimedChoice:
         self._say("timing the network that was chosen")
         run = self._trials.run(self._trials.sized(choice.change()))
         ratio = compare(run, self._reference, self._trials.clock)
         predicted = Latency(self._profile).value(self._trials.program.widths, choice.count)
-        return _Answer(choice, float(predicted), cost, ratio)
+        return TimedChoice(choice, float(predicted), cost, ratio)
 
-    def _best(self, answers: list[_Answer[Choice]]) -> _Answer[Choice]:
+    def _best(self, answers: list[TimedChoice]) -> TimedChoice:
         """The network of the most utility that is quick enough."""
         quick = [each for each in answers if self._over(each) <= _ABOVE]
         if not quick:
@@ -195,24 +176,24 @@ class LatencyBudget:
                 f"{len(answers)} networks that were made and timed takes {least:.1%} of it: ask for more, "
                 "keep less, or let other sizes be chosen (round_to=)"
             )
-        return max(quick, key=lambda each: each.choice.utility)
+        return max(quick, key=lambda each: each.chosen.utility)
 
-    def _unrounded(self, best: _Answer[Choice], choose: Choose[Choice], goal: float) -> Unrounded | None:
-        """What the same search finds without the step, and how long that takes."""
+    def _unrounded(self, best: TimedChoice, choose: Choose, goal: float) -> Unrounded | None:
+        """The answer of the same search without the step, and its time."""
         if self._step == 1:
             return None
         try:
             choice = choose(best.cost, Seconds(goal), 1)
-            if choice.utility <= best.choice.utility * (1 + 1e-9):
+            if choice.utility <= best.chosen.utility * (1 + 1e-9):
                 return None
             answer = self._timed(choice, best.cost)
         except EditError:
             return None
         return Unrounded(choice.utility, answer.ratio.value * self._start)
 
-    def _report(self, best: _Answer[Any], rounds: int, unrounded: Unrounded | None) -> LatencyReport:
+    def _report(self, best: TimedChoice, rounds: int, unrounded: Unrounded | None) -> LatencyReport:
         now = best.ratio.reference
-        predicted = best.cost.value(self._trials.program.widths, best.choice.count)
+        predicted = best.cost.value(self._trials.program.widths, best.chosen.count)
         return LatencyReport(
             before=self._start,
             asked=self.share * self._start,
@@ -222,7 +203,7 @@ class LatencyBudget:
             high=best.ratio.high * self._start,
             rounds=rounds,
             step=self._step,
-            utility=best.choice.utility,
+            utility=best.chosen.utility,
             runtime=self._trials.runtime.name,
             clock=self._trials.clock.name,
             machine=machine_of(self._trials.device),

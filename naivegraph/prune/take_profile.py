@@ -14,7 +14,7 @@ from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.latency.call_work import CallWork, work_of_calls
-from naivegraph.latency.fit import fit_nonnegative
+from naivegraph.latency.least_squares import fit_nonnegative
 from naivegraph.latency.machine import machine_of
 from naivegraph.latency.profile import CallTime, Profile
 from naivegraph.latency.runtimes import AnyRuntime, runtime_of

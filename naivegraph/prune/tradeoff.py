@@ -20,13 +20,13 @@ from naivegraph.latency.latency_cost import Latency
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
+from naivegraph.prune.budget_program import pose
 from naivegraph.prune.captured import captured
 from naivegraph.prune.choose_sizes import SolveOptions, choose_sizes, smallest_cost
 from naivegraph.prune.floors import check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.latency_budget import AskedLatency, step_of
 from naivegraph.prune.prune import prune
-from naivegraph.prune.budget_program import pose
 from naivegraph.prune.take_profile import take_profile
 from naivegraph.prune.trial import Trials
 from naivegraph.solvers.budget import Certificate
@@ -120,7 +120,9 @@ class Tradeoff(Sequence[TradeoffPoint]):
         shares = [point.cost / self.before if self.before else 0.0 for point in self.points]
         kept = [point.certificate.value / (self.utility or 1.0) for point in self.points]
         axis = Axis2D(75, 45, 540, 340, [*shares, 1.0], [*kept, 1.0])
-        axis.draw(drawing, f"Utility against {self.cost.title}", f"share of {self.cost.title}", "utility kept")
+        axis.draw(
+            drawing, f"Utility against {self.cost.title}", f"share of {self.cost.title}", "utility kept"
+        )
         drawing.line([axis.place(x, y) for x, y in zip(shares, kept, strict=True)], BLUE, 1.5)
         for x, y, point in zip(shares, kept, self.points, strict=True):
             tip = f"{self.cost.format(point.cost)}, utility {y:.2%}, gap {point.certificate.gap:.3%}"

@@ -20,7 +20,8 @@ from torch import nn
 import naivegraph as ng
 from naivegraph import demo
 from naivegraph.cli import commands, main
-from naivegraph.cli.command_line import DEMO_EXAMPLES, INSPECT_EXAMPLES, PRUNE_EXAMPLES, build_parser
+from naivegraph.cli.command_line import build_parser
+from naivegraph.cli.help_examples import DEMO_EXAMPLES, INSPECT_EXAMPLES, PRUNE_EXAMPLES
 from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
 from naivegraph.progress import working
 
@@ -154,12 +155,15 @@ class TestPrune:
             (("--macs", "0"), r"macs"),
             (("--macs", "1.5"), r"macs"),
             (("--macs", "many"), r"--macs is to be a number, but is 'many'"),
-            (("--macs", "0.5", "--round-to", "1.5"), r"--round-to is to be a whole number, but is '1.5'"),
+            (
+                ("--macs", "0.5", "--round-to", "1.5"),
+                r"--round-to is to be a whole number or auto, but is '1.5'",
+            ),
             (("--macs", "0.5", "--keep", "nowhere"), r"nowhere"),
             (("--macs", "0.5", "--utility", "nothing"), r"there is no utility 'nothing' among l2"),
             (("--macs", "0.5", "--backend", "higs"), r"no solver 'higs' .* did you mean 'highs'"),
             (("--macs", "0.5", "--output", "no/such/folder.safetensors"), r"there is no folder .*no/such"),
-            ((), r"--macs 0.5, --params 0.5 or --ratio 0.5"),
+            ((), r"--macs 0.5, --params 0.5, --latency 0.5 or --ratio 0.5"),
             (("--budget", "macs"), r"such as macs=0.5, not 'macs'"),
             (("--budget", "mac=0.5"), r"there is no cost 'mac'; did you mean 'macs'\?"),
             (("--budget", "macs=many"), r"macs is to be a number, but is 'many'"),
@@ -232,7 +236,7 @@ class TestInspect:
     def test_commands_are_named_where_none_is_given(
         self, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
     ) -> None:
-        assert re.search("inspect.*prune.*demo", fails(capsys, *words))
+        assert re.search("inspect.*prune.*profile", fails(capsys, *words))
 
     def test_debug_raises_the_error_itself(self) -> None:
         with pytest.raises(UsageError, match="there is no module 'nowhere'"):

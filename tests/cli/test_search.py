@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from naivegraph.cli import main
-from naivegraph.cli.command_line import SEARCH_EXAMPLES
+from naivegraph.cli.help_examples import SEARCH_EXAMPLES
 from naivegraph.search import StudyView
 
 CONFIG = """\

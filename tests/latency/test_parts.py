@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.latency.fit import fit_nonnegative
 from naivegraph.latency.latency_cost import Latency
+from naivegraph.latency.least_squares import fit_nonnegative
 from naivegraph.latency.runtimes import runtime_of
 from naivegraph.latency.stopwatch import median_interval
 

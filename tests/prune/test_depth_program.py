@@ -144,7 +144,7 @@ def test_program_equals_all_choices(name: str, seed: int) -> None:
     for share in (0.3, 0.5, 0.75):
         budget = int(share * now)
         options = SolveOptions(None, 1, 0.0, 20.0, "highs", lambda sentence: None, False)
-        found, _ = choose_sizes(program, values, {cost_named("macs"): budget}, options)
+        found = choose_sizes(program, values, {cost_named("macs"): budget}, options).solution
         best = min(loss for cost, loss in zip(costs, lost, strict=True) if cost <= budget)
         gone = program.choices.gone(found.k)
         around = [branch.inside for branch in program.choices.dropped(found.k)]

@@ -1,0 +1,62 @@
+"""Examples at the end of the help of each command."""
+
+INSPECT_EXAMPLES = """\
+examples:
+  naivegraph inspect naivegraph.demo:DigitsNet --shape 1,1,8,8
+  naivegraph inspect naivegraph.demo:DigitsNet --arguments '{"width": 8}' --shape 1,1,8,8
+  naivegraph inspect torchvision.models:resnet18 --shape 1,3,224,224
+  naivegraph inspect timm:vit_tiny_patch16_224 --shape 1,3,224,224
+  naivegraph inspect nets:make --shape 1,3,32,32   (the function make in nets.py of this folder)
+  naivegraph inspect mypackage.nets:make --weights trained.safetensors --shape int64:1,16 mask=bool:1,16
+"""
+
+PRUNE_EXAMPLES = """\
+examples:
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --output half.safetensors
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --params 20000 --round-to 4 --keep stem
+  naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.5 --params 0.6
+  naivegraph prune timm:resnet18 --arguments '{"num_classes": 10}' --shape 1,3,224,224 --ratio 0.25
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --budget macs=0.5 params=2e4
+  naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --calibration digits.npz
+  naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --latency 0.6 --runtime onnxruntime
+  naivegraph prune --config prune.yaml --macs 0.4
+
+a file for --config holds the same names (command-line values given after it win):
+  model: torchvision.models:resnet18
+  shape: ["1,3,224,224"]
+  macs: 0.5
+"""
+
+PROFILE_EXAMPLES = """\
+examples:
+  naivegraph profile naivegraph.demo:DigitsNet --shape 1,1,8,8
+  naivegraph profile torchvision.models:resnet18 --shape 1,3,224,224 --runtime onnxruntime --output r18.json
+"""
+
+TRADEOFF_EXAMPLES = """\
+examples:
+  naivegraph tradeoff naivegraph.demo:DigitsNet --shape 1,1,8,8 --cost params
+  naivegraph tradeoff torchvision.models:resnet18 --shape 1,3,224,224 --cost latency --plot front.svg
+"""
+
+DEMO_EXAMPLES = """\
+examples:
+  naivegraph demo
+  naivegraph demo --macs 0.3 --output digits.safetensors
+"""
+
+SEARCH_EXAMPLES = """\
+examples:
+  naivegraph search --config study.yaml
+  naivegraph search --config study.yaml --networks 500 --engine ray --workers 16   (goes on with it)
+  naivegraph search show runs/digits --report report.html --plot front.svg --genealogy tree.svg
+
+a file for --config describes the study; the modules are also found in the current folder:
+  folder: runs/digits
+  space: my_search:space
+  evaluate: my_search:train
+  objectives: {accuracy: max, macs: min}
+  limits: {params: 50000}
+  rungs: [1, 3, 9]
+  networks: 200
+"""
