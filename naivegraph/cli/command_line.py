@@ -191,6 +191,11 @@ def _add_budgets(parser: ArgumentParser) -> None:
         "--memory", type=float, help="budget of bytes one run allocates at its peak: a fraction or a number"
     )
     parser.add_argument(
+        "--training-memory",
+        type=float,
+        help="budget of bytes a run in training saves: a fraction or a number",
+    )
+    parser.add_argument(
         "--budget",
         type=str,
         nargs="+",

@@ -52,6 +52,7 @@ def prune(
     params: float | None = None,
     weight_bytes: float | None = None,
     memory: float | None = None,
+    training_memory: float | None = None,
     budget: Sequence[str] = (),
     ratio: float | None = None,
     latency: str | None = None,
@@ -80,6 +81,7 @@ def prune(
         params: the budget of parameters: a fraction up to 1, or a number.
         weight_bytes: the budget of bytes of parameters: a fraction up to 1, or a number.
         memory: the budget of bytes that one run allocates at its peak: a fraction up to 1, or a number.
+        training_memory: the budget of bytes that a run saves in training: a fraction up to 1, or a number.
         budget: budgets of any costs, `name=number`.
         ratio: the fraction of every free size to keep (of heads, where an axis is heads times head size),
             instead of a budget.
@@ -102,7 +104,7 @@ def prune(
         NaivegraphError: one of the steps failed; the message says which.
     """
     budgets = _budgets(budget)
-    short = (macs, params, weight_bytes, memory, ratio, latency)
+    short = (macs, params, weight_bytes, memory, training_memory, ratio, latency)
     if not budgets and all(each is None for each in short):
         raise UsageError(
             "say how small the network shall be: --macs 0.5, --params 0.5, --latency 0.5 or --ratio 0.5"
@@ -121,6 +123,7 @@ def prune(
             params=params,
             weight_bytes=weight_bytes,
             memory=memory,
+            training_memory=training_memory,
             ratio=ratio,
             latency=None if latency is None else _latency(latency),
             runtime=runtime,

@@ -33,10 +33,12 @@ class Memory:
         result: The place of the first tensor in it among the results of the call that made it.
         elements: The number of elements of that tensor.
         born: The number of the call that made it; of memory made between calls, the call that first takes it.
-        died: The number of the first call before which it was gone; the number of calls if it outlived them.
+        died: The number of the first call before which it was gone; the number of calls if it was gone at the
+            end of the run, one more if its result holds it.
         address: Where it is.
         outside: Whether it was made between calls.
         users: The numbers of the calls that take it.
+        copied: The memory it is a copy of, if it is one and that was made in the run.
     """
 
     size: int
@@ -47,6 +49,7 @@ class Memory:
     address: int
     outside: bool = False
     users: set[int] = dataclasses.field(default_factory=set)
+    copied: Memory | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -120,6 +123,7 @@ class CallLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(tensor, torch.Tensor):
                 made = self._enter(tensor, lambda s, t=tensor, p=place: self._new(s, t, number, p))  # type: ignore[misc]
                 if made is not None:
+                    made.copied = self._copied(func, args)
                     call.made.append(made)
         return result
 
@@ -137,6 +141,12 @@ class CallLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         reference: _Reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         self._known[key] = reference, made
         return made
+
+    def _copied(self, func: torch._ops.OpOverload, args: tuple[Any, ...]) -> Memory | None:
+        """The memory that a call copies: autograd copies what is about to be changed in place."""
+        if func is not torch.ops.aten.clone.default or args[0].layout is not torch.strided:
+            return None
+        return self._known[args[0].untyped_storage()._cdata][1]
 
     def _use(self, tensor: torch.Tensor, call: int) -> None:
         """Note that a call takes a tensor."""
@@ -178,8 +188,8 @@ class CallLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
             call.peak = peak_of(events.get(number, ()))
 
     def end(self) -> None:
-        """Let memory that is still there have outlived all calls."""
+        """Let memory that is still there have outlived the run."""
         for memory in self.memory:
             if memory.died < 0:
-                memory.died = len(self.calls)
+                memory.died = len(self.calls) + 1
         self._known.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,10 +30,17 @@ class Recorded:
     operation: Operation
 
 
-def matched(graph: Recording, calls: Sequence[AtenCall]) -> dict[int, Recorded]:
+def matched(
+    graph: Recording, calls: Sequence[AtenCall], needed: Collection[int] | None = None
+) -> dict[int, Recorded]:
     """The recorded operation of each call of a run, by the number of the call.
 
-    Calls that made no memory need none.
+    Calls that copy what was made before need none.
+
+    Args:
+        graph: The recording.
+        calls: The calls of the run.
+        needed: The numbers of the calls that have to be found; by default of those that allocated something.
 
     Raises:
         EditError: A call that made memory was not recorded; the message names the vertex before it.
@@ -46,7 +53,7 @@ def matched(graph: Recording, calls: Sequence[AtenCall]) -> dict[int, Recorded]:
     for start, other, length in _runs(ran, known):
         for step in range(length):
             found[numbers[start + step]] = recorded[other + step]
-    _check(graph, calls, found)
+    _check(calls, found, needed)
     return found
 
 
@@ -70,13 +77,13 @@ def _runs(ran: Sequence[Any], known: Sequence[Any]) -> list[tuple[int, int, int]
     return [(block.a, block.b, block.size) for block in blocks]
 
 
-def _check(graph: Recording, calls: Sequence[AtenCall], found: dict[int, Recorded]) -> None:
-    """Raise EditError for a call that made memory and was not recorded."""
+def _check(calls: Sequence[AtenCall], found: dict[int, Recorded], needed: Collection[int] | None) -> None:
+    """Raise EditError for a call that was not recorded and should have been."""
     last: Vertex | None = None
     for number, call in enumerate(calls):
         if number in found:
             last = found[number].vertex
-        elif any(memory.size for memory in call.made) or (call.peak is not None and call.peak.size):
+        elif _allocates(call) and (needed is None or number in needed):
             place = f" ({line_text(last.where)})" if last is not None and last.where else ""
             after = f"after {last.name!r}{place}" if last is not None else "at its start"
             raise EditError(
@@ -84,3 +91,9 @@ def _check(graph: Recording, calls: Sequence[AtenCall], found: dict[int, Recorde
                 "known for other sizes; ng.capture(model, ...).to_module() gives a network of the graph's "
                 "calls alone"
             )
+
+
+def _allocates(call: AtenCall) -> bool:
+    if call.made and all(memory.copied is not None for memory in call.made):
+        return False
+    return any(memory.size for memory in call.made) or (call.peak is not None and call.peak.size > 0)

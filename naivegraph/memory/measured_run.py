@@ -25,7 +25,20 @@ from naivegraph.memory.call_log import AtenCall, CallLog, Memory
 from naivegraph.memory.matched_calls import Recorded, matched
 from naivegraph.widths import Widths
 
-__all__ = ["Bytes", "Count", "MeasuredRun", "bytes_at", "bytes_of", "measured_run"]
+__all__ = [
+    "Bytes",
+    "Count",
+    "MeasuredRun",
+    "bytes_at",
+    "check_runs",
+    "measured_run",
+    "ready",
+    "scaled",
+    "scaled_by_result",
+    "sizes_of",
+    "tensors_of_example",
+    "vertices_of",
+]
 
 Count = Callable[[Atom], int] | None
 
@@ -88,9 +101,9 @@ def measured_run(widths: Widths) -> MeasuredRun:
             not recorded.
     """
     graph = widths.graph
-    _check_runs(graph)
+    check_runs(graph)
     example = placed(graph, copy_tensors(graph.example))
-    given = [*state_of(graph.module).values(), *_tensors(example)]
+    given = [*state_of(graph.module).values(), *tensors_of_example(example)]
     log = CallLog(given, measure=True)
     with ready(graph.module), torch.no_grad(), uncollected():
         result = log.run(_forward(graph, example))
@@ -98,20 +111,31 @@ def measured_run(widths: Widths) -> MeasuredRun:
     del result
     memory = [each for each in log.memory if each.size]
     recorded = matched(graph, log.calls)
-    sizes = [bytes_of(widths, recorded.get(each.born), each) for each in memory]
-    ends = len(log.calls)
-    return MeasuredRun(
-        log.calls,
-        memory,
-        recorded,
-        [
-            held if each.died == ends else held._replace(where=_where(recorded, each))
-            for held, each in zip(sizes, memory, strict=True)
-        ],
-    )
+    return MeasuredRun(log.calls, memory, recorded, sizes_of(widths, recorded, memory, len(log.calls)))
 
 
-def _where(recorded: dict[int, Recorded], memory: Memory) -> tuple[str, ...]:
+def sizes_of(widths: Widths, recorded: dict[int, Recorded], memory: list[Memory], ends: int) -> list[Bytes]:
+    """The bytes of all memory as products of sizes, each with the vertices that it is for.
+
+    Args:
+        widths: The widths of the graph with the recorded operations.
+        recorded: The recorded operation of each call that has one.
+        memory: The memory, in the order in which it was made.
+        ends: The number of calls.
+    """
+    found: dict[int, Bytes] = {}
+    for each in memory:
+        known = recorded.get(each.born)
+        copied = None if each.copied is None or known is not None else found.get(id(each.copied))
+        if copied is not None and each.copied is not None:
+            part = copied._replace(each=copied.each * each.size / each.copied.size)
+        else:
+            part = bytes_of(widths, known, each)
+        found[id(each)] = part._replace(where=() if each.died > ends else vertices_of(recorded, each))
+    return list(found.values())
+
+
+def vertices_of(recorded: dict[int, Recorded], memory: Memory) -> tuple[str, ...]:
     """The names of the vertices that make or take memory; none where a call of none does."""
     calls = [memory.born, *sorted(memory.users)]
     if any(call not in recorded for call in calls):
@@ -126,11 +150,16 @@ def ready(module: nn.Module, *, training: bool = False) -> Any:
         yield
 
 
-def _check_runs(graph: Recording) -> None:
+def check_runs(graph: Recording) -> None:
+    """Check that a graph can be run and has memory.
+
+    Raises:
+        EditError: It keeps no example, or is on the meta device.
+    """
     missing = [vertex.name for vertex in graph.inputs if vertex.name not in graph.example]
     if missing:
         raise EditError(f"the graph keeps no example of its input {missing[0]!r}: capture it again")
-    tensors = [*state_of(graph.module).values(), *_tensors(graph.example)]
+    tensors = [*state_of(graph.module).values(), *tensors_of_example(graph.example)]
     if any(tensor.is_meta for tensor in tensors):
         raise EditError(
             "memory is measured by a run, which a network on the meta device has none of: "
@@ -138,7 +167,8 @@ def _check_runs(graph: Recording) -> None:
         )
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_of_example(value: Any) -> list[torch.Tensor]:
+    """The tensors in a pytree."""
     return [leaf for leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 

@@ -58,6 +58,7 @@ def prune(
     params: float | None = None,
     weight_bytes: float | None = None,
     memory: float | None = None,
+    training_memory: float | None = None,
     ratio: float | Mapping[Any, float] | None = None,
     at_least: float | Mapping[Any, float] | None = None,
     latency: float | None = None,
@@ -97,6 +98,7 @@ def prune(
         weight_bytes: Short for a budget of the bytes of parameters.
         memory: Short for a budget of the most bytes that one run on the example has allocated at one time, in
             eval mode without gradients. The network runs once for it.
+        training_memory: Short for a budget of the bytes that autograd saves in one run in train mode.
         ratio: Instead of budgets: keep this fraction of every axis that may change. In a product, such as
             heads times head size, the outermost gives way and what is inside stays. Or a dict of fractions by
             layer: paths, patterns or modules, as for `keep`; all others keep their sizes.
@@ -151,7 +153,13 @@ def prune(
         >>> edit.before.macs, edit.after.macs, net[0].out_features
         (384, 192, 16)
     """
-    short = {"macs": macs, "params": params, "weight_bytes": weight_bytes, "memory": memory}
+    short = {
+        "macs": macs,
+        "params": params,
+        "weight_bytes": weight_bytes,
+        "memory": memory,
+        "training_memory": training_memory,
+    }
     by_cost = asked_budgets(budgets, short)
     asked_latency = AskedLatency.of(latency, runtime, profile)
     step = step_of(round_to, runtime, asked_latency is not None)

@@ -1,0 +1,109 @@
+"""Predicted bytes that autograd saves against what torch's allocator has not taken back after a forward."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import naivegraph as ng
+from naivegraph.costs import cost_named
+from naivegraph.ir.pytree import leaves
+from naivegraph.widths import relate
+from tests.memory.counting import sizes_over_time
+from tests.memory.networks import NETWORKS
+
+SAVED = cost_named("training_memory")
+
+
+class Trained(nn.Module):
+    """Blocks with norms and dropout, and one that is computed anew for the backward pass."""
+
+    def __init__(self, again: bool = False) -> None:
+        super().__init__()
+        self.one, self.norm, self.two = nn.Linear(12, 33), nn.BatchNorm1d(33), nn.Linear(33, 33)
+        self.drop, self.three, self.head = nn.Dropout(0.3), nn.Linear(33, 21), nn.Linear(21, 5)
+        self.again = again
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, 12) in, (batch, 5) out."""
+        x = self.drop(self.norm(self.one(x)).relu())
+        if self.again:
+            inside: Tensor = checkpoint(self._inside, x, use_reentrant=False, preserve_rng_state=False)
+        else:
+            inside = self._inside(x)
+        x = x + inside
+        out: Tensor = self.head(self.three(x).tanh())
+        return out
+
+    def _inside(self, x: Tensor) -> Tensor:
+        out: Tensor = (self.two(x).sigmoid() * x.exp()).relu()
+        return out
+
+
+def left_bytes(net: nn.Module, args: tuple[Tensor, ...]) -> int:
+    """The bytes that a forward in train mode leaves while the backward functions of its outputs are held."""
+    flags = [(module, module.training) for module in net.modules()]
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    net.train()
+    total = sizes_over_time(lambda: [each.grad_fn for each in leaves(net(*args))])[-1]
+    for module, flag in flags:
+        module.training = flag
+    for buffer, before in zip(net.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    return total
+
+
+CASES: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
+    **NETWORKS,
+    "trained": lambda: (Trained().eval(), (torch.randn(6, 12),)),
+    "checkpointed": lambda: (Trained(again=True).eval(), (torch.randn(6, 12),)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_saved_bytes_are_those_left_of_a_forward(name: str) -> None:
+    net, args = CASES[name]()
+    graph = ng.capture(net, args, verify=False, fake=True)
+    told = SAVED.value(relate(graph))
+    assert told == pytest.approx(left_bytes(net, args), abs=64)  # numbers in the code are saved as tensors
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_saved_bytes_of_other_sizes(name: str) -> None:
+    rng = random.Random(name)
+    for seed in range(2):
+        net, args = CASES[name]()
+        torch.manual_seed(seed)
+        share = rng.uniform(0.4, 0.9)
+        edit = ng.prune(net, args, training_memory=share, macs=0.9, utility="random", at_least=1)
+        assert edit.after["training_memory"] <= share * edit.before["training_memory"]
+        assert edit.after["training_memory"] == pytest.approx(left_bytes(net, args), abs=64)
+
+
+def test_frozen_parameters_save_less() -> None:
+    net, args = CASES["trained"]()
+    all_of_it = SAVED.value(relate(ng.capture(net, args)))
+    net.one.requires_grad_(False)
+    net.norm.requires_grad_(False)
+    told = SAVED.value(relate(ng.capture(net, args)))
+    assert told == pytest.approx(left_bytes(net, args), abs=64)
+    assert told < all_of_it
+
+
+def test_one_sample_is_too_few_for_a_batch_norm() -> None:
+    net, _ = CASES["trained"]()
+    graph = ng.capture(net, torch.randn(1, 12))
+    with pytest.raises(ng.EditError, match=r"train mode, which fails on the example: give one of several"):
+        SAVED.value(relate(graph))
+
+
+def test_an_edited_structure_is_refused() -> None:
+    graph = ng.capture(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)), torch.randn(2, 6))
+    ng.insert(graph, nn.Sigmoid(), after="1")
+    with pytest.raises(ng.EditError, match=r"capture graph.to_module\(\)"):
+        SAVED.value(relate(graph))
