@@ -34,7 +34,15 @@ from naivegraph.utility.collect import Floats
 from naivegraph.widths import Width
 from naivegraph.widths.widths import UNUSED
 
-__all__ = ["Chosen", "Limited", "SolveOptions", "choose_sizes", "fixed_reasons", "smallest_cost"]
+__all__ = [
+    "Chosen",
+    "Limited",
+    "SolveOptions",
+    "choose_sizes",
+    "fixed_reasons",
+    "smallest_cost",
+    "told_rounding",
+]
 
 Progress = Callable[[str], None]
 
@@ -120,6 +128,19 @@ def choose_sizes(
             again = dataclasses.replace(options, may_lower=False)
             return dataclasses.replace(choose_sizes(program, values, by_cost, again), notes=(_LOWERED,))
         raise InfeasibleError(_infeasible(program, by_cost, error)) from error
+
+
+def told_rounding(
+    chosen: Chosen, values: Mapping[Width, Floats], by_cost: Mapping[Cost, float], options: SolveOptions
+) -> Chosen:
+    """A choice of rounded sizes with a note on the utility that others would keep."""
+    free = choose_sizes(chosen.program, values, by_cost, dataclasses.replace(options, round_to=1))
+    gain = (free.utility - chosen.utility) / abs(chosen.utility) if chosen.utility else 0.0
+    note = (
+        f"Sizes are multiples of {options.round_to}, which the runtime is quick at; others would keep "
+        f"{max(gain, 0.0):.2%} more of the utility within the same budgets, and may take longer."
+    )
+    return dataclasses.replace(chosen, notes=(*chosen.notes, note))
 
 
 def smallest_cost(program: BudgetProgram, cost: Cost, step: int) -> int | float:

@@ -30,7 +30,13 @@ from naivegraph.network import Graph
 from naivegraph.prune.budget_program import pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
-from naivegraph.prune.choose_sizes import Chosen, SolveOptions, choose_sizes, fixed_reasons
+from naivegraph.prune.choose_sizes import (
+    Chosen,
+    SolveOptions,
+    choose_sizes,
+    fixed_reasons,
+    told_rounding,
+)
 from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.latency_budget import AskedLatency, LatencyBudget, step_of
@@ -200,6 +206,8 @@ def prune(
     else:
         say("choosing neurons")
         sizes = choose_sizes(program, values, by_cost, options)
+        if round_to == "auto" and by_cost:
+            sizes = told_rounding(sizes, values, by_cost, options)
     say("changing the network")
     given = short | {cost.name: limit for cost, limit in by_cost.items()}
     asked = {**given, "ratio": _by_name(ratio), "round_to": step, "keep": _named(keep)}

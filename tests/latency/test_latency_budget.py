@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,7 @@ def test_auto_rounds_by_the_runtime() -> None:
     edit = ng.prune(net, X, macs=0.5, round_to="auto")
     assert [m.out_features % 8 for m in net if isinstance(m, nn.Linear)] == [0, 0, 0]
     assert edit.asked["round_to"] == 8
+    assert any(re.match(r"Sizes are multiples of 8, .* others would keep \d", note) for note in edit.notes)
 
 
 def test_the_clock_in_a_busy_moment() -> None:
