@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,7 @@ def choose_sizes(
             program.floors = {}
             again = dataclasses.replace(options, may_lower=False)
             return dataclasses.replace(choose_sizes(program, values, by_cost, again), notes=(_LOWERED,))
-        raise InfeasibleError(_infeasible(program, by_cost, error)) from error
+        raise InfeasibleError(_infeasible(program, by_cost, error, int(options.round_to))) from error
 
 
 def told_rounding(
@@ -291,22 +291,37 @@ _LOWERED = (
 )
 
 
-def _infeasible(program: BudgetProgram, costs: Iterable[Cost], error: BudgetError) -> str:
-    parts = [
-        f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
-        for cost in costs
-        if cost.name in error.smallest
-        for least, now in [(error.smallest[cost.name], cost.value(program.widths))]
-    ]
-    if not parts:
+def _infeasible(program: BudgetProgram, by_cost: Mapping[Cost, float], error: BudgetError, step: int) -> str:
+    """The message: of several budgets the smallest conflict, and the least that each can be.
+
+    Without constraints between sizes all costs are least for the same sizes, so each budget that cannot be
+    met is a conflict by itself.
+    """
+    if not error.smallest:
         return f"no sizes meet what was asked: {error}"
+    told, alone = {}, set()
+    for cost, budget in by_cost.items():
+        now, least = cost.value(program.widths), smallest_cost(program, cost, step)
+        told[cost] = (
+            f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
+        )
+        if least > cost.limit(budget, now):
+            alone.add(cost)
+    parts = [text for cost, text in told.items() if cost in alone or not alone]
     reasons = [*program.reasons(), *program.bounds(), *fixed_reasons(program)]
     if any(floor > 1 for floor in program.floors.values()):
         reasons.insert(0, "what at_least= names is to stay")
     because = f". What cannot change, among others: {reasons[0]}" if reasons else ""
+    if not alone:
+        return (
+            f"the budgets cannot be met together, though each can alone, where {' and '.join(parts)}; raise "
+            f"one of them or keep less{because}"
+        )
+    others = [cost.name for cost in told if cost not in alone]
+    beside = f" (the budget of {' and '.join(others)} could be met)" if others else ""
     return (
         f"the budget cannot be met: whatever is removed, {' and '.join(parts)}; raise the budget or keep less"
-        f"{because}"
+        f"{beside}{because}"
     )
 
 

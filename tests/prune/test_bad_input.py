@@ -99,6 +99,15 @@ def test_an_impossible_budget_says_what_is_possible() -> None:
     )
 
 
+def test_of_several_budgets_the_impossible_one_is_named() -> None:
+    refused(
+        ng.InfeasibleError,
+        r"removed, at least [\d,]+ params remain .*; raise the budget .* \(the budget of macs could be met\)",
+        macs=0.5,
+        params=1,
+    )
+
+
 def test_everything_kept_and_a_budget() -> None:
     refused(ng.InfeasibleError, r"at least [\d,]+ macs remain \(100.00%", macs=0.5, keep="*")
 
