@@ -16,6 +16,7 @@ from naivegraph.operators import constraints
 from naivegraph.prune.branch_choices import BranchChoices, Form
 from naivegraph.prune.branches import Branch
 from naivegraph.solvers.budget import BudgetProblem, CostFunction, LinearSum, Row, Term
+from naivegraph.solvers.budget.problem import Ints
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.ranking import NeuronRanking, required
 from naivegraph.widths import SizeConstraints, Width, Widths
@@ -198,6 +199,11 @@ class BudgetProgram:
         """The problem of keeping the most utility within budgets."""
         values = [self.ranking(width, utility[width]).sums for width in self.free]
         return self._problem(values, costs, steps)
+
+    def utility(self, utility: Mapping[Width, Floats], sizes: Ints) -> float:
+        """The utility of sizes of the columns."""
+        tables = [self.ranking(width, utility[width]).sums for width in self.free] + self.choices.tables
+        return math.fsum(float(table[size]) for table, size in zip(tables, sizes, strict=True))
 
     def ranking(self, width: Width, values: Floats) -> NeuronRanking:
         """The ranking of a width's neurons, those first that custom rules require to stay."""

@@ -18,8 +18,10 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import InfeasibleError
 from naivegraph.prune.branch_choices import widths_gone
+from naivegraph.prune.branches import Branch
 from naivegraph.prune.budget_program import BudgetProgram
 from naivegraph.prune.floors import AT_LEAST, ratios
+from naivegraph.prune.leave_out import of_config, without_gone
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import (
     BudgetError,
@@ -86,8 +88,18 @@ class Chosen:
 
     @property
     def utility(self) -> float:
-        """The utility kept."""
-        return self.solution.certificate.value
+        """The utility kept, as the program counts it: neurons of branches that go are not lost."""
+        return self.program.utility(self.values, self.solution.k)
+
+    @functools.cached_property
+    def dropped(self) -> list[Branch]:
+        """The branches that go."""
+        return self.program.choices.dropped(self.solution.k)
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """The vertices that go with them."""
+        return self.program.choices.gone(self.solution.k)
 
     def count(self, atom: Atom) -> int:
         """The number of neurons of a width that are kept."""
@@ -97,12 +109,17 @@ class Chosen:
     @functools.cached_property
     def planned(self) -> tuple[Change, tuple[str, ...]]:
         """The change that keeps the best neurons, with what the network's config says of it, and notes."""
-        program = self.program
+        program, graph = self.program, self.program.widths.graph
+        leaving = {width.atom for width in widths_gone(program.widths, self.gone)}
         kept = {
             width: program.ranking(width, self.values[width]).best(int(size))
-            for width, size in zip(program.free, self.solution.k, strict=True)
+            for width, size in zip(program.free, self.solution.k, strict=False)  # branches follow
+            if width.atom not in leaving
         }
-        return with_config(plan(program.widths, program.constraints, kept), program.constraints)
+        change = plan(program.widths, program.constraints, kept)
+        if self.dropped:
+            return without_gone(change, graph, self.gone), of_config(graph.module)
+        return with_config(change, program.constraints)
 
     def change(self) -> Change:
         """The change that keeps the best neurons."""
@@ -156,9 +173,9 @@ def smallest_cost(program: BudgetProgram, cost: Cost, step: int) -> int | float:
         sizes = smallest(program.budgets(nothing, limited.active, steps))
     except BudgetError as error:
         raise InfeasibleError(str(error)) from error
-    column = program.column
+    column, gone = program.column, program.choices.gone(sizes)
     return cost.value(
-        program.widths, lambda atom: int(sizes[column[atom]]) if atom in column else atom.length
+        program.widths, lambda atom: int(sizes[column[atom]]) if atom in column else atom.length, gone
     )
 
 

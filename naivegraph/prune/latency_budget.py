@@ -161,9 +161,10 @@ class LatencyBudget:
 
     def _timed(self, choice: Chosen, cost: Latency) -> TimedChoice:
         self._say("timing the network that was chosen")
-        run = self._trials.run(self._trials.sized(choice.change()))
+        run = self._trials.run(self._trials.sized(choice.change(), branches=choice.dropped))
         ratio = compare(run, self._reference, self._trials.clock)
-        predicted = Latency(self._profile).value(self._trials.program.widths, choice.count)
+        widths = self._trials.program.widths
+        predicted = Latency(self._profile).value(widths, choice.count, choice.gone)
         return TimedChoice(choice, float(predicted), cost, ratio)
 
     def _best(self, answers: list[TimedChoice]) -> TimedChoice:
@@ -193,7 +194,8 @@ class LatencyBudget:
 
     def _report(self, best: TimedChoice, rounds: int, unrounded: Unrounded | None) -> LatencyReport:
         now = best.ratio.reference
-        predicted = best.cost.value(self._trials.program.widths, best.chosen.count)
+        chosen = best.chosen
+        predicted = best.cost.value(self._trials.program.widths, chosen.count, chosen.gone)
         return LatencyReport(
             before=self._start,
             asked=self.share * self._start,

@@ -27,6 +27,7 @@ from naivegraph.graph.verify.verify import disagreement
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
+from naivegraph.prune.branches import chosen_branches
 from naivegraph.prune.budget_program import pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
@@ -37,9 +38,11 @@ from naivegraph.prune.choose_sizes import (
     fixed_reasons,
     told_rounding,
 )
+from naivegraph.prune.depth_argument import check_depth, let_go
 from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.latency_budget import AskedLatency, LatencyBudget, step_of
+from naivegraph.prune.leave_out import leave_out
 from naivegraph.prune.outputs import check_shapes
 from naivegraph.prune.trial import Trials
 from naivegraph.prune.uniform import check_said, tie_uniform
@@ -73,6 +76,7 @@ def prune(
     round_to: int | Literal["auto"] | None = None,
     uniform: bool = False,
     keep: Sequence[Keep] | Keep = (),
+    depth: bool | Sequence[Keep] | Keep = False,
     utility: Utility = None,
     loss: Loss | None = None,
     calibration: Any = None,
@@ -126,6 +130,11 @@ def prune(
             transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
             the like go on working. Sizes without an entry stay.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
+        depth: Whether branches of residual sums may be left out, too: of blocks, attentions, layers of a
+            decoder. Or which: paths, patterns or modules as for `keep`, all layers of a branch being inside.
+            Sizes and branches are chosen together. The network stays of its class where its forward then
+            does without them; else its graph does (`edit.graph`, `edit.graph.to_module()`), as a note says.
+            `edit.dropped` names them.
         utility: The values of neurons, by default "fisher" with calibration data and "l2" without; see
             `naivegraph.utility.utility`.
         loss: For utility="taylor" and "fisher": a function of the network that returns its loss; with
@@ -170,6 +179,7 @@ def prune(
     asked_latency = AskedLatency.of(latency, runtime, profile)
     step = step_of(round_to, runtime, asked_latency is not None)
     check_size_asked(by_cost, ratio, asked_latency is not None)
+    check_depth(depth, ratio, uniform)
     check_at_least(at_least)
     validate.at_least_zero(gap, "gap")
     validate.at_least_zero(time_limit, "time_limit")
@@ -192,6 +202,10 @@ def prune(
         program = pose(widths, constraints, held, least)
     chosen = "fisher" if utility is None and data is not None else utility
     values = utilities(widths, chosen, loss=loss, calibration=data)
+    measured: tuple[str, ...] = ()
+    if depth is not False:
+        say("measuring what branches are worth")
+        measured = let_go(program, chosen_branches(widths, depth, keep), values, chosen, data, loss)
     may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
     options = SolveOptions(ratio, step, gap, time_limit, choice.backend, say, may_lower)
     timing = None
@@ -215,10 +229,12 @@ def prune(
         asked |= {"latency": latency, "runtime": asked_latency.runtime.name}
     if at_least is not None and not isinstance(at_least, AllFloors):
         asked["at_least"] = _by_name(at_least)
+    if depth is not False:
+        asked["depth"] = depth if isinstance(depth, bool) else _named(depth)
     change, notes = sizes.planned
     if uniform:
         check_said(change, notes)
-    return _edit(sizes, asked, by_cost, optimizers, found, later, timing)
+    return _edit(sizes, asked, by_cost, optimizers, found, later, timing, measured)
 
 
 def _by_name(values: Any) -> Any:
@@ -241,32 +257,36 @@ def _edit(
     found: Captured,
     later: RefitWithEdit | None,
     timing: LatencyReport | None,
+    measured: tuple[str, ...],
 ) -> Edit:
     program, (change, config_notes) = chosen.program, chosen.planned
     widths = program.widths
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*program.reasons()[:5], *chosen.notes, *config_notes]
-    if not change:
+    notes = [*program.reasons()[:5], *measured, *chosen.notes, *config_notes]
+    if not change and not chosen.dropped:
         fixed = "; ".join(fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
     notes += unused_notes(widths)
-    notes += later.notes if later is not None and change else ()
-    return apply(
-        change,
-        found.edited,
-        optimizer=optimizers,
-        asked=asked,
-        certificate=chosen.solution.certificate,
-        before=Costs.of(widths, also=costs),
-        after=Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs),
-        notes=tuple(notes),
-        sizes=SizeReport(widths, change),
-        check=functools.partial(_check_runs, widths, found),
-        refit=None if later is None else functools.partial(later.run, change),
-        latency=timing,
-    )
+    notes += later.notes if later is not None and (change or chosen.dropped) else ()
+    costs = list(costs)
+    told: dict[str, Any] = {
+        "optimizer": optimizers,
+        "asked": asked,
+        "certificate": chosen.solution.certificate,
+        "before": Costs.of(widths, also=costs),
+        "after": Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs, gone=chosen.gone),
+        "notes": tuple(notes),
+        "sizes": SizeReport(widths, change),
+        "check": functools.partial(_check_runs, widths, found),
+        "latency": timing,
+    }
+    if chosen.dropped:
+        refitted = None if later is None else later.run
+        return leave_out(found, chosen.dropped, change, refit=refitted, **told)
+    refit = None if later is None else functools.partial(later.run, change)
+    return apply(change, found.edited, refit=refit, **told)
 
 
 def _check_runs(widths: Widths, found: Captured) -> None:

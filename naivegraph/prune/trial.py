@@ -23,8 +23,10 @@ from naivegraph.latency.call_times import call_times
 from naivegraph.latency.runtimes import Runtime, device_of
 from naivegraph.latency.stopwatch import Clock, clock_of
 from naivegraph.network import Graph
+from naivegraph.prune.branches import Branch
 from naivegraph.prune.budget_program import BudgetProgram
 from naivegraph.prune.captured import Captured
+from naivegraph.prune.leave_out import trial_without
 from naivegraph.solvers.budget import BudgetError, optimise
 from naivegraph.undo import all_or_nothing
 from naivegraph.widths import Width
@@ -46,7 +48,7 @@ class Sized:
 
     graph: Graph
     module: nn.Module
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
 
 
 class Trials:
@@ -63,8 +65,8 @@ class Trials:
         self.device = device_of(found.graph.module, (found.args, found.kwargs))
         self.clock: Clock = clock_of(self.device, on_thread=runtime.on_thread)
 
-    def sized(self, change: Change, sizes: Sequence[int] = ()) -> Sized:
-        """A copy of the network to which a change was applied.
+    def sized(self, change: Change, sizes: Sequence[int] = (), branches: Sequence[Branch] = ()) -> Sized:
+        """A copy of the network to which a change was applied, without these branches.
 
         Raises:
             EditError: The network cannot be copied, or does not take the change.
@@ -76,6 +78,11 @@ class Trials:
                 f"latency is measured on copies of the network, which cannot be copied: {error}"
             ) from error
         graph.module.eval()
+        if branches:
+            runs = self.found.runs and not isinstance(self.found.edited, Graph)
+            copied = dataclasses.replace(self.found, graph=graph, edited=graph.module if runs else graph)
+            edit = trial_without(copied, branches, change)
+            return Sized(graph, graph.module if edit.graph is None else graph.to_module().eval())
         if not self.found.runs:
             apply(change, graph)
             return Sized(graph, graph.to_module().eval(), tuple(sizes))

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,7 +46,15 @@ class CriterionData:
 
 
 class Criterion(abc.ABC):
-    """Criterion that values all neurons of a network at once."""
+    """Criterion that values all neurons of a network at once.
+
+    Attributes:
+        squared_change: If values are estimates of the squared change of the outputs (of the loss, where there
+            is one) without a neuron, the mean over samples: the number that this is multiplied by. None if
+            they are in another unit.
+    """
+
+    squared_change: ClassVar[float | None] = None
 
     def with_data(self, data: CriterionData) -> Criterion:
         """The criterion with data to learn from; itself where it needs none.

@@ -42,6 +42,7 @@ class Fisher(DataCriterion):
 
     samples: int | None = None
     name = "fisher"
+    squared_change = 0.5
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""
@@ -68,6 +69,7 @@ class Taylor(DataCriterion):
 
     samples: int | None = 256
     name = "taylor"
+    squared_change = 1.0
 
     def neurons(self, widths: Widths, loss: BoundLoss | None) -> Mapping[Width, Any]:
         """See the class."""

@@ -34,6 +34,17 @@ class Residual(nn.Module):
         return F.relu(out)
 
 
+class Scale(nn.Module):
+    """Layer scale."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
 class Scaled(nn.Module):
     """A block of a vision transformer, with layer scale and a dropped path."""
 
@@ -42,13 +53,13 @@ class Scaled(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attend = nn.MultiheadAttention(width, 2, batch_first=True)
         self.up, self.down = nn.Linear(width, 16), nn.Linear(16, width)
-        self.gamma = nn.Parameter(torch.full((width,), 0.1))
+        self.scale = Scale(width)
         self.path = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm1(x)
         x = x + self.path(self.attend(h, h, h, need_weights=False)[0])
-        out: Tensor = x + self.path(self.gamma * self.down(F.gelu(self.up(self.norm2(x)))))
+        out: Tensor = x + self.path(self.scale(self.down(F.gelu(self.up(self.norm2(x))))))
         return out
 
 

@@ -65,6 +65,7 @@ def apply(
     checkpoint: Checkpoint | None = None,
     refit: Callable[[], RefitReport] | RefitReport | None = None,
     latency: LatencyReport | None = None,
+    dropped: tuple[str, ...] = (),
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -88,6 +89,7 @@ def apply(
         refit: A function that gives kept weights other values once all else is done, and the report on it;
             or the report.
         latency: The report on a budget of latency.
+        dropped: The branches that the change leaves out.
 
     Returns:
         The edit.
@@ -129,7 +131,7 @@ def apply(
             last = after() if callable(after) else Costs.of_module(module) if after is None else after
         return Edit(
             asked or {}, change, certificate, first, last, notes,
-            refit=None if callable(report) else report, latency=latency,
+            refit=None if callable(report) else report, latency=latency, dropped=dropped,
             _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
 

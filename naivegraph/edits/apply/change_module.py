@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from naivegraph.edits.apply.bypass_modules import bypass_modules
 from naivegraph.edits.apply.give import give
 from naivegraph.edits.apply.optimizer_state import NewState, new_states, split_averages
 from naivegraph.edits.apply.resize_tensors import NewTensor, new_tensors
 from naivegraph.edits.plan.change import AttributeChange, Change
 from naivegraph.errors import EditError
-from naivegraph.graph.export.history import HistoryNote, note_edit
+from naivegraph.graph.export.history import HistoryNote, note_edit, note_parts
 from naivegraph.graph.run.interpreter import field_of
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.module_paths import Modules
@@ -82,8 +83,12 @@ def change_module(
         for owner, name, value in settings:
             undo.keep_entry(vars(owner), name)
             vars(owner)[name] = value
+        if change.modules:
+            note_parts(module, undo)
+            bypass_modules(module, change.modules, undo)
         changed = [name.rpartition(".")[0] for name in change.tensors]
         changed += [attribute.path for attribute in change.attributes]
+        changed += [each.path.rpartition(".")[0] for each in change.modules]
         note = note_edit(module, change.to_json, undo, _label(change), group, changed)
         followed = [change_module(change, average, (), undo, note.group) for average in averages]
     return ChangedModule(module, note, made, states, followed)
@@ -94,6 +99,7 @@ def _label(change: Change) -> str:
     sizes = ", ".join(f"{w.name} {w.before} -> {w.after}" for w in list(change.widths.values())[:3])
     more = len(change.widths) - 3
     told = [*([change.structure["verb"]] if change.structure else []), *([sizes] if sizes else [])]
+    told += [f"left out of {each.path}" for each in change.modules[:3]]
     told += [f"refit of {len(change.refitted)} tensors"] if change.refitted else []
     return ", ".join([*told, *([f"and {more} more widths"] if more > 0 else [])])
 

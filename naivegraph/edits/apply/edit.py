@@ -27,6 +27,7 @@ _TOLD = {
     "duplicate": "doubled {behind} as {name}",
     "remove": "removed {vertex}",
     "connect": "connected {source} to {target}",
+    "leave out": "left out {branches}",
     "disconnect": "took away the edge from {source} to {target}",
 }
 
@@ -50,6 +51,7 @@ class Edit:
         earlier: For several edits as one: those before the last one, whose `change` this has.
         refit: The report on the layers whose weights were refitted to calibration data; None if none were.
         latency: The report on a budget of latency: asked, predicted and measured; None if there was none.
+        dropped: The branches that were left out, by name.
 
     Example:
         >>> import pickle, torch, naivegraph as ng
@@ -70,6 +72,7 @@ class Edit:
     earlier: tuple[Edit, ...] = ()
     refit: RefitReport | None = None
     latency: LatencyReport | None = None
+    dropped: tuple[str, ...] = ()
     _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
     _graph: Graph | None = dataclasses.field(default=None, compare=False)
     _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
@@ -188,7 +191,9 @@ class Edit:
         parts = [f"{name} {old} -> {new}" for name, _, old, new in self._costs() if old != new]
         if self.latency is not None:
             parts.append(f"latency {self.latency.share:.1%} of before")
-        if self.change.structure is not None:
+        if self.dropped:
+            parts.append(f"{len(self.dropped)} branch{'es' * (len(self.dropped) != 1)} left out")
+        elif self.change.structure is not None:
             parts.insert(0, _told(self.change.structure))
         if self.change.widths:
             parts.append(self._counted())
@@ -214,7 +219,10 @@ class Edit:
         if found is not None:
             gap = f"(gap {found.gap:.3%})"
             yield f"utility kept {found.value:.6g}, at most {found.bound:.6g} possible {gap}"
-        if self.change.structure is not None:
+        if self.dropped:
+            count = len(self.dropped)
+            yield f"left out {count} branch{'es' * (count != 1)}: {', '.join(self.dropped)}"
+        elif self.change.structure is not None:
             yield _told(self.change.structure)
         if self._size_report is not None and self._size_report.of_vertices and self.sizes:
             yield sizes_table(self._size_report)

@@ -24,7 +24,7 @@ from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.ir.pytree import is_record
 from naivegraph.widths.code.size_constraints import SizeConstraints
 
-__all__ = ["with_config"]
+__all__ = ["config_name", "with_config"]
 
 
 def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, tuple[str, ...]]:
@@ -42,7 +42,7 @@ def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, t
         The change, and notes for the reader.
     """
     module = constraints.widths.graph.module
-    name = _config_name(module)
+    name = config_name(module)
     if name is None or not change.widths:
         return change, ()
     with quiet():
@@ -108,7 +108,7 @@ def _search(
     return _solve(built, target, start, given)
 
 
-def _config_name(module: nn.Module) -> str | None:
+def config_name(module: nn.Module) -> str | None:
     """The name of the constructor's first argument, if the module keeps a plain object under it."""
     if not any(is_record(value) for name, value in vars(module).items() if name not in INTERNAL):
         return None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, from_runs, to_runs
+from naivegraph.edits.plan.module_change import ModuleChange
 
 __all__ = ["AttributeChange", "Change", "InputChange", "Outgoing", "Rows", "Scaling", "WidthChange"]
 
@@ -169,6 +170,7 @@ class Change:
         seed_widths: The names of widths there, by their keys.
         refitted: The parameters and buffers that `ng.reconstruct` gave other values. They are no part of the
             change: a replay leaves them as they are.
+        modules: The modules of which branches were left out, in the network's own class.
     """
 
     widths: dict[str, WidthChange]
@@ -184,6 +186,7 @@ class Change:
     seed_paths: dict[str, str] = dataclasses.field(default_factory=dict)
     seed_widths: dict[str, str] = dataclasses.field(default_factory=dict)
     refitted: tuple[str, ...] = ()
+    modules: tuple[ModuleChange, ...] = ()
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -211,6 +214,7 @@ class Change:
                 **({"seed_paths": self.seed_paths} if self.seed_paths else {}),
                 **({"seed_widths": self.seed_widths} if self.seed_widths else {}),
                 **({"refitted": list(self.refitted)} if self.refitted else {}),
+                **({"modules": [each.to_data() for each in self.modules]} if self.modules else {}),
             },
             separators=(",", ":"),
         )
@@ -266,15 +270,17 @@ class Change:
                 for key in ("seed_paths", "seed_widths")
             )
             refitted = tuple(map(str, data.get("refitted", ())))
+            modules = tuple(map(ModuleChange.from_data, data.get("modules", ())))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
             structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
+            modules=modules,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
-        return bool(self.widths or self.refitted) or self.structure is not None
+        return bool(self.widths or self.refitted or self.modules) or self.structure is not None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Change) and other.to_json() == self.to_json()

@@ -34,10 +34,15 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
     changes = [Change.from_json(text) for text in texts]
     out: list[str] = []
     other: set[str] = set()
+    gone: list[str] = []  # paths of modules that a later edit left out
     for change, text in zip(reversed(changes), reversed(texts), strict=True):
         if change.structure is not None:
             return list(texts)  # a graph's, whose names are those of the graph
-        tensors = {name: _fitted(name, axes, change, shapes) for name, axes in change.tensors.items()}
+        gone += [each.path for each in change.modules]
+        tensors = {
+            name: axes if name not in shapes and _within(name, gone) else _fitted(name, axes, change, shapes)
+            for name, axes in change.tensors.items()
+        }
         fits = tensors == change.tensors
         other |= {name for name, axes in tensors.items() if axes != change.tensors[name]}
         out.insert(0, text if fits else dataclasses.replace(change, tensors=tensors).to_json())
@@ -49,6 +54,10 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
             stacklevel=4,
         )
     return out
+
+
+def _within(name: str, paths: Sequence[str]) -> bool:
+    return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
 def _fitted(name: str, axes: list[Formula], change: Change, shapes: dict[str, list[int]]) -> list[Formula]:
@@ -73,9 +82,10 @@ def _fitted(name: str, axes: list[Formula], change: Change, shapes: dict[str, li
 def _check_attributes(changes: Sequence[Change], module: nn.Module) -> None:
     """Check that the layers whose attributes were changed are still there."""
     paths = {path for path, _ in modules_of(module, every_path=True)}
+    gone = [each.path for change in changes for each in change.modules]
     for change in changes:
         for attribute in change.attributes:
-            if attribute.path not in paths:
+            if attribute.path not in paths and not _within(attribute.path, gone):
                 raise _unloadable(attribute.path, "is gone")
 
 

@@ -14,10 +14,12 @@ from torch import nn
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.request import validate
 from naivegraph.edits.save.layer_spec import layer_from_spec
 from naivegraph.edits.structure.identity_weights import start_as_identity, start_as_zero
+from naivegraph.edits.structure.optimizer_params import Following
 from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import EditError
@@ -143,7 +145,11 @@ def carried_out(
                 f"the edit changes the structure ({change.structure['verb']}), which a graph is needed for: "
                 "replay it on ng.capture(network, example)"
             )
-        return apply(change, target, asked=_asked(change), optimizer=optimizer, undo=undo)
+        return _on_network(change, target, optimizer, undo)
+    if change.modules:
+        raise EditError(
+            "the edit left branches out in the network's own class: replay it on the network, not its graph"
+        )
     if change.structure is None:
         count = functools.partial(Costs.of_module, target.module) if loading else target.costs
         return apply(
@@ -161,6 +167,17 @@ def carried_out(
         counted=not loading,
         undo=undo,
     )
+
+
+def _on_network(change: Change, target: nn.Module, optimizer: Any, undo: UndoLog | None) -> Edit:
+    """Carry out a change that needs no graph, on a network."""
+    followers = as_optimizers(optimizer)
+    follow = Following(target, followers, averages=False)  # these change as the network does
+    with all_or_nothing(undo) as log:
+        return apply(
+            change, target, asked=_asked(change), optimizer=followers, undo=log,
+            check=functools.partial(follow.go, log) if change.modules else None,
+        )  # fmt: skip
 
 
 def _asked(change: Change) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from naivegraph.edits.apply.optimizer_state import split_averages
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.undo import UndoLog, all_or_nothing
 
-__all__ = ["follow_average", "follow_optimizer"]
+__all__ = ["Following", "follow_average", "follow_optimizer"]
 
 
 def follow_optimizer(
@@ -89,6 +91,30 @@ def follow_average(
             home, name = _home(average, path)
             undo.keep_mapping(home._modules)
             home.add_module(name, copy.deepcopy(after[path]))
+
+
+class Following:
+    """Optimizers and averaged models of a network, to be updated once its layers have changed.
+
+    Args:
+        module: The network, before the change.
+        following: The optimizers and averaged models.
+        averages: Whether averaged models are to be updated; they may follow otherwise.
+    """
+
+    def __init__(self, module: nn.Module, following: tuple[Any, ...], *, averages: bool = True) -> None:
+        self._module = module
+        found, self._optimizers = split_averages(following)
+        self._averages = found if averages else []
+        self._parameters = list(module.parameters())
+        self._modules = dict(modules_of(module, every_path=True))
+
+    def go(self, undo: UndoLog) -> None:
+        """Update them for the network as it is now."""
+        for optimizer in self._optimizers:
+            follow_optimizer(optimizer, self._module, self._parameters, undo)
+        for average in self._averages:
+            follow_average(average, self._module, self._modules, undo)
 
 
 def _outermost(paths: set[str]) -> list[str]:

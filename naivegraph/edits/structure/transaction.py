@@ -7,17 +7,17 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
-
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply, checkpoint_of
 from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.apply.optimizer_state import as_optimizers, split_averages
+from naivegraph.edits.apply.latency_report import LatencyReport
+from naivegraph.edits.apply.optimizer_state import as_optimizers
+from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.structure.merges import tensors_of
-from naivegraph.edits.structure.optimizer_params import follow_average, follow_optimizer
+from naivegraph.edits.structure.optimizer_params import Following
 from naivegraph.edits.structure.outdated_forward import children_of, refuse_forward
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError
@@ -26,7 +26,6 @@ from naivegraph.graph.export.history import note_parts
 from naivegraph.graph.run.blocks import is_sum
 from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
-from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
@@ -47,6 +46,9 @@ def rewire(
     sizes: SizeReport | None = None,
     notes: tuple[str, ...] = (),
     undo: UndoLog | None = None,
+    refit: Callable[[], RefitReport] | None = None,
+    dropped: tuple[str, ...] = (),
+    latency: LatencyReport | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then check that the network runs.
 
@@ -63,13 +65,16 @@ def rewire(
         sizes: The report on the sizes of vertices.
         notes: More that the edit tells.
         undo: Takes what undoes the edit.
+        refit: Gives kept weights other values in the end.
+        dropped: The branches that the steps leave out.
+        latency: The report on a budget of latency.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
     count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
     followers = as_optimizers(optimizer)
-    before, follow = count(), _Following(graph.module, followers)
+    before, follow = count(), Following(graph.module, followers)
     # A network that is loaded is not put back by its edits.
     checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
     repeating, idle_before = [vertex for vertex in graph if _repeats(vertex)], idle(graph)
@@ -88,25 +93,8 @@ def rewire(
             after=count, notes=(*notes, *_notes(graph)), sizes=sizes, undo=log, optimizer=optimizer,
             checkpoint=checkpoint,
             check=functools.partial(_check_sums, graph, repeating),
-            failed="the network would not run after this",
+            failed="the network would not run after this", refit=refit, dropped=dropped, latency=latency,
         )  # fmt: skip
-
-
-class _Following:
-    """Optimizers and averaged models of a network, to be updated once its layers have changed."""
-
-    def __init__(self, module: nn.Module, following: tuple[Any, ...]) -> None:
-        self._module = module
-        self._averages, self._optimizers = split_averages(following)
-        self._parameters = list(module.parameters())
-        self._modules = dict(modules_of(module, every_path=True))
-
-    def go(self, undo: UndoLog) -> None:
-        """Update them for the network as it is now."""
-        for optimizer in self._optimizers:
-            follow_optimizer(optimizer, self._module, self._parameters, undo)
-        for average in self._averages:
-            follow_average(average, self._module, self._modules, undo)
 
 
 def _notes(graph: Graph) -> tuple[str, ...]:

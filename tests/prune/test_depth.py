@@ -1,0 +1,347 @@
+"""Branches left out together with neurons: what the network computes then, and the way back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import naivegraph as ng
+from naivegraph.calibration import Calibration
+from naivegraph.errors import EditError
+from naivegraph.prune.branch_values import branch_values
+from naivegraph.prune.branches import find_branches
+from naivegraph.utility.criteria import CriterionData
+from tests.oracle import counted_macs, counted_params
+from tests.prune.test_branches import Residual, Scaled, X
+from tests.prune.test_depth_program import Blocks, Nested
+
+BRANCHES: dict[str, Any] = {"at_least": 1.0, "depth": True}  # no width may change
+
+
+class PostNorm(nn.Module):
+    """A block as those of BERT: the norms come behind the sums, and its attention gives a tuple."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.out, self.norm1, self.norm2 = nn.Linear(width, width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 16), nn.Linear(16, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
+        x = self.norm1(self.out(self.attend(x, x, x, need_weights=False)[0]) + x)
+        return self.norm2(self.down(self.up(x).relu()) + x), None
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList([PostNorm(), PostNorm()]), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x, _ = layer(x, mask=None)
+        out: Tensor = self.head(x)
+        return out
+
+
+class Raw(nn.Module):
+    """A block whose code multiplies the branch by a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.gamma = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x + self.gamma * self.inner(x))
+        return out
+
+
+def convolved() -> nn.Module:
+    return nn.Sequential(
+        Residual(3, 4, 2), Residual(4, 4), Residual(4, 4), Residual(4, 6, 2), nn.Flatten(), nn.Linear(24, 3)
+    )
+
+
+def transformed() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), Scaled(), Scaled(), nn.Linear(8, 3))
+
+
+# The network, an example, and the last layers of branches, which give nothing once their numbers are 0.
+CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str]]] = {
+    "convolved": (
+        convolved,
+        X,
+        {
+            "0.add/0": "0.shortcut", "0.add/1": "0.last", "1.add/1": "1.last", "2.add/1": "2.last",
+            "3.add/0": "3.shortcut", "3.add/1": "3.last",
+        },
+    ),
+    "transformed": (
+        transformed,
+        torch.ones(2, 3, 8),
+        {
+            "1.add/1": "1.attend.out_proj", "1.add_1/1": "1.down",
+            "2.add/1": "2.attend.out_proj", "2.add_1/1": "2.down",
+        },
+    ),
+    "encoder": (
+        Encoder,
+        torch.ones(2, 3, 8),
+        {
+            "layers.0.add/0": "layers.0.out", "layers.0.add_1/0": "layers.0.down",
+            "layers.1.add/0": "layers.1.out", "layers.1.add_1/0": "layers.1.down",
+        },
+    ),
+}  # fmt: skip
+
+
+def made(case: str, seed: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(seed)
+    make, example, _ = CASES[case]
+    net = make().eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    return net, torch.randn_like(example)
+
+
+def zeroed(case: str, net: nn.Module, x: Tensor, edit: ng.Edit) -> nn.Module:
+    """A copy of a network whose branches that went give zeros."""
+    again = copy.deepcopy(net)
+    for branch in find_branches(ng.capture(again, x).widths):
+        if branch.name in edit.dropped:
+            layer = again.get_submodule(CASES[case][2][f"{branch.total}/{branch.place}"])
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+    return again
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("case", CASES)
+def test_the_network_gives_what_it_gave_without_the_branches(case: str, seed: int, share: float) -> None:
+    net, x = made(case, seed)
+    before, state = copy.deepcopy(net), copy.deepcopy(net.state_dict())
+    try:
+        edit = ng.prune(net, x, params=share, **BRANCHES)
+    except ng.InfeasibleError:
+        pytest.skip("so few are left with all branches gone")
+    assert edit.dropped
+    assert not edit.change.widths
+    assert edit.graph is None, "the class is the user's"
+    torch.testing.assert_close(net(x), zeroed(case, before, x, edit)(x))
+    assert counted_params(net) == edit.after.params <= share * edit.before.params
+    assert f"left out {len(edit.dropped)} branch" in str(edit)
+    edit.undo()
+    assert list(net.state_dict()) == list(state)
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert str(net) == str(before)
+    assert torch.equal(net(x), before(x))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.08, 0.3, 0.6, 0.9])
+def test_neurons_go_with_branches(share: float) -> None:
+    torch.manual_seed(0)
+    net, x = Blocks(8, [6, 8, 10]), torch.randn(5, 3)
+    before = copy.deepcopy(net)
+    edit = ng.prune(net, x, macs=share, depth=True)
+    kept = {width.name: width.kept for width in edit.change.widths.values()}
+    with torch.no_grad():
+        for name, module in before.named_modules():
+            if isinstance(module, nn.Linear) and name in kept:
+                module.weight[[n for n in range(module.out_features) if n not in kept[name]]] = 0
+        gone = [n for n in range(8) if "stem" in kept and n not in kept["stem"]]
+        for number, down in enumerate(before.down):
+            assert isinstance(down, nn.Linear)
+            down.weight[gone] = 0
+            if f"up.{number}..down.{number}" in edit.dropped:
+                nn.init.zeros_(down.weight)
+    assert edit.dropped or share > 0.5
+    assert kept or share > 0.1
+    torch.testing.assert_close(net(x), before(x))
+
+
+@pytest.mark.parametrize("case", ["convolved", "encoder"])
+def test_budgets_are_kept_as_torch_counts(case: str) -> None:
+    net, x = made(case, 0)
+    edit = ng.prune(net, x, macs=0.5, depth=True)
+    assert counted_macs(net, (x,)) == edit.after.macs <= edit.before.macs // 2
+    assert counted_params(net) == edit.after.params
+
+
+def test_a_block_becomes_the_identity() -> None:
+    net, x = made("convolved", 0)
+    edit = ng.prune(net, x, params=0.9, at_least=1.0, depth=["1", "2"])
+    assert edit.dropped
+    assert [type(net.get_submodule(name)) for name in edit.dropped] == [nn.Identity] * len(edit.dropped)
+
+
+def test_optimizers_follow() -> None:
+    net, x = made("convolved", 0)
+    optimizer = torch.optim.AdamW(net.parameters())
+    net(x).sum().backward()
+    optimizer.step()
+    before = copy.deepcopy(optimizer.state_dict())
+    edit = ng.prune(net, x, macs=0.5, depth=True, optimizer=optimizer)
+    assert edit.dropped
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in net.parameters()}
+    assert optimizer.state.keys() == set(net.parameters())
+    net(x).sum().backward()
+    optimizer.step()
+    edit.undo()
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    for number, state in before["state"].items():
+        assert all(torch.equal(state[key], after["state"][number][key]) for key in state)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_files_replays_and_copies(case: str, tmp_path: Path) -> None:
+    net, x = made(case, 0)
+    fresh = [copy.deepcopy(net) for _ in range(2)]
+    first = ng.prune(net, x, macs=0.9)
+    edit = ng.prune(net, x, macs=0.7, depth=True, at_least=0.5)
+    assert edit.dropped
+    assert edit.graph is None
+    ng.save(net, tmp_path / "net.safetensors")
+    loaded = ng.load(fresh[0], tmp_path / "net.safetensors")
+    assert torch.equal(loaded(x), net(x))
+    assert str(loaded) == str(net)
+    again = ng.replay(fresh[1], [first, edit.to_json()])
+    torch.testing.assert_close(fresh[1](x), net(x))
+    again.undo()
+    for copied in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(copied(x), net(x))
+    assert pickle.loads(pickle.dumps(edit)) == edit
+    third = ng.prune(net, x, macs=0.8)
+    third.undo()
+    edit.undo()
+    first.undo()
+
+
+def test_a_graph_is_left_without_them() -> None:
+    net, x = made("convolved", 0)
+    graph, before = ng.capture(net, x), copy.deepcopy(net)
+    edit = ng.prune(graph, params=0.5, **BRANCHES)
+    assert edit.graph is graph
+    assert edit.dropped
+    torch.testing.assert_close(graph(x), zeroed("convolved", before, x, edit)(x))
+    torch.testing.assert_close(graph.to_module()(x), graph(x))
+    assert graph.costs() == edit.after
+    edit.undo()
+    assert torch.equal(graph(x), before(x))
+    assert torch.equal(net(x), before(x))
+
+
+def test_code_that_cannot_do_without_them_is_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, x = Raw(), torch.randn(3, 4)
+    fresh, before = Raw(), copy.deepcopy(net)
+    edit = ng.prune(net, x, macs=0.5, **BRANCHES)
+    assert edit.dropped == ("inner",)
+    assert edit.graph is not None
+    assert any("left out of the graph alone: its code holds 4 parameters" in note for note in edit.notes)
+    torch.testing.assert_close(edit.graph(x), before.head(x))
+    assert edit.after.params == counted_params(edit.graph.to_module())
+    with pytest.raises(EditError, match="does not know of the edit"):
+        net(x)
+    ng.save(edit.graph, tmp_path / "raw.safetensors")
+    torch.testing.assert_close(ng.load(fresh, tmp_path / "raw.safetensors")(x), edit.graph(x))
+    edit.undo()
+    assert torch.equal(net(x), before(x))
+
+
+def test_all_or_nothing() -> None:
+    net, x = made("convolved", 0)
+    before = copy.deepcopy(net)
+
+    def fail(module: nn.Module, args: Any) -> None:
+        if any(isinstance(net.get_submodule(name), nn.Identity) for name in ("1", "2")):
+            raise RuntimeError("no")
+
+    handle = net.register_forward_pre_hook(fail)
+    edit = ng.prune(net, x, params=0.7, at_least=1.0, depth=["1", "2"])
+    handle.remove()
+    assert edit.graph is not None, "the forward failed, so it is the graph that changed"
+    edit.undo()
+    assert str(net) == str(before)
+    assert torch.equal(net(x), before(x))
+
+
+def test_both_sides_of_a_sum_never_go() -> None:
+    for seed in range(5):
+        net, x = made("convolved", seed)
+        graph = ng.capture(net, x)
+        totals = {branch.name: branch.total for branch in find_branches(graph.widths)}
+        with pytest.raises(ng.InfeasibleError):
+            ng.prune(graph, macs=1, depth=True)
+        edit = ng.prune(graph, macs=0.15, depth=True)
+        gone = [totals[name] for name in edit.dropped]
+        assert len(gone) == len(set(gone))
+
+
+def test_values_by_data_are_the_measured_change() -> None:
+    torch.manual_seed(0)
+    net, data = Nested(6, 5, 4), torch.randn(300, 3)
+    before = copy.deepcopy(net)
+    with torch.no_grad():
+        base = before(data)
+        nn.init.zeros_(before.last.weight)
+        change = 0.5 * float((before(data) - base)[:256].square().sum(1).mean())
+    graph = ng.capture(net, data[:1])
+    widths = graph.widths
+    branches = [branch for branch in find_branches(widths) if branch.name.endswith("last")]
+    worth, notes = branch_values(widths, branches, {}, "fisher", CriterionData(Calibration(graph, data)))
+    assert worth == pytest.approx([change], rel=1e-5)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("utility", ["fisher", "taylor", "reconstruction", "activation"])
+def test_with_calibration_data(utility: str) -> None:
+    net, x = made("convolved", 1)
+    data = torch.randn(64, *x.shape[1:])
+    before = copy.deepcopy(net)
+    edit = ng.prune(net, x, macs=0.5, depth=True, utility=utility, calibration=data)
+    assert edit.refit is not None
+    assert edit.certificate is not None
+    assert np.isfinite(edit.certificate.value)
+    assert edit.certificate.gap < 2e-3
+    edit.undo()
+    assert torch.equal(net(x), before(x))
+
+
+def test_with_a_loss() -> None:
+    net, x = made("convolved", 1)
+    data = [(torch.randn(8, *x.shape[1:]), torch.arange(8) % 3)]
+
+    def loss(network: Any, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(network(batch[0]), batch[1])
+
+    edit = ng.prune(net, x, macs=0.5, depth=True, calibration=data, loss=loss)
+    assert any("measured on 8 samples" in note for note in edit.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"depth": 3}, "depth= takes True, or module paths"),
+        ({"depth": []}, "depth= takes True, or module paths"),
+        ({"depth": [3]}, "depth= takes module paths, glob patterns and modules, not 3"),
+        ({"depth": True, "macs": None, "ratio": 0.5}, "depth= goes with budgets"),
+        ({"depth": True, "uniform": True}, "exclude each other"),
+    ],
+)
+def test_nonsense(options: dict[str, Any], says: str) -> None:
+    net, x = made("convolved", 0)
+    with pytest.raises(EditError, match=says):
+        ng.prune(net, x, **{"macs": 0.5, **options})
