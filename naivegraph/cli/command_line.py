@@ -225,6 +225,13 @@ def _add_budgets(parser: ArgumentParser) -> None:
         help="layers whose output sizes do not change, by path or pattern (layer1.*)",
     )
     parser.add_argument(
+        "--depth",
+        type=str,
+        nargs="*",
+        metavar="PATTERN",
+        help="leave branches of residual sums out, too; all, or those inside of layers by path or pattern",
+    )
+    parser.add_argument(
         "--at-least",
         type=str,
         nargs="+",

@@ -60,6 +60,7 @@ def prune(
     profile: str | None = None,
     round_to: str | None = None,
     keep: Sequence[str] = (),
+    depth: Sequence[str] | None = None,
     at_least: Sequence[str] = (),
     utility: str | None = None,
     calibration: str | None = None,
@@ -90,6 +91,8 @@ def prune(
         profile: a file that `naivegraph profile --output` wrote.
         round_to: sizes are multiples of this; `auto` for what the runtime is quick at.
         keep: layers, by path or pattern, whose output sizes do not change.
+        depth: the branches of residual sums that may be left out, by path or pattern of what they are in; all
+            for an empty list.
         at_least: the least that stays of every layer, a fraction or a number, or `layer=number`.
         utility: the name of a criterion for the values of neurons.
         calibration: a file or folder of inputs, for utilities by data and to refit what is left.
@@ -130,6 +133,7 @@ def prune(
             profile=profile,
             round_to=_step(round_to),
             keep=keep,
+            depth=False if depth is None else list(depth) or True,
             at_least=least,
             utility=utility,
             calibration=batches,
@@ -139,7 +143,7 @@ def prune(
             progress=say,
         )
     if output is not None:
-        ng.save(network, output)
+        ng.save(network if edit.graph is None else edit.graph, output)
     if weights is None:
         sys.stderr.write(f"naivegraph: no --weights were given, so what was pruned is what {model} makes\n")
     if json:

@@ -147,7 +147,7 @@ class Trials:
             found = optimise(program.valued(values, steps, []), gap=0.05, time_limit=1.0)
         except BudgetError:
             return None
-        return tuple(int(size) for size in found.k)
+        return tuple(int(size) for size in found.k[: len(sizes)])  # without columns of branches
 
     def counts(self, sizes: Sequence[int]) -> Mapping[Any, int]:
         """The number of neurons of each width by its atom."""

@@ -115,6 +115,12 @@ class TestPrune:
         Path("other").touch()
         assert Path("half.safetensors").stat().st_mode == Path("other").stat().st_mode
 
+    @pytest.mark.parametrize("named", [(), ("blocks.*",)])
+    def test_branches(self, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+        asked = ("--macs", "0.4", "--at-least", "1.0", "--depth", *named)
+        assert main(("prune", *DIGITS, *asked, "--output", "small.safetensors")) == 0
+        assert "left out" in capsys.readouterr().out
+
     def test_absolute_budgets_rounding_and_keep(self, capsys: pytest.CaptureFixture[str]) -> None:
         full = sum(parameter.numel() for parameter in demo.DigitsNet(width=8).parameters())
         budget = ("--params", "8e3", "--round-to", "4", "--keep", "stem*", "blocks.3*")
