@@ -219,19 +219,18 @@ def _strides(shape: Sequence[int], stub: Stub) -> tuple[int, ...]:
         >>> _strides((2, 8, 3), rows)
         (72, 3, 1)
     """
-    if stub.strides is None:
+    strides = stub.strides
+    if strides is None:
         return torch.empty(shape, device="meta").stride()
     found = [0] * len(shape)
     dense = now = 1
-    order = sorted(
-        range(len(shape)), key=lambda d: (stub.strides[d], stub.shape[d]) if stub.strides else (0, 0)
-    )
-    for dim in order:
-        stride = stub.strides[dim]
-        if stride == 0 and stub.shape[dim] != 1:
-            continue
-        gap = max(stride // dense, 1) if stub.shape[dim] != 1 else 1
-        dense, now = dense * gap, now * gap
-        found[dim] = now
-        dense, now = dense * max(stub.shape[dim], 1), now * max(shape[dim], 1)
+    for dim in sorted(range(len(shape)), key=lambda dim: (strides[dim], stub.shape[dim])):
+        if stub.shape[dim] == 1:
+            found[dim] = now
+        elif strides[dim]:
+            if strides[dim] > dense:
+                dense, now = strides[dim], now * strides[dim] // dense
+            found[dim] = now
+        if strides[dim]:
+            dense, now = dense * max(stub.shape[dim], 1), now * max(shape[dim], 1)
     return tuple(found)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-__all__ = ["allocator_peak", "peak_bytes", "sizes_over_time"]
+from naivegraph.ir.pytree import leaves
+
+__all__ = ["allocator_peak", "left_bytes", "peak_bytes", "sizes_over_time"]
 
 
 def sizes_over_time(run: Callable[[], Any]) -> list[int]:
@@ -39,3 +41,16 @@ def peak_bytes(net: nn.Module, *args: Any) -> int:
     """The most that a network's forward has allocated at one time, without gradients."""
     with torch.no_grad():
         return allocator_peak(lambda: net(*args))
+
+
+def left_bytes(net: nn.Module, args: tuple[Tensor, ...]) -> int:
+    """The bytes that a forward in train mode leaves while the backward functions of its outputs are held."""
+    flags = [(module, module.training) for module in net.modules()]
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    net.train()
+    total = sizes_over_time(lambda: [each.grad_fn for each in leaves(net(*args))])[-1]
+    for module, flag in flags:
+        module.training = flag
+    for buffer, before in zip(net.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    return total

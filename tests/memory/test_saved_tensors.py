@@ -12,9 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 import naivegraph as ng
 from naivegraph.costs import cost_named
-from naivegraph.ir.pytree import leaves
 from naivegraph.widths import relate
-from tests.memory.counting import sizes_over_time
+from tests.memory.counting import left_bytes
 from tests.memory.networks import NETWORKS
 
 SAVED = cost_named("training_memory")
@@ -43,19 +42,6 @@ class Trained(nn.Module):
     def _inside(self, x: Tensor) -> Tensor:
         out: Tensor = (self.two(x).sigmoid() * x.exp()).relu()
         return out
-
-
-def left_bytes(net: nn.Module, args: tuple[Tensor, ...]) -> int:
-    """The bytes that a forward in train mode leaves while the backward functions of its outputs are held."""
-    flags = [(module, module.training) for module in net.modules()]
-    buffers = [buffer.clone() for buffer in net.buffers()]
-    net.train()
-    total = sizes_over_time(lambda: [each.grad_fn for each in leaves(net(*args))])[-1]
-    for module, flag in flags:
-        module.training = flag
-    for buffer, before in zip(net.buffers(), buffers, strict=True):
-        buffer.copy_(before)
-    return total
 
 
 CASES: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
