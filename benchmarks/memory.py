@@ -122,7 +122,7 @@ def summary(peaks: list[Row]) -> str:
     equal = sum(row["predicted"] == row["measured"] for row in peaks)
     lowest = min(float(str(row["error"]).rstrip("%")) for row in peaks)
     return (
-        f"Peaks predicted to the byte: {equal} of {len(peaks)}; the lowest prediction is {lowest:+.2f} % off. "
+        f"Peaks predicted to the byte: {equal} of {len(peaks)}; the lowest is {lowest:+.2f} % off. "
         "Wanted: equal on 90 %, none more than 2 % too low."
     )
 
