@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
 from naivegraph.costs.cost import Cost, SizeProduct
-from naivegraph.graph.run.state_users import state_users
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,9 +26,8 @@ class Params(Cost):
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
         """One product per parameter, for all vertices that compute with it."""
-        users = state_users(widths.graph)
         return (
-            SizeProduct(1, tuple(axes), tuple(users.get(name, ())))
+            SizeProduct(1, tuple(axes), tuple(widths.users[name]))
             for name, axes in widths.parameters().items()
         )
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
 from naivegraph.costs.cost import Cost, SizeProduct
-from naivegraph.graph.run.state_users import state_users
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,10 +28,9 @@ class WeightBytes(Cost):
 
     def products(self, widths: Widths) -> Iterator[SizeProduct]:
         """One product per parameter, for all vertices that compute with it."""
-        users = state_users(widths.graph)
         for name, axes in widths.parameters().items():
             size = widths.graph.tensor(name).element_size()
-            yield SizeProduct(size, tuple(axes), tuple(users.get(name, ())))
+            yield SizeProduct(size, tuple(axes), tuple(widths.users[name]))
 
     def of_module(self, module: nn.Module) -> int:
         """The bytes of all parameters."""

@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from naivegraph.graph.run.state_users import state_users
 from naivegraph.prune.branches import Branch
 from naivegraph.solvers.budget import Row
 from naivegraph.solvers.budget.problem import Ints
@@ -88,7 +87,7 @@ def widths_gone(widths: Widths, gone: frozenset[str]) -> list[Width]:
     """The widths that nothing has any more once these vertices leave the graph."""
     if not gone:
         return []
-    users = state_users(widths.graph)
+    users = widths.users
     return [
         width
         for width in widths

@@ -12,6 +12,7 @@ from naivegraph.algebra.axis import Atom, Axis, reasons, single
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.run.neuron_dims import TensorKey, neuron_dimensions, tensor_key
+from naivegraph.graph.run.state_users import state_users
 from naivegraph.graph.torch_utils.gc_pause import uncollected
 from naivegraph.graph.torch_utils.leaf_modules import is_layer
 from naivegraph.graph.torch_utils.module_paths import modules_of, parameters_of, tensors_of
@@ -189,6 +190,11 @@ class Widths:
                 if name in parameters and axis.fixed and axis.length > 1:
                     out.append(FixedAxis(name, dim, axis.length, reason_of(axis)))
         return out
+
+    @functools.cached_property
+    def users(self) -> dict[str, frozenset[str]]:
+        """The names of the vertices that compute with each parameter or buffer, by its name."""
+        return state_users(self.graph)
 
     def parameters(self) -> dict[str, list[Axis]]:
         """The axes of every parameter, tied ones once."""

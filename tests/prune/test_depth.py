@@ -345,3 +345,48 @@ def test_nonsense(options: dict[str, Any], says: str) -> None:
     net, x = made("convolved", 0)
     with pytest.raises(EditError, match=says):
         ng.prune(net, x, **{"macs": 0.5, **options})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_undo_that_keeps_training(case: str) -> None:
+    net, x = made(case, 0)
+    before = copy.deepcopy(net)
+    edit = ng.prune(net, x, macs=0.6, depth=True, at_least=0.7)
+    assert edit.dropped
+    names = {name for name, _ in net.named_parameters()}
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    edit.undo(keep_training=True)
+    assert str(net) == str(before)
+    for (name, one), two in zip(net.named_parameters(), before.parameters(), strict=True):
+        moved = (one - two).unique()
+        assert moved.numel() == 0 or moved.max() < 1.5
+        assert name in names or torch.equal(one, two)
+
+
+def test_in_rounds() -> None:
+    net, x = made("convolved", 0)
+    before = copy.deepcopy(net)
+    trained: list[int] = []
+    edits = ng.prune_gradually(
+        net, x, train=lambda network: trained.append(counted_params(network)), rounds=3, macs=0.4, depth=True
+    )
+    assert any(edit.dropped for edit in edits)
+    assert counted_macs(net, (x,)) <= 0.4 * counted_macs(before, (x,))
+    for edit in reversed(edits):
+        edit.undo()
+    assert torch.equal(net(x), before(x))
+
+
+def test_averages_follow() -> None:
+    net, x = made("convolved", 0)
+    average = torch.optim.swa_utils.AveragedModel(net)
+    before = copy.deepcopy(average)
+    edit = ng.prune(net, x, macs=0.5, depth=True, optimizer=average)
+    assert edit.dropped
+    assert edit.graph is None
+    torch.testing.assert_close(average(x), net(x))
+    average.update_parameters(net)
+    edit.undo()
+    assert torch.equal(average(x), before(x))
