@@ -360,8 +360,7 @@ def test_undo_that_keeps_training(case: str) -> None:
     edit.undo(keep_training=True)
     assert str(net) == str(before)
     for (name, one), two in zip(net.named_parameters(), before.parameters(), strict=True):
-        moved = (one - two).unique()
-        assert moved.numel() == 0 or moved.max() < 1.5
+        assert float((one - two).max()) < 1.5
         assert name in names or torch.equal(one, two)
 
 
