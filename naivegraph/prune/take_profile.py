@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from naivegraph.widths import constraints_of, relate
 __all__ = ["profile", "take_profile"]
 
 Progress = Callable[[str], None]
+Run = Callable[[], object]
 Amounts = tuple[float, float, float]
 
 _INSIDE = 12  # random prunings whose calls are timed
@@ -97,7 +98,7 @@ def take_profile(trials: Trials, say: Progress) -> Profile:
     if trials.runtime.inside is None:
         return _from_whole(trials, work, whole, say)
     samples = [(_amounts(work, None), trials.call_times(whole))]
-    for number, other in enumerate(_prunings(trials, _INSIDE), 1):
+    for number, (other, _) in enumerate(_prunings(trials, _INSIDE), 1):
         say(f"timing random prunings ({number} of {_INSIDE})")
         samples.append((_amounts(work, trials.counts(other.sizes)), trials.call_times(other)))
     run = trials.run(whole)
@@ -116,9 +117,9 @@ def _from_whole(trials: Trials, work: Mapping[str, CallWork], whole: Sized, say:
     reference = trials.run(whole)
     seconds = statistics.median(trials.clock.seconds(reference) for _ in range(_TURNS))
     samples = [(_total(_amounts(work, None)), seconds)]
-    for number, other in enumerate(_prunings(trials, _WHOLE), 1):
+    for number, (other, run) in enumerate(_prunings(trials, _WHOLE), 1):
         say(f"timing random prunings in {trials.runtime.name} ({number} of {_WHOLE})")
-        ratio = compare(trials.run(other), reference, trials.clock, least=_TURNS, most=_TURNS)
+        ratio = compare(run, reference, trials.clock, least=_TURNS, most=_TURNS)
         samples.append((_total(_amounts(work, trials.counts(other.sizes))), ratio.value * seconds))
     features = np.array([amounts for amounts, _ in samples])
     offset, per_mac, per_byte = fit_nonnegative(features, np.array([time for _, time in samples])).tolist()
@@ -147,14 +148,14 @@ def _profile(
     )
 
 
-def _prunings(trials: Trials, number: int) -> list[Sized]:
-    """Copies of random sizes; those that do not run are left out.
+def _prunings(trials: Trials, number: int) -> Iterator[tuple[Sized, Run]]:
+    """Copies of random sizes, one after the other, and what runs them; those that do not run are left out.
 
     Raises:
         EditError: Hardly any runs, although sizes may change.
     """
     steps, rng = trials.program.steps(trials.runtime.step), np.random.default_rng(0)
-    found: list[Sized] = []
+    found = 0
     refused: list[EditError] = []
     for _ in range(number):
         sizes = trials.random_sizes(rng, steps)
@@ -162,14 +163,15 @@ def _prunings(trials: Trials, number: int) -> list[Sized]:
             continue
         try:
             sized = trials.sized(trials.change(sizes), sizes)
-            trials.run(sized)
-            found.append(sized)
+            run = trials.run(sized)
         except EditError as error:
             refused.append(error)
-    if trials.program.free and len(found) < _FEWEST:
+            continue
+        found += 1
+        yield sized, run
+    if trials.program.free and found < _FEWEST:
         reason = f": {refused[0]}" if refused else ""
         raise EditError(f"copies of the network with other sizes do not run, so nothing can be timed{reason}")
-    return found
 
 
 def _amounts(work: Mapping[str, CallWork], sizes: Mapping[Any, int] | None) -> dict[str, Amounts]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ class Trials:
         }
         return plan(program.widths, program.constraints, kept)
 
-    def run(self, sized: Sized) -> Any:
+    def run(self, sized: Sized) -> Callable[[], object]:
         """A function that runs a copy in the runtime, once to see that it does.
 
         Raises:
