@@ -52,6 +52,12 @@ class Clock:
         self.wait()
         return self.between(start, end) / times
 
+    def median_seconds(self, run: Run, turns: int = 7) -> float:
+        """The median of the seconds that some runs take, after others that warm it up."""
+        for _ in range(_WARM):
+            run()
+        return statistics.median(self.seconds(run) for _ in range(turns))
+
 
 def clock_of(device: torch.device, *, on_thread: bool) -> Clock:
     """The clock for networks on a device.

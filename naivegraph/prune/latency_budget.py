@@ -117,7 +117,7 @@ class LatencyBudget:
         self._profile = take_profile(trials, say) if asked.profile is None else asked.profile
         sizes = tuple(width.size for width in trials.program.free)
         self._reference = trials.run(trials.sized(trials.change(sizes), sizes))
-        self._start = statistics.median(trials.clock.seconds(self._reference) for _ in range(7))
+        self._start = trials.clock.median_seconds(self._reference)
         if asked.profile is not None:
             _check_state(asked.profile, trials, self._start)
         budget = asked.budget

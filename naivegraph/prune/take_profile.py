@@ -102,7 +102,7 @@ def take_profile(trials: Trials, say: Progress) -> Profile:
         say(f"timing random prunings ({number} of {_INSIDE})")
         samples.append((_amounts(work, trials.counts(other.sizes)), trials.call_times(other)))
     run = trials.run(whole)
-    seconds = statistics.median(trials.clock.seconds(run) for _ in range(_TURNS))
+    seconds = trials.clock.median_seconds(run)
     calls = {name: _fitted([(a[name], t[name]) for a, t in samples if name in t]) for name in work}
     errors = [
         abs(sum(_predicted(calls[name], amounts[name]) for name in times) / sum(times.values()) - 1)
@@ -115,7 +115,7 @@ def take_profile(trials: Trials, say: Progress) -> Profile:
 def _from_whole(trials: Trials, work: Mapping[str, CallWork], whole: Sized, say: Progress) -> Profile:
     """The profile of a runtime whose calls cannot be timed: all have the same rates."""
     reference = trials.run(whole)
-    seconds = statistics.median(trials.clock.seconds(reference) for _ in range(_TURNS))
+    seconds = trials.clock.median_seconds(reference)
     samples = [(_total(_amounts(work, None)), seconds)]
     for number, (other, run) in enumerate(_prunings(trials, _WHOLE), 1):
         say(f"timing random prunings in {trials.runtime.name} ({number} of {_WHOLE})")
