@@ -24,7 +24,7 @@ from naivegraph.widths import Width, Widths
 
 __all__ = ["branch_values"]
 
-SAMPLES = 256  # more tell branches apart no better
+SAMPLES = 128  # more tell branches apart little better
 _OF_LOSS = 32  # samples for a loss, which each run by themselves
 _FEW = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,8 @@ from naivegraph.edits.apply.refit_report import LayerRefit, RefitReport
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
-from naivegraph.ir.pytree import map_leaves, stubs_in
+from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.recording import Recording
-from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
@@ -71,7 +70,6 @@ class Refit:
         self._correspondence, self._batches, self._undo, self._say = correspondence, batches, undo, say
         self._around, self._before = Surroundings(student), Surroundings(teacher)
         self._place = {vertex.name: number for number, vertex in enumerate(teacher.vertices)}
-        self._same = dict(self._same_tensors())
         self._next = 0  # the teacher's vertex to run next
         self._runs: list[tuple[Interpreter, Interpreter]] = []  # of the batches that are on their way
         self._inputs: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -96,23 +94,15 @@ class Refit:
             if place is None:
                 self._changed = True
             else:
+                gone = place > self._next  # the teacher calls what the student does not
                 self._catch_up(place, vertex)
-                self._changed = self._changed or self._differ(vertex, self._teacher.vertices[place])
+                self._changed = self._changed or gone or self._differ(vertex, self._teacher.vertices[place])
                 self._layer(position, vertex, place)
                 self._next = place + 1
             for number in range(len(self._runs)):
                 self._step(number, 1, position)
         held = self._samples // HELD
         return RefitReport(tuple(self._layers), tuple(self._left), self._samples, held)
-
-    def _same_tensors(self) -> Iterator[tuple[int, Stub]]:
-        """The student's tensors, by number, with those that are made alike in the teacher."""
-        for vertex in reversed(self._student.vertices):  # so that what made a tensor first counts
-            place = self._place.get(vertex.name)
-            if place is not None:
-                made = stubs_in(self._teacher.vertices[place].output)
-                for one, two in zip(stubs_in(vertex.output), made, strict=False):
-                    yield one.id, two
 
     # Running
 
@@ -165,11 +155,13 @@ class Refit:
         """Run the teacher's vertex on all batches; refit the student's, if it is linear in a weight."""
         with LinearCalls() as seen:
             result = self._step(0, 0, place)
-        summand, fit = None, None
+        summand, theirs, fit = None, None, None
         if self._changed and self._refittable(vertex, seen.found):
             call = self._reached(0, position)
             ends = seen.found[0].output is result
+            # Not by the student's tensor: of a sum whose branch was left out it is what the branch took.
             summand = self._around.other_summand(position) if ends else None
+            theirs = self._before.other_summand(place) if ends else None
             fit = self._fit(vertex, seen.found[0], call, ends)
         first = 0
         for number, batch in enumerate(self._batches[: len(self._runs)]):
@@ -178,7 +170,7 @@ class Refit:
                     self._step(number, 0, place)
             if fit is not None:
                 call = self._reached(number, position) if number else call
-                fit.add(seen.found[0], call, first, batch.samples, self._correction(number, summand))
+                fit.add(seen.found[0], call, first, batch.samples, self._correction(number, theirs, summand))
             first += batch.samples
         if fit is not None:
             self._solve(vertex, fit, call)
@@ -218,13 +210,14 @@ class Refit:
         norm = self._around.norm_after(vertex) if call.bias is None and ends else None
         return LayerFit(call, *found, self._samples, bias=shift or norm is not None)
 
-    def _correction(self, number: int, summand: OtherSummand | None) -> Correction | None:
+    def _correction(
+        self, number: int, theirs: OtherSummand | None, mine: OtherSummand | None
+    ) -> Correction | None:
         """The loss that a branch has to make up for: the other summand before and after the edit."""
-        theirs = None if summand is None else self._same.get(summand.stub.id)
-        if summand is None or theirs is None:
+        if theirs is None or mine is None:
             return None
         teacher, student = self._runs[number]
-        return teacher.resolve(theirs), student.resolve(summand.stub), summand.factor()
+        return teacher.resolve(theirs.stub), student.resolve(mine.stub), mine.factor()
 
     def _solve(self, vertex: Vertex, fit: LayerFit, call: LinearCall) -> None:
         """Solve for the weights of a layer and write them."""
