@@ -58,6 +58,7 @@ _HOMES = {
     "choice": "evolution",
     "conv": "schema.convolutions",
     "conv_transpose": "schema.convolutions",
+    "cost": "evolution",
     "cross_attention": "schema.attentions",
     "deeper": "evolution",
     "dense": "schema.features",
@@ -74,6 +75,7 @@ _HOMES = {
     "join": "schema.schema_node",
     "keep": "schema.growth",
     "kernel": "evolution",
+    "latency": "evolution",
     "learning_rate": "evolution",
     "linear": "schema.growth",
     "max_pool": "schema.pools",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from naivegraph.search.evolution import chain as chain
     from naivegraph.search.evolution import chance as chance
     from naivegraph.search.evolution import choice as choice
+    from naivegraph.search.evolution import cost as cost
     from naivegraph.search.evolution import deeper as deeper
     from naivegraph.search.evolution import elite as elite
     from naivegraph.search.evolution import fit as fit
@@ -124,6 +127,7 @@ if TYPE_CHECKING:
     from naivegraph.search.evolution import graft as graft
     from naivegraph.search.evolution import jacobian_covariance as jacobian_covariance
     from naivegraph.search.evolution import kernel as kernel
+    from naivegraph.search.evolution import latency as latency
     from naivegraph.search.evolution import learning_rate as learning_rate
     from naivegraph.search.evolution import narrower as narrower
     from naivegraph.search.evolution import naswot as naswot
@@ -233,6 +237,7 @@ __all__ = [
     "choice",
     "conv",
     "conv_transpose",
+    "cost",
     "cross_attention",
     "deeper",
     "dense",
@@ -249,6 +254,7 @@ __all__ = [
     "join",
     "keep",
     "kernel",
+    "latency",
     "learning_rate",
     "linear",
     "max_pool",

@@ -1,6 +1,7 @@
 """Evolution: mutations, crossover, selection, and the space they make."""
 
 from naivegraph.search.evolution.choice_space import ChoiceSpace
+from naivegraph.search.evolution.cost_measures import cost, latency
 from naivegraph.search.evolution.depth_mutations import activation, deeper, shallower, skip, unskip
 from naivegraph.search.evolution.evolution import Evolution
 from naivegraph.search.evolution.fit import fit
@@ -31,6 +32,7 @@ __all__ = [
     "chain",
     "chance",
     "choice",
+    "cost",
     "deeper",
     "elite",
     "fit",
@@ -38,6 +40,7 @@ __all__ = [
     "graft",
     "jacobian_covariance",
     "kernel",
+    "latency",
     "learning_rate",
     "narrower",
     "naswot",
