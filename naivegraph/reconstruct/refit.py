@@ -91,6 +91,8 @@ class Refit:
         for position, vertex in enumerate(self._student.vertices):
             self._join(position)
             place = self._place.get(vertex.name)
+            if place is not None and place < self._next and not self._around.parameters(vertex):
+                place = None  # functions are counted where they are called: it is another one
             if place is None:
                 self._changed = True
             else:
@@ -156,7 +158,10 @@ class Refit:
         with LinearCalls() as seen:
             result = self._step(0, 0, place)
         summand, theirs, fit = None, None, None
-        if self._changed and self._refittable(vertex, seen.found):
+        left_out = not self._around.parameters(vertex) and self._before.parameters(
+            self._teacher.vertices[place]
+        )
+        if self._changed and not left_out and self._refittable(vertex, seen.found):
             call = self._reached(0, position)
             ends = seen.found[0].output is result
             # Not by the student's tensor: of a sum whose branch was left out it is what the branch took.

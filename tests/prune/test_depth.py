@@ -337,6 +337,23 @@ def test_the_refit_makes_up_for_branches_alone(seed: int) -> None:
     assert error(refit=True) < 0.9 * error(refit=False)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_refit_afterwards(case: str) -> None:
+    net, x = made(case, 0)
+    before, data = copy.deepcopy(net), torch.randn(128, *x.shape[1:])
+    edit = ng.prune(net, x, params=0.8, **BRANCHES)
+    assert edit.dropped
+
+    def error() -> float:
+        return float((net(data) - before(data)).detach().square().mean())
+
+    pruned = error()
+    again = ng.reconstruct(net, before, data)
+    assert error() < pruned
+    again.undo()
+    assert error() == pruned
+
+
 def test_with_a_loss() -> None:
     net, x = made("convolved", 1)
     data = [(torch.randn(8, *x.shape[1:]), torch.arange(8) % 3)]
