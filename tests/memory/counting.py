@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from naivegraph.graph.record.record_run import slow_attention
 from naivegraph.ir.pytree import leaves
 
 __all__ = ["allocator_peak", "left_bytes", "peak_bytes", "sizes_over_time"]
@@ -39,7 +40,7 @@ def allocator_peak(run: Callable[[], Any]) -> int:
 
 def peak_bytes(net: nn.Module, *args: Any) -> int:
     """The most that a network's forward has allocated at one time, without gradients."""
-    with torch.no_grad():
+    with torch.no_grad(), slow_attention():
         return allocator_peak(lambda: net(*args))
 
 
