@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
 from naivegraph.costs.cost import Cost, SizeProduct
 
 if TYPE_CHECKING:
+    from naivegraph.algebra.axis import Atom
     from naivegraph.widths import Widths
 
 __all__ = ["TrainingMemory"]
@@ -31,6 +33,15 @@ class TrainingMemory(Cost):
         from naivegraph.memory.saved_tensors import saved_tensors  # which imports torch
 
         return [SizeProduct(*held) for held in saved_tensors(widths)]
+
+    def value(
+        self,
+        widths: Widths,
+        count: Callable[[Atom], int] | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> int:
+        """The bytes with `count(width.atom)` neurons of each width, by default as many as now."""
+        return round(super().value(widths, count, gone))
 
 
 register_cost(TrainingMemory())

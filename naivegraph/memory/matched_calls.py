@@ -47,8 +47,9 @@ def matched(
     """
     recorded = [each for each in _operations(graph) if each.operation.func not in _NOTHING]
     numbers = [number for number, call in enumerate(calls) if call.func not in _NOTHING]
-    ran = [(calls[number].func, calls[number].shapes) for number in numbers]
-    known = [(each.operation.func, _shapes(each.operation)) for each in recorded]
+    # By the first result, as others may be work space that depends on whether gradients are needed.
+    ran = [(calls[number].func, calls[number].shapes[:1]) for number in numbers]
+    known = [(each.operation.func, _shapes(each.operation)[:1]) for each in recorded]
     found: dict[int, Recorded] = {}
     for start, other, length in _runs(ran, known):
         for step in range(length):

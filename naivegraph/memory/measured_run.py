@@ -38,6 +38,7 @@ __all__ = [
     "sizes_of",
     "tensors_of_example",
     "vertices_of",
+    "whole",
 ]
 
 Count = Callable[[Atom], int] | None
@@ -128,7 +129,7 @@ def sizes_of(widths: Widths, recorded: dict[int, Recorded], memory: list[Memory]
         known = recorded.get(each.born)
         copied = None if each.copied is None or known is not None else found.get(id(each.copied))
         if copied is not None and each.copied is not None:
-            part = copied._replace(each=copied.each * each.size / each.copied.size)
+            part = copied._replace(each=whole(copied.each * each.size / each.copied.size))
         else:
             part = bytes_of(widths, known, each)
         found[id(each)] = part._replace(where=() if each.died > ends else vertices_of(recorded, each))
@@ -200,8 +201,12 @@ def scaled(widths: Widths, stub: Stub, size: int) -> Bytes | None:
         now *= axis.length
     if not now:
         return None
-    each = size / now
-    return Bytes(int(each) if each == int(each) else each, axes)
+    return Bytes(whole(size / now), axes)
+
+
+def whole(number: float) -> float:
+    """A number as an int, if it is one."""
+    return int(number) if number == int(number) else number
 
 
 def scaled_by_result(widths: Widths, recorded: Recorded, size: int) -> Bytes:

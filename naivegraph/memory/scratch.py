@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from naivegraph.graph.torch_utils.preserve_state import same_seed
+from naivegraph.ir.pytree import flat
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.memory.allocations import AllocationLog, Peak, peak_of
+from naivegraph.memory.allocations import AllocationLog, peak_of
 from naivegraph.memory.call_log import AtenCall
 from naivegraph.memory.matched_calls import Recorded
 from naivegraph.memory.measured_run import Bytes, Count, bytes_at, scaled, scaled_by_result
-from naivegraph.operators.relation import arguments_of
 from naivegraph.widths import Widths
 
 __all__ = ["Replays", "Scratch", "scratch_of"]
@@ -128,44 +129,60 @@ class Replays:
     def _replayed(self, calls: Iterable[tuple[Operation, Count]]) -> list[int | None]:
         """The bytes each operation allocates with so many neurons; None where it does not run."""
         keys = []
-        waiting: dict[Any, tuple[Any, list[Any], dict[str, Any]]] = {}
+        waiting: dict[Any, _Replay] = {}
         for operation, count in calls:
-            args, kwargs = self._arguments(operation, count)
-            key = operation.func, repr((args, kwargs))
+            replay = self._of(operation, count)
+            key = operation.func, repr(replay)
             keys.append(key)
             if key not in self._known:
-                waiting[key] = operation.func, args, kwargs
+                waiting[key] = replay
         if waiting:
-            self._replay(waiting)
+            self._run(waiting)
         return [self._known[key] for key in keys]
 
-    def _replay(self, waiting: dict[Any, tuple[Any, list[Any], dict[str, Any]]]) -> None:
+    def _run(self, waiting: dict[Any, _Replay]) -> None:
         failed: set[int] = set()
-        with torch.no_grad(), AllocationLog() as log:
-            for number, (func, args, kwargs) in enumerate(waiting.values()):
-                made = [_made(arg, self._device) for arg in args]
-                named = {name: _made(arg, self._device) for name, arg in kwargs.items()}
+        with torch.no_grad(), same_seed(), AllocationLog() as log:
+            for number, replay in enumerate(waiting.values()):
+                fitting = next((each for each in (replay, *replay.others) if each.fits()), None)
+                if fitting is None:
+                    failed.add(number)
+                    continue
+                args, kwargs = fitting.made(self._device)
                 try:
                     with log.mark(number):
-                        result = func(*made, **named)
+                        result = fitting.func(*args, **kwargs)
                     del result
                 except Exception:  # it takes other arguments for other sizes, and is estimated
                     failed.add(number)
         events = log.by_call()
         for number, key in enumerate(waiting):
-            self._known[key] = None if number in failed else _size(peak_of(events.get(number, ())))
+            self._known[key] = None if number in failed else peak_of(events.get(number, ())).size
 
-    def _arguments(self, operation: Operation, count: Count) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments of an operation with other sizes, tensors as `_Layout`."""
+    def _of(self, operation: Operation, count: Count) -> _Replay:
+        """The operation with other sizes."""
         args = [self._sized(arg, count) for arg in operation.args]
         kwargs = {name: self._sized(arg, count) for name, arg in operation.kwargs.items()}
-        groups = next((self._groups(out, count) for out in operation.outputs if out is not None), None)
+        first = next((stub for stub in operation.outputs if stub is not None), None)
+        groups = None if first is None else self._groups(first, count)
         if groups is not None:
             names = [argument.name for argument in operation.func._schema.arguments]
-            named = arguments_of(operation.func, operation.args, operation.kwargs)
-            if _GROUPS in named and names.index(_GROUPS) < len(args):
+            if _GROUPS in names and names.index(_GROUPS) < len(args):
                 args[names.index(_GROUPS)] = groups
-        return args, kwargs
+        result = None if first is None else self._sized(first, count)
+        sizes = self._sizes(operation, count)
+        followed = [sizes.get(arg, arg) if type(arg) is int else arg for arg in args]
+        others = (_Replay(operation.func, followed, kwargs, result),) if followed != args else ()
+        return _Replay(operation.func, args, kwargs, result, others)
+
+    def _sizes(self, operation: Operation, count: Count) -> dict[int, int]:
+        """The sizes of an operation's tensors then by their sizes now, where they are told apart by these."""
+        found: dict[int, set[int]] = {}
+        for stub in (*operation.operands, *operation.outputs):
+            if stub is not None and stub.id in self._widths.relation.axes and count is not None:
+                for axis in self._widths.of(stub):
+                    found.setdefault(axis.length, set()).add(axis.size(count))
+        return {now: min(then) for now, then in found.items() if len(then) == 1}
 
     def _groups(self, out: Stub, count: Count) -> int | None:
         found = self._widths.relation.counts.get(out.id)
@@ -187,10 +204,6 @@ class Replays:
         return value
 
 
-def _size(peak: Peak) -> int:
-    return peak.size
-
-
 @dataclasses.dataclass(frozen=True)
 class _Layout:
     """Shape, strides and type of a tensor."""
@@ -198,6 +211,45 @@ class _Layout:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: torch.dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class _Replay:
+    """A call of an operator.
+
+    Attributes:
+        func: The operator.
+        args: Its arguments, with layouts in the places of tensors.
+        kwargs: Its keyword arguments, likewise.
+        result: The layout that its first result has.
+        others: The same call with those numbers among its arguments replaced that are sizes of its tensors.
+    """
+
+    func: torch._ops.OpOverload
+    args: list[Any]
+    kwargs: dict[str, Any]
+    result: _Layout | None
+    others: tuple[_Replay, ...] = ()
+
+    def made(self, device: torch.device) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments, with tensors."""
+        return _made(self.args, device), {name: _made(arg, device) for name, arg in self.kwargs.items()}
+
+    def fits(self) -> bool:
+        """Tell whether the call gives a result of this layout.
+
+        It does not where an argument is a size that has changed (as the hidden size of a recurrent layer is),
+        and compiled code would then read and write where it must not.
+        """
+        if self.result is None:
+            return False
+        args, kwargs = self.made(torch.device("meta"))
+        try:
+            found = list(flat((self.func(*args, **kwargs),)))
+        except Exception:  # there is no way to tell
+            return False
+        first = next((each for each in found if isinstance(each, torch.Tensor)), None)
+        return first is not None and tuple(first.shape) == self.result.shape
 
 
 def _made(value: Any, device: torch.device) -> Any:

@@ -49,9 +49,14 @@ def left_bytes(net: nn.Module, args: tuple[Tensor, ...]) -> int:
     flags = [(module, module.training) for module in net.modules()]
     buffers = [buffer.clone() for buffer in net.buffers()]
     net.train()
-    total = sizes_over_time(lambda: [each.grad_fn for each in leaves(net(*args))])[-1]
+    total = sizes_over_time(lambda: _functions(net(*args)))[-1]
     for module, flag in flags:
         module.training = flag
     for buffer, before in zip(net.buffers(), buffers, strict=True):
         buffer.copy_(before)
     return total
+
+
+def _functions(output: Any) -> list[Any]:
+    """The backward functions of what a network gives."""
+    return [leaf.grad_fn for leaf in leaves(output) if isinstance(leaf, Tensor)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph.costs import cost_named
 from naivegraph.widths import relate
-from tests.memory.counting import peak_bytes
+from tests.memory.counting import left_bytes, peak_bytes
 from tests.memory.networks import NETWORKS, Forward, kept_in_a_local
 
 MEMORY = cost_named("memory")
@@ -141,3 +141,27 @@ def test_the_meta_device_has_no_memory() -> None:
     graph = ng.capture(net, torch.empty(2, 6, device="meta"))
     with pytest.raises(ng.EditError, match=r"meta device.*to_empty"):
         MEMORY.value(relate(graph))
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers, which take their hidden sizes as numbers beside their tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(30, 24), nn.Linear(20, 4)
+        self.one = nn.LSTM(24, 32, 2, batch_first=True)
+        self.two = nn.GRU(32, 20, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) in, (batch, 4) out."""
+        out: Tensor = self.head(self.two(self.one(self.words(tokens))[0])[0][:, -1])
+        return out
+
+
+@pytest.mark.parametrize("share", [0.8, 0.4])
+def test_recurrent_layers_of_other_sizes_are_called_with_them(share: float) -> None:
+    net, tokens = Recurrent().eval(), torch.randint(0, 30, (3, 9))
+    edit = ng.prune(net, tokens, macs=share, memory=1.0, training_memory=1.0, at_least=1)
+    assert edit.after["memory"] == peak_bytes(net, tokens)
+    saved = left_bytes(net, (tokens,))  # with work space that is scaled as the results
+    assert saved <= edit.after["training_memory"] <= 1.25 * saved
