@@ -123,9 +123,12 @@ def _from_whole(trials: Trials, work: Mapping[str, CallWork], whole: Sized, say:
         samples.append((_total(_amounts(work, trials.counts(other.sizes))), ratio.value * seconds))
     features = np.array([amounts for amounts, _ in samples])
     offset, per_mac, per_byte = fit_nonnegative(features, np.array([time for _, time in samples])).tolist()
+    amounts = _amounts(work, None)
+    busy = [name for name, (_, macs, read) in amounts.items() if macs or read]
+    each = offset / max(len(busy), 1)  # what is the same for all sizes is taken to be that of making calls
     calls = {
-        name: CallTime(0.0, per_mac, per_byte, macs, read)
-        for name, (_, macs, read) in _amounts(work, None).items()
+        name: CallTime(each if macs or read else 0.0, per_mac, per_byte, macs, read)
+        for name, (_, macs, read) in amounts.items()
     }
     errors = [
         abs((offset + per_mac * macs + per_byte * read) / time - 1) for (_, macs, read), time in samples

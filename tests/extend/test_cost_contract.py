@@ -60,7 +60,8 @@ class _Rewarding(Weights):
 
 class _Negative(Weights):
     def products(self, widths: Widths) -> Iterable[SizeProduct]:
-        return [*super().products(widths), SizeProduct(-1, ())]
+        axes = next(iter(widths.parameters().values()))
+        return [*super().products(widths), SizeProduct(-1, tuple(axes))]
 
 
 class _OtherOfModule(Weights):
