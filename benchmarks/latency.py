@@ -138,7 +138,9 @@ class Case:
 
 def again(file: Path, runtime: str) -> None:
     """Time a saved pair of networks; the last line is the share and half of its interval."""
-    net, pruned, args = torch.load(file, weights_only=False)
+    # A process that runs a network has loaded its weights and dropped what they came in, which changes how
+    # much memory the C library keeps; so these are copies, too.
+    net, pruned, args = copy.deepcopy(torch.load(file, weights_only=False))
     chosen = runtime_of(runtime)
     clock = clock_of(torch.device("cpu"), on_thread=chosen.on_thread)
     runs = [chosen.prepare(each.eval(), args, {}) for each in (pruned, net)]

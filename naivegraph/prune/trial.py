@@ -20,6 +20,7 @@ from naivegraph.errors import EditError
 from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.signature import bind
 from naivegraph.latency.call_times import call_times
+from naivegraph.latency.freed_memory import keep_freed_memory
 from naivegraph.latency.runtimes import Runtime, device_of
 from naivegraph.latency.stopwatch import Clock, clock_of
 from naivegraph.network import Graph
@@ -63,6 +64,7 @@ class Trials:
     def __init__(self, found: Captured, program: BudgetProgram, runtime: Runtime) -> None:
         self.found, self.program, self.runtime = found, program, runtime
         self.device = device_of(found.graph.module, (found.args, found.kwargs))
+        keep_freed_memory()
         self.clock: Clock = clock_of(self.device, on_thread=runtime.on_thread)
 
     def sized(self, change: Change, sizes: Sequence[int] = (), branches: Sequence[Branch] = ()) -> Sized:

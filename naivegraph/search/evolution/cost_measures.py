@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from naivegraph.costs import Cost, cost_named
+from naivegraph.latency.freed_memory import keep_freed_memory
 from naivegraph.latency.runtimes import AnyRuntime, device_of, runtime_of
 from naivegraph.latency.stopwatch import clock_of
 from naivegraph.network import Graph, capture
@@ -42,6 +43,7 @@ class LatencyMeasure:
         module = network.to_module() if isinstance(network, Graph) else copy.deepcopy(network)
         runtime = runtime_of(self.runtime)
         run = runtime.prepare(module.eval(), self.args, {})
+        keep_freed_memory()
         clock = clock_of(device_of(module, self.args), on_thread=runtime.on_thread)
         return clock.median_seconds(run, self.turns)
 
