@@ -20,6 +20,7 @@ from torch import nn
 import naivegraph as ng
 from benchmarks.cifar_resnet import correct, images
 from benchmarks.common import Row, gap, parser, resnet56, say, timm, torchvision, transformers, write
+from benchmarks.unet import UNet
 from naivegraph.costs import cost_named
 from naivegraph.prune.branch_values import branch_values
 from naivegraph.prune.branches import find_branches
@@ -31,27 +32,6 @@ from naivegraph.utility.criteria import CriterionData
 from naivegraph.widths import constraints_of, relate
 
 Made = tuple[nn.Module, tuple[Any, ...]]
-
-
-class UNet(nn.Module):
-    """A small U-shaped network, whose ways are concatenated."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two, self.three = (
-            nn.Conv2d(i, o, 3, s, 1) for i, o, s in [(3, 16, 1), (16, 32, 2), (32, 64, 2)]
-        )
-        self.up2, self.up1 = nn.Conv2d(96, 32, 3, 1, 1), nn.Conv2d(48, 16, 3, 1, 1)
-        self.head, self.grow = nn.Conv2d(16, 2, 1), nn.Upsample(scale_factor=2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, 4n, 4m) in, (batch, 2, 4n, 4m) out."""
-        one = self.one(x).relu()
-        two = self.two(one).relu()
-        x = self.grow(self.three(two).relu())
-        x = self.grow(self.up2(torch.cat([x, two], 1)).relu())
-        out: torch.Tensor = self.head(self.up1(torch.cat([x, one], 1)).relu())
-        return out
 
 
 def bert() -> Made:

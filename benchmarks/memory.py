@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import naivegraph as ng
 from benchmarks.common import Row, gap, parser, say, torchvision, write
-from benchmarks.latency import UNet
+from benchmarks.unet import UNet
 
 NETWORKS = ("resnet18", "mobilenet_v3_large", "densenet121", "unet", "vit_small")
 SHARES = (0.3, 0.9)  # of multiply-accumulates, between which random prunings are
