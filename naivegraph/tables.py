@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-__all__ = ["Block", "Column", "TextTable", "as_html", "as_text"]
+__all__ = ["Block", "Column", "TextTable", "as_html", "as_text", "time_text"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,3 +113,14 @@ def _table(block: TextTable) -> str:
     body = "".join(row(cells, "td") for cells in block.rows)
     below = "" if block.caption is None else _paragraph(block.caption)
     return f"<table>{title}<thead>{head}</thead><tbody>{body}</tbody></table>{below}"
+
+
+def time_text(seconds: float) -> str:
+    """A time as tables and sentences show it.
+
+    Example:
+        >>> time_text(0.0012), time_text(0.0345)
+        ('1,200 us', '34.5 ms')
+    """
+    micro = seconds * 1e6
+    return f"{micro:,.0f} us" if abs(micro) < 1e4 else f"{micro / 1000:,.1f} ms"

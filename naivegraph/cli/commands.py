@@ -15,6 +15,7 @@ from naivegraph import demo as digits
 from naivegraph.cli.calibration_files import calibration_files
 from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
 from naivegraph.costs import cost_named
+from naivegraph.latency.latency_cost import latency_of
 from naivegraph.progress import working
 
 
@@ -128,7 +129,7 @@ def prune(
             memory=memory,
             training_memory=training_memory,
             ratio=ratio,
-            latency=None if latency is None else _latency(latency),
+            latency=None if latency is None else latency_of(latency),
             runtime=runtime,
             profile=profile,
             round_to=_step(round_to),
@@ -222,21 +223,6 @@ def _as_data(edit: ng.Edit, output: str | None) -> dict[str, Any]:
         "notes": list(edit.notes),
         "output": output,
     }
-
-
-def _latency(text: str) -> float:
-    """A budget of latency from text: a share, or a time with its unit."""
-    for ending, unit in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
-        if text.endswith(ending):
-            return ng.seconds(_number(text.removesuffix(ending), "--latency", text) * unit)
-    return _number(text, "--latency", text)
-
-
-def _number(text: str, option: str, given: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{option} takes a share (0.6) or a time (12ms, 800us), not {given!r}") from error
 
 
 def _step(text: str | None) -> int | Literal["auto"] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from naivegraph.costs.by_name import register_cost
-from naivegraph.costs.cost import Cost, SizeProduct
+from naivegraph.costs.cost import Cost, SizeProduct, sum_of
 
 if TYPE_CHECKING:
     from naivegraph.algebra.axis import Atom
@@ -37,20 +37,18 @@ class PeakMemory(Cost):
 
     def products(self, widths: Widths) -> list[SizeProduct]:
         """The sum that is the largest now."""
-        from naivegraph.costs.cost import sum_of
-
         return max(self.sums(widths), key=sum_of, default=[])
 
     def sums(self, widths: Widths) -> list[list[SizeProduct]]:
         """One sum per moment at which something was allocated that others had not."""
-        return [[SizeProduct(*held) for held in moment] for moment in _peak(widths).sums()]
+        return _peak(widths).sums()
 
     def corrected(
         self, widths: Widths, count: Callable[[Atom], int] | None, gone: frozenset[str] = frozenset()
     ) -> dict[int, list[SizeProduct]]:
         """The largest sums, with the scratch of calls as it is with so many neurons."""
         found = _peak(widths).measured(count, gone)
-        return {place: [SizeProduct(*held) for held in moment] for place, (_, moment) in found.items()}
+        return {place: moment for place, (_, moment) in found.items()}
 
     def value(
         self,

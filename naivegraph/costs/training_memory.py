@@ -32,7 +32,7 @@ class TrainingMemory(Cost):
         """One product per tensor, or tensors that share memory."""
         from naivegraph.memory.saved_tensors import saved_tensors  # which imports torch
 
-        return [SizeProduct(*held) for held in saved_tensors(widths)]
+        return saved_tensors(widths)
 
     def value(
         self,

@@ -11,9 +11,10 @@ from naivegraph.errors import EditError
 from naivegraph.latency.call_work import work_of_calls
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.seconds import Seconds
+from naivegraph.tables import time_text
 from naivegraph.widths import Widths
 
-__all__ = ["Latency", "check_latency"]
+__all__ = ["Latency", "check_latency", "latency_of"]
 
 _MICRO = 1e6
 
@@ -70,15 +71,31 @@ class Latency(Cost):
 
     def format(self, value: int | float) -> str:
         """A latency as tables show it."""
-        return f"{value:,.0f} us" if value < 1e4 else f"{value / 1000:,.1f} ms"
+        return time_text(value / _MICRO)
 
     def parse(self, text: str) -> int | float:
         """A share (0.6), or a time (12ms, 800us, 0.5s) from text, in the latter case as `ng.seconds`."""
-        plain = text.strip().replace(",", "").replace(" ", "")
+        return latency_of(text)
+
+
+def latency_of(text: str) -> float:
+    """A budget of latency from text: a share (0.6), or `Seconds` where it ends with a unit (12ms, 800us).
+
+    Raises:
+        EditError: It is neither.
+
+    Example:
+        >>> latency_of("0.6"), latency_of("12ms")
+        (0.6, seconds(0.012))
+    """
+    plain = text.strip().replace(",", "").replace(" ", "")
+    try:
         for ending, unit in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
             if plain.endswith(ending):
-                return Seconds(float(super().parse(plain.removesuffix(ending))) * unit)
-        return super().parse(text)
+                return Seconds(float(plain.removesuffix(ending)) * unit)
+        return float(plain)
+    except ValueError as error:
+        raise EditError(f"a latency is a share (0.6) or a time (12ms, 800us), not {text!r}") from error
 
 
 def check_latency(budget: Any) -> None:

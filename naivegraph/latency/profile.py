@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import LoadError
-from naivegraph.tables import Block, Column, TextTable, as_html, as_text
+from naivegraph.tables import Block, Column, TextTable, as_html, as_text, time_text
 
 __all__ = ["CallTime", "Profile"]
 
@@ -112,7 +112,7 @@ class Profile:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     def __repr__(self) -> str:
-        return f"Profile({self.runtime}, {_time(self.seconds)}, {len(self.calls)} calls)"
+        return f"Profile({self.runtime}, {time_text(self.seconds)}, {len(self.calls)} calls)"
 
     def __str__(self) -> str:
         return as_text(self._blocks())
@@ -123,28 +123,23 @@ class Profile:
     def _blocks(self) -> Iterator[Block]:
         device, threads = self.machine.get("device", "?"), self.machine.get("threads", "?")
         yield (
-            f"{self.runtime} on {device}, {threads} thread{'s' * (threads != '1')}: {_time(self.seconds)} a "
-            f"run; fitted to {self.samples} random prunings, median error {self.error:.1%}"
+            f"{self.runtime} on {device}, {threads} thread{'s' * (threads != '1')}: "
+            f"{time_text(self.seconds)} a run; fitted to {self.samples} random prunings, median error "
+            f"{self.error:.1%}"
         )
         total = sum(call.seconds for call in self.calls.values()) or 1.0
         slowest = sorted(self.calls.items(), key=lambda item: -item[1].seconds)[:_SHOWN]
         rows = [
             (
                 name,
-                _time(call.seconds),
+                time_text(call.seconds),
                 f"{call.seconds / total:.1%}",
-                _time(call.fixed),
-                _time(call.per_mac * call.macs),
-                _time(call.per_byte * call.bytes),
+                time_text(call.fixed),
+                time_text(call.per_mac * call.macs),
+                time_text(call.per_byte * call.bytes),
             )
             for name, call in slowest
         ]
         rest = len(self.calls) - len(rows)
         below = f"and {rest} more (profile.calls)" if rest > 0 else None
         yield TextTable(_COLUMNS, rows, "The slowest calls", below)
-
-
-def _time(seconds: float) -> str:
-    """A time in a unit that suits it."""
-    micro = seconds * 1e6
-    return f"{micro:,.0f} us" if abs(micro) < 1e4 else f"{micro / 1000:,.1f} ms"

@@ -17,10 +17,11 @@ from naivegraph.errors import EditError, NaivegraphError, nearest
 from naivegraph.ir.pytree import map_leaves
 from naivegraph.optional_package import optional_package
 
-__all__ = ["RUNTIMES", "AnyRuntime", "Runtime", "device_of", "runtime_of"]
+__all__ = ["RUNTIMES", "AnyRuntime", "Inside", "Runtime", "device_of", "runtime_of"]
 
 Run = Callable[[], object]
 Prepare = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Run]
+Inside = Callable[[nn.Module, Any], tuple[nn.Module, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Runtime:
     name: str
     prepare: Prepare
     step: int = 1
-    inside: Callable[[nn.Module, Any], tuple[nn.Module, Any]] | None = None
+    inside: Inside | None = None
     on_thread: bool = False
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
-from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.axis import Atom
+from naivegraph.algebra.size_product import SizeProduct
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_run import copy_tensors, slow_attention, state_of, uncompiled
 from naivegraph.graph.run.interpreter import Interpreter
@@ -26,10 +27,8 @@ from naivegraph.memory.matched_calls import Recorded, matched
 from naivegraph.widths import Widths
 
 __all__ = [
-    "Bytes",
     "Count",
     "MeasuredRun",
-    "bytes_at",
     "check_runs",
     "measured_run",
     "ready",
@@ -42,36 +41,6 @@ __all__ = [
 ]
 
 Count = Callable[[Atom], int] | None
-
-
-class Bytes(NamedTuple):
-    """Bytes as a number times the product of the sizes of resolved axes.
-
-    Attributes:
-        each: The number.
-        axes: The axes.
-        where: The names of the vertices that make or take what is held; empty if it is not theirs alone.
-    """
-
-    each: float
-    axes: tuple[Axis, ...]
-    where: tuple[str, ...] = ()
-
-
-def bytes_at(held: Bytes, count: Count, gone: frozenset[str] = frozenset()) -> float:
-    """The bytes with `count(atom)` neurons of each width, by default as many as now.
-
-    Args:
-        held: The bytes.
-        count: The number of neurons of each width.
-        gone: The names of vertices that leave the graph.
-    """
-    if gone and held.where and gone.issuperset(held.where):
-        return 0
-    number = held.each
-    for axis in held.axes:
-        number *= axis.length if count is None or axis.fixed else axis.size(count)
-    return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +57,7 @@ class MeasuredRun:
     calls: list[AtenCall]
     memory: list[Memory]
     recorded: dict[int, Recorded]
-    sizes: list[Bytes]
+    sizes: list[SizeProduct]
 
 
 def measured_run(widths: Widths) -> MeasuredRun:
@@ -115,7 +84,9 @@ def measured_run(widths: Widths) -> MeasuredRun:
     return MeasuredRun(log.calls, memory, recorded, sizes_of(widths, recorded, memory, len(log.calls)))
 
 
-def sizes_of(widths: Widths, recorded: dict[int, Recorded], memory: list[Memory], ends: int) -> list[Bytes]:
+def sizes_of(
+    widths: Widths, recorded: dict[int, Recorded], memory: list[Memory], ends: int
+) -> list[SizeProduct]:
     """The bytes of all memory as products of sizes, each with the vertices that it is for.
 
     Args:
@@ -124,12 +95,12 @@ def sizes_of(widths: Widths, recorded: dict[int, Recorded], memory: list[Memory]
         memory: The memory, in the order in which it was made.
         ends: The number of calls.
     """
-    found: dict[int, Bytes] = {}
+    found: dict[int, SizeProduct] = {}
     for each in memory:
         known = recorded.get(each.born)
         copied = None if each.copied is None or known is not None else found.get(id(each.copied))
         if copied is not None and each.copied is not None:
-            part = copied._replace(each=whole(copied.each * each.size / each.copied.size))
+            part = copied._replace(coefficient=whole(copied.coefficient * each.size / each.copied.size))
         else:
             part = bytes_of(widths, known, each)
         found[id(each)] = part._replace(where=() if each.died > ends else vertices_of(recorded, each))
@@ -181,17 +152,17 @@ def _forward(graph: Recording, example: dict[str, Any]) -> Callable[[], Any]:
     return lambda: graph.module(*args, **kwargs)
 
 
-def bytes_of(widths: Widths, recorded: Recorded | None, memory: Memory) -> Bytes:
+def bytes_of(widths: Widths, recorded: Recorded | None, memory: Memory) -> SizeProduct:
     """The bytes of memory as a product of sizes: of the tensor it was made for."""
     if recorded is None or memory.outside:
-        return Bytes(memory.size, ())
+        return SizeProduct(memory.size, ())
     stub = recorded.operation.outputs[memory.result]
     if stub is None or not memory.elements:
-        return Bytes(memory.size, ())
+        return SizeProduct(memory.size, ())
     return scaled(widths, stub, memory.size) or scaled_by_result(widths, recorded, memory.size)
 
 
-def scaled(widths: Widths, stub: Stub, size: int) -> Bytes | None:
+def scaled(widths: Widths, stub: Stub, size: int) -> SizeProduct | None:
     """So many bytes, scaled as the elements of a tensor; None if its sizes are not related to any."""
     if stub.id not in widths.relation.axes:
         return None
@@ -201,7 +172,7 @@ def scaled(widths: Widths, stub: Stub, size: int) -> Bytes | None:
         now *= axis.length
     if not now:
         return None
-    return Bytes(whole(size / now), axes)
+    return SizeProduct(whole(size / now), axes)
 
 
 def whole(number: float) -> float:
@@ -209,7 +180,7 @@ def whole(number: float) -> float:
     return int(number) if number == int(number) else number
 
 
-def scaled_by_result(widths: Widths, recorded: Recorded, size: int) -> Bytes:
+def scaled_by_result(widths: Widths, recorded: Recorded, size: int) -> SizeProduct:
     """So many bytes, scaled as the elements of the largest tensor that a vertex gives.
 
     The inside of a function with a rule of the user's own is not known in more detail.
@@ -219,4 +190,4 @@ def scaled_by_result(widths: Widths, recorded: Recorded, size: int) -> Bytes:
         found = scaled(widths, stub, size)
         if found is not None:
             return found
-    return Bytes(size, ())
+    return SizeProduct(size, ())

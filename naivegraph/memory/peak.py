@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
+from naivegraph.algebra.size_product import SizeProduct, sum_of
 from naivegraph.graph.record.record_run import state_of
-from naivegraph.memory.measured_run import Bytes, Count, MeasuredRun, bytes_at, measured_run
+from naivegraph.memory.measured_run import Count, MeasuredRun, measured_run
 from naivegraph.memory.scratch import Replays, Scratch, scratch_of
 from naivegraph.widths import Widths
 
@@ -45,18 +46,18 @@ class MemoryPeak:
         self._moments = _largest(list(_moments(run, widths)))
         self._replays = Replays(widths, device)
 
-    def sums(self) -> list[list[Bytes]]:
+    def sums(self) -> list[list[SizeProduct]]:
         """The sums, with the scratch of calls estimated."""
         return [self._sum(moment) for moment in self._moments]
 
-    def _sum(self, moment: _Moment) -> list[Bytes]:
+    def _sum(self, moment: _Moment) -> list[SizeProduct]:
         return [self._run.sizes[n] for n in sorted(moment.live)] + list(
             moment.scratch.parts if moment.scratch else ()
         )
 
     def measured(
         self, count: Count, gone: frozenset[str] = frozenset()
-    ) -> dict[int, tuple[float, list[Bytes]]]:
+    ) -> dict[int, tuple[float, list[SizeProduct]]]:
         """The values of the largest sums with `count(atom)` neurons of each width, by their places in `sums`.
 
         The scratch of calls is measured by calling each alone with tensors of these sizes; with each value
@@ -66,7 +67,7 @@ class MemoryPeak:
             count: The number of neurons of each width.
             gone: The names of vertices that leave the graph.
         """
-        sizes = [bytes_at(each, count, gone) for each in self._run.sizes]
+        sizes = [sum_of([each], count, gone) for each in self._run.sizes]
         live = [sum(sizes[n] for n in moment.live) for moment in self._moments]
         told = [m.scratch.estimate(count, gone) if m.scratch else 0.0 for m in self._moments]
         most = max(map(sum, zip(live, told, strict=True)), default=0.0)
@@ -76,13 +77,15 @@ class MemoryPeak:
         true = dict(zip(calls, self._replays.sizes(scratch, count), strict=True))
         return {n: (live[n] + true.get(n, 0.0), self._corrected(n, true.get(n, 0.0), told[n])) for n in found}
 
-    def _corrected(self, place: int, true: float, told: float) -> list[Bytes]:
+    def _corrected(self, place: int, true: float, told: float) -> list[SizeProduct]:
         """A sum whose estimate was so much, and is to be so much."""
         moment = self._moments[place]
         held = [self._run.sizes[n] for n in sorted(moment.live)]
         if moment.scratch is None or not told:
             return held
-        return held + [part._replace(each=part.each * true / told) for part in moment.scratch.parts]
+        return held + [
+            part._replace(coefficient=part.coefficient * true / told) for part in moment.scratch.parts
+        ]
 
 
 def _moments(run: MeasuredRun, widths: Widths) -> Iterator[_Moment]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from naivegraph.algebra.axis import Atom, Axis
+from naivegraph.algebra.size_product import SizeProduct
 from naivegraph.errors import CaptureError, EditError
 from naivegraph.graph.record.record_run import copy_tensors, state_of
 from naivegraph.graph.record.record_train_mode import record_in_train_mode
@@ -19,7 +20,6 @@ from naivegraph.ir.signature import nested_arguments
 from naivegraph.memory.call_log import CallLog
 from naivegraph.memory.matched_calls import matched
 from naivegraph.memory.measured_run import (
-    Bytes,
     check_runs,
     ready,
     sizes_of,
@@ -33,7 +33,7 @@ __all__ = ["saved_tensors"]
 _KEY = "saved tensors"  # among what was worked out from a graph
 
 
-def saved_tensors(widths: Widths) -> list[Bytes]:
+def saved_tensors(widths: Widths) -> list[SizeProduct]:
     """The memory that autograd holds once the network's forward has run in train mode on the example.
 
     It is found by holding the backward functions of the outputs and nothing else, so that what a checkpointed
@@ -48,11 +48,11 @@ def saved_tensors(widths: Widths) -> list[Bytes]:
     if known is None or known[0] is not widths.relation or known[1] != types:
         known = widths.relation, types, _saved(widths)
         widths.graph.found[_KEY] = known
-    found: list[Bytes] = known[2]
+    found: list[SizeProduct] = known[2]
     return found
 
 
-def _saved(widths: Widths) -> list[Bytes]:
+def _saved(widths: Widths) -> list[SizeProduct]:
     graph = widths.graph
     check_runs(graph)
     if graph.rewired:
@@ -77,7 +77,7 @@ def _saved(widths: Widths) -> list[Bytes]:
     for number, each in held.items():
         where = vertices_of(recorded, each)
         axes = tuple([_renamed(axis, atoms) for axis in sizes[number].axes])
-        found.append(Bytes(sizes[number].each, axes, where if names.issuperset(where) else ()))
+        found.append(SizeProduct(sizes[number].coefficient, axes, where if names.issuperset(where) else ()))
     return found
 
 

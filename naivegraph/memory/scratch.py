@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from naivegraph.algebra.size_product import SizeProduct, sum_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.ir.pytree import flat
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.memory.allocations import AllocationLog, peak_of
 from naivegraph.memory.call_log import AtenCall
 from naivegraph.memory.matched_calls import Recorded
-from naivegraph.memory.measured_run import Bytes, Count, bytes_at, scaled, scaled_by_result
+from naivegraph.memory.measured_run import Count, scaled, scaled_by_result
 from naivegraph.widths import Widths
 
 __all__ = ["Replays", "Scratch", "scratch_of"]
@@ -35,7 +36,7 @@ class Scratch:
 
     recorded: Recorded
     size: int
-    parts: tuple[Bytes, ...]
+    parts: tuple[SizeProduct, ...]
 
     def estimate(self, count: Count, gone: frozenset[str] = frozenset()) -> float:
         """The bytes with `count(atom)` neurons of each width, by the estimates alone.
@@ -44,7 +45,7 @@ class Scratch:
             count: The number of neurons of each width.
             gone: The names of vertices that leave the graph.
         """
-        return sum(bytes_at(part, count, gone) for part in self.parts)
+        return sum_of(self.parts, count, gone)
 
 
 def scratch_of(widths: Widths, call: AtenCall, recorded: Recorded | None) -> Scratch | None:
@@ -59,7 +60,7 @@ def scratch_of(widths: Widths, call: AtenCall, recorded: Recorded | None) -> Scr
     if peak is None or recorded is None or peak.size <= sum(peak.left.values()):
         return None
     made = {memory.address: memory for memory in call.made}
-    parts = list[Bytes]()
+    parts = list[SizeProduct]()
     unused = _tensors(widths, recorded.operation)
     for address, size in peak.blocks.items():
         if address in made and address in peak.left:
@@ -75,9 +76,9 @@ def scratch_of(widths: Widths, call: AtenCall, recorded: Recorded | None) -> Scr
     return Scratch(recorded, peak.size, tuple([part._replace(where=where) for part in parts]))
 
 
-def _tensors(widths: Widths, operation: Operation) -> list[Bytes]:
+def _tensors(widths: Widths, operation: Operation) -> list[SizeProduct]:
     """The bytes of the operands of an operation, and of its results."""
-    found = list[Bytes]()
+    found = list[SizeProduct]()
     for stub in (*operation.operands, *operation.outputs):
         elements = 0 if stub is None else torch.Size(stub.shape).numel()
         if stub is not None and elements:
@@ -87,9 +88,9 @@ def _tensors(widths: Widths, operation: Operation) -> list[Bytes]:
     return found
 
 
-def _like(tensors: list[Bytes], size: int, *, multiple: bool = False) -> Bytes | None:
+def _like(tensors: list[SizeProduct], size: int, *, multiple: bool = False) -> SizeProduct | None:
     """A block of this size as a copy of the tensor nearest to it, which is taken off the list."""
-    near = [(size / bytes_at(each, None), place) for place, each in enumerate(tensors)]
+    near = [(size / sum_of([each]), place) for place, each in enumerate(tensors)]
     if multiple:
         near = [(ratio, place) for ratio, place in near if ratio == int(ratio) and ratio > 1]
     else:
@@ -98,7 +99,7 @@ def _like(tensors: list[Bytes], size: int, *, multiple: bool = False) -> Bytes |
         return None
     ratio, place = min(near)
     found = tensors.pop(place)
-    return Bytes(found.each * ratio, found.axes)
+    return SizeProduct(found.coefficient * ratio, found.axes)
 
 
 class Replays:

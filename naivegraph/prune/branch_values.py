@@ -59,7 +59,7 @@ def branch_values(
     chosen = criterion(utility) if isinstance(utility, str) else utility
     unit = chosen.squared_change if isinstance(chosen, Criterion) else None
     if unit is not None and data.calibration is not None and data.loss is not None:
-        changes, samples = _changes_of_loss(graph, branches, data)
+        changes, samples = _changes_of_loss(graph, branches, data, data.calibration)
         return [unit * change for change in changes], _notes(samples)
     changes, samples = _changes_of_outputs(graph, branches, data.calibration)
     if unit is not None and data.calibration is not None:
@@ -126,18 +126,17 @@ def _outputs(graph: Recording, branches: Sequence[Branch], batch: CalibrationBat
 
 
 def _changes_of_loss(
-    graph: Recording, branches: Sequence[Branch], data: CriterionData
+    graph: Recording, branches: Sequence[Branch], data: CriterionData, calibration: Calibration
 ) -> tuple[list[float], int]:
     """The mean over samples of the squared change of the loss without each branch, and the samples."""
-    assert data.calibration is not None
     totals, samples = [0.0] * len(branches), 0
     signs = torch.Generator()
-    with torch.no_grad(), data.calibration.evaluating():
-        for batch in data.calibration.first(_OF_LOSS):
+    with torch.no_grad(), calibration.evaluating():
+        for batch in calibration.first(_OF_LOSS):
             for start in range(batch.samples):
                 sample = batch.part(start, start + 1)
                 losses = [
-                    float(batch_loss(data, data.calibration, sample, _Without(graph, branch), signs))
+                    float(batch_loss(data, calibration, sample, _Without(graph, branch), signs))
                     for branch in (None, *branches)
                 ]
                 totals = [t + (each - losses[0]) ** 2 for t, each in zip(totals, losses[1:], strict=True)]

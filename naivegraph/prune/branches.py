@@ -13,6 +13,7 @@ from naivegraph.errors import EditError, nearest
 from naivegraph.graph.run.blocks import Uses, is_sum
 from naivegraph.graph.run.interpreter import Reads
 from naivegraph.graph.run.state_users import state_of_vertex
+from naivegraph.graph.torch_utils.module_paths import common_path
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
@@ -169,13 +170,7 @@ class _Finder:
 
     def _name(self, vertices: Sequence[Vertex]) -> str:
         """The path of the innermost module with all layers of a branch; "" for the network itself."""
-        paths = [vertex.path.split(".") for vertex in vertices if vertex.name in self.weighty]
-        common: list[str] = []
-        for parts in zip(*paths, strict=False):
-            if len(set(parts)) > 1:
-                break
-            common.append(parts[0])
-        return ".".join(common)
+        return common_path(vertex.path for vertex in vertices if vertex.name in self.weighty)
 
 
 def _parameters(graph: Recording, vertex: Vertex) -> list[nn.Parameter]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from naivegraph.edits.plan.module_change import ModuleChange
 from naivegraph.graph.run.blocks import Uses, is_activation
-from naivegraph.graph.torch_utils.module_paths import modules_of
+from naivegraph.graph.torch_utils.module_paths import common_path, modules_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.bypass_module import BypassCall, name_of_function
 from naivegraph.ir.pytree import stubs_in
@@ -97,13 +97,7 @@ class InClass:
 
     def _common(self, branch: Branch) -> str:
         """The path of the smallest module with a branch and its sum; "" for the network."""
-        paths = [self._paths[name].split(".") for name in (*branch.vertices, branch.total)]
-        common: list[str] = []
-        for parts in zip(*paths, strict=False):
-            if len(set(parts)) > 1:
-                break
-            common.append(parts[0])
-        return ".".join(common)
+        return common_path(self._paths[name] for name in (*branch.vertices, branch.total))
 
     def changes(self, after: Recording) -> tuple[ModuleChange, ...] | None:
         """The remainder of each module that changes; None if no way is known.

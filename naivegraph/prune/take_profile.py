@@ -95,12 +95,13 @@ def take_profile(trials: Trials, say: Progress) -> Profile:
     work = work_of_calls(widths)
     sizes = tuple(width.size for width in trials.program.free)
     whole = trials.sized(trials.change(sizes), sizes)
-    if trials.runtime.inside is None:
+    inside = trials.runtime.inside
+    if inside is None:
         return _from_whole(trials, work, whole, say)
-    samples = [(_amounts(work, None), trials.call_times(whole))]
+    samples = [(_amounts(work, None), trials.call_times(whole, inside))]
     for number, (other, _) in enumerate(_prunings(trials, _INSIDE), 1):
         say(f"timing random prunings ({number} of {_INSIDE})")
-        samples.append((_amounts(work, trials.counts(other.sizes)), trials.call_times(other)))
+        samples.append((_amounts(work, trials.counts(other.sizes)), trials.call_times(other, inside)))
     run = trials.run(whole)
     seconds = trials.clock.median_seconds(run)
     calls = {name: _fitted([(a[name], t[name]) for a, t in samples if name in t]) for name in work}
@@ -116,14 +117,14 @@ def _from_whole(trials: Trials, work: Mapping[str, CallWork], whole: Sized, say:
     """The profile of a runtime whose calls cannot be timed: all have the same rates."""
     reference = trials.run(whole)
     seconds = trials.clock.median_seconds(reference)
-    samples = [(_total(_amounts(work, None)), seconds)]
+    amounts = _amounts(work, None)
+    samples = [(_total(amounts), seconds)]
     for number, (other, run) in enumerate(_prunings(trials, _WHOLE), 1):
         say(f"timing random prunings in {trials.runtime.name} ({number} of {_WHOLE})")
         ratio = compare(run, reference, trials.clock, least=_TURNS, most=_TURNS)
         samples.append((_total(_amounts(work, trials.counts(other.sizes))), ratio.value * seconds))
     features = np.array([amounts for amounts, _ in samples])
     offset, per_mac, per_byte = fit_nonnegative(features, np.array([time for _, time in samples])).tolist()
-    amounts = _amounts(work, None)
     busy = [name for name, (_, macs, read) in amounts.items() if macs or read]
     each = offset / max(len(busy), 1)  # what is the same for all sizes is taken to be that of making calls
     calls = {

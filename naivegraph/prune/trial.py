@@ -21,7 +21,7 @@ from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.signature import bind
 from naivegraph.latency.call_times import call_times
 from naivegraph.latency.freed_memory import keep_freed_memory
-from naivegraph.latency.runtimes import Runtime, device_of
+from naivegraph.latency.runtimes import Inside, Runtime, device_of
 from naivegraph.latency.stopwatch import Clock, clock_of
 from naivegraph.network import Graph
 from naivegraph.prune.branches import Branch
@@ -125,12 +125,15 @@ class Trials:
 
         return map_leaves(self.found.args, own), map_leaves(self.found.kwargs, own)
 
-    def call_times(self, sized: Sized) -> dict[str, float]:
-        """The seconds of each call of a copy; only for runtimes whose calls can be timed."""
+    def call_times(self, sized: Sized, inside: Inside) -> dict[str, float]:
+        """The seconds of each call of a copy.
+
+        Args:
+            sized: The copy.
+            inside: The function by which the runtime prepares it to be run call by call.
+        """
         args, kwargs = self.inputs()
-        values = bind(sized.graph, args, kwargs)
-        assert self.runtime.inside is not None
-        _, values = self.runtime.inside(sized.module, values)
+        _, values = inside(sized.module, bind(sized.graph, args, kwargs))
         return call_times(sized.graph, values, self.clock)
 
     def random_sizes(self, rng: np.random.Generator, steps: Sequence[int]) -> tuple[int, ...] | None:

@@ -57,7 +57,10 @@ def test_tradeoff_prints_and_draws(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("prune", *DIGITS, "--latency", "soon"), "--latency takes a share (0.6) or a time (12ms, 800us)"),
+        (
+            ("prune", *DIGITS, "--latency", "soon"),
+            "a latency is a share (0.6) or a time (12ms, 800us), not 'soon'",
+        ),
         (("prune", *DIGITS, "--latency", "3"), "latency=3.0 is no budget"),
         (("prune", *DIGITS, "--latency", "0.5", "--runtime", "tensorrt"), "there is no runtime 'tensorrt'"),
         (("profile", *DIGITS, "--output", "digits.txt"), "a file that ends with .json is written"),

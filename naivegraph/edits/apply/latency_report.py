@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from naivegraph.tables import Block, Column, TextTable
+from naivegraph.tables import Block, Column, TextTable, time_text
 
 __all__ = ["LatencyReport", "Unrounded"]
 
@@ -74,7 +74,7 @@ class LatencyReport:
     def blocks(self) -> Iterator[Block]:
         """The report for people."""
         half = (self.high - self.low) / 2 / self.measured
-        times = [_time(each) for each in (self.before, self.asked, self.predicted, self.measured)]
+        times = [time_text(each) for each in (self.before, self.asked, self.predicted, self.measured)]
         yield TextTable(_COLUMNS, [(self.runtime, *times, f"{self.share:.1%}")])
         plural = "s" * (self.rounds != 1)
         yield (
@@ -93,10 +93,5 @@ class LatencyReport:
         gain = (other.utility - self.utility) / abs(self.utility) if self.utility else 0.0
         return (
             f"Sizes are multiples of {self.step}. Others would keep {gain:.2%} more of the utility, and take "
-            f"{_time(other.measured)}, {other.measured / self.measured:.2f} times as long (round_to=1)."
+            f"{time_text(other.measured)}, {other.measured / self.measured:.2f} times as long (round_to=1)."
         )
-
-
-def _time(seconds: float) -> str:
-    micro = seconds * 1e6
-    return f"{micro:,.0f} us" if micro < 1e4 else f"{micro / 1000:,.1f} ms"

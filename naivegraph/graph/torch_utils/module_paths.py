@@ -6,12 +6,29 @@ through one generator per level.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
-__all__ = ["INTERNAL", "Modules", "buffers_of", "modules_of", "parameters_of", "tensors_of"]
+__all__ = ["INTERNAL", "Modules", "buffers_of", "common_path", "modules_of", "parameters_of", "tensors_of"]
 
 INTERNAL = frozenset(vars(nn.Module()))  # the attributes that every module has
+
+
+def common_path(paths: Iterable[str]) -> str:
+    """The path of the innermost module around all of these paths; "" for the network itself.
+
+    Example:
+        >>> common_path(["layer1.0.conv1", "layer1.0.bn1"]), common_path(["layer1.0", "layer10"])
+        ('layer1.0', '')
+    """
+    common: list[str] = []
+    for parts in zip(*[path.split(".") for path in paths], strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common)
 
 
 def modules_of(root: nn.Module, *, every_path: bool = False) -> list[tuple[str, nn.Module]]:
