@@ -1,0 +1,3 @@
+"""Pretrained networks for another task or another size, as `ng.transfer`."""
+
+__all__: list[str] = []
