@@ -95,13 +95,17 @@ class Rewiring:
             stub: The tensor.
             at: The position.
             path: Of the module in which it is copied.
-            users: Vertices from there on that will take another tensor in its place.
+            users: Vertices from there on that will take, and perhaps change, another tensor in its place.
 
         Returns:
             The tensor, or a copy made at that position if it is changed in place later.
         """
         later = [v for v in self.graph.vertices[at:] if not any(v is user for user in users)]
-        return self.copied(name, stub, at, path) if changed_in_place(self.graph, stub, later) else stub
+        # A user may change the memory by another tensor that it takes, as in `x[1:] = layer(x[:1])`.
+        changed = changed_in_place(self.graph, stub, later) or changed_in_place(
+            self.graph, stub, users, through_others=True
+        )
+        return self.copied(name, stub, at, path) if changed else stub
 
     def copied(self, name: str, stub: Stub, at: int, path: str) -> Stub:
         """A copy of a tensor, made at a position for the vertex of this name in the module at `path`."""

@@ -60,10 +60,19 @@ def idle(
     return found[::-1]
 
 
-def changed_in_place(graph: Recording, stub: Stub, vertices: Iterable[Vertex]) -> bool:
-    """Tell whether one of these vertices changes a tensor, or one that shares memory with it, in place."""
-    memory = _Memory(graph)
-    return any(memory.shared(written_numbers(vertex), {stub.id}) for vertex in vertices)
+def changed_in_place(
+    graph: Recording, stub: Stub, vertices: Iterable[Vertex], *, through_others: bool = False
+) -> bool:
+    """Tell whether one of these vertices changes a tensor, or one that shares memory with it, in place.
+
+    Args:
+        graph: The graph.
+        stub: The tensor.
+        vertices: The vertices.
+        through_others: Count only what is changed through other tensors that share its memory.
+    """
+    memory, own = _Memory(graph), {stub.id} if through_others else set()
+    return any(memory.shared(written_numbers(vertex) - own, {stub.id}) for vertex in vertices)
 
 
 class _Memory:

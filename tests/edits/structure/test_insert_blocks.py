@@ -181,6 +181,34 @@ def test_a_norm_of_what_is_written_over_later_can_be_trained() -> None:
     )
 
 
+class FirstIntoSecond(nn.Module):
+    """Writes the first row over the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (3, 4) to (3, 6)."""
+        y: Tensor = self.a(x).clone()
+        y[1] = y[0]
+        return y
+
+
+def test_a_layer_between_two_rows_of_one_tensor_can_be_trained() -> None:
+    net, x = FirstIntoSecond(), torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    layer = nn.Linear(6, 6)
+    ng.insert(graph, layer, edge=("getitem", "setitem"), name="layer")
+    y = net.a(x)
+    expected = torch.stack([y[0], layer(y[0]), y[2]])
+    torch.testing.assert_close(graph(x), expected)
+    torch.autograd.backward(graph(x).square().sum())
+    for weight in (net.a.weight, layer.weight):
+        wanted = torch.autograd.grad(expected.square().sum(), weight, retain_graph=True)[0]
+        torch.testing.assert_close(weight.grad, wanted)
+
+
 def test_what_writes_into_a_concatenation_made_for_it_stays_when_the_edit_is_replayed() -> None:
     net, x = Overwriting(), torch.randn(3, 4)
     again = ng.capture(copy.deepcopy(net), x)
