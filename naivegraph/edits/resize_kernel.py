@@ -11,9 +11,10 @@ import torch
 
 from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing, WidthChange
+from naivegraph.edits.plan.change import AttributeChange, Change, Outgoing
 from naivegraph.edits.plan.index_formula import Floats, Formula
 from naivegraph.edits.plan.kernel_padding import Convolution, sharing
+from naivegraph.edits.plan.width_change import WidthChange, rolled
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.vertices import vertex_of
@@ -148,7 +149,9 @@ class _Builder:
                 kept = np.arange(max(-front, 0), before[dim] - max(-behind, 0), dtype=np.int64)
                 name = f"{group[0].path}.kernel_size[{dim}]".removeprefix(".")
                 new = max(front, 0) + max(behind, 0)
-                self._widths[keys[dim]] = WidthChange(name, before[dim], kept, new, max(front, 0))
+                self._widths[keys[dim]] = WidthChange(
+                    name, before[dim], kept, new, rolled(len(kept) + new, max(front, 0))
+                )
         kernel: list[Formula] = [[[keys.get(dim, length)]] for dim, length in enumerate(before)]
         weight = group[0].layer.weight
         axes: list[Formula] = [[[length]] for length in weight.shape[:2]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from naivegraph.edits.apply.resize_tensors import Axes, Places
+from naivegraph.edits.apply.origins import Axes, Places
 from naivegraph.edits.plan.change import Change
 from naivegraph.graph.torch_utils.module_paths import parameters_of
 from naivegraph.reconstruct.linear_call import LinearCall

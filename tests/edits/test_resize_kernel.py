@@ -174,8 +174,8 @@ def test_json_replays_and_saves(tmp_path: Any) -> None:
 def test_damaged_json_is_refused() -> None:
     net = _net(nn.Conv1d(2, 2, 3, padding=1))
     text = ng.resize_kernel(ng.capture(net, _image(_conv(net), 1)), {"0": 5}).to_json()
-    with pytest.raises(ValueError, match="3 of 2 new neurons"):
-        Change.from_json(text.replace('"front":1', '"front":3'))
+    with pytest.raises(ValueError, match="does not have each of 5 neurons once"):
+        Change.from_json(text.replace('"order":[[4,5],[0,4]]', '"order":[[4,5],[1,5]]'))
     with pytest.raises(ValueError, match="no value of an attribute"):
         Change.from_json(text.replace('["0","kernel_size",[0],3,5]', '["0","kernel_size",[0],3,[5]]'))
 

@@ -48,7 +48,7 @@ import torch
 from torch import Tensor, nn
 
 import naivegraph as ng
-from naivegraph.edits.apply.resize_tensors import Axes
+from naivegraph.edits.apply.origins import Axes
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph

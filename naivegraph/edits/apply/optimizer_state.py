@@ -12,7 +12,8 @@ from torch.optim import ASGD, LBFGS, Adafactor, Adagrad, Optimizer, Rprop
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from naivegraph.edits.apply.resize_tensors import NewTensor, Places
+from naivegraph.edits.apply.origins import Places
+from naivegraph.edits.apply.resize_tensors import NewTensor
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from naivegraph.edits.apply.resize_tensors import Axes
+from naivegraph.edits.apply.origins import Axes
 from naivegraph.edits.plan.change import Change, InputChange
 from naivegraph.errors import EditError
 from naivegraph.ir.pytree import map_leaves, pairs

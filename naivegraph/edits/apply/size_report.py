@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
-from naivegraph.edits.apply.resize_tensors import Axes
+from naivegraph.edits.apply.origins import Axes
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import along, formula_length, formula_of, indices, to_runs
 from naivegraph.edits.request.scope import AxisRequest

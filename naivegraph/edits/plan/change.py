@@ -2,77 +2,21 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, from_runs, to_runs
+from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, to_runs
 from naivegraph.edits.plan.module_change import ModuleChange
+from naivegraph.edits.plan.plain import Plain, natural, runs
+from naivegraph.edits.plan.start import Start
+from naivegraph.edits.plan.width_change import WidthChange
 
-__all__ = ["AttributeChange", "Change", "InputChange", "Outgoing", "Rows", "Scaling", "WidthChange"]
-
-
-class _Plain(abc.ABC):
-    """Data that is equal where its JSON is: arrays have no equality of their own."""
-
-    @abc.abstractmethod
-    def to_data(self) -> Any:
-        """Give what `json.dumps` takes."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Plain) and type(other) is type(self) and other.to_data() == self.to_data()
-
-    def __hash__(self) -> int:
-        return hash(json.dumps(self.to_data()))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class WidthChange(_Plain):
-    """The change of one width.
-
-    New neurons come after the kept ones, but for the first `front` of them, which come before.
-
-    Attributes:
-        name: Its name.
-        before: Its size before.
-        kept: The sorted indices that stay. Where each row of a product keeps its own, an array [rows, k]: one
-            list for every neuron, before the change, of the factor directly outside this width.
-        new: The number of new neurons.
-        front: The number of new neurons that come first.
-    """
-
-    name: str
-    before: int
-    kept: Indices
-    new: int = 0
-    front: int = 0
-
-    @property
-    def after(self) -> int:
-        """Its size afterwards."""
-        return self.stay + self.new
-
-    @property
-    def stay(self) -> int:
-        """The number of neurons that stay (in each row)."""
-        return int(self.kept.shape[-1])
-
-    def to_data(self) -> dict[str, Any]:
-        """Give what `json.dumps` takes."""
-        front = {"front": self.front} if self.front else {}
-        return {
-            "name": self.name,
-            "before": self.before,
-            **_kept_to_json(self.kept),
-            "new": self.new,
-            **front,
-        }
+__all__ = ["AttributeChange", "Change", "InputChange", "Outgoing", "Rows", "Scaling"]
 
 
 # Entries as (dimension, indices along it); None for all.
@@ -80,7 +24,7 @@ Rows = tuple[int, Indices] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outgoing(_Plain):
+class Outgoing(Plain):
     """Entries of a tensor by which new neurons act on the rest of the network.
 
     Attributes:
@@ -101,7 +45,7 @@ class Outgoing(_Plain):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scaling(_Plain):
+class Scaling(Plain):
     """Entries of a tensor (`rows` as in `Outgoing`) that are multiplied by a factor."""
 
     tensor: str
@@ -171,6 +115,7 @@ class Change:
         refitted: The parameters and buffers that `ng.reconstruct` gave other values. They are no part of the
             change: a replay leaves them as they are.
         modules: The modules of which branches were left out, in the network's own class.
+        starts: The new neurons that start as combinations of old ones.
     """
 
     widths: dict[str, WidthChange]
@@ -187,6 +132,7 @@ class Change:
     seed_widths: dict[str, str] = dataclasses.field(default_factory=dict)
     refitted: tuple[str, ...] = ()
     modules: tuple[ModuleChange, ...] = ()
+    starts: tuple[Start, ...] = ()
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -215,6 +161,7 @@ class Change:
                 **({"seed_widths": self.seed_widths} if self.seed_widths else {}),
                 **({"refitted": list(self.refitted)} if self.refitted else {}),
                 **({"modules": [each.to_data() for each in self.modules]} if self.modules else {}),
+                **({"starts": [each.to_data() for each in self.starts]} if self.starts else {}),
             },
             separators=(",", ":"),
         )
@@ -240,7 +187,7 @@ class Change:
             ValueError: It is no such data; the message says where.
         """
         try:
-            widths = {str(key): _width(w) for key, w in data["widths"].items()}
+            widths = {str(key): WidthChange.from_data(w) for key, w in data["widths"].items()}
             tensors = {
                 str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
             }
@@ -259,10 +206,10 @@ class Change:
                 Scaling(name, _rows(rows, tensors[name], sizes), float(factor))
                 for name, rows, factor in data.get("scalings", ())
             )
-            seed, initialise = _natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
+            seed, initialise = natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
             structure = _structure(data.get("structure"))
             inputs = tuple(
-                InputChange(str(name), _natural(index), _natural(dim), _formula(axis, widths))
+                InputChange(str(name), natural(index), natural(dim), _formula(axis, widths))
                 for name, index, dim, axis in data.get("inputs", ())
             )
             paths, names = (
@@ -271,12 +218,15 @@ class Change:
             )
             refitted = tuple(map(str, data.get("refitted", ())))
             modules = tuple(map(ModuleChange.from_data, data.get("modules", ())))
+            come = {key: (width.before, width.new) for key, width in widths.items()}
+            ranks = {name: len(axes) for name, axes in tensors.items()}
+            starts = tuple(Start.from_data(each, come, ranks) for each in data.get("starts", ()))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
             structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
-            modules=modules,
+            modules=modules, starts=starts,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
@@ -308,19 +258,6 @@ def _structure(value: Any) -> dict[str, Any] | None:
     return dict(value)
 
 
-def _kept_to_json(kept: Indices) -> dict[str, Any]:
-    return {"kept": to_runs(kept)} if kept.ndim == 1 else {"rows": [to_runs(row) for row in kept]}
-
-
-def _kept(data: Any, before: int) -> Indices:
-    if "rows" not in data:
-        return _runs(data["kept"], before)
-    rows = [_runs(runs, before) for runs in data["rows"]]
-    if len({len(row) for row in rows}) != 1:
-        raise ValueError("the rows of a width do not keep equally many neurons")
-    return np.stack(rows)
-
-
 def _rows_to_json(rows: Rows) -> Any:
     return None if rows is None else [rows[0], to_runs(rows[1])]
 
@@ -328,14 +265,14 @@ def _rows_to_json(rows: Rows) -> Any:
 def _rows(value: Any, axes: list[Formula], sizes: Mapping[str, int]) -> Rows:
     if value is None:
         return None
-    dim = _natural(value[0])
+    dim = natural(value[0])
     if dim >= len(axes):
         raise ValueError(f"it names dimension {dim} of a tensor of {len(axes)}")
-    return dim, _runs(value[1], formula_length(axes[dim], sizes))
+    return dim, runs(value[1], formula_length(axes[dim], sizes))
 
 
 def _dims(dims: Any, axes: list[Formula]) -> tuple[int, ...]:
-    out = tuple(map(_natural, dims))
+    out = tuple(map(natural, dims))
     if any(dim >= len(axes) for dim in out):
         raise ValueError(f"it names dimension {max(out)} of a tensor of {len(axes)}")
     return out
@@ -348,35 +285,10 @@ def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
     return tuple(map(str, keys))
 
 
-def _width(data: Any) -> WidthChange:
-    before, new, front = (
-        _natural(data["before"]),
-        _natural(data.get("new", 0)),
-        _natural(data.get("front", 0)),
-    )
-    if front > new:
-        raise ValueError(f"{front} of {new} new neurons are said to come first")
-    return WidthChange(str(data["name"]), before, _kept(data, before), new, front)
-
-
 def _setting(value: Any) -> int | str:
     if type(value) not in (int, str):
         raise ValueError(f"{value!r} is no value of an attribute: a number or a word is")
     return value  # type: ignore[no-any-return]
-
-
-def _natural(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no number of neurons")
-    return value
-
-
-def _runs(runs: Any, size: int) -> Indices:
-    pairs = [[_natural(a), _natural(b)] for a, b in runs]
-    flat = [place for pair in pairs for place in pair]
-    if any(a >= b for a, b in pairs) or flat != sorted(flat) or (flat and flat[-1] > size):
-        raise ValueError(f"the neurons {runs} are not sorted runs within {size}")
-    return from_runs(pairs)
 
 
 def _check_rows(key: str, outside: list[Any], widths: dict[str, WidthChange]) -> None:
@@ -399,6 +311,6 @@ def _formula(value: Any, widths: dict[str, WidthChange]) -> Formula:
                 _check_rows(factor, factors, widths)
                 factors.append(factor)
             else:
-                factors.append(_natural(factor))
+                factors.append(natural(factor))
         out.append(factors)
     return out

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from naivegraph.algebra.axis import Atom
-from naivegraph.edits.plan.change import AttributeChange, Change, InputChange, Scaling, WidthChange
+from naivegraph.edits.plan.change import AttributeChange, Change, InputChange, Scaling
 from naivegraph.edits.plan.index_formula import Indices, formula_of
 from naivegraph.edits.plan.outgoing_weights import outgoing, rows_of
+from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import attribute_of
 from naivegraph.graph.torch_utils.gc_pause import uncollected

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.apply import apply
-from naivegraph.edits.apply.resize_tensors import Axes, Places, templates
-from naivegraph.edits.plan.change import Change, WidthChange
+from naivegraph.edits.apply.origins import Axes, Places, templates
+from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import along
 from naivegraph.edits.plan.outgoing_weights import unkept
 from naivegraph.edits.plan.plan import plan
+from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import EditError
 from naivegraph.network import capture
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
