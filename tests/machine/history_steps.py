@@ -151,8 +151,16 @@ def copied(walk: Walk) -> None:
     inner = [name for name in twin.sizes if twin[name].kind != "input"]
     free = [name for name in inner if not widths.output_axis(twin[name]).fixed]
     if free:
-        name = walk.rng.choice(free)
-        edit = ng.resize(twin, {name: ng.relaxed(walk.rng.choice([-1, 1]))}, strategy=_quietly())
+        asked = {walk.rng.choice(free): ng.relaxed(walk.rng.choice([-1, 1]))}
+        try:
+            edit = ng.resize(twin, asked, strategy=_quietly())
+        except ng.EditError as error:
+            # A norm put in front of an inverse takes the mean of each row away, which makes it singular.
+            if "matrix is singular" not in str(error):
+                raise
+            walk.tally["copy: refused, as a matrix has no inverse"] += 1
+            same(start, everything(twin, None), "the copy, refused")
+            return
         same(before, walk.everything(), "the original, while its copy was edited")
         assert len(history_of(twin.module)) == len(before["history"]) + bool(edit)
         if walk.done and walk.rng.random() < 0.5:
