@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from naivegraph.algebra.axis import Atom
@@ -12,6 +13,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.index_formula import Indices
 from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_notes
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
@@ -136,16 +138,34 @@ def carry_out(
     optimizer: Any = None,
     initialise: Any = "layer",
     seed: int = 0,
+    order: Mapping[Width, Indices] | None = None,
+    adjust: Callable[[Change], Change] = lambda change: change,
+    notes: Callable[[], tuple[str, ...]] = tuple,
 ) -> Edit:
-    """Apply a decision to the module and update the graph; all of it or nothing."""
+    """Apply a decision to the module and update the graph; all of it or nothing.
+
+    Args:
+        graph: Changed in place.
+        widths: Its widths.
+        constraints: The constraints of the network's code.
+        answer: The neurons that stay and the number of new ones.
+        asked: What was asked, by name.
+        axis_requests: The requests, for the report.
+        optimizer: Optimizers that follow.
+        initialise: How new neurons begin; see `resize`.
+        seed: For their weights.
+        order: The order of the neurons of widths; see `plan`.
+        adjust: Gives the planned change other starts.
+        notes: Gives more sentences for the reader once the network is changed.
+    """
     sizes = answer.sizes()
 
     def count(atom: Atom) -> int:
         """The number of neurons of a width after the edit."""
         return sizes.get(atom, atom.length)
 
-    change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed)
-    change, notes = with_config(change, constraints)
+    change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed, order=order)
+    change, unsaid = with_config(adjust(change), constraints)
     grown = {width.atom for width, come in answer.new.items() if come}
     replaced = replacement_notes(
         widths,
@@ -169,7 +189,7 @@ def carry_out(
             notes=(
                 *growth_notes(widths, grown),
                 *replaced,
-                *notes,
+                *unsaid,
                 *(unused_notes(widths) if change else ()),
             ),
             sizes=SizeReport(widths, change, axis_requests),
@@ -177,7 +197,8 @@ def carry_out(
         )
         for callback in answer.callbacks:
             callback(edit)
-    return edit
+        more = notes()
+    return dataclasses.replace(edit, notes=(*edit.notes, *more)) if more else edit
 
 
 def _axis_requests(

@@ -223,9 +223,10 @@ register("_convolution convolution_overrideable mkldnn_convolution", _CONVOLUTIO
 
 
 def embedding(r: Relation, op: Operation, a: dict[str, Any]) -> None:
-    """A table looked up by index: its rows are fixed by what the indices mean."""
+    """A table looked up by index: its rows are fixed by what the indices mean, unless they may change."""
     rows, columns = r.of(a["weight"])
-    r.pin(rows, "a table looked up by index")
+    if a["weight"].id not in r.free_tables:
+        r.pin(rows, "a table looked up by index")
     r.set(op.outputs[0], [*r.of(a["indices"]), columns])
 
 

@@ -91,6 +91,7 @@ class Relation:
         left_out: axes that slices left out, and perhaps no operator uses.
         inputs: the axes of neurons of those inputs that may change.
         unknown: names of operators without a record, each with its vertex.
+        free_tables: stub ids of tables whose rows may change although they are looked up by index.
     """
 
     def __init__(self) -> None:
@@ -111,6 +112,7 @@ class Relation:
         self.left_out: list[Axis] = []
         self.inputs: dict[InputTensor, InputAxis] = {}
         self.constraints: list[AxisConstraint] = []
+        self.free_tables: set[int] = set()
 
     @property
     def where(self) -> str:

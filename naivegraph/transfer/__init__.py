@@ -1,3 +1,6 @@
 """Pretrained networks for another task or another size, as `ng.transfer`."""
 
-__all__: list[str] = []
+from naivegraph.transfer.head import head
+from naivegraph.transfer.inputs import inputs
+
+__all__ = ["head", "inputs"]

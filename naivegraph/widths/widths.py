@@ -235,6 +235,7 @@ def relate(
     *,
     free_outputs: bool = False,
     free_inputs: Collection[InputTensor] = (),
+    free_tables: Collection[str] = (),
     known: Mapping[int, Sequence[Axis]] | None = None,
     instead: Mapping[int, Callable[[Relation], None]] | None = None,
     afterwards: Sequence[Callable[[Relation], None]] = (),
@@ -249,6 +250,8 @@ def relate(
         free_outputs: Let the outputs of the network change, too.
         free_inputs: The inputs whose neurons may change, each as the name of its vertex and the place of the
             tensor among those of the vertex. Their other dimensions keep their sizes.
+        free_tables: The names of parameters whose rows may change although an embedding looks them up, so
+            that the indices given to it have to follow.
         known: Axes of tensors that no vertex makes, by their number.
         instead: What relates a vertex instead of its operators, by the vertex's `id`.
         afterwards: What adds to the relation once all vertices are related.
@@ -261,12 +264,13 @@ def relate(
         [('0', 8)]
     """
     overlaps = list(overlapping(_enter_added(graph)))
-    key = (free_outputs, frozenset(free_inputs))
+    key = (free_outputs, frozenset(free_inputs), frozenset(free_tables))
     evidence = None if known or instead or afterwards else Evidence.of(graph, overlaps)
     found: Widths | None = known_widths(graph, key, evidence) if evidence is not None else None
     if found is not None:
         return found
     relation = Relation()
+    relation.free_tables = {graph.state[name].id for name in free_tables}
     for stub in dict.fromkeys(graph.state.values()):
         relation.axes[stub.id] = relation.fresh(stub.shape)
         relation.vanishing.add(stub.id)

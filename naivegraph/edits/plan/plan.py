@@ -36,6 +36,7 @@ def plan(
     initialise: Initialise = "layer",
     seed: int = 0,
     following: Mapping[Atom, int] | None = None,
+    order: Mapping[Width, Indices] | None = None,
 ) -> Change:
     """Plan the change that keeps these neurons of each width and adds new ones; other widths stay.
 
@@ -51,6 +52,8 @@ def plan(
             by it, out of them zero.
         seed: The seed of the numbers new neurons start with.
         following: New sizes that no parameter has, but perhaps an attribute, such as that of a norm alone.
+        order: The order of a width's neurons afterwards, if not that of kept and then new ones: for each
+            place the number of the neuron among these.
 
     Raises:
         EditError: The arguments make no sense, or neurons cannot be duplicated.
@@ -60,7 +63,7 @@ def plan(
         raise EditError(f"{min(added.values())} new neurons were asked for")
     if isinstance(initialise, str) and initialise not in _NAMES:
         raise EditError(f"initialise={initialise!r}: give {' or '.join(map(repr, _NAMES))} or a function")
-    changes = _changes(widths, kept, added)
+    changes = _changes(widths, kept, added, order or {})
     keys = {width.atom: str(position) for position, width in enumerate(changes)}
     after = {width.atom: change.after for width, change in changes.items()}
 
@@ -99,13 +102,16 @@ def _inputs(widths: Widths, keys: Mapping[Atom, str]) -> Iterator[InputChange]:
 
 
 def _changes(
-    widths: Widths, kept: Mapping[Width, Indices], added: Mapping[Width, int]
+    widths: Widths,
+    kept: Mapping[Width, Indices],
+    added: Mapping[Width, int],
+    order: Mapping[Width, Indices],
 ) -> dict[Width, WidthChange]:
     out = {}
     for width in dict.fromkeys([*kept, *added]):
         stay = _stay(widths, width, np.asarray(kept.get(width, np.arange(width.size)), np.int64))
-        if stay.shape[-1] != width.size or width in added:
-            out[width] = WidthChange(width.name, width.size, stay, added.get(width, 0))
+        if stay.shape[-1] != width.size or width in added or width in order:
+            out[width] = WidthChange(width.name, width.size, stay, added.get(width, 0), order.get(width))
     return out
 
 
