@@ -1,0 +1,116 @@
+"""Saving an edited network of transformers as a folder that `from_pretrained` opens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from naivegraph.edits import Edit
+from naivegraph.edits.request import validate
+from naivegraph.errors import EditError
+from naivegraph.hf.describe import described
+from naivegraph.hf.description import KEY, Description
+from naivegraph.hf.edited_config import Known, as_edited, known_of
+from naivegraph.hf.library import pretrained_kind
+from naivegraph.network import Graph
+
+__all__ = ["save_pretrained"]
+
+
+def save_pretrained(
+    model: Any, folder: str | os.PathLike[str], *, edit: Edit | None = None, **options: Any
+) -> None:
+    """Save an edited network of transformers as a folder that `from_pretrained` opens.
+
+    Args:
+        model: The network, a `PreTrainedModel`; one that was never edited is saved as ever.
+        folder: Where to; it is made if it is not there.
+        edit: The last edit, for the model card: its costs and its certificate.
+        options: Those of the network's own `save_pretrained`, such as `max_shard_size="2GB"`.
+
+    Raises:
+        EditError: It is no such network, the folder is a file, or the class of the network would not become
+            this network by its config and the edits; nothing is written then.
+        MissingPackageError: transformers is not installed.
+
+    Example:
+        >>> import tempfile, torch, transformers, naivegraph as ng
+        >>> import naivegraph.hf as hf
+        >>> transformers.logging.disable_progress_bar()
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> config = transformers.BertConfig(**sizes, intermediate_size=64, vocab_size=50)
+        >>> model = transformers.BertForSequenceClassification(config).eval()
+        >>> tokens = {"input_ids": torch.arange(8).reshape(1, 8)}
+        >>> edit = ng.prune(model, (), tokens, params=0.8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hf.save_pretrained(model, folder, edit=edit)
+        ...     opened = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+        >>> type(opened).__name__, bool((opened(**tokens).logits == model(**tokens).logits).all())
+        ('BertForSequenceClassification', True)
+    """
+    network = _network(model)
+    path = Path(validate.file_path(folder))
+    if path.is_file():
+        raise EditError(f"{path} is a file: a folder is needed")
+    if edit is not None and not isinstance(edit, Edit):
+        raise EditError(f"edit= is an Edit, as ng.prune returns it, not {type(edit).__name__}")
+    description = described(network)
+    if description is None:
+        network.save_pretrained(folder, **options)
+        return
+    with _telling(network, description), _no_old_weights(path):
+        network.save_pretrained(folder, **options)
+
+
+@contextlib.contextmanager
+def _no_old_weights(folder: Path) -> Iterator[None]:
+    """Of weights and their index, those which were there before this block and not written in it are removed.
+
+    Left beside shards, the one file of an earlier save would be loaded in their place.
+    """
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("model*.safetensors*")}
+    yield
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("model*.safetensors*")}
+    if after != before:
+        for path in after:
+            if before.get(path) == after[path]:
+                path.unlink()
+
+
+def _network(model: Any) -> Any:
+    """The network of transformers."""
+    found = validate.network(model)
+    if isinstance(found, Graph):
+        if found.rewired:
+            raise EditError(
+                f"the structure of the graph was edited, which the forward of {type(found.module).__name__} "
+                "does not know: ng.save the graph, or its to_module(), instead"
+            )
+        found = found.module
+    if not isinstance(found, pretrained_kind()):
+        inside = getattr(found, "base_model", None)
+        more = " Save adapters by themselves, or merge them first" if inside is not None else ""
+        raise EditError(
+            f"naivegraph.hf saves networks of transformers (PreTrainedModel), and {type(found).__name__} is "
+            f"none: ng.save saves any network.{more}"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _telling(network: Any, description: Description) -> Iterator[None]:
+    """The config of a network is written with the edits in this block."""
+    config = network.config
+    kind, known = type(config), known_of(config)
+    as_edited(config, Known(description, done=True))
+    try:
+        yield
+    finally:
+        config.__class__ = kind
+        if known is None:
+            vars(config).pop(KEY, None)
+        else:
+            vars(config)[KEY] = known
