@@ -2,5 +2,6 @@
 
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
+from naivegraph.transfer.vocabulary import vocabulary
 
-__all__ = ["head", "inputs"]
+__all__ = ["head", "inputs", "vocabulary"]

@@ -80,13 +80,13 @@ class InputChange:
     Attributes:
         name: The input's name.
         index: The place of the tensor among those of the input.
-        dim: The dimension.
+        dim: The dimension; None if the numbers in the tensor are places along the axis, as in a table.
         axis: Its axis, as a formula over the widths.
     """
 
     name: str
     index: int
-    dim: int
+    dim: int | None
     axis: Formula
 
     def to_data(self) -> list[Any]:
@@ -213,7 +213,7 @@ class Change:
             seed, initialise = natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
             structure = _structure(data.get("structure"))
             inputs = tuple(
-                InputChange(str(name), natural(index), natural(dim), _formula(axis, widths))
+                InputChange(str(name), natural(index), _dim(dim), _formula(axis, widths))
                 for name, index, dim, axis in data.get("inputs", ())
             )
             paths, names = (
@@ -274,6 +274,10 @@ def _rows(value: Any, axes: list[Formula], sizes: Mapping[str, int]) -> Rows:
     if dim >= len(axes):
         raise ValueError(f"it names dimension {dim} of a tensor of {len(axes)}")
     return dim, runs(value[1], formula_length(axes[dim], sizes))
+
+
+def _dim(value: Any) -> int | None:
+    return None if value is None else natural(value)
 
 
 def _dims(dims: Any, axes: list[Formula]) -> tuple[int, ...]:
