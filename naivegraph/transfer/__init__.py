@@ -2,6 +2,7 @@
 
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
-from naivegraph.transfer.vocabulary import vocabulary
+from naivegraph.transfer.student import student
+from naivegraph.transfer.student_report import StudentReport
 
-__all__ = ["head", "inputs", "vocabulary"]
+__all__ = ["StudentReport", "head", "inputs", "student"]
