@@ -4,5 +4,6 @@ from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
 from naivegraph.transfer.student import student
 from naivegraph.transfer.student_report import StudentReport
+from naivegraph.transfer.vocabulary import vocabulary
 
-__all__ = ["StudentReport", "head", "inputs", "student"]
+__all__ = ["StudentReport", "head", "inputs", "student", "vocabulary"]

@@ -18,6 +18,8 @@ from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph
+from naivegraph.operators.relation import returned
+from naivegraph.transfer.class_labels import with_class_labels
 from naivegraph.transfer.kept_function import KeptFunction
 from naivegraph.transfer.rearrange import Rearrangement, rearrange, width_along
 from naivegraph.widths import relate
@@ -38,13 +40,15 @@ def head(
     *,
     new: str = "mean",
     examples: Mapping[int, Any] | None = None,
+    names: Mapping[int, str] | None = None,
     optimizer: Any = None,
     seed: int = 0,
 ) -> Edit:
     """Give a network other classes, in place: some of the old ones, in any order, and new ones.
 
     The weights and the bias of old classes stay as they are, so what the network says of them does, too. All
-    that has to have as many entries follows: a tied table, a temperature behind the layer, a config.
+    that has to have as many entries follows: a tied table, a temperature behind the layer, a config and the
+    labels in it, and the `num_classes` or `num_labels` of the network.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -56,6 +60,7 @@ def head(
             are on average. "nearest": a copy of the old class that the network finds most in `examples`.
             "zero": weights of zero.
         examples: For "nearest": by the number of a new class, inputs of it as the network takes them.
+        names: Names of new classes by number, for the labels that a config keeps by class.
         optimizer: An optimizer (or several) whose state follows.
         seed: Unused numbers of the layer's own initialisation are drawn with it.
 
@@ -83,6 +88,8 @@ def head(
     if new not in _STARTS:
         raise EditError(f"new={new!r}: give {', '.join(map(repr, _STARTS))}")
     sums, chosen = _starts(model, last, old, new, examples, width.size)
+    named = validate.mapping(names, "names", "of new classes, as in {1: 'cat'}")
+    whole = any(width.atom in axis.atoms() for stub in returned(model.output) for axis in widths.of(stub))
     kept = KeptFunction(model, widths)
 
     def notes(change: Change) -> tuple[str, ...]:
@@ -100,6 +107,7 @@ def head(
     asked = {"head": last.name, "classes": [int(each) if each >= 0 else _NEW for each in old], "new": new}
     return rearrange(
         model, widths, asked, Rearrangement(width, old, sums, chosen),
+        adjust=lambda change, key: with_class_labels(change, model.module, key, named, whole=whole),
         notes=notes, optimizer=optimizer, seed=seed,
     )  # fmt: skip
 

@@ -44,6 +44,10 @@ class KeptFunction:
                 if isinstance(stub, Stub) and isinstance(value, torch.Tensor) and value.is_floating_point()
             ]
 
+    def outputs(self) -> list[tuple[Stub, torch.Tensor]]:
+        """The outputs for the example as they are now."""
+        return self._run()
+
     def difference(self, change: Change) -> float:
         """The largest difference of outputs that stayed, relative to the largest number among them."""
         known = Axes(change)

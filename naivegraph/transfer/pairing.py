@@ -13,7 +13,7 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.transfer.unit import Outlines, Token, Unit, tokens, units
 
-__all__ = ["Pairing", "BlockStack", "pair_networks"]
+__all__ = ["BlockStack", "Pairing", "pair_networks"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -226,6 +226,7 @@ class Walk:
         """
         for change in edit.change.inputs:
             origin, dim = Axes(edit.change).of(change.axis), change.dim
+            assert dim is not None
             shape = [-1 if d == dim else 1 for d in range(self.x.dim())]
             stay = origin.indices if origin.new is None else origin.indices[~origin.new.numpy()]
             mask = torch.zeros(self.x.shape[dim], dtype=self.x.dtype)

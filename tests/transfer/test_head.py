@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,3 +144,54 @@ def test_a_head_whose_size_the_code_says_is_refused() -> None:
     net, x = Viewed(), torch.randn(2, 4)
     with pytest.raises(ng.EditError, match="the neurons of 'fc'"):
         ng.transfer.head(net, x, "fc", classes=[1, 2])
+
+
+def test_a_head_behind_a_pool_of_channels_that_come_last_in_memory() -> None:
+    # On such tensors torch 2.13's AdaptiveAvgPool2d(1) changes the strides of its result in place.
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)).eval()
+    for parameter in net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    before = net(x)
+    ng.transfer.head(net, x, "3", classes=[4, "new", 0])
+    close(net(x)[:, [0, 2]], before[:, [4, 0]])
+
+
+class Counted(nn.Module):
+    """A network that keeps the labels of its classes in a config, and their number."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.config = config
+        self.num_labels = len(config.id2label)
+        self.body = nn.Linear(4, config.hidden)
+        self.classifier = nn.Linear(config.hidden, self.num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, 4) to (batch, labels)."""
+        out: Tensor = self.classifier(self.body(x).relu())
+        return out
+
+
+def test_labels_in_a_config_follow_their_classes(tmp_path: Any) -> None:
+    names = ["ant", "bee", "cat"]
+    config = SimpleNamespace(
+        hidden=6,
+        id2label=dict(enumerate(names)),
+        label2id={name: place for place, name in enumerate(names)},
+    )
+    net, x = Counted(config), torch.randn(2, 4)
+    twin = copy.deepcopy(net)
+    edit = ng.transfer.head(net, x, "classifier", classes=[2, "new", 0, "new"], names={1: "dog"})
+    assert net.config.id2label == {0: "cat", 1: "dog", 2: "ant", 3: "LABEL_3"}
+    assert net.config.label2id == {"cat": 0, "dog": 1, "ant": 2, "LABEL_3": 3}
+    assert net.num_labels == 4
+    assert not any("config" in note for note in edit.notes)
+    assert Counted(net.config)(x).shape == net(x).shape
+    ng.replay(twin, [edit.to_json()])
+    assert vars(twin.config) == vars(net.config)
+    assert config.id2label == dict(enumerate(names))  # others may share the config
+    edit.undo()
+    assert net.config is config
+    assert net.num_labels == 3

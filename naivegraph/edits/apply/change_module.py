@@ -16,6 +16,7 @@ from naivegraph.edits.apply.give import give
 from naivegraph.edits.apply.optimizer_state import NewState, new_states, split_averages
 from naivegraph.edits.apply.resize_tensors import NewTensor, new_tensors
 from naivegraph.edits.plan.change import AttributeChange, Change
+from naivegraph.edits.plan.labels import Labels, relabelled
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import HistoryNote, note_edit, note_parts
 from naivegraph.graph.run.interpreter import field_of
@@ -88,6 +89,7 @@ def change_module(
             bypass_modules(module, change.modules, undo)
         changed = [name.rpartition(".")[0] for name in change.tensors]
         changed += [attribute.path for attribute in change.attributes]
+        changed += [labels.path for labels in change.labels]
         changed += [each.path.rpartition(".")[0] for each in change.modules]
         note = note_edit(module, change.to_json, undo, _label(change), group, changed)
         followed = [change_module(change, average, (), undo, note.group) for average in averages]
@@ -109,8 +111,9 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
 
     Modules that shared a container, with the same changes in it, share the copy.
     """
-    by_attribute: dict[tuple[str, str], list[AttributeChange]] = {}
-    for a in change.attributes:
+    by_attribute: dict[tuple[str, str], list[AttributeChange | Labels]] = {}
+    every: list[AttributeChange | Labels] = [*change.attributes, *change.labels]
+    for a in every:
         by_attribute.setdefault((a.path, a.name), []).append(a)
     made: dict[Any, Any] = {}
     modules, out = Modules(module), []
@@ -118,11 +121,11 @@ def _attribute_settings(change: Change, module: nn.Module) -> list[tuple[nn.Modu
         try:
             owner = modules[path]
             value = _present(owner, name)
-            key = (id(value), frozenset((a.keys, a.before, a.after) for a in changes))
+            key = (id(value), frozenset(_without_place(a) for a in changes))
             if key not in made:
                 made[key] = value
                 for a in changes:
-                    made[key] = replaced(made[key], a.keys, functools.partial(_changed, a))
+                    made[key] = replaced(made[key], a.keys, functools.partial(_changed, change, a))
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise EditError(
                 f"the network has no attribute to change as in {changes[0]} ({error!r})"
@@ -138,7 +141,13 @@ def _present(owner: nn.Module, name: str) -> Any:
     return vars(owner)[name] if name in vars(owner) else getattr(type(owner), name)
 
 
-def _changed(a: AttributeChange, value: Any) -> Any:
+def _without_place(a: AttributeChange | Labels) -> Any:
+    return (a.keys, a.width, a.new) if isinstance(a, Labels) else (a.keys, a.before, a.after)
+
+
+def _changed(change: Change, a: AttributeChange | Labels, value: Any) -> Any:
+    if isinstance(a, Labels):
+        return relabelled(value, change.widths[a.width], a.new)
     if value != a.before:
         raise EditError(f"the edit was made for a network with another value than {value!r}: {a}")
     return type(value)(a.after) if isinstance(value, np.integer) else a.after

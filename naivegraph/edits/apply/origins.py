@@ -13,7 +13,7 @@ from naivegraph.edits.plan.change import Change, Rows
 from naivegraph.edits.plan.index_formula import Floats, Formula, Indices, along, formula_length, indices
 from naivegraph.edits.plan.width_change import WidthChange
 
-__all__ = ["Axes", "Places", "like", "ordered", "templates"]
+__all__ = ["Axes", "Places", "Source", "like", "ordered", "templates"]
 
 # Numbers copied at a time where several dimensions change.
 _MANY = 1 << 18

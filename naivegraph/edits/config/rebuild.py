@@ -15,6 +15,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from naivegraph.edits.apply.change_module import replaced
+from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.labels import relabelled
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.ir.pytree import fields_of, is_record
@@ -36,16 +38,24 @@ class Rebuilt:
         name: The name of the config's attribute.
         config: The config.
         fields: Its whole numbers from 1 up, also inside lists, tuples and other objects in it.
+
+    Args:
+        module: The network.
+        name: The name of the config's attribute.
+        change: A change whose labels the config has to have.
     """
 
-    def __init__(self, module: nn.Module, name: str) -> None:
+    def __init__(self, module: nn.Module, name: str, change: Change | None = None) -> None:
         self.name, self.kind = name, type(module)
+        self._change = change
         self.config = vars(module)[name]
         self.fields = dict(_fields(self.config, ()))
 
     def numbers(self, changed: Mapping[Field, int]) -> Numbers | None:
         """Sizes and numbers of the network that the config builds with these changes; None if it cannot."""
         config = copy.deepcopy(self.config)
+        if self._change is not None:
+            config = self._with_labels(config, self._change)
         for field, value in changed.items():
             config = replaced(config, field, functools.partial(_instead, value))
         try:
@@ -53,6 +63,13 @@ class Rebuilt:
                 return numbers_of(self.kind(config), self.name)
         except Exception:  # Any exception of the constructor: there is no network of such a config.
             return None
+
+    def _with_labels(self, config: Any, change: Change) -> Any:
+        """The config with labels that followed their neurons."""
+        for each in {(each.keys, each.width, each.new): each for each in change.labels}.values():
+            width, new = change.widths[each.width], each.new
+            config = replaced(config, each.keys, functools.partial(relabelled, width=width, new=new))
+        return config
 
 
 def _instead(value: int, before: object) -> int:

@@ -60,6 +60,10 @@ def _followed(
         for place, value in before.items()
         if place[0] != "number" or place in read or isinstance(value, float)
     }
+    if change.labels:
+        labelled = _labelled(change, module, name, before, target)
+        if labelled is not None:
+            return labelled, ()
     given = _given(change, module, built)
     lost = [buffer for buffer in unsaved_buffers(module) if buffer in change.tensors]
     if lost and not isinstance(given, str):
@@ -81,6 +85,23 @@ def _followed(
         if value != built.fields[field] and (path, name, field) not in known
     ]
     return dataclasses.replace(change, attributes=[*change.attributes, *added]), ()
+
+
+def _labelled(
+    change: Change, module: nn.Module, name: str, before: Numbers, target: Numbers
+) -> Change | None:
+    """The change with the numbers that the network takes from its labels; None if the sizes do not."""
+    start, now = Rebuilt(module, name).numbers({}), Rebuilt(module, name, change).numbers({})
+    if start is None or now is None or any(now.get(place) != value for place, value in target.items()):
+        return None
+    known = {(a.path, a.name, a.keys) for a in change.attributes}
+    added = [
+        AttributeChange(place[1], place[2], place[3], int(value), int(now[place]))
+        for place, value in before.items()
+        if place[0] == "number" and place[1:] not in known and place in now
+        if type(value) is int and start.get(place) == value != now[place]
+    ]
+    return dataclasses.replace(change, attributes=[*change.attributes, *added])
 
 
 def _search(

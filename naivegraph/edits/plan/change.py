@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, to_runs
+from naivegraph.edits.plan.labels import Labels
 from naivegraph.edits.plan.module_change import ModuleChange
 from naivegraph.edits.plan.plain import Plain, natural, runs
 from naivegraph.edits.plan.start import Start
@@ -79,13 +80,13 @@ class InputChange:
     Attributes:
         name: The input's name.
         index: The place of the tensor among those of the input.
-        dim: The dimension.
+        dim: The dimension; None if the numbers in the tensor are places along the axis, as in a table.
         axis: Its axis, as a formula over the widths.
     """
 
     name: str
     index: int
-    dim: int
+    dim: int | None
     axis: Formula
 
     def to_data(self) -> list[Any]:
@@ -116,6 +117,7 @@ class Change:
             change: a replay leaves them as they are.
         modules: The modules of which branches were left out, in the network's own class.
         starts: The new neurons that start as combinations of old ones.
+        labels: The dicts of labels that follow the neurons they are of.
     """
 
     widths: dict[str, WidthChange]
@@ -133,6 +135,7 @@ class Change:
     refitted: tuple[str, ...] = ()
     modules: tuple[ModuleChange, ...] = ()
     starts: tuple[Start, ...] = ()
+    labels: tuple[Labels, ...] = ()
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -162,6 +165,7 @@ class Change:
                 **({"refitted": list(self.refitted)} if self.refitted else {}),
                 **({"modules": [each.to_data() for each in self.modules]} if self.modules else {}),
                 **({"starts": [each.to_data() for each in self.starts]} if self.starts else {}),
+                **({"labels": [each.to_data() for each in self.labels]} if self.labels else {}),
             },
             separators=(",", ":"),
         )
@@ -209,7 +213,7 @@ class Change:
             seed, initialise = natural(data.get("seed", 0)), str(data.get("initialise", "layer"))
             structure = _structure(data.get("structure"))
             inputs = tuple(
-                InputChange(str(name), natural(index), natural(dim), _formula(axis, widths))
+                InputChange(str(name), natural(index), _dim(dim), _formula(axis, widths))
                 for name, index, dim, axis in data.get("inputs", ())
             )
             paths, names = (
@@ -221,12 +225,13 @@ class Change:
             come = {key: (width.before, width.new) for key, width in widths.items()}
             ranks = {name: len(axes) for name, axes in tensors.items()}
             starts = tuple(Start.from_data(each, come, ranks) for each in data.get("starts", ()))
+            labels = tuple(Labels.from_data(each, widths) for each in data.get("labels", ()))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
             structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
-            modules=modules, starts=starts,
+            modules=modules, starts=starts, labels=labels,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
@@ -269,6 +274,10 @@ def _rows(value: Any, axes: list[Formula], sizes: Mapping[str, int]) -> Rows:
     if dim >= len(axes):
         raise ValueError(f"it names dimension {dim} of a tensor of {len(axes)}")
     return dim, runs(value[1], formula_length(axes[dim], sizes))
+
+
+def _dim(value: Any) -> int | None:
+    return None if value is None else natural(value)
 
 
 def _dims(dims: Any, axes: list[Formula]) -> tuple[int, ...]:

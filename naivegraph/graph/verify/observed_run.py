@@ -126,7 +126,9 @@ class ObservedRun(Interpreter):
 
     def _pass(self, vertex: Vertex) -> Any:
         """Run a vertex that is not observed; its results have the numbers they have in the graph."""
-        mutated = [self._tensors[number] for number in written_numbers(vertex)]
+        # What a vertex makes and then changes itself is no tensor before it runs.
+        written = written_numbers(vertex) & self._tensors.keys()
+        mutated = [self._tensors[number] for number in written]
         result, record = self._recorder.unwatched(super()._call(vertex), mutated)
         for old, new, _ in self._both(vertex, record):
             if isinstance(old, Stub):
