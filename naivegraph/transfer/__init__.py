@@ -2,8 +2,9 @@
 
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
+from naivegraph.transfer.positions import positions
 from naivegraph.transfer.student import student
 from naivegraph.transfer.student_report import StudentReport
 from naivegraph.transfer.vocabulary import vocabulary
 
-__all__ = ["StudentReport", "head", "inputs", "student", "vocabulary"]
+__all__ = ["StudentReport", "head", "inputs", "positions", "student", "vocabulary"]

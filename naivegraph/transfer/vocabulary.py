@@ -19,8 +19,8 @@ from naivegraph.ir.pytree import map_leaves
 from naivegraph.network import Graph
 from naivegraph.operators.relation import Relation, returned
 from naivegraph.transfer.kept_function import KeptFunction
+from naivegraph.transfer.lookup_tables import Table, token_table
 from naivegraph.transfer.rearrange import Rearrangement, rearrange
-from naivegraph.transfer.tables import Table, token_table
 from naivegraph.transfer.tokens import tokens_between
 from naivegraph.widths import Width, Widths, relate
 

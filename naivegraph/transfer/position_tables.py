@@ -1,0 +1,211 @@
+"""The table of positions of a network, and the grid of patches that its rows stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from torch import nn
+
+from naivegraph.errors import EditError, nearest
+from naivegraph.ir.values import Stub
+from naivegraph.ir.vertex import Vertex
+from naivegraph.network import Graph
+from naivegraph.operators import movement_of, record_of
+from naivegraph.operators.operator_record import Role
+from naivegraph.operators.relation import InputTensor, arguments, tensors_in
+from naivegraph.transfer.lookup_tables import looked_up
+
+__all__ = ["GridTable", "PositionTable", "grid_table", "length_table"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionTable:
+    """A parameter with a row for each position.
+
+    Attributes:
+        name: Its name.
+        rows: Their number.
+        dim: The dimension they lie along.
+    """
+
+    name: str
+    rows: int
+    dim: int
+
+
+@dataclasses.dataclass(frozen=True)
+class GridTable:
+    """A table of positions on a grid of patches.
+
+    Attributes:
+        table: The table.
+        before: The number of rows in front that are no patches.
+        old: The rows and columns of patches before.
+        new: Those afterwards.
+        image: The height and width of images before.
+        input: The input of the network that is the image.
+        dims: The dimensions of its height and width.
+        path: The path of the layer that makes patches of it.
+        others: Sizes that say something else: of kernels and strides, of channels and features.
+    """
+
+    table: PositionTable
+    before: int
+    old: tuple[int, int]
+    new: tuple[int, int]
+    image: tuple[int, int]
+    input: InputTensor
+    dims: tuple[int, int]
+    path: str
+    others: frozenset[int]
+
+
+def length_table(graph: Graph, name: str | None) -> PositionTable:
+    """The table that positions in a text are looked up in: one that no input is looked up in directly.
+
+    Raises:
+        EditError: There is none of that name, or not a single one.
+    """
+    every = list(looked_up(graph))
+    if name is None:
+        found = [table for table in every if not table.inputs]
+        if len(found) != 1:
+            names = ", ".join(table.name for table in found or every)
+            raise EditError(
+                f"{len(found)} tables are looked up by something else than an input of the network: say with "
+                f"table= which has the positions ({names or 'or the name of a parameter'})"
+            )
+        return PositionTable(found[0].name, found[0].rows, 0)
+    return next(
+        (PositionTable(table.name, table.rows, 0) for table in every if table.name == name),
+        None,
+    ) or _parameter(graph, name)
+
+
+def _parameter(graph: Graph, name: str) -> PositionTable:
+    """A parameter of rows by features, perhaps with a dimension of one in front.
+
+    Raises:
+        EditError: It is none.
+    """
+    stub = graph.state.get(name)
+    if stub is None:
+        raise EditError(f"the network has no parameter {name!r}{nearest(name, graph.state)}")
+    if len(stub.shape) < 2 or any(size != 1 for size in stub.shape[:-2]):
+        raise EditError(f"{name} has shape {stub.shape}: a table of positions has rows by features")
+    return PositionTable(name, stub.shape[-2], len(stub.shape) - 2)
+
+
+def grid_table(
+    graph: Graph,
+    name: str | None,
+    grid: tuple[int, int] | None,
+    before: int | None,
+    image: tuple[int, int],
+) -> GridTable:
+    """The table of positions of an image's patches, and its grids before and afterwards.
+
+    Raises:
+        EditError: There is no such table, or the grid does not fit it.
+    """
+    patch, source, place = _patches(graph)
+    layer = patch.target
+    if not isinstance(layer, nn.Conv2d):
+        raise EditError(f"{patch.name!r}, which reads the image, is no Conv2d: its grid is not known")
+    out = tensors_in(patch.output)[0]
+    old = (out.shape[-2], out.shape[-1]) if grid is None else (int(grid[0]), int(grid[1]))
+    table = _parameter(graph, name) if name is not None else _added(graph, old, before)
+    front = table.rows - old[0] * old[1] if before is None else before
+    if front < 0 or front + old[0] * old[1] != table.rows:
+        raise EditError(
+            f"{table.name} has {table.rows} rows, which are not {old[0]} x {old[1]} patches"
+            + (f" and {before} rows in front" if before is not None else "")
+            + ": state the grid it was made for with grid=(rows, columns), and rows in front with before="
+        )
+    new = tuple(_after(layer, dim, side) for dim, side in enumerate(image))
+    if min(new) < 1:
+        raise EditError(f"an image of {image[0]} x {image[1]} pixels has no patch for {patch.name!r}")
+    shape = source.shape
+    dims = (len(shape) - 2, len(shape) - 1)
+    features = graph.state[table.name].shape[-1]
+    others = frozenset((*layer.kernel_size, *layer.stride, *layer.weight.shape, features))
+    sides, size = (new[0], new[1]), (shape[-2], shape[-1])
+    return GridTable(table, front, old, sides, size, place, dims, patch.path, others)
+
+
+def _patches(graph: Graph) -> tuple[Vertex, Stub, InputTensor]:
+    """The convolution that reads the image, the image, and its place among the inputs."""
+    inputs = {
+        stub.id: (vertex.name, index)
+        for vertex in graph.inputs
+        for index, stub in enumerate(tensors_in(vertex.output))
+        if len(stub.shape) == 4
+    }
+    found = [
+        (vertex, stub, inputs[stub.id])
+        for vertex in graph.vertices
+        for operation in vertex.operations
+        if record_of(operation.func).role is Role.CONVOLUTION
+        for stub in [_source(arguments(operation))]
+        if stub is not None and stub.id in inputs
+    ]
+    if len(found) != 1:
+        raise EditError(
+            f"{len(found)} convolutions read an image that the network takes: positions of patches are known "
+            "only where one does"
+        )
+    return found[0]
+
+
+def _source(given: dict[str, object]) -> Stub | None:
+    found = given.get("input", given.get("self"))
+    return found if isinstance(found, Stub) else None
+
+
+def _after(layer: nn.Conv2d, dim: int, side: int) -> int:
+    """The number of patches along a side; the formula is that of torch.nn.Conv2d."""
+    padding = layer.padding[dim] if isinstance(layer.padding, tuple) else 0
+    span = layer.dilation[dim] * (layer.kernel_size[dim] - 1) + 1
+    return (side + 2 * int(padding) - span) // layer.stride[dim] + 1
+
+
+def _added(graph: Graph, grid: tuple[int, int], before: int | None) -> PositionTable:
+    """The parameter with a row for each patch that is added to something, or looked up.
+
+    Raises:
+        EditError: There is none, or several.
+    """
+    patches = grid[0] * grid[1]
+    found = {table.name: table for table in _candidates(graph, patches, before)}
+    if len(found) != 1:
+        raise EditError(
+            f"{len(found)} parameters have a row for each of {grid[0]} x {grid[1]} patches"
+            f"{' (' + ', '.join(found) + ')' if found else ''}: say which with table="
+        )
+    return next(iter(found.values()))
+
+
+def _candidates(graph: Graph, patches: int, before: int | None) -> Iterator[PositionTable]:
+    numbers = _summands(graph)
+    tables = {table.name for table in looked_up(graph)}
+    for name, stub in graph.state.items():
+        if (stub.id not in numbers and name not in tables) or len(stub.shape) < 2:
+            continue
+        more = stub.shape[-2] - patches
+        fits = more == before if before is not None else 0 <= more < patches
+        if fits and all(size == 1 for size in stub.shape[:-2]):
+            yield PositionTable(name, stub.shape[-2], len(stub.shape) - 2)
+
+
+def _summands(graph: Graph) -> set[int]:
+    """The numbers of parameters that are added to something, perhaps in another shape."""
+    origins = {stub.id: stub.id for stub in graph.state.values()}
+    found: set[int] = set()
+    for operation in (each for vertex in graph.vertices for each in vertex.operations):
+        own = [origins[stub.id] for stub in operation.operands if stub.id in origins]
+        if operation.func.overloadpacket.__name__ in ("add", "add_"):
+            found.update(own)
+        elif len(own) == 1 and movement_of(operation) is not None:
+            origins.update({out.id: own[0] for out in operation.outputs if out is not None})
+    return found

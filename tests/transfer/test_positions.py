@@ -1,0 +1,166 @@
+"""Other positions, against torch's own interpolation and texts that were not too long before."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import naivegraph as ng
+from tests.oracle import snapshot, unchanged
+
+
+class Seeing(nn.Module):
+    """A transformer of patches that checks the size of images, with a class token."""
+
+    def __init__(self, size: tuple[int, int] = (12, 12)) -> None:
+        super().__init__()
+        self.size = size
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.grid = (size[0] // 4, size[1] // 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.position = nn.Parameter(torch.randn(1, 1 + self.grid[0] * self.grid[1], 8))
+        self.mix = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (batch, 3, height, width) to (batch, 5)."""
+        if tuple(image.shape[-2:]) != self.size:
+            raise ValueError(f"images are {self.size}")
+        patches = self.patches(image).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(image), -1, -1), patches], 1) + self.position
+        out: Tensor = self.head(self.mix(tokens)[:, 0])
+        return out
+
+
+@pytest.mark.parametrize("size", [(20, 20), (8, 24), (12, 12), (4, 8)])
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+def test_positions_of_patches_are_interpolated_behind_a_class_token(
+    size: Any, how: str, tmp_path: Any
+) -> None:
+    torch.manual_seed(0)
+    net = Seeing().eval()
+    table, old = net.position.detach().clone(), snapshot(net)
+    twin, fresh = copy.deepcopy(net), copy.deepcopy(net)
+    edit = ng.transfer.positions(net, torch.randn(2, 3, 12, 12), image=size, how=how)
+    rows, columns = size[0] // 4, size[1] // 4
+    grid = table[:, 1:].reshape(1, 3, 3, 8).permute(0, 3, 1, 2)
+    expected = functional.interpolate(grid, size=(rows, columns), mode=how, align_corners=False)
+    torch.testing.assert_close(net.position[:, 1:], expected.flatten(2).transpose(1, 2), rtol=1e-5, atol=1e-6)
+    assert torch.equal(net.position[:, :1], table[:, :1])
+    assert (net.size, net.grid) == (size, (rows, columns))
+    assert (
+        f"a grid of {rows} x {columns} patches instead of 3 x 3, {how}, and 1 row in front" in edit.notes[0]
+    )
+    image = torch.randn(2, 3, *size)
+    assert edit.graph is not None
+    torch.testing.assert_close(edit.graph(image), net(image))
+    ng.replay(twin, [edit.to_json()])
+    assert torch.equal(twin(image), net(image))
+    ng.save(net, tmp_path / "net.safetensors")
+    assert torch.equal(ng.load(fresh, tmp_path / "net.safetensors")(image), net(image))
+    edit.undo()
+    unchanged(net, old)
+
+
+def test_a_grid_that_was_not_square_is_stated_by_the_layer_that_reads_the_image() -> None:
+    net = Seeing((8, 16)).eval()
+    table = net.position.detach().clone()
+    ng.transfer.positions(net, torch.randn(1, 3, 8, 16), image=(16, 16))
+    grid = table[:, 1:].reshape(1, 2, 4, 8).permute(0, 3, 1, 2)
+    expected = functional.interpolate(grid, size=(4, 4), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(net.position[:, 1:], expected.flatten(2).transpose(1, 2), rtol=1e-5, atol=1e-6)
+
+
+class Reading(nn.Module):
+    """A language model that counts its positions in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(10, 6), nn.Embedding(8, 6)
+        self.register_buffer("counts", torch.arange(8)[None])
+        self.register_buffer("kinds", torch.zeros(1, 8, dtype=torch.long))
+        self.kind = nn.Embedding(2, 6)
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map (batch, length) to (batch, length, 10)."""
+        long = ids.shape[1]
+        hidden = self.tokens(ids) + self.places(self.get_buffer("counts")[:, :long])
+        out: Tensor = self.head(hidden + self.kind(self.get_buffer("kinds")[:, :long]))
+        return out
+
+
+@pytest.mark.parametrize("length", [5, 8, 13, 20])
+def test_texts_that_were_not_too_long_give_what_they_did(length: int) -> None:
+    torch.manual_seed(0)
+    net, ids = Reading(), torch.randint(10, (2, min(length, 8)))
+    before, table, old = net(ids), net.places.weight.detach().clone(), snapshot(net)
+    edit = ng.transfer.positions(net, ids[:, :3], length=length, table="places.weight")
+    assert torch.equal(net(ids), before)
+    assert net(torch.randint(10, (1, length))).shape == (1, length, 10)
+    assert net.get_buffer("counts").tolist() == [list(range(length))]
+    assert net.places.num_embeddings == length
+    assert torch.equal(net.places.weight, table[torch.arange(length) % 8])
+    if length != 8:
+        edit.undo()
+    unchanged(net, old)
+
+
+def test_positions_are_interpolated_along_a_line_behind_an_offset() -> None:
+    net, ids = Reading(), torch.tensor([[1, 2]])
+    table = net.places.weight.detach().clone()
+    ng.transfer.positions(net, ids, length=12, table="places.weight", how="linear", before=2)
+    line = table[2:].T[None]
+    expected = functional.interpolate(line, size=10, mode="linear", align_corners=True)[0].T
+    torch.testing.assert_close(net.places.weight[2:].detach(), expected)
+    assert torch.equal(net.places.weight[:2], table[:2])
+
+
+class Masked(Reading):
+    """A language model with a mask that has a row and a column for each position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(8, 8).tril())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map (batch, length) to (batch, length, 10)."""
+        long = ids.shape[1]
+        return self.get_buffer("mask")[:long, :long] @ super().forward(ids)
+
+
+@pytest.mark.parametrize(
+    ("net", "example", "more", "message"),
+    [
+        (Seeing(), torch.randn(1, 3, 12, 12), {}, "one of length= and image="),
+        (Seeing(), torch.randn(1, 3, 12, 12), {"image": 12}, "give a height and a width in pixels"),
+        (Seeing(), torch.randn(1, 3, 12, 12), {"image": (3, 12)}, "has no patch for 'patches'"),
+        (
+            Seeing(), torch.randn(1, 3, 12, 12), {"image": (16, 16), "grid": (4, 4)},
+            "0 parameters have a row for each of 4 x 4 patches",
+        ),
+        (
+            Seeing(), torch.randn(1, 3, 12, 12),
+            {"image": (16, 16), "table": "position", "before": 3},
+            "position has 10 rows, which are not 3 x 3 patches and 3 rows in front: state the grid",
+        ),
+        (Seeing(), torch.randn(1, 3, 12, 12), {"image": (16, 16), "how": "linear"}, "how='linear'"),
+        (Reading(), torch.tensor([[1]]), {"image": (4, 4)}, "0 convolutions read an image"),
+        (Reading(), torch.tensor([[1]]), {"length": 9}, "2 tables are looked up by something else"),
+        (Reading(), torch.tensor([[1]]), {"length": 9, "table": "place"}, "no parameter 'place'"),
+        (Reading(), torch.tensor([[1]]), {"length": 2, "table": "places.weight", "before": 2}, "before=2"),
+        (Masked(), torch.tensor([[1]]), {"length": 9, "table": "places.weight"}, "mask has 8 numbers"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_anything_changes(
+    net: nn.Module, example: Any, more: Any, message: str
+) -> None:
+    old = snapshot(net)
+    with pytest.raises(ng.EditError, match=message):
+        ng.transfer.positions(net, example, **more)
+    unchanged(net, old)
