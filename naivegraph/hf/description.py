@@ -7,7 +7,6 @@ import binascii
 import copy
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import load, save
 
 from naivegraph.edits.apply.change_module import replaced
 from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import LoadError
 from naivegraph.hf.library import MODEL_TYPE
 
@@ -170,12 +170,33 @@ def base_config(config: Any, edits: Sequence[str]) -> Any:
         edits: The edits as JSON, oldest first.
     """
     out = copy.deepcopy(config)
-    for text in reversed(edits):
-        for path, name, keys, before, _ in reversed(json.loads(text)["attributes"]):
-            if path == "" and name == CONFIG and keys:
-                out = replaced(out, tuple(keys), functools.partial(_instead, before))
+    for change in map(Change.from_json, reversed(edits)):
+        for a in reversed(change.attributes):
+            if a.path == "" and a.name == CONFIG and a.keys:
+                out = replaced(out, a.keys, functools.partial(_instead, a.before))
+        for each in change.labels:
+            if each.path == "" and each.name == CONFIG:
+                out = replaced(out, each.keys, functools.partial(_before, change.widths[each.width]))
     return out
 
 
 def _instead(value: int | str, _: object) -> int | str:
     return value
+
+
+def _before(width: WidthChange, labels: Any) -> Any:
+    """The dict of labels before a change of the neurons they are of; those that went have others.
+
+    Example:
+        >>> import numpy as np
+        >>> width = WidthChange("fc", 3, np.array([0, 2]), 1, np.array([1, 2, 0]))
+        >>> _before(width, {0: "cat", 1: "dog", 2: "ant"})
+        {0: 'ant', 1: 'removed 1', 2: 'cat'}
+    """
+    inverse = not all(str(key).isdigit() for key in labels)
+    after = sorted(labels, key=labels.__getitem__) if inverse else [labels[key] for key in sorted(labels)]
+    order = range(width.after) if width.order is None else width.order
+    found = dict(zip(map(int, order), after, strict=True))
+    old = {place: f"removed {place}" for place in range(width.before)}
+    old.update({int(place): found[index] for index, place in enumerate(width.kept)})
+    return {label: place for place, label in old.items()} if inverse else old

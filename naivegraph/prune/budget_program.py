@@ -34,6 +34,7 @@ class BudgetProgram:
         rows: The linear constraints of the code and of custom rules.
         floors: The least sizes that were asked for, by atom.
         choices: Which branches may go, if any; their columns follow those of the widths.
+        told: Other reasons for which widths keep their size, or change with others alone.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class BudgetProgram:
         self.column = {width.atom: index for index, width in enumerate(self.free)}
         self.rows: list[Row] = []
         self.choices = BranchChoices(len(self.free), (), ())
+        self.told: tuple[str, ...] = ()
         self._multiples = [1] * len(self.free)
         for index, constraint in enumerate(constraints.width_constraints):
             self._constrain(f"row {index}", constraint)
@@ -59,7 +61,7 @@ class BudgetProgram:
 
     def reasons(self) -> list[str]:
         """Reasons for which widths keep their size, each once."""
-        return [*dict.fromkeys([*self.fixed_by_rules.values(), *self.constraints.fixed.values()])]
+        return [*dict.fromkeys([*self.told, *self.fixed_by_rules.values(), *self.constraints.fixed.values()])]
 
     def bounds(self) -> list[str]:
         """Reasons for which widths may not become as small as one neuron, each once."""
@@ -187,11 +189,34 @@ class BudgetProgram:
         """Require the columns of each group to be equal."""
         self.rows += _equal(groups)
 
+    def tie_shares(self, groups: Sequence[Sequence[int]]) -> None:
+        """Require the columns of each group to keep the same share of their sizes."""
+        self.rows += self._same_share(groups)
+
     def valued(
-        self, values: list[Floats], steps: Sequence[int], groups: Sequence[Sequence[int]]
+        self,
+        values: list[Floats],
+        steps: Sequence[int],
+        groups: Sequence[Sequence[int]],
+        shares: Sequence[Sequence[int]] = (),
     ) -> BudgetProblem:
-        """The problem of sizes of the most value, by column and size, with equal columns in each group."""
-        return self._problem(values, [], steps, _equal(groups))
+        """The problem of sizes of the most value, by column and size.
+
+        Args:
+            values: The value of each size, by column.
+            steps: The step of each column.
+            groups: Columns that are equal.
+            shares: Columns that keep the same share of their sizes.
+        """
+        return self._problem(values, [], steps, [*_equal(groups), *self._same_share(shares)])
+
+    def _same_share(self, groups: Sequence[Sequence[int]]) -> list[Row]:
+        size = [width.size for width in self.free]
+        return [
+            Row.of(f"share {group[0]} {other}", {group[0]: size[other], other: -size[group[0]]}, 0.0, 0.0)
+            for group in groups
+            for other in group[1:]
+        ]
 
     def budgets(
         self, utility: Mapping[Width, Floats], costs: list[tuple[CostFunction, float]], steps: Sequence[int]

@@ -68,6 +68,11 @@ FAMILIES = {
         "LlamaForCausalLM", "LlamaConfig", {**_GROUPED, "tie_word_embeddings": True}, TEXT,
         "AutoModelForCausalLM",
     ),
+    "Qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", _GROUPED, TEXT, "AutoModelForCausalLM"),
+    "Mistral": Family("MistralForCausalLM", "MistralConfig", _GROUPED, TEXT, "AutoModelForCausalLM"),
+    "Gemma": Family(
+        "GemmaForCausalLM", "GemmaConfig", {**_GROUPED, "head_dim": 8}, TEXT, "AutoModelForCausalLM"
+    ),
     "Qwen3": Family(
         "Qwen3ForCausalLM", "Qwen3Config", {**_GROUPED, "head_dim": 8}, TEXT, "AutoModelForCausalLM"
     ),

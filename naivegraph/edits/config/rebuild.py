@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from naivegraph.edits.apply.change_module import replaced
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.labels import relabelled
-from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.graph.record.record_run import unsaved_buffers
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, buffers_of, modules_of
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.ir.pytree import fields_of, is_record
 
@@ -53,16 +56,46 @@ class Rebuilt:
 
     def numbers(self, changed: Mapping[Field, int]) -> Numbers | None:
         """Sizes and numbers of the network that the config builds with these changes; None if it cannot."""
+        try:
+            with torch.device("meta"), _NoValues():
+                return numbers_of(self.kind(self._changed(changed)), self.name)
+        except Exception:  # Any exception of the constructor: there is no network of such a config.
+            return None
+
+    def refusal(self, changed: Mapping[Field, int]) -> str | None:
+        """The message of the config's own `validate()` if it refuses these changes; None if it does not.
+
+        Nor where it has no such method, or refuses the config as it is.
+        """
+        try:
+            _validate(self.config)
+        except Exception:
+            return None
+        try:
+            _validate(self._changed(changed))
+        except Exception as error:
+            return " ".join(str(error).split())
+        return None
+
+    def buffers(self, changed: Mapping[Field, int]) -> dict[str, torch.Tensor]:
+        """The buffers that the network of these changes works out and does not save, with their values.
+
+        It is built without weights, so that this takes no more memory than they do.
+        """
+        try:
+            with torch.device("cpu"), _no_weights(), _NoValues():
+                built = self.kind(self._changed(changed))
+        except Exception:  # Some constructors read their weights.
+            return {}
+        return {name: found[name] for found in [buffers_of(built)] for name in unsaved_buffers(built)}
+
+    def _changed(self, changed: Mapping[Field, int]) -> Any:
         config = copy.deepcopy(self.config)
         if self._change is not None:
             config = self._with_labels(config, self._change)
         for field, value in changed.items():
             config = replaced(config, field, functools.partial(_instead, value))
-        try:
-            with torch.device("meta"), _NoValues():
-                return numbers_of(self.kind(config), self.name)
-        except Exception:  # Any exception of the constructor: there is no network of such a config.
-            return None
+        return config
 
     def _with_labels(self, config: Any, change: Change) -> Any:
         """The config with labels that followed their neurons."""
@@ -70,6 +103,30 @@ class Rebuilt:
             width, new = change.widths[each.width], each.new
             config = replaced(config, each.keys, functools.partial(relabelled, width=width, new=new))
         return config
+
+
+def _validate(config: Any) -> None:
+    """Call the config's own check of itself, if it has one that takes no arguments."""
+    method = getattr(config, "validate", None)
+    if callable(method) and not inspect.signature(method).parameters:
+        method()
+
+
+@contextlib.contextmanager
+def _no_weights() -> Iterator[None]:
+    """Parameters of modules that are built in this block are on the meta device."""
+
+    def emptied(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        """Return a parameter without memory."""
+        if parameter is None or parameter.is_meta:
+            return parameter
+        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(emptied)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _instead(value: int, before: object) -> int:

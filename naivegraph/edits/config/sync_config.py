@@ -14,13 +14,14 @@ import inspect
 from collections.abc import Mapping
 from fractions import Fraction
 
+import torch
 from torch import nn
 
 from naivegraph.edits.config.rebuild import ConfigPlace, Field, Numbers, Rebuilt, numbers_of, quiet
 from naivegraph.edits.plan.change import AttributeChange, Change
 from naivegraph.edits.plan.index_formula import formula_length
 from naivegraph.graph.record.record_run import unsaved_buffers
-from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.graph.torch_utils.module_paths import INTERNAL, buffers_of, modules_of
 from naivegraph.ir.pytree import is_record
 from naivegraph.widths.code.size_constraints import SizeConstraints
 
@@ -69,6 +70,8 @@ def _followed(
     if lost and not isinstance(given, str):
         given = f"{lost[0]}, which is worked out from it, changed"
     found = _search(built, target, before, given)
+    if isinstance(found, dict):
+        found = built.refusal(found) or _other_buffer(built, module, found) or found
     if found is None:
         return change, ()
     if isinstance(found, str):
@@ -102,6 +105,30 @@ def _labelled(
         if type(value) is int and start.get(place) == value != now[place]
     ]
     return dataclasses.replace(change, attributes=[*change.attributes, *added])
+
+
+def _other_buffer(built: Rebuilt, module: nn.Module, found: Mapping[Field, int]) -> str | None:
+    """The reason why the config's numbers do not fit, if a buffer that is not saved would have other values.
+
+    Those which the present config does not give either are left aside.
+    """
+    unsaved = unsaved_buffers(module)
+    present = {name: buffer for name, buffer in buffers_of(module).items() if name in unsaved}
+    if not present or all(buffer.is_meta for buffer in present.values()):
+        return None
+    start, then = built.buffers({}), built.buffers(found)
+    for name, buffer in present.items():
+        if (
+            name in start
+            and _equal(buffer, start[name])
+            and not (name in then and _equal(buffer, then[name]))
+        ):
+            return f"{name}, which is worked out from it, would have other values"
+    return None
+
+
+def _equal(buffer: torch.Tensor, other: torch.Tensor) -> bool:
+    return not buffer.is_meta and torch.equal(buffer.cpu(), other.to(buffer.dtype))
 
 
 def _search(
