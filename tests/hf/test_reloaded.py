@@ -172,3 +172,16 @@ def test_the_trainer_trains_it_and_its_checkpoints_open(tmp_path: Path) -> None:
     opened.eval()
     assert torch.equal(outputs(trained, TEXT), outputs(opened, TEXT))
     assert not torch.equal(outputs(trained, TEXT), outputs(model, TEXT))
+
+
+def test_classes_and_labels_that_an_edit_changed(tmp_path: Path) -> None:
+    names = {0: "ant", 1: "bee", 2: "cat"}
+    model = BERT.build(id2label=names, label2id={name: place for place, name in names.items()})
+    ng.transfer.head(model, (), "classifier", {0: 2, 1: "new", 2: 0, 3: "new"}, kwargs=TEXT)
+    ng.prune(model, (), TEXT, params=0.7)
+    hf.save_pretrained(model, tmp_path)
+    opened = BERT.open(tmp_path)
+    assert opened.config.id2label == model.config.id2label
+    assert opened.config.id2label[0] == "cat"
+    assert opened.config.label2id == model.config.label2id
+    assert torch.equal(outputs(opened, TEXT), outputs(model, TEXT))
