@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,8 +18,9 @@ from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.hf.description import Description, base_config
 from naivegraph.hf.edited_config import as_plain, as_plain_kind, known_of
-from naivegraph.hf.edited_network import edited_class
+from naivegraph.hf.edited_network import PARAMETERS, edited_class
 from naivegraph.hf.library import config_class
+from naivegraph.hf.model_card import base_model
 from naivegraph.hf.other_head import shared_part
 
 __all__ = ["described"]
@@ -39,8 +41,11 @@ def described(network: Any) -> Description | None:
         told = tuple(fitted(edits, network))
     known = known_of(network.config)
     reports = () if known is None else known.description.reports
-    found = Description(told, type(network).__name__, shared_part(network), reports=reports)
-    return found.with_buffers(*_other_buffers(network, _twin(network, found)))
+    base = base_model(network.config) if known is None else known.description.base
+    found = Description(told, type(network).__name__, shared_part(network), reports=reports, base=base)
+    twin = _twin(network, found)
+    found = dataclasses.replace(found, parameters=vars(twin)[PARAMETERS])
+    return found.with_buffers(*_other_buffers(network, twin))
 
 
 def _check_kind(network: Any, edits: list[str]) -> None:

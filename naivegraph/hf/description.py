@@ -45,7 +45,9 @@ class Description:
         buffers: Buffers that are not saved with the weights and have other values than the library gives
             them, as safetensors in base64.
         casts: Such buffers of the library's values in another dtype, that of the network, by name.
-        reports: What the model card says of edits that were saved before.
+        reports: The costs and certificates of edits, as far as they are known.
+        base: The repository that the network was loaded from before its first edit; "" if there was none.
+        parameters: The number of its parameters then.
     """
 
     edits: tuple[str, ...]
@@ -54,6 +56,8 @@ class Description:
     buffers: str = ""
     casts: tuple[tuple[str, str], ...] = ()
     reports: tuple[Mapping[str, Any], ...] = ()
+    base: str = ""
+    parameters: int = 0
 
     def changes(self) -> list[Change]:
         """The edits as changes.
@@ -124,6 +128,8 @@ class Description:
                 **({"buffers": self.buffers} if self.buffers else {}),
                 **({"casts": dict(self.casts)} if self.casts else {}),
                 **({"reports": list(self.reports)} if self.reports else {}),
+                **({"base_model": self.base} if self.base else {}),
+                "parameters": self.parameters,
             },
         }
 
@@ -146,15 +152,16 @@ class Description:
             raise LoadError("the config before the edits in config.json is damaged: it has no model_type")
         if not isinstance(edits, list) or not all(isinstance(text, str) for text in edits):
             raise LoadError("the edits in config.json are damaged: they are no list of texts")
-        words = {name: told.get(name, "") for name in ("class", "prefix", "buffers")}
+        words = {name: told.get(name, "") for name in ("class", "prefix", "buffers", "base_model")}
         if not all(isinstance(word, str) for word in words.values()) or not words["class"]:
             raise LoadError("the edits in config.json are damaged: the class of the network is no name")
         reports, casts = told.get("reports", []), told.get("casts", {})
-        if not isinstance(casts, dict) or not isinstance(reports, list):
+        count = told.get("parameters", 0)
+        if not isinstance(casts, dict) or not isinstance(reports, list) or type(count) is not int:
             raise LoadError("the edits in config.json are damaged: a part has the wrong type")
         found = cls(
             tuple(edits), words["class"], words["prefix"], words["buffers"], tuple(casts.items()),
-            tuple(each for each in reports if isinstance(each, dict)),
+            tuple(each for each in reports if isinstance(each, dict)), words["base_model"], count,
         )  # fmt: skip
         found.changes()
         found.values()

@@ -20,9 +20,11 @@ from naivegraph.hf.description import Description
 from naivegraph.hf.library import pretrained_kind, real_device
 from naivegraph.undo import UndoLog
 
-__all__ = ["edited_class", "give_buffers", "own_buffers"]
+__all__ = ["PARAMETERS", "edited_class", "give_buffers", "own_buffers"]
 
 _KEPT = "_naivegraph_buffers"
+# The attribute with the number of parameters before the edits.
+PARAMETERS = "_naivegraph_parameters"
 
 
 def edited_class(kind: Any, changes: Any, where: str) -> Any:
@@ -39,6 +41,7 @@ def edited_class(kind: Any, changes: Any, where: str) -> Any:
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         kind.__init__(self, config, *args, **kwargs)
         own_buffers(self)
+        vars(self)[PARAMETERS] = sum(parameter.numel() for parameter in self.parameters())
         try:
             with real_device():  # of the indices: weights stay where they are
                 for change in changes(self):
@@ -109,6 +112,7 @@ def give_buffers(network: Any, description: Description | None) -> None:
         LoadError: It has no buffer of a name.
     """
     values: dict[str, torch.Tensor] = vars(network).pop(_KEPT, {})
+    vars(network).pop(PARAMETERS, None)
     if description is not None:
         values.update(description.values())
         dtypes = description.dtypes()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ from typing import Any
 from naivegraph.edits import Edit
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
+from naivegraph.graph.export.history import history_of
 from naivegraph.hf.describe import described
 from naivegraph.hf.description import KEY, Description
 from naivegraph.hf.edited_config import Known, as_edited, known_of
 from naivegraph.hf.library import pretrained_kind
+from naivegraph.hf.model_card import is_own_card, model_card, report_of
 from naivegraph.network import Graph
 
 __all__ = ["save_pretrained"]
+
+_CARD = "README.md"
 
 
 def save_pretrained(
@@ -28,8 +34,11 @@ def save_pretrained(
     Args:
         model: The network, a `PreTrainedModel`; one that was never edited is saved as ever.
         folder: Where to; it is made if it is not there.
-        edit: The last edit, for the model card: its costs and its certificate.
+        edit: An edit of the network, whose costs and certificate its model card (README.md) shows.
         options: Those of the network's own `save_pretrained`, such as `max_shard_size="2GB"`.
+
+    The card also has what every edit changed. One that is there already and was not written by this function
+    stays as it is, of which a warning tells.
 
     Raises:
         EditError: It is no such network, the folder is a file, or the class of the network would not become
@@ -55,14 +64,45 @@ def save_pretrained(
     path = Path(validate.file_path(folder))
     if path.is_file():
         raise EditError(f"{path} is a file: a folder is needed")
-    if edit is not None and not isinstance(edit, Edit):
-        raise EditError(f"edit= is an Edit, as ng.prune returns it, not {type(edit).__name__}")
+    if options.get("push_to_hub"):
+        raise EditError(
+            "push_to_hub= would replace the model card: save the folder, and then "
+            f"huggingface_hub.upload_folder(repo_id=..., folder_path={str(path)!r})"
+        )
+    known = _reports(edit, network)
     description = described(network)
     if description is None:
         network.save_pretrained(folder, **options)
         return
+    reports = [each for each in description.reports if each.get("edit") not in {new["edit"] for new in known}]
+    description = dataclasses.replace(description, reports=(*reports, *known))
+    card = model_card(network, description, path.resolve().name)
     with _telling(network, description), _no_old_weights(path):
         network.save_pretrained(folder, **options)
+    if is_own_card(path / _CARD):
+        (path / _CARD).write_text(card, encoding="utf-8")
+    else:
+        warnings.warn(f"{path / _CARD} stays as it is: it was not written by naivegraph.hf", stacklevel=2)
+
+
+def _reports(edit: Edit | None, network: Any) -> list[dict[str, Any]]:
+    """The reports on an edit, and on those that it is the last of.
+
+    Raises:
+        EditError: It is none, or of another network.
+    """
+    if edit is None:
+        return []
+    if not isinstance(edit, Edit):
+        raise EditError(f"edit= is an Edit, as ng.prune returns it, not {type(edit).__name__}")
+    history, found = history_of(network), []
+    for each in (*edit.earlier, edit):
+        text = each.change.to_json()
+        if each and text not in history:
+            raise EditError(f"edit= is none of this network's {len(history)} edits: {each!r}")
+        if each:
+            found.append(report_of(each, len(history) - 1 - history[::-1].index(text)))
+    return found
 
 
 @contextlib.contextmanager
