@@ -18,6 +18,7 @@ from naivegraph.cli.help_examples import (
     PRUNE_EXAMPLES,
     SEARCH_EXAMPLES,
     TRADEOFF_EXAMPLES,
+    TRANSFER_EXAMPLES,
 )
 from naivegraph.errors import NaivegraphError
 
@@ -119,12 +120,60 @@ def build_parser() -> ArgumentParser:
     )
     _add_study(search)
     subcommands.add_subcommand("search", search, help="search for architectures, or show what was found")
+    transfer = _command("Resize a pretrained network for another task, and save it.", TRANSFER_EXAMPLES)
+    subcommands.add_subcommand("transfer", transfer, help="resize a pretrained network for another task")
+    _add_transfers(transfer)
     demo = _command("Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES)
     demo.add_argument("--macs", type=float, default=0.5, help="fraction of the multiply-accumulates to keep")
     demo.add_argument(
         "--output", type=str, metavar="FILE", help="where to save the pruned network (.safetensors)"
     )
     subcommands.add_subcommand("demo", demo, help="see it all on real data, in seconds")
+    return parser
+
+
+def _add_transfers(parser: ArgumentParser) -> None:
+    """Add a command for each kind of transfer."""
+    kinds = parser.add_subcommands(required=True, dest="kind")
+    head = _saved_transfer("Give a network other classes.")
+    head.add_argument("--layer", type=str, metavar="NAME", help="the layer whose outputs are the classes")
+    head.add_argument(
+        "--classes",
+        type=str,
+        metavar="LIST",
+        help="for each class the old one or new, as in 7,new,3; or a number of classes, which are all new",
+    )
+    head.add_argument("--new", type=str, default="mean", help="the start of new classes: mean or zero")
+    kinds.add_subcommand("head", head, help="other classes")
+    inputs = _saved_transfer("Give an input another number of channels.")
+    inputs.add_argument("--input", type=str, metavar="NAME", help="the input, by its name")
+    inputs.add_argument("--channels", type=int, metavar="N", help="the number of channels afterwards")
+    inputs.add_argument(
+        "--new", type=str, default="zero", help="the weights of new channels: zero, mean or repeat"
+    )
+    kinds.add_subcommand("inputs", inputs, help="other input channels")
+    positions = _saved_transfer("Give a network positions for longer texts or images of another size.")
+    positions.add_argument("--image", type=str, metavar="HEIGHT,WIDTH", help="the size of images afterwards")
+    positions.add_argument("--length", type=int, metavar="N", help="the number of positions afterwards")
+    positions.add_argument("--table", type=str, metavar="NAME", help="the table of positions, if not clear")
+    kinds.add_subcommand("positions", positions, help="longer texts, images of another size")
+    student = _saved_transfer("Fill a smaller network from a bigger one.")
+    student.add_argument("--teacher", type=str, metavar="MODEL", help="what makes the bigger network")
+    student.add_argument(
+        "--teacher-arguments", type=dict[str, Any], default={}, metavar="JSON", help="its keyword arguments"
+    )
+    student.add_argument("--teacher-weights", type=str, metavar="FILE", help="its weights")
+    student.add_argument("--calibration", type=str, metavar="PATH", help="inputs to choose and to fit by")
+    student.add_argument("--depth", type=str, default="merge", help="merge blocks, or choose some of them")
+    kinds.add_subcommand("student", student, help="a smaller network from a bigger one")
+
+
+def _saved_transfer(description: str) -> ArgumentParser:
+    """The parser of a kind of transfer, with the options that all have."""
+    parser = _command(description, TRANSFER_EXAMPLES)
+    _add_network(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights, where --weights gives none")
+    parser.add_argument("--output", type=str, metavar="FILE", help="where to save the network (.safetensors)")
     return parser
 
 
@@ -333,13 +382,17 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Read the command line into the name of a command and its options."""
     parsed = build_parser().parse_args(words)
     options = dict(parsed[parsed.command])
-    del options["config"], options["debug"]
+    if "kind" in options:  # a command that has commands of its own
+        kind = options["kind"]
+        options = {"kind": kind, **dict(parsed[parsed.command][kind])}
+    for shared in ("config", "debug"):
+        options.pop(shared, None)
     return parsed.command, options
 
 
 def _carry_out(command: str, options: dict[str, Any]) -> None:
     """Run a command; torch is imported here, so that help and errors in the words come at once."""
-    from naivegraph.cli import budget_commands, commands, search_commands
+    from naivegraph.cli import budget_commands, commands, search_commands, transfer_commands
 
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
@@ -347,6 +400,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         "profile": budget_commands.profile,
         "tradeoff": budget_commands.tradeoff,
         "search": search_commands.search,
+        "transfer": transfer_commands.transfer,
         "demo": commands.demo,
     }
     table[command](**options)

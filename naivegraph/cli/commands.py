@@ -113,7 +113,7 @@ def prune(
         raise UsageError(
             "say how small the network shall be: --macs 0.5, --params 0.5, --latency 0.5 or --ratio 0.5"
         )
-    _check_output(output)
+    check_output(output)
     least = _at_least(at_least)
     network, args, kwargs = built_network(model, shape, arguments, weights, seed)
     batches = None if calibration is None else calibration_files(calibration, args, kwargs)
@@ -191,7 +191,7 @@ def built_network(
     return network.eval(), args, kwargs
 
 
-def _check_output(output: str | None) -> None:
+def check_output(output: str | None) -> None:
     """Check that a file can be written, and holds what its name says."""
     if output is None:
         return

@@ -39,6 +39,14 @@ examples:
   naivegraph tradeoff torchvision.models:resnet18 --shape 1,3,224,224 --cost latency --plot front.svg
 """
 
+TRANSFER_EXAMPLES = """\
+examples:
+  naivegraph transfer head naivegraph.demo:DigitsNet --shape 1,1,8,8 --layer head --classes 3,new,1
+  naivegraph transfer inputs torchvision.models:resnet18 --shape 1,3,64,64 --input x --channels 4
+  naivegraph transfer positions timm:vit_tiny_patch16_224 --shape 1,3,224,224 --image 96,128
+  naivegraph transfer student nets:small --teacher nets:big --shape 1,3,32,32 --calibration images.npz
+"""
+
 DEMO_EXAMPLES = """\
 examples:
   naivegraph demo

@@ -1,5 +1,16 @@
-"""Pretrained networks for another task or another size, as `ng.transfer`."""
+"""Pretrained networks for another task or another size, as `ng.transfer`.
 
+| to have | say |
+|---|---|
+| other classes | `ng.transfer.head(model, x, "fc", classes=[7, "new", 3])` |
+| other input channels | `ng.transfer.inputs(model, x, "x", channels=4)` |
+| another vocabulary | `ng.transfer.vocabulary(model, ids, old_tokenizer, new_tokenizer)` |
+| longer texts, other images | `ng.transfer.positions(model, x, image=(96, 128))` |
+| a smaller network | `ng.transfer.student(small, big, x, calibration=batches)` |
+| rates for what is new | `ng.transfer.parameter_groups(model, edit)`, `ng.transfer.Unfreezing(graph)` |
+"""
+
+from naivegraph.transfer.fine_tune import Unfreezing, parameter_groups
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
 from naivegraph.transfer.positions import positions
@@ -7,4 +18,13 @@ from naivegraph.transfer.student import student
 from naivegraph.transfer.student_report import StudentReport
 from naivegraph.transfer.vocabulary import vocabulary
 
-__all__ = ["StudentReport", "head", "inputs", "positions", "student", "vocabulary"]
+__all__ = [
+    "StudentReport",
+    "Unfreezing",
+    "head",
+    "inputs",
+    "parameter_groups",
+    "positions",
+    "student",
+    "vocabulary",
+]
