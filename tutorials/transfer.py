@@ -33,7 +33,8 @@ def fit(network: nn.Module, groups: Any, inputs: torch.Tensor, targets: torch.Te
     optimizer = torch.optim.Adam(groups, lr=3e-3)
     network.train()
     for epoch in range(epochs):
-        for batch in torch.randperm(len(inputs), generator=torch.Generator().manual_seed(epoch)).split(64):
+        shuffled = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(epoch))
+        for batch in torch.tensor_split(shuffled, len(inputs) // 64):
             optimizer.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(network(inputs[batch]), targets[batch]))
             optimizer.step()
