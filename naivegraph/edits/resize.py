@@ -12,9 +12,11 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.exact_growth.exact_growth import ExactGrowth, exact_growth
+from naivegraph.edits.exact_growth.number_origins import follow_numbers
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import Indices
-from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_notes
+from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_notes, whole_copies
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
@@ -85,8 +87,8 @@ def resize(
         seed: For the weights of new neurons.
 
     Returns:
-        The edit; falsy if nothing was changed. New neurons leave what the network computes as it was; where
-        that cannot be (they enter the statistics of a layer norm, say), its `notes` say so.
+        The edit; falsy if nothing was changed. New neurons leave what the network computes as it was, also
+        through norms (docs/widen.md); where that cannot be, `function_kept` is False and `notes` say why.
 
     Raises:
         EditError: A request makes no sense, or names no vertex.
@@ -164,19 +166,27 @@ def carry_out(
         """The number of neurons of a width after the edit."""
         return sizes.get(atom, atom.length)
 
-    change = plan(widths, constraints, answer.kept, answer.new, initialise=initialise, seed=seed, order=order)
-    change, unsaid = with_config(adjust(change), constraints)
-    grown = {width.atom for width, come in answer.new.items() if come}
-    replaced = replacement_notes(
+    changed = {
+        width: (
+            answer.kept[width].shape[-1] if width in answer.kept else width.size,
+            answer.new.get(width, 0),
+        )
+        for width in (*answer.kept, *answer.new)
+    }
+    growth = ExactGrowth() if initialise == "duplicate" else exact_growth(widths, changed)
+    change = plan(
         widths,
-        {
-            width: (
-                answer.kept[width].shape[-1] if width in answer.kept else width.size,
-                answer.new.get(width, 0),
-            )
-            for width in (*answer.kept, *answer.new)
-        },
+        constraints,
+        answer.kept,
+        answer.new,
+        initialise=initialise,
+        seed=seed,
+        order=order,
+        growth=growth.kept,
     )
+    change, unsaid = with_config(adjust(change), constraints)
+    change, unfollowed = _with_numbers(change, graph, growth)
+    changing = _changing(widths, changed, growth, initialise == "duplicate")
     with all_or_nothing() as undo:
         edit = apply(
             change,
@@ -187,18 +197,51 @@ def carry_out(
             before=Costs.of(widths),
             after=Costs.of(widths, count),
             notes=(
-                *growth_notes(widths, grown),
-                *replaced,
+                *changing,
+                *unfollowed,
                 *unsaid,
                 *(unused_notes(widths) if change else ()),
             ),
             sizes=SizeReport(widths, change, axis_requests),
             undo=undo,
+            function_kept=_is_kept(changed, (*changing, *unfollowed)),
         )
         for callback in answer.callbacks:
             callback(edit)
         more = notes()
     return dataclasses.replace(edit, notes=(*edit.notes, *more)) if more else edit
+
+
+def _with_numbers(change: Change, graph: Graph, growth: ExactGrowth) -> tuple[Change, tuple[str, ...]]:
+    """Add the changes of numbers such as the `eps` of norms, or sentences on those that cannot follow."""
+    if not growth.numbers:
+        return change, ()
+    attributes, numbers, left = follow_numbers(graph, growth.numbers)
+    made = dataclasses.replace(
+        change, attributes=[*change.attributes, *attributes], numbers=(*change.numbers, *numbers)
+    )
+    return made, tuple(
+        f"{name} adds a number that is written in the code and should follow the size: what the network "
+        "computes changes by about as little as that number is beside what it is added to."
+        for name in left
+    )
+
+
+def _changing(
+    widths: Widths, changed: Mapping[Width, tuple[int, int]], growth: ExactGrowth, copies: bool
+) -> tuple[str, ...]:
+    """Sentences on new neurons that change what the network computes."""
+    grown = {width.atom for width, (_, come) in changed.items() if come}
+    if copies:
+        grown -= whole_copies(widths, changed)
+    return (*growth_notes(widths, grown, growth.kept), *replacement_notes(widths, changed))
+
+
+def _is_kept(changed: Mapping[Width, tuple[int, int]], notes: tuple[str, ...]) -> bool | None:
+    """Whether the network computes the same; None if neurons went."""
+    if any(stay < width.size for width, (stay, _) in changed.items()):
+        return None
+    return not notes
 
 
 def _axis_requests(

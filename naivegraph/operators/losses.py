@@ -70,7 +70,7 @@ def distances(r: Relation, op: Operation, a: dict[str, Any]) -> None:
     (*batch, p, m), (*other, q, n) = r.of(one), r.of(two)
     r.algebra.unify(m, n)
     if r.vanishes(one) and r.vanishes(two):
-        r.statistics.append((m, f"a distance at {r.where}"))
+        r.measure(m, "a distance")
     elif not r.settled(m):
         r.couple(m, "a distance")
     r.set(op.outputs[0], [*r.broadcast([batch, other]), p, q])

@@ -8,6 +8,7 @@ from typing import Any
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
+from naivegraph.operators.growth import Norm
 from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import CHANNELS, FEATURES, Operator
 from naivegraph.operators.registry import register
@@ -105,10 +106,18 @@ def _zero_normalised(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     )
 
 
-_LAYER_NORM = Operator(layer_norm, zeros=Zeros(_zero_normalised), sources=of_layer_norm, neurons=FEATURES)
+_LAYER_NORM = Operator(
+    layer_norm,
+    zeros=Zeros(_zero_normalised),
+    sources=of_layer_norm,
+    neurons=FEATURES,
+    norm=Norm(centred=True),
+)
+_RMS_NORM = dataclasses.replace(_LAYER_NORM, norm=Norm(centred=False))
 register("native_layer_norm", dataclasses.replace(_LAYER_NORM, shapes={"default": shapes.layer_norm}))
-register("layer_norm rms_norm", _LAYER_NORM)
-register("_fused_rms_norm", _LAYER_NORM, since="2.8")
+register("layer_norm", _LAYER_NORM)
+register("rms_norm", _RMS_NORM)
+register("_fused_rms_norm", _RMS_NORM, since="2.8")
 
 
 def weight_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
@@ -155,7 +164,7 @@ def renorm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         if d != dim and not r.settled(axis) and not r.vanishes(source):
             r.couple(axis, "a norm")
         elif d != dim:
-            r.statistics.append((axis, f"a norm at {r.where}"))
+            r.measure(axis, "a norm")
     if isinstance(a.get("indices"), Stub):
         r.pin(axes[0], "a table looked up by index")
     r.set(op.outputs[0], axes)
@@ -183,6 +192,8 @@ def group_norm(r: Relation, op: Operation, a: dict[str, Any]) -> None:
         r.set(out, [axes[0], count])
 
 
-_GROUP_NORM = Operator(group_norm, zeros=Zeros(_zero_affine), sources=of_channel_norm)
+_GROUP_NORM = Operator(
+    group_norm, zeros=Zeros(_zero_affine), sources=of_channel_norm, norm=Norm(centred=True)
+)
 register("native_group_norm", dataclasses.replace(_GROUP_NORM, neurons=CHANNELS))
 register("group_norm", _GROUP_NORM)

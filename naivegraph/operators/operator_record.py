@@ -7,6 +7,7 @@ import enum
 from collections.abc import Callable, Mapping
 
 from naivegraph.errors import NaivegraphError
+from naivegraph.operators.growth import Degrees, Norm, Reduction
 from naivegraph.operators.movement import Arguments, Movement
 from naivegraph.operators.relation import Rule
 from naivegraph.operators.shapes import ShapeRule
@@ -44,6 +45,12 @@ class Neurons:
 CHANNELS, FEATURES = Neurons(1), Neurons(-1)
 
 
+_KINDS: tuple[tuple[str, type], ...] = (
+    ("zeros", Zeros), ("movement", Movement), ("neurons", Neurons), ("role", Role), ("norm", Norm),
+    ("reduction", Reduction),
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Operator:
     """The facts about an operator, and its variant in place.
@@ -62,6 +69,11 @@ class Operator:
         neurons: The dimension of the neurons of a layer that is this operator.
         role: Its role in edits that rewire or rebuild it.
         updates: The names of arguments that it writes into, though its schema does not say so.
+        additive: Whether it adds up element by element, or over other dimensions, and does the same for all
+            neurons: then the mean of some neurons becomes the mean of theirs. Movements always do.
+        degrees: The degrees in which results scale with positive factors of arguments.
+        norm: The kind of normalisation, with arguments `input`, `weight`, `bias` and `eps`.
+        reduction: The way in which a reduction over `dim` changes with the number of neurons.
 
     Raises:
         NaivegraphError: `axes` is no function, or another fact is of the wrong type.
@@ -81,6 +93,10 @@ class Operator:
     neurons: Neurons | None = None
     role: Role | None = None
     updates: Callable[[Arguments], tuple[str, ...]] | None = None
+    additive: bool = False
+    degrees: Degrees | None = None
+    norm: Norm | None = None
+    reduction: Reduction | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.axes):
@@ -89,7 +105,7 @@ class Operator:
                 "by itself, or a function `axes(relation, operation, arguments)` that calls `relation.set` "
                 "for every result"
             )
-        for name, kind in (("zeros", Zeros), ("movement", Movement), ("neurons", Neurons), ("role", Role)):
+        for name, kind in _KINDS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise NaivegraphError(f"{name}={value!r} of an Operator is a {kind.__name__} or None")

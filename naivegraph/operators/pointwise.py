@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.operators.growth import degree
 from naivegraph.operators.movement import (
     CONVERTED,
     COPIED,
@@ -71,6 +72,12 @@ def _positive_power(a: Arguments) -> bool:
     return isinstance(exponent, (int, float)) and exponent > 0
 
 
+def _power(a: Arguments) -> dict[str, float]:
+    """The exponent, if that is a number and a number's power is what is taken."""
+    exponent = a.get("exponent")
+    return {"self": float(exponent)} if isinstance(exponent, (int, float)) else {}
+
+
 def _fills_zero(a: Arguments) -> bool:
     value = a.get("value")
     return isinstance(value, (int, float)) and value == 0
@@ -120,9 +127,11 @@ register(
 
 # Functions of one value with f(0) = 0. Those which bend at zero alone are linear on either side of it.
 register(
-    "neg abs relu leaky_relu prelu _prelu_kernel rrelu rrelu_with_noise polar native_dropout deg2rad "
-    "rad2deg copysign",
+    "abs relu leaky_relu prelu _prelu_kernel rrelu rrelu_with_noise polar copysign",
     Operator(pointwise, zeros=KEPT, sources=first()),
+)
+register(
+    "neg native_dropout deg2rad rad2deg", Operator(pointwise, zeros=KEPT, sources=first(), additive=True)
 )
 register(
     "dropout feature_dropout",
@@ -136,11 +145,19 @@ register(
         movement=dataclasses.replace(SAME, when=_idle),
     ),
 )
-register("div true_divide", Operator(pointwise, zeros=QUOTIENT, sources=first(_not_rounded)))
+register(
+    "div true_divide",
+    Operator(
+        pointwise,
+        zeros=QUOTIENT,
+        sources=first(_not_rounded),
+        degrees=lambda a: {"self": 1, "other": -1} if _not_rounded(a) else {},
+    ),
+)
 register(
     "angle asin asinh atan atanh ceil erfinv frac special_bessel_j1 special_entr special_i1 special_i1e "
     "special_modified_bessel_i1 celu elu erf expm1 floor fmod gelu hardshrink "
-    "hardswish log1p mish nan_to_num relu6 round selu sgn sign silu sin sinh softshrink sqrt square tan "
+    "hardswish log1p mish nan_to_num relu6 round selu sgn sign silu sin sinh softshrink tan "
     "tanh trunc floor_divide fake_quantize_per_tensor_affine_cachemask "
     "fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
     Operator(pointwise, zeros=KEPT),
@@ -155,13 +172,17 @@ register(
     ),
 )
 register("xlogy special_xlog1py", Operator(pointwise, zeros=KEPT, sources=first()))
-register("pow", Operator(pointwise, zeros=kept_if(_positive_power)))
+register("sqrt", Operator(pointwise, zeros=KEPT, degrees=degree(self=0.5)))
+register("square", Operator(pointwise, zeros=KEPT, degrees=degree(self=2)))
+register("rsqrt", Operator(pointwise, degrees=degree(self=-0.5)))
+register("reciprocal", Operator(pointwise, degrees=degree(self=-1)))
+register("pow", Operator(pointwise, zeros=kept_if(_positive_power), degrees=_power))
 register("masked_fill", Operator(pointwise, zeros=kept_if(_fills_zero), sources=first(_fills_zero)))
 
 # Functions of several values.
-register("add", Operator(pointwise, zeros=JOINTLY, sources=summed, role=Role.SUM))
-register("sub rsub", Operator(pointwise, zeros=JOINTLY, sources=summed))
-register("mul", Operator(pointwise, zeros=PRODUCT, sources=each_of))
+register("add", Operator(pointwise, zeros=JOINTLY, sources=summed, role=Role.SUM, additive=True))
+register("sub rsub", Operator(pointwise, zeros=JOINTLY, sources=summed, additive=True))
+register("mul", Operator(pointwise, zeros=PRODUCT, sources=each_of, degrees=degree(self=1, other=1)))
 register("remainder", Operator(pointwise, zeros=KEPT, sources=together))
 register("atan2 heaviside", Operator(pointwise, zeros=JOINTLY))
 register(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
+from naivegraph.operators.growth import Reduction
 from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
@@ -65,11 +67,71 @@ def _normed(order: str) -> Sources:
 
 _REDUCED = of_passing(all_but("dim"))
 _REDUCED_TWICE = of_passing(all_but("dim"), results=2)
-register("mean", Operator(reduction, zeros=PASSED, sources=_REDUCED, shapes={"dim": shapes.mean}))
-register("sum nansum amax amin median std", Operator(reduction, zeros=PASSED, sources=_REDUCED))
-register("prod var", Operator(reduction, zeros=PASSED))
-register("linalg_vector_norm", Operator(reduction, zeros=PASSED, sources=_normed("ord")))
-register("norm", Operator(reduction, zeros=PASSED, sources=_normed("p")))
+register(
+    "mean",
+    Operator(
+        reduction,
+        zeros=PASSED,
+        sources=_REDUCED,
+        shapes={"dim": shapes.mean},
+        additive=True,
+        reduction=Reduction(1.0, lambda a, n, m: n / m, lambda a, n, m: 1.0),
+    ),
+)
+register(
+    "sum",
+    Operator(
+        reduction,
+        zeros=PASSED,
+        sources=_REDUCED,
+        additive=True,
+        reduction=Reduction(1.0, lambda a, n, m: 1.0, lambda a, n, m: m / n),
+    ),
+)
+register("nansum amax amin median", Operator(reduction, zeros=PASSED, sources=_REDUCED))
+register("prod", Operator(reduction, zeros=PASSED))
+
+
+def _no_factor(a: Arguments, n: int, m: int) -> None:
+    """The factor is not known."""
+
+
+def _of_variance(a: Arguments, n: int, m: int) -> float | None:
+    """As many squares as before, divided by more."""
+    given: Any = a
+    fewer = given.get("correction", int(given.get("unbiased", True)))
+    fewer = 1 if fewer is None else fewer
+    return (n - fewer) / (m - fewer) if n > fewer else None
+
+
+def _of_deviation(a: Arguments, n: int, m: int) -> float | None:
+    factor = _of_variance(a, n, m)
+    return None if factor is None else math.sqrt(factor)
+
+
+_VARIANCE = Reduction(2.0, _no_factor, _of_variance, centred=True)
+_DEVIATION = Reduction(1.0, _no_factor, _of_deviation, centred=True)
+register("var", Operator(reduction, zeros=PASSED, reduction=_VARIANCE))
+register("std", Operator(reduction, zeros=PASSED, sources=_REDUCED, reduction=_DEVIATION))
+
+
+def _length(order: str) -> Reduction:
+    """A norm of vectors, to which zeros add nothing but where they are counted."""
+
+    def of_zeros(a: Arguments, n: int, m: int) -> float | None:
+        """The factor where the new entries are zero."""
+        given: Any = a
+        p = given.get(order, 2)
+        return 1.0 if p is None or (isinstance(p, (int, float)) and p > 0) else None
+
+    return Reduction(1.0, of_zeros, _no_factor)
+
+
+register(
+    "linalg_vector_norm",
+    Operator(reduction, zeros=PASSED, sources=_normed("ord"), reduction=_length("ord")),
+)
+register("norm", Operator(reduction, zeros=PASSED, sources=_normed("p"), reduction=_length("p")))
 register("max min", Operator(reduction, zeros=Zeros(_zero_extreme), sources=_of_extreme))
 register("aminmax std_mean", Operator(reduction, zeros=PASSED_ALL, sources=_REDUCED_TWICE))
 register("var_mean", Operator(reduction, zeros=PASSED_ALL))

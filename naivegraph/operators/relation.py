@@ -84,6 +84,7 @@ class Relation:
         vanishing: stub ids of tensors that are zero on every neuron whose parameters are all zero.
         default_scales: attentions with the default scale.
         statistics: those among `coupled` that new neurons change too, whatever their weights.
+        measured: the same, with the operator that computes it.
         summed: sums over an axis, in which a new neuron changes nothing while one of the factors is zero.
         counts: by stub id of a result, the number of groups its operator works in.
         constraints: constraints of custom rules beyond equality; their axes are not resolved.
@@ -106,6 +107,7 @@ class Relation:
         self.default_scales: list[DefaultScale] = []
         self.summed: list[Summed] = []
         self.statistics: list[tuple[Axis, str]] = []
+        self.measured: list[tuple[Axis, str, Operation]] = []
         self.unknown: list[tuple[str, str]] = []
         self.counts: dict[int, Axis] = {}
         self.ordered: list[tuple[Axis, str]] = []
@@ -174,7 +176,14 @@ class Relation:
         if self.operation is not None:
             self.mixed.append((axis, self.operation))
         if not summed:
-            self.statistics.append((axis, f"{statistic} at {self.where}"))
+            self.measure(axis, statistic)
+
+    def measure(self, axis: Axis, statistic: str) -> None:
+        """Note that new neurons of an axis change a statistic, whatever their weights."""
+        text = f"{statistic} at {self.where}"
+        self.statistics.append((axis, text))
+        if self.operation is not None:
+            self.measured.append((axis, text, self.operation))
 
     def contract(self, axes: Sequence[Axis], coefficient: int = 1) -> None:
         """Add multiply-accumulates: the product of the sizes of these axes."""

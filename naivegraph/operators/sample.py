@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -41,22 +42,24 @@ def _pool(space: int) -> Operator:
     return Operator(pool(space), zeros=PASSED, sources=of_passing(front(space)))
 
 
+def _average(space: int) -> Operator:
+    return dataclasses.replace(_pool(space), additive=True)
+
+
 def _nearest(space: int) -> Operator:
     return Operator(pool(space), zeros=PASSED, movement=COMPUTED)
 
 
-register("avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_linear1d", _pool(1))
+register("max_pool1d adaptive_max_pool1d", _pool(1))
+register("max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_max_pool2d", _pool(2))
+register("max_pool3d max_pool3d_with_indices adaptive_max_pool3d", _pool(3))
+register("avg_pool1d adaptive_avg_pool1d upsample_linear1d", _average(1))
 register(
-    "avg_pool2d max_pool2d max_pool2d_with_indices mkldnn_max_pool2d adaptive_avg_pool2d "
-    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_bicubic2d "
+    "avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d upsample_bilinear2d upsample_bicubic2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-    _pool(2),
+    _average(2),
 )
-register(
-    "avg_pool3d max_pool3d max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d "
-    "upsample_trilinear3d",
-    _pool(3),
-)
+register("avg_pool3d _adaptive_avg_pool3d upsample_trilinear3d", _average(3))
 register("upsample_nearest1d _upsample_nearest_exact1d", _nearest(1))
 register("upsample_nearest2d _upsample_nearest_exact2d", _nearest(2))
 register("upsample_nearest3d _upsample_nearest_exact3d", _nearest(3))

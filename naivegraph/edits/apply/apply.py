@@ -17,6 +17,7 @@ from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.refit_report import RefitReport
+from naivegraph.edits.apply.replace_numbers import replace_numbers
 from naivegraph.edits.apply.resize_example import resize_example
 from naivegraph.edits.apply.resize_tensors import find_tensor
 from naivegraph.edits.apply.size_report import SizeReport
@@ -66,6 +67,7 @@ def apply(
     refit: Callable[[], RefitReport] | RefitReport | None = None,
     latency: LatencyReport | None = None,
     dropped: tuple[str, ...] = (),
+    function_kept: bool | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -90,6 +92,7 @@ def apply(
             or the report.
         latency: The report on a budget of latency.
         dropped: The branches that the change leaves out.
+        function_kept: Whether the network computes the same, as far as that is known.
 
     Returns:
         The edit.
@@ -123,6 +126,7 @@ def apply(
             with _running(failed or _NOT_RUNNING, passed=() if failed else (NaivegraphError,)):
                 log.push(snapshot(graph))
                 resize_example(change, graph)
+                replace_numbers(graph.vertices, change.numbers)
                 propagate_shapes(graph, {attribute.path for attribute in change.attributes})
         with _running(failed):
             if change and check is not None:
@@ -132,6 +136,7 @@ def apply(
         return Edit(
             asked or {}, change, certificate, first, last, notes,
             refit=None if callable(report) else report, latency=latency, dropped=dropped,
+            function_kept=function_kept if change else None,
             _size_report=sizes, _graph=graph, _way_back=way,
         )  # fmt: skip
 

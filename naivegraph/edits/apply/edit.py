@@ -52,6 +52,10 @@ class Edit:
         refit: The report on the layers whose weights were refitted to calibration data; None if none were.
         latency: The report on a budget of latency: asked, predicted and measured; None if there was none.
         dropped: The branches that were left out, by name.
+        function_kept: Whether the network computes the same in eval mode, but for rounding, as follows from
+            its operators: True or False where it only grew, None where neurons went or other things changed.
+        difference: The largest difference of its outputs on the example, relative to the largest value in
+            each; None if it was not measured.
 
     Example:
         >>> import pickle, torch, naivegraph as ng
@@ -73,6 +77,8 @@ class Edit:
     refit: RefitReport | None = None
     latency: LatencyReport | None = None
     dropped: tuple[str, ...] = ()
+    function_kept: bool | None = None
+    difference: float | None = None
     _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
     _graph: Graph | None = dataclasses.field(default=None, compare=False)
     _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
@@ -230,6 +236,9 @@ class Edit:
             yield self._width_table()
         if self.refit is not None:
             yield from self.refit.blocks()
+        if self.function_kept:
+            told = "" if self.difference is None else f" (largest difference {self.difference:.1e})"
+            yield f"what the network computes is kept{told}"
         yield from self.notes
 
     def _costs(self) -> Iterator[tuple[str, str, str, str]]:

@@ -10,7 +10,15 @@ import numpy.typing as npt
 import torch
 
 from naivegraph.edits.plan.change import Change, Rows
-from naivegraph.edits.plan.index_formula import Floats, Formula, Indices, along, formula_length, indices
+from naivegraph.edits.plan.index_formula import (
+    Floats,
+    Formula,
+    Indices,
+    along,
+    formula_length,
+    indices,
+    others_alike,
+)
 from naivegraph.edits.plan.width_change import WidthChange
 
 __all__ = ["Axes", "Places", "Source", "like", "ordered", "templates"]
@@ -153,6 +161,33 @@ class Places:
         for dim in dims:
             out = out * torch.from_numpy(along(self.axes[dim], self.after, chosen)).reshape(self._along(dim))
         return out
+
+    def means(self, tensor: torch.Tensor, dim: int, key: str, gains: torch.Tensor | None) -> torch.Tensor:
+        """For each new entry along a width, the mean of the kept ones with the same other indices.
+
+        Args:
+            tensor: A tensor of the new shape.
+            dim: The dimension.
+            key: The width.
+            gains: Factors of the entries along the dimension; None for none.
+        """
+        new = self.new_along(dim, key)
+        group = torch.from_numpy(others_alike(self.axes[dim], self.after, key)).to(tensor.device)
+        old, come = torch.nonzero(~new).reshape(-1), torch.nonzero(new).reshape(-1)
+        kept = tensor.index_select(dim, old).double()
+        if gains is not None:
+            kept = kept * gains.double().index_select(0, old).reshape(self._along(dim))
+        shape = list(tensor.shape)
+        shape[dim] = int(group.max()) + 1
+        counts = torch.zeros(shape[dim], dtype=torch.float64, device=tensor.device)
+        counts.index_add_(0, group[old], torch.ones_like(old, dtype=torch.float64))
+        total = torch.zeros(shape, dtype=torch.float64, device=tensor.device)
+        total.index_add_(dim, group[old], kept)
+        return total.index_select(dim, group[come]) / counts[group[come]].reshape(self._along(dim))
+
+    def new_along(self, dim: int, key: str) -> torch.Tensor:
+        """A mask of the indices along a dimension that are of new neurons of one width."""
+        return torch.from_numpy(along(self.axes[dim], self.after, {key: self._old[key]}) == 0)
 
     def given_back(
         self, old: torch.Tensor, now: torch.Tensor, factors: Sequence[torch.Tensor]

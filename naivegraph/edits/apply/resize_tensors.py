@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from naivegraph.edits.apply.origins import Axes, Places, like, ordered
 from naivegraph.edits.apply.start_values import start_values
 from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.fill import Fill
 from naivegraph.edits.plan.index_formula import Floats
 from naivegraph.edits.plan.initialise import fresh_tensors
 from naivegraph.errors import EditError
@@ -107,7 +109,24 @@ def new_tensors(change: Change, module: nn.Module) -> list[NewTensor]:
         new = by_name[start.tensor]
         start_values(start, change.widths[start.width], known, new.places.axes, new.before, new.data)
     _multiply(change, by_name, shares)
+    _fill(change.fills, by_name)
     return list(out.values())
+
+
+def _fill(fills: Iterable[Fill], made: dict[str, NewTensor]) -> None:
+    """Fill new entries: with ones first, as means may be weighted by them."""
+    for fill in sorted(fills, key=lambda each: each.kind == "mean"):
+        new = made[fill.tensor]
+        come = torch.nonzero(new.places.new_along(fill.dim, fill.width)).reshape(-1).to(new.data.device)
+        if fill.kind != "mean":
+            new.data.index_fill_(fill.dim, come, 1.0 if fill.kind == "one" else 0.0)
+            continue
+        gains: torch.Tensor | None = None
+        for name, dim in fill.gains:
+            gain = made[name].data.double().movedim(dim, 0).reshape(-1)
+            gains = gain if gains is None else gains * gain
+        means = new.places.means(new.data, fill.dim, fill.width, gains)
+        new.data.index_copy_(fill.dim, come, means.to(new.data.dtype))
 
 
 def _multiply(change: Change, made: dict[str, NewTensor], shares: dict[str, Floats] | None) -> None:

@@ -183,7 +183,7 @@ def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int
     out: dict[Field, int] = {}
     for a in change.attributes:
         of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
-        if of_config and not isinstance(a.after, str) and out.setdefault(a.keys, a.after) != a.after:
+        if of_config and isinstance(a.after, int) and out.setdefault(a.keys, a.after) != a.after:
             return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"
     return out
 

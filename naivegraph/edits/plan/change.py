@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from naivegraph.edits.plan.fill import Fill, NumberChange
 from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, to_runs
 from naivegraph.edits.plan.labels import Labels
 from naivegraph.edits.plan.module_change import ModuleChange
@@ -65,8 +67,8 @@ class AttributeChange:
     path: str
     name: str
     keys: tuple[int | str, ...]
-    before: int | str
-    after: int | str
+    before: float | str
+    after: float | str
 
     def __str__(self) -> str:
         keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
@@ -118,6 +120,8 @@ class Change:
         modules: The modules of which branches were left out, in the network's own class.
         starts: The new neurons that start as combinations of old ones.
         labels: The dicts of labels that follow the neurons they are of.
+        fills: The new entries that are filled with zeros, ones or means, after everything else.
+        numbers: The numbers that vertices of the graph are called with which change.
     """
 
     widths: dict[str, WidthChange]
@@ -136,6 +140,8 @@ class Change:
     modules: tuple[ModuleChange, ...] = ()
     starts: tuple[Start, ...] = ()
     labels: tuple[Labels, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    numbers: tuple[NumberChange, ...] = ()
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -166,6 +172,8 @@ class Change:
                 **({"modules": [each.to_data() for each in self.modules]} if self.modules else {}),
                 **({"starts": [each.to_data() for each in self.starts]} if self.starts else {}),
                 **({"labels": [each.to_data() for each in self.labels]} if self.labels else {}),
+                **({"fills": [each.to_data() for each in self.fills]} if self.fills else {}),
+                **({"numbers": [each.to_data() for each in self.numbers]} if self.numbers else {}),
             },
             separators=(",", ":"),
         )
@@ -226,12 +234,14 @@ class Change:
             ranks = {name: len(axes) for name, axes in tensors.items()}
             starts = tuple(Start.from_data(each, come, ranks) for each in data.get("starts", ()))
             labels = tuple(Labels.from_data(each, widths) for each in data.get("labels", ()))
+            fills = tuple(Fill.from_data(each, tensors, widths) for each in data.get("fills", ()))
+            numbers = tuple(map(NumberChange.from_data, data.get("numbers", ())))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
             structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
-            modules=modules, starts=starts, labels=labels,
+            modules=modules, starts=starts, labels=labels, fills=fills, numbers=numbers,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
@@ -294,8 +304,8 @@ def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
     return tuple(map(str, keys))
 
 
-def _setting(value: Any) -> int | str:
-    if type(value) not in (int, str):
+def _setting(value: Any) -> float | str:
+    if type(value) not in (int, str, float) or (type(value) is float and not math.isfinite(value)):
         raise ValueError(f"{value!r} is no value of an attribute: a number or a word is")
     return value  # type: ignore[no-any-return]
 

@@ -11,7 +11,7 @@ from naivegraph.algebra.axis import Atom, Axis
 
 __all__ = [
     "Floats", "Formula", "Indices", "along", "formula_length", "formula_of", "from_runs", "indices",
-    "to_runs",
+    "others_alike", "to_runs",
 ]  # fmt: skip
 
 Indices = npt.NDArray[np.int64]
@@ -103,6 +103,33 @@ def along(formula: Formula, sizes: Mapping[str, int], factors: Mapping[str, Floa
             product = (product[:, None] * own).reshape(-1)
         parts.append(product)
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def others_alike(formula: Formula, sizes: Mapping[str, int], key: str) -> Indices:
+    """A number for every index of an axis, the same for those that differ in the neurons of one width alone.
+
+    Example:
+        >>> others_alike([["h", "d"], ["d"]], {"h": 2, "d": 3}, "d").tolist()
+        [0, 0, 0, 3, 3, 3, 6, 6, 6]
+    """
+    parts: list[Indices] = []
+    offset = 0
+    for term in formula:
+        places: Indices = np.zeros(1, np.int64)
+        length = 1
+        for factor in term:
+            if isinstance(factor, list):
+                size, own = formula_length(factor, sizes), others_alike(factor, sizes, key)
+            elif factor == key:
+                size, own = sizes[key], np.zeros(sizes[key], np.int64)
+            else:
+                size = sizes[factor] if isinstance(factor, str) else factor
+                own = np.arange(size)
+            places = (places[:, None] * size + own).reshape(-1)
+            length *= size
+        parts.append(places + offset)
+        offset += length
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def to_runs(kept: Indices) -> list[list[int]]:

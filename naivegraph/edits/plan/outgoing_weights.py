@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
@@ -10,15 +11,47 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.edits.plan.change import Outgoing, Rows
 from naivegraph.errors import EditError
 from naivegraph.ir.values import Stub
+from naivegraph.operators import record_of
 from naivegraph.operators.movement import Dims
 from naivegraph.operators.relation import Summed
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, ProvenanceTrace, Untraceable
 from naivegraph.widths.widths import Width, Widths
 
-__all__ = ["growth_notes", "outgoing", "replacement_notes", "rows_of", "unkept"]
+__all__ = [
+    "KeptGrowth", "SilentSums", "growth_notes", "outgoing", "replacement_notes", "rows_of", "unkept",
+    "whole_copies",
+]  # fmt: skip
+
+# Sums to which the new neurons of a width add nothing, whatever the weights are.
+SilentSums = frozenset[tuple[Summed, Atom]]
 
 
-def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) -> tuple[Outgoing, ...]:
+@dataclasses.dataclass(frozen=True)
+class KeptGrowth:
+    """What lets widths that enter statistics grow with the function kept.
+
+    Attributes:
+        atoms: These widths.
+        fills: Entries that do not start as initialised: the tensor, the dimension and the width, what they
+            are ("mean", "zero" or "one"), and the tensors, with a dimension, by which a mean is weighted.
+        scales: Factors of tensors, by name.
+        silent: Sums to which new neurons add nothing.
+        reasons: The reasons why others cannot grow so.
+    """
+
+    atoms: frozenset[Atom] = frozenset()
+    fills: tuple[tuple[str, int, Atom, str, tuple[tuple[str, int], ...]], ...] = ()
+    scales: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    silent: SilentSums = frozenset()
+    reasons: Mapping[Atom, str] = dataclasses.field(default_factory=dict)
+
+
+_NOTHING = KeptGrowth()
+
+
+def outgoing(
+    widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False, silent: SilentSums = frozenset()
+) -> tuple[Outgoing, ...]:
     """The entries by which new neurons of these widths act on others.
 
     In a sum over a width they are those of one factor: of weights where there are some, else of the
@@ -30,6 +63,7 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
         keys: The key of each width that grows.
         copies: Whether new neurons are copies that share the effect of the original, so that the entries must
             have no other use.
+        silent: Sums that need no such entries.
 
     Raises:
         EditError: For copies: a factor cannot be traced, or its weights have another use.
@@ -37,7 +71,8 @@ def outgoing(widths: Widths, keys: Mapping[Atom, str], *, copies: bool = False) 
     found: dict[tuple[str, tuple[int, ...], tuple[int, tuple[int, ...]] | None], dict[str, None]] = {}
     if copies:
         _check_order(widths, keys)
-    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in _sums(widths, keys)]
+    sums = [each for each in _sums(widths, keys) if each not in silent]
+    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in sums]
     traced = {trace.target.id for _, _, trace in chosen if isinstance(trace, ProvenanceTrace)}
     for summed, atom, trace in chosen:
         if isinstance(trace, str):
@@ -65,26 +100,68 @@ def _check_order(widths: Widths, atoms: Collection[Atom]) -> None:
             raise EditError(f"new neurons cannot be copies: their order matters to {where}")
 
 
-def unkept(widths: Widths, atoms: Collection[Atom]) -> dict[Atom, str]:
-    """The widths, of these, whose growth changes what the network computes, with the reason."""
+def unkept(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING) -> dict[Atom, str]:
+    """The widths, of these, whose growth changes what the network computes, with the reason.
+
+    Args:
+        widths: The widths of a graph.
+        atoms: The widths that grow.
+        kept: What lets some of them grow through statistics.
+    """
     out: dict[Atom, str] = {}
     for axis, statistic in widths.relation.statistics:
         for atom in widths.relation.algebra.resolve(axis).atoms():
-            if atom in atoms:
-                out.setdefault(atom, f"it enters {statistic}")
+            if atom in atoms and atom not in kept.atoms:
+                out.setdefault(atom, kept.reasons.get(atom, f"it enters {statistic}"))
     for summed, atom in _sums(widths, atoms):
+        if (summed, atom) in kept.silent:
+            continue
         trace = _chosen(widths, summed, atom)
         if isinstance(trace, str):
             out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
     return out
 
 
-def growth_notes(widths: Widths, atoms: Collection[Atom]) -> tuple[str, ...]:
+def whole_copies(widths: Widths, changed: Mapping[Width, tuple[int, int]]) -> set[Atom]:
+    """The widths all of whose neurons get equally many copies, which changes none of the means they enter.
+
+    Args:
+        widths: The widths of a graph.
+        changed: Of widths that change, how many neurons stay and how many come.
+    """
+    found = {
+        width.atom for width, (stay, come) in changed.items() if stay == width.size and come % width.size == 0
+    }
+    for axis, _, operation in widths.relation.measured:
+        atoms = widths.relation.algebra.resolve(axis).atoms()
+        record = record_of(operation.func)
+        reduction = record.reduction
+        mean = record.norm is not None or (reduction is not None and reduction.of_means({}, 1, 2) == 1)
+        changing = {width.atom for width in changed}.intersection(atoms)
+        if changing and (not mean or not changing <= found):
+            found -= changing
+    return found
+
+
+def growth_notes(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING) -> tuple[str, ...]:
     """A sentence for each of these widths whose growth changes what the network computes."""
     return tuple(
         f"The new neurons of {widths.by_atom[atom].name} change what the network computes: {reason}."
-        for atom, reason in unkept(widths, atoms).items()
+        + (_copies_hint(widths, atom) if atom in kept.reasons else "")
+        for atom, reason in unkept(widths, atoms, kept).items()
     )
+
+
+def _copies_hint(widths: Widths, atom: Atom) -> str:
+    """A sentence that tells of copies, if they keep what the network computes."""
+    width = widths.by_atom[atom]
+    try:
+        outgoing(widths, {atom: "0"}, copies=True)
+    except EditError:
+        return ""
+    if atom not in whole_copies(widths, {width: (width.size, width.size)}):
+        return ""
+    return f' With initialise="duplicate" and a multiple of its {width.size} they do not.'
 
 
 def replacement_notes(widths: Widths, answer: Mapping[Width, tuple[int, int]]) -> tuple[str, ...]:

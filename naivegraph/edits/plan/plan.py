@@ -10,8 +10,9 @@ import torch
 
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.plan.change import AttributeChange, Change, InputChange, Scaling
+from naivegraph.edits.plan.fill import Fill
 from naivegraph.edits.plan.index_formula import Indices, formula_of
-from naivegraph.edits.plan.outgoing_weights import outgoing, rows_of
+from naivegraph.edits.plan.outgoing_weights import KeptGrowth, outgoing, rows_of
 from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import attribute_of
@@ -37,6 +38,7 @@ def plan(
     seed: int = 0,
     following: Mapping[Atom, int] | None = None,
     order: Mapping[Width, Indices] | None = None,
+    growth: KeptGrowth | None = None,
 ) -> Change:
     """Plan the change that keeps these neurons of each width and adds new ones; other widths stay.
 
@@ -54,6 +56,7 @@ def plan(
         following: New sizes that no parameter has, but perhaps an attribute, such as that of a norm alone.
         order: The order of a width's neurons afterwards, if not that of kept and then new ones: for each
             place the number of the neuron among these.
+        growth: What lets widths that enter statistics grow with the function kept.
 
     Raises:
         EditError: The arguments make no sense, or neurons cannot be duplicated.
@@ -72,8 +75,10 @@ def plan(
         return after.get(atom, atom.length)
 
     grown = {width.atom: keys[width.atom] for width in added}
-    out = outgoing(widths, grown, copies=initialise == "duplicate") if grown else ()
+    growth, copies = growth or KeptGrowth(), initialise == "duplicate"
+    out = outgoing(widths, grown, copies=copies, silent=growth.silent) if grown else ()
     scalings = _scalings(constraints, count)
+    scalings += tuple(Scaling(name, None, factor) for name, factor in growth.scales.items())
     named = {item.tensor for item in out} | {item.tensor for item in scalings}
     tensors = {
         name: [formula_of(axis, keys) for axis in axes]
@@ -90,6 +95,9 @@ def plan(
         initialise if isinstance(initialise, str) else getattr(initialise, "__name__", "function"),
         None if isinstance(initialise, str) else initialise,
         inputs=tuple(_inputs(widths, keys)),
+        fills=tuple(
+            Fill(name, dim, keys[atom], kind, gains) for name, dim, atom, kind, gains in growth.fills
+        ),
     )
 
 

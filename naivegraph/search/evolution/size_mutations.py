@@ -85,7 +85,8 @@ class _Resized(Mutation):
 class wider(_Resized):
     """More neurons in some layers; the network computes the same.
 
-    Layers whose neurons enter the statistics of a layer norm, say, are left out, unless `keep` is False.
+    Layers whose growth would change that, such as those before a function and then a norm, are left out,
+    unless `keep` is False.
 
     Args:
         by: The largest part of its size by which a layer grows; how much it is is drawn for each.

@@ -370,8 +370,12 @@ def test_growth_that_changes_the_function_is_known() -> None:
 @pytest.mark.parametrize(
     ("norm", "says"),
     [
-        (lambda: nn.LayerNorm(6), ["The new neurons of 0 change what", "it enters a layer norm at 1."]),
-        (lambda: nn.GroupNorm(2, 6), ["The new neurons of 0", "a group norm at 1."]),
+        (
+            lambda: nn.Sequential(nn.ReLU(), nn.LayerNorm(6)),
+            ["The new neurons of 0 change what", "it enters a layer norm at 1.1"],
+        ),
+        (lambda: nn.Sequential(nn.ReLU(), nn.GroupNorm(2, 6)), ["The new neurons of 0", "norm at 1.1"]),
+        (lambda: nn.LayerNorm(6), []),
         (lambda: nn.BatchNorm1d(6), []),
     ],
 )

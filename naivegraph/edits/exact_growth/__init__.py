@@ -1,0 +1,1 @@
+"""Growth through the statistics of norms with the function kept."""
