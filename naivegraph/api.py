@@ -13,6 +13,7 @@ from naivegraph.edits.insert import insert
 from naivegraph.edits.remove import disconnect, remove
 from naivegraph.edits.request.requests import Between as between
 from naivegraph.edits.request.requests import Frozen as frozen
+from naivegraph.edits.request.requests import Heads as heads
 from naivegraph.edits.request.requests import Inputs as inputs
 from naivegraph.edits.request.requests import Multiple as multiple
 from naivegraph.edits.request.requests import Size as size
@@ -101,6 +102,7 @@ __all__ = [
     "duplicate",
     "explain",
     "frozen",
+    "heads",
     "input_node",
     "inputs",
     "insert",

@@ -20,8 +20,9 @@ from naivegraph.edits.plan.outgoing_weights import growth_notes, replacement_not
 from naivegraph.edits.plan.plan import plan
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
+from naivegraph.edits.request.head_axis import head_axis
 from naivegraph.edits.request.network_inputs import asked_inputs
-from naivegraph.edits.request.requests import Inputs, RequestLike, as_mapping
+from naivegraph.edits.request.requests import Heads, Inputs, RequestLike, Size, as_mapping
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize_program.resize_program import AxisRequest
@@ -67,8 +68,8 @@ def resize(
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         requests: By vertex (or its name): a number is an exact change of the output size (`-8`), or
-            `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, a tuple of
-            several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
+            `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, `ng.heads(4)`
+            for the number of heads of an attention alone, a tuple of several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
             graph is resized by utility alone: neurons of negative utility go, none come.
         utility: The values of neurons, by default "magnitude"; see `naivegraph.utility.utility`. A neuron of
             negative utility is better gone: where that leaves fewer than a request wants, new ones come in
@@ -250,6 +251,9 @@ def _axis_requests(
     for key, found in as_mapping(requests).items():
         vertex = vertex_of(graph, key)
         for request in found:
+            if isinstance(request, Heads):
+                yield AxisRequest(vertex, head_axis(widths, vertex), Size(request.count), "heads")
+                continue
             if not isinstance(request, Inputs):
                 yield AxisRequest(vertex, widths.output_axis(vertex), request)
                 continue

@@ -15,6 +15,7 @@ __all__ = [
     "Between",
     "Delta",
     "Frozen",
+    "Heads",
     "Inputs",
     "Multiple",
     "Request",
@@ -76,6 +77,20 @@ class Frozen:
         return "as it is"
 
 
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """Request to make the number of heads of an attention this, whatever their size is.
+
+    Of a layer that makes queries it is the number of heads; of one that makes the keys and values which
+    several of them share, the number of these.
+    """
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"exactly {self.count} heads"
+
+
 Request = Delta | Size | Between | Multiple | Frozen
 
 
@@ -94,7 +109,7 @@ class Inputs:
         return f"Inputs({', '.join(str(entry) for entry in self.entries)})"
 
 
-RequestLike = int | Request | Inputs | tuple["int | Request | Inputs", ...]
+RequestLike = int | Request | Inputs | Heads | tuple["int | Request | Inputs | Heads", ...]
 
 
 def relaxed(request: int | Delta | Size) -> Request:
@@ -137,14 +152,19 @@ def _request(value: Any) -> Request:
     return value
 
 
-def as_requests(asked: RequestLike) -> list[Request | Inputs]:
+def as_requests(asked: RequestLike) -> list[Request | Inputs | Heads]:
     """The requests of one entry of the dict passed to `ng.resize`, as a list."""
     if isinstance(asked, tuple):
         return [item for each in asked for item in as_requests(each)]
+    if isinstance(asked, Heads):
+        validate.whole(asked.count, "a number of heads", 1)
+        return [asked]
     return [asked] if isinstance(asked, Inputs) else [_request(asked)]
 
 
-def as_mapping(requests: Mapping[Any, RequestLike] | None) -> dict[Any, list[Request | Inputs]]:
+def as_mapping(
+    requests: Mapping[Any, RequestLike] | None,
+) -> dict[Any, list[Request | Inputs | Heads]]:
     """The dict passed to `ng.resize`, with every entry as a list of requests."""
     asked_for = validate.mapping(requests, "what is asked for", "by vertex, as in {'conv': -8}")
     return {key: as_requests(asked) for key, asked in asked_for.items()}
