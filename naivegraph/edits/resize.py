@@ -68,8 +68,9 @@ def resize(
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         requests: By vertex (or its name): a number is an exact change of the output size (`-8`), or
-            `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`, `ng.heads(4)`
-            for the number of heads of an attention alone, a tuple of several, or `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
+            `ng.relaxed(+8)`, `ng.size(48)`, `ng.between(16, 64)`, `ng.multiple(8)`, `ng.frozen()`,
+            `ng.heads(4)` for the number of heads of an attention alone, a tuple of several, or
+            `ng.inputs(-2, None)` for the inputs. All are met together. Without any, the whole
             graph is resized by utility alone: neurons of negative utility go, none come.
         utility: The values of neurons, by default "magnitude"; see `naivegraph.utility.utility`. A neuron of
             negative utility is better gone: where that leaves fewer than a request wants, new ones come in

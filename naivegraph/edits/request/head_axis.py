@@ -35,8 +35,8 @@ def head_axis(widths: Widths, vertex: Vertex) -> Axis:
     if found:
         raise EditError(f"{vertex.name} has several numbers of heads, {what}: ask the layers in front of it")
     raise EditError(
-        f"{vertex.name} has no heads whose number may change: {what}. Ask a layer that makes queries, keys or "
-        "values by their heads; other sizes are asked for as ng.size(48)"
+        f"{vertex.name} has no heads whose number may change: {what}. Ask a layer that makes queries, keys "
+        "or values by their heads; other sizes are asked for as ng.size(48)"
     )
 
 
@@ -55,7 +55,7 @@ def _products(widths: Widths) -> Iterator[tuple[set[Atom], Axis]]:
 
 
 def _of_term(term: tuple[Factor, ...], products: list[tuple[set[Atom], Axis]]) -> Axis | None:
-    """The factors of a term that count heads: the first such width, and what stands before a head's neurons."""
+    """The factors of a term that count heads: such widths, and queries that share one."""
     for heads, inside in products:
         places = [i for i, factor in enumerate(term) if factor in heads]
         if not places:

@@ -73,7 +73,7 @@ def test_heads_that_share_keys(by_hand: bool) -> None:
     ("vertex", "asked", "says"),
     [
         ("out", ng.heads(2), "out has no heads whose number may change: its size 6 is"),
-        ("q", ng.heads(0), "a number of heads is a whole number from 1"),
+        ("q", ng.heads(0), "a number of heads must be a whole number from 1 up"),
     ],
 )
 def test_nonsense(vertex: str, asked: Any, says: str) -> None:
