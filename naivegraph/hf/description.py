@@ -187,7 +187,7 @@ def base_config(config: Any, edits: Sequence[str]) -> Any:
     return out
 
 
-def _instead(value: float | str, _: object) -> int | str:
+def _instead(value: float | str, _: object) -> float | str:
     return value
 
 
