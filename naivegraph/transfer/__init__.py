@@ -7,9 +7,11 @@
 | another vocabulary | `ng.transfer.vocabulary(model, ids, old_tokenizer, new_tokenizer)` |
 | longer texts, other images | `ng.transfer.positions(model, x, image=(96, 128))` |
 | a smaller network | `ng.transfer.student(small, big, x, calibration=batches)` |
+| small layers to train | `ng.transfer.adapters(graph, "blocks.*.fc2", kind="lora")` |
 | rates for what is new | `ng.transfer.parameter_groups(model, edit)`, `ng.transfer.Unfreezing(graph)` |
 """
 
+from naivegraph.transfer.adapters import adapters
 from naivegraph.transfer.fine_tune import Unfreezing, parameter_groups
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
@@ -21,6 +23,7 @@ from naivegraph.transfer.vocabulary import vocabulary
 __all__ = [
     "StudentReport",
     "Unfreezing",
+    "adapters",
     "head",
     "inputs",
     "parameter_groups",
