@@ -12,6 +12,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
+from naivegraph.edits.config.sync_numbers import with_config_numbers
 from naivegraph.edits.exact_growth.exact_growth import ExactGrowth, exact_growth
 from naivegraph.edits.exact_growth.number_origins import follow_numbers
 from naivegraph.edits.plan.change import Change
@@ -40,7 +41,7 @@ from naivegraph.utility.on_demand import utilities_on_demand
 from naivegraph.utility.scores import Loss
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
-__all__ = ["resize"]
+__all__ = ["axis_requests_of", "carry_out", "resize"]
 
 
 @graph_verb
@@ -104,7 +105,7 @@ def resize(
     validate.whole(seed, "seed", 0)
     widths = relate(model, free_outputs=True, free_inputs=asked_inputs(model, requests))
     constraints = constraints_of(widths)
-    axis_requests = tuple(_axis_requests(model, widths, requests))
+    axis_requests = tuple(axis_requests_of(model, widths, requests))
 
     def values(chosen: Utility) -> Mapping[Width, Floats]:
         """Values of neurons by another utility, for strategies that ask for one."""
@@ -145,6 +146,7 @@ def carry_out(
     order: Mapping[Width, Indices] | None = None,
     adjust: Callable[[Change], Change] = lambda change: change,
     notes: Callable[[], tuple[str, ...]] = tuple,
+    kept_only: bool = False,
 ) -> Edit:
     """Apply a decision to the module and update the graph; all of it or nothing.
 
@@ -161,6 +163,10 @@ def carry_out(
         order: The order of the neurons of widths; see `plan`.
         adjust: Gives the planned change other starts.
         notes: Gives more sentences for the reader once the network is changed.
+        kept_only: Whether nothing is done unless the network computes the same afterwards.
+
+    Raises:
+        EditError: The network does not run then, or computes something else; nothing is changed.
     """
     sizes = answer.sizes()
 
@@ -187,8 +193,12 @@ def carry_out(
         growth=growth.kept,
     )
     change, unsaid = with_config(adjust(change), constraints)
-    change, unfollowed = _with_numbers(change, graph, growth)
+    change, unsaid_numbers, unfollowed = _with_numbers(change, graph, growth)
+    unsaid += () if unsaid else unsaid_numbers
     changing = _changing(widths, changed, growth, initialise == "duplicate")
+    if kept_only and not _is_kept(changed, (*changing, *unfollowed)):
+        told = " ".join((*changing, *unfollowed)) or "neurons would go"
+        raise EditError(f"what the network computes cannot be kept: {told}")
     with all_or_nothing() as undo:
         edit = apply(
             change,
@@ -214,18 +224,31 @@ def carry_out(
     return dataclasses.replace(edit, notes=(*edit.notes, *more)) if more else edit
 
 
-def _with_numbers(change: Change, graph: Graph, growth: ExactGrowth) -> tuple[Change, tuple[str, ...]]:
-    """Add the changes of numbers such as the `eps` of norms, or sentences on those that cannot follow."""
+def _with_numbers(
+    change: Change, graph: Graph, growth: ExactGrowth
+) -> tuple[Change, tuple[str, ...], tuple[str, ...]]:
+    """Add the changes of numbers such as the `eps` of norms.
+
+    Returns:
+        The change, sentences on a config that cannot say them, and on numbers that cannot follow.
+    """
     if not growth.numbers:
-        return change, ()
+        return change, (), ()
     attributes, numbers, left = follow_numbers(graph, growth.numbers)
+    config, unsaid = with_config_numbers(graph.module, attributes)
     made = dataclasses.replace(
-        change, attributes=[*change.attributes, *attributes], numbers=(*change.numbers, *numbers)
+        change,
+        attributes=[*change.attributes, *attributes, *config],
+        numbers=(*change.numbers, *numbers),
     )
-    return made, tuple(
-        f"{name} adds a number that is written in the code and should follow the size: what the network "
-        "computes changes by about as little as that number is beside what it is added to."
-        for name in left
+    return (
+        made,
+        unsaid,
+        tuple(
+            f"{name} adds a number that is written in the code and should follow the size: what the network "
+            "computes changes by about as little as that number is beside what it is added to."
+            for name in left
+        ),
     )
 
 
@@ -246,9 +269,14 @@ def _is_kept(changed: Mapping[Width, tuple[int, int]], notes: tuple[str, ...]) -
     return not notes
 
 
-def _axis_requests(
+def axis_requests_of(
     graph: Graph, widths: Widths, requests: Mapping[Any, RequestLike] | None
 ) -> Iterator[AxisRequest]:
+    """The requests on axes that requests by vertex are.
+
+    Raises:
+        EditError: One makes no sense, or names no vertex.
+    """
     for key, found in as_mapping(requests).items():
         vertex = vertex_of(graph, key)
         for request in found:

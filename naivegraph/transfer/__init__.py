@@ -5,6 +5,7 @@
 | other classes | `ng.transfer.head(model, x, "fc", classes=[7, "new", 3])` |
 | other input channels | `ng.transfer.inputs(model, x, "x", channels=4)` |
 | another vocabulary | `ng.transfer.vocabulary(model, ids, old_tokenizer, new_tokenizer)` |
+| more neurons, and the same function | `ng.transfer.widen(model, ids, {"hidden_size": 1024})` |
 | longer texts, other images | `ng.transfer.positions(model, x, image=(96, 128))` |
 | a smaller network | `ng.transfer.student(small, big, x, calibration=batches)` |
 | small layers to train | `ng.transfer.adapters(graph, "blocks.*.fc2", kind="lora")` |
@@ -19,6 +20,7 @@ from naivegraph.transfer.positions import positions
 from naivegraph.transfer.student import student
 from naivegraph.transfer.student_report import StudentReport
 from naivegraph.transfer.vocabulary import vocabulary
+from naivegraph.transfer.widen import widen
 
 __all__ = [
     "StudentReport",
@@ -30,4 +32,5 @@ __all__ = [
     "positions",
     "student",
     "vocabulary",
+    "widen",
 ]
