@@ -178,11 +178,15 @@ def _added(graph: Graph, grid: tuple[int, int], before: int | None) -> PositionT
     """
     patches = grid[0] * grid[1]
     found = {table.name: table for table in _candidates(graph, patches, before)}
-    if len(found) != 1:
+    rows = f"a row for each of {grid[0]} x {grid[1]} patches"
+    if not found:
         raise EditError(
-            f"{len(found)} parameters have a row for each of {grid[0]} x {grid[1]} patches"
-            f"{' (' + ', '.join(found) + ')' if found else ''}: say which with table="
+            f"no parameter with {rows} is added to something or looked up: state the grid with grid= and the "
+            "table with table=, if there is one; a table of relative positions, or positions that the code "
+            "works out, does not follow"
         )
+    if len(found) > 1:
+        raise EditError(f"{', '.join(found)} have {rows}: say which with table=")
     return next(iter(found.values()))
 
 

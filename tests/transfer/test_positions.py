@@ -142,7 +142,7 @@ class Masked(Reading):
         (Seeing(), torch.randn(1, 3, 12, 12), {"image": (3, 12)}, "has no patch for 'patches'"),
         (
             Seeing(), torch.randn(1, 3, 12, 12), {"image": (16, 16), "grid": (4, 4)},
-            "0 parameters have a row for each of 4 x 4 patches",
+            "no parameter with a row for each of 4 x 4 patches is added to something or looked up",
         ),
         (
             Seeing(), torch.randn(1, 3, 12, 12),
