@@ -94,6 +94,7 @@ def edited_kind(kind: Any) -> Any:
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
         "_naivegraph_kind": kind,
+        "from_pretrained": classmethod(_from_pretrained),
         "to_dict": _to_dict,
         "to_diff_dict": _to_diff_dict,
         "validate": _validate,
@@ -101,6 +102,11 @@ def edited_kind(kind: Any) -> Any:
         "__repr__": _repr,
     }
     return type(kind.__name__, (kind,), own)
+
+
+def _from_pretrained(cls: Any, folder: Any, /, **options: Any) -> Any:
+    """Read the config of any folder, as adapters do of the one that their network came from."""
+    return library().AutoConfig.from_pretrained(folder, **options)
 
 
 def _to_dict(self: Any) -> Any:
