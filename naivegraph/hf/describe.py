@@ -23,7 +23,7 @@ from naivegraph.hf.library import config_class
 from naivegraph.hf.model_card import base_model
 from naivegraph.hf.other_head import shared_part
 
-__all__ = ["described"]
+__all__ = ["described", "edits_of"]
 
 
 def described(network: Any) -> Description | None:
@@ -32,13 +32,15 @@ def described(network: Any) -> Description | None:
     Raises:
         EditError: The class would not become this network by its config and edits.
     """
-    edits = history_of(network)
+    history = history_of(network)
+    if history:
+        _check_kind(network, history)
+    edits = edits_of(network)
     if not edits:
         return None
-    _check_kind(network, edits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on layers of other sizes: what is built anew is compared below
-        told = tuple(fitted(edits, network))
+        told = tuple(map(_without_values, fitted(edits, network)))
     known = known_of(network.config)
     reports = () if known is None else known.description.reports
     base = base_model(network.config) if known is None else known.description.base
@@ -46,6 +48,23 @@ def described(network: Any) -> Description | None:
     twin = _twin(network, found)
     found = dataclasses.replace(found, parameters=vars(twin)[PARAMETERS])
     return found.with_buffers(*_other_buffers(network, twin))
+
+
+def edits_of(network: Any) -> list[str]:
+    """The edits of a network that changed more than the values of weights, as JSON, oldest first."""
+    return [text for text in history_of(network) if _changes_sizes(Change.from_json(text))]
+
+
+def _changes_sizes(change: Change) -> bool:
+    return bool(change.tensors or change.attributes or change.modules or change.labels)
+
+
+def _without_values(text: str) -> str:
+    """An edit without what it says of the values of weights: those are loaded, and there are none before."""
+    return dataclasses.replace(
+        Change.from_json(text), outgoing=(), scalings=(), starts=(), fills=(), numbers=(), inputs=(),
+        refitted=(), seed=0, initialise="duplicate",
+    ).to_json()  # fmt: skip
 
 
 def _check_kind(network: Any, edits: list[str]) -> None:

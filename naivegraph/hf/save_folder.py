@@ -14,7 +14,7 @@ from naivegraph.edits import Edit
 from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
-from naivegraph.hf.describe import described
+from naivegraph.hf.describe import described, edits_of
 from naivegraph.hf.description import KEY, Description
 from naivegraph.hf.edited_config import Known, as_edited, known_of
 from naivegraph.hf.library import pretrained_kind
@@ -95,13 +95,13 @@ def _reports(edit: Edit | None, network: Any) -> list[dict[str, Any]]:
         return []
     if not isinstance(edit, Edit):
         raise EditError(f"edit= is an Edit, as ng.prune returns it, not {type(edit).__name__}")
-    history, found = history_of(network), []
+    history, edits, found = history_of(network), edits_of(network), []
     for each in (*edit.earlier, edit):
         text = each.change.to_json()
         if each and text not in history:
             raise EditError(f"edit= is none of this network's {len(history)} edits: {each!r}")
-        if each:
-            found.append(report_of(each, len(history) - 1 - history[::-1].index(text)))
+        if each and text in edits:
+            found.append(report_of(each, len(edits) - 1 - edits[::-1].index(text)))
     return found
 
 

@@ -185,3 +185,14 @@ def test_classes_and_labels_that_an_edit_changed(tmp_path: Path) -> None:
     assert opened.config.id2label[0] == "cat"
     assert opened.config.label2id == model.config.label2id
     assert torch.equal(outputs(opened, TEXT), outputs(model, TEXT))
+
+
+def test_a_stream_that_grew_through_its_norms(tmp_path: Path) -> None:
+    model = LLAMA.build()
+    before = outputs(model, TEXT)
+    ng.resize(model, (), {"model.embed_tokens": +4}, kwargs=TEXT)
+    hf.save_pretrained(model, tmp_path)
+    opened = LLAMA.open(tmp_path)
+    assert opened.model.embed_tokens.weight.shape == (90, 36)
+    assert torch.equal(outputs(opened, TEXT), outputs(model, TEXT))
+    assert torch.allclose(outputs(opened, TEXT), before, atol=1e-4)
