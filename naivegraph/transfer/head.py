@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from naivegraph.edits.apply.edit import Edit
-from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import Floats, Indices
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
@@ -92,7 +91,7 @@ def head(
     whole = any(width.atom in axis.atoms() for stub in returned(model.output) for axis in widths.of(stub))
     kept = KeptFunction(model, widths)
 
-    def notes(change: Change) -> tuple[str, ...]:
+    def notes(difference: float) -> tuple[str, ...]:
         """Return a sentence on the classes that were kept."""
         stay, come = int((old >= 0).sum()), int((old < 0).sum())
         told = f"{stay} of {width.size} classes were kept and {come} are new"
@@ -100,7 +99,7 @@ def head(
             return (f"{told}, which start as {_told(new)}.",)
         begin = f", which start as {_told(new)}" if come else ""
         return (
-            f"{told}{begin}; outputs of kept classes differ by at most {kept.difference(change):.1e} of the "
+            f"{told}{begin}; outputs of kept classes differ by at most {difference:.1e} of the "
             "largest one on the example.",
         )
 
@@ -108,7 +107,7 @@ def head(
     return rearrange(
         model, widths, asked, Rearrangement(width, old, sums, chosen),
         adjust=lambda change, key: with_class_labels(change, model.module, key, named, whole=whole),
-        notes=notes, optimizer=optimizer, seed=seed,
+        kept=kept, notes=notes, optimizer=optimizer, seed=seed,
     )  # fmt: skip
 
 

@@ -90,16 +90,17 @@ def inputs(
     way = "fold" if after < width.size else new
     kept = KeptFunction(model, widths, _as_one(model, start, widths) if way == "fold" else None)
 
-    def notes(change: Change) -> tuple[str, ...]:
+    def notes(difference: float) -> tuple[str, ...]:
         """Return a sentence on the function."""
         told = _CONDITIONS[way].format(before=width.size, after=after)
-        return (f"{told} (there it differs by {kept.difference(change):.1e} of the largest output).",)
+        return (f"{told} (there it differs by {difference:.1e} of the largest output).",)
 
     asked = {"inputs": start.name, "channels": after, "new": new}
     return rearrange(
         model, widths, asked, _rearrangement(way, width, after),
         adjust=lambda change, key: change if way == "zero" else _acting(model, change, key, way, after),
-        notes=notes if way != "mean" else lambda change: (_CONDITIONS["mean"],),
+        kept=kept,
+        notes=notes if way != "mean" else lambda difference: (_CONDITIONS["mean"],),
         optimizer=optimizer, seed=seed,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from naivegraph.edits.resize_program.strategy import Decision
 from naivegraph.errors import EditError
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
+from naivegraph.transfer.kept_function import KeptFunction
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of
 
 __all__ = ["Rearrangement", "Sums", "rearrange", "starts_of", "width_along"]
@@ -90,7 +91,8 @@ def rearrange(
     wanted: Rearrangement,
     *,
     adjust: Callable[[Change, str], Change] = lambda change, key: change,
-    notes: Callable[[Change], tuple[str, ...]] = lambda change: (),
+    kept: KeptFunction,
+    notes: Callable[[float], tuple[str, ...]],
     optimizer: Any = None,
     seed: int = 0,
 ) -> Edit:
@@ -102,7 +104,8 @@ def rearrange(
         asked: What was asked, by name.
         wanted: The neurons.
         adjust: Changes the plan further; it is given the key of the width.
-        notes: Sentences on the network once it is changed.
+        kept: The outputs before, which those that stay are compared with.
+        notes: Sentences for the reader, from the largest difference of these.
         optimizer: Optimizers that follow.
         seed: For new neurons without a combination.
 
@@ -111,8 +114,8 @@ def rearrange(
     """
     constraints = constraints_of(widths)
     width, planned = wanted.width, list[Change]()
-    kept, new, order = {width: wanted.kept}, {width: wanted.new}, wanted.order
-    check(widths, constraints, kept, new)
+    stay, come, order = {width: wanted.kept}, {width: wanted.new}, wanted.order
+    check(widths, constraints, stay, come)
 
     def adjusted(change: Change) -> Change:
         """Return the change with the starts of new neurons."""
@@ -124,12 +127,20 @@ def rearrange(
         planned.append(adjust(change, key))
         return planned[-1]
 
-    decision = Decision(kept, new, Certificate(0.0, 0.0), weighed=False)
-    return carry_out(
+    def differences() -> tuple[str, ...]:
+        """Return the sentences, and keep the difference."""
+        found.extend(kept.difference(change) for change in planned)
+        return notes(found[0]) if found else ()
+
+    found = list[float]()
+    decision = Decision(stay, come, Certificate(0.0, 0.0), weighed=False)
+    edit = carry_out(
         graph, widths, constraints, decision, asked, optimizer=optimizer, seed=seed,
-        order={} if order is None else {width: order}, adjust=adjusted,
-        notes=lambda: notes(planned[-1]) if planned else (),
+        order={} if order is None else {width: order}, adjust=adjusted, notes=differences,
     )  # fmt: skip
+    # New neurons that start as sums act from the start, which the operators alone do not tell.
+    keeps = None if wanted.sums else edit.function_kept
+    return dataclasses.replace(edit, function_kept=keeps, difference=found[0] if found else None)
 
 
 def check(

@@ -92,15 +92,15 @@ def vocabulary(
     example = _stand_ins(model, found, old, first)
     kept = KeptFunction(model, widths, example)
 
-    def notes(change: Change) -> tuple[str, ...]:
+    def notes(difference: float) -> tuple[str, ...]:
         """Return sentences on the tokens that were kept and those that are new."""
-        return _told(model, kept, change, widths, width, old, before)
+        return _told(kept, difference, widths, width, old, before)
 
     asked = {"vocabulary": found.name, "tokens": len(old), "kept": int((old >= 0).sum()), "new": new}
     return rearrange(
         model, widths, asked, Rearrangement(width, old, *_starts(old, pieces, new, before)),
         adjust=lambda change, key: _followed(model, change, key, found, old),
-        notes=notes, optimizer=optimizer, seed=seed,
+        kept=kept, notes=notes, optimizer=optimizer, seed=seed,
     )  # fmt: skip
 
 
@@ -205,13 +205,13 @@ def _stand_ins(graph: Graph, found: Table, old: Indices, first: int) -> dict[str
 
 
 def _told(
-    graph: Graph, kept: KeptFunction, change: Change, widths: Widths, width: Width, old: Indices, before: int
+    kept: KeptFunction, difference: float, widths: Widths, width: Width, old: Indices, before: int
 ) -> tuple[str, ...]:
     stay, come = int((old >= 0).sum()), int((old < 0).sum())
     told = f"{stay} of {before} tokens were kept and {come} are new"
     if not stay:
         return (f"{told}.",)
-    told += f"; outputs of kept ones differ by at most {kept.difference(change):.1e} of the largest one"
+    told += f"; outputs of kept ones differ by at most {difference:.1e} of the largest one"
     shares = [
         float(value.softmax(dim).index_select(dim, torch.from_numpy(np.flatnonzero(old < 0))).sum(dim).mean())
         for stub, value in kept.outputs()

@@ -41,6 +41,8 @@ def test_new_channels_of_zero_change_nothing_whatever_they_are_fed() -> None:
     assert torch.equal(net(torch.cat([image, torch.full((2, 1, 8, 8), 9.0).double()], 1)), before)
     assert net.stem.in_channels == net.skip.in_channels == 4
     assert "computes what it did whatever they are fed" in " ".join(edit.notes)
+    assert edit.function_kept
+    assert edit.difference == 0
 
 
 @pytest.mark.parametrize("channels", [4, 5, 6, 7, 9])
@@ -79,6 +81,7 @@ def test_the_mean_of_the_weights_is_taken() -> None:
     torch.testing.assert_close(net.stem.weight[:, 3].detach(), mean, rtol=0, atol=1e-15)
     torch.testing.assert_close(net(torch.cat([image, torch.zeros(2, 2, 8, 8).double()], 1)), before)
     assert "only where they are fed zeros" in " ".join(edit.notes)
+    assert edit.function_kept is None
 
 
 def test_channels_normalised_first_take_the_same_statistics() -> None:
