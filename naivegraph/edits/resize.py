@@ -263,7 +263,7 @@ def _changing(
 
 
 def _is_kept(changed: Mapping[Width, tuple[int, int]], notes: tuple[str, ...]) -> bool | None:
-    """Whether the network computes the same; None if neurons went."""
+    """Tell whether the network computes the same; None if neurons went."""
     if any(stay < width.size for width, (stay, _) in changed.items()):
         return None
     return not notes

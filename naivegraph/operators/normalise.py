@@ -8,11 +8,11 @@ from typing import Any
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
-from naivegraph.operators.growth import Norm
 from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import CHANNELS, FEATURES, Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
+from naivegraph.operators.scaling import Norm
 from naivegraph.operators.sources import Choice, aligned, nothing, of_channel_norm, of_layer_norm, of_passing
 from naivegraph.operators.zeros import PASSED, Zeros
 

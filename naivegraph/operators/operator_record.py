@@ -7,9 +7,9 @@ import enum
 from collections.abc import Callable, Mapping
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.operators.growth import Degrees, Norm, Reduction
 from naivegraph.operators.movement import Arguments, Movement
 from naivegraph.operators.relation import Rule
+from naivegraph.operators.scaling import Degrees, Norm, Reduction
 from naivegraph.operators.shapes import ShapeRule
 from naivegraph.operators.sources import Sources
 from naivegraph.operators.zeros import Zeros

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.growth import degree
 from naivegraph.operators.movement import (
     CONVERTED,
     COPIED,
@@ -21,6 +20,7 @@ from naivegraph.operators.movement import (
 from naivegraph.operators.operator_record import Operator, Role
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation
+from naivegraph.operators.scaling import degree
 from naivegraph.operators.sources import aligned, each_of, first, one_of, summed, together
 from naivegraph.operators.zeros import (
     ALWAYS,

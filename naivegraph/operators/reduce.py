@@ -8,11 +8,11 @@ from typing import Any
 from naivegraph.algebra.axis import single
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import shapes
-from naivegraph.operators.growth import Reduction
 from naivegraph.operators.movement import Arguments, Dims, Mask
 from naivegraph.operators.operator_record import Operator
 from naivegraph.operators.registry import register
 from naivegraph.operators.relation import Relation, tensors_in
+from naivegraph.operators.scaling import Reduction
 from naivegraph.operators.sources import Choice, Sources, all_but, of_passing, together
 from naivegraph.operators.zeros import JOINTLY, PASSED, PASSED_ALL, Zeros
 

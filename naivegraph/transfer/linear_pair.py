@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from naivegraph.algebra.axis import Atom
-from naivegraph.edits.exact_growth.roles import Origins, matrices
+from naivegraph.edits.exact_growth.roles import ShownStates, matrices
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.ir.values import Operation, Stub
@@ -50,7 +50,7 @@ def linear_pair(widths: Widths, vertex: Vertex) -> LinearPair:
     if len(sums) != 1:
         where = ", ".join(each.where for each in sums) or "nowhere"
         raise EditError(f"{what}: its neurons are summed over at {where}")
-    origins = Origins(widths)
+    origins = ShownStates(widths)
     readers = _readers(widths, origins, sums[0], what)
     taken = next((stub, dim) for stub, dim in sums[0].factors if stub.id not in origins.of)
     writers = _Writers(widths, origins, width.atom, what).of(*taken)
@@ -60,7 +60,7 @@ def linear_pair(widths: Widths, vertex: Vertex) -> LinearPair:
     return LinearPair(vertex, width, writers, readers)
 
 
-def _readers(widths: Widths, origins: Origins, summed: Summed, what: str) -> tuple[tuple[str, int], ...]:
+def _readers(widths: Widths, origins: ShownStates, summed: Summed, what: str) -> tuple[tuple[str, int], ...]:
     names = {stub.id: name for name, stub in reversed(widths.graph.state.items())}
     found = [
         (names[origin.number], origin.dims[dim])
@@ -75,7 +75,7 @@ def _readers(widths: Widths, origins: Origins, summed: Summed, what: str) -> tup
 class _Writers:
     """The way back from what the second layer takes to the weights of the first one."""
 
-    def __init__(self, widths: Widths, origins: Origins, atom: Atom, what: str) -> None:
+    def __init__(self, widths: Widths, origins: ShownStates, atom: Atom, what: str) -> None:
         self._widths, self._origins, self._atom, self._what = widths, origins, atom, what
         self._names = {stub.id: name for name, stub in reversed(widths.graph.state.items())}
         self._makers: dict[int, tuple[Operation, str]] = {}

@@ -30,7 +30,7 @@ class ScaledNumber:
 
 @dataclasses.dataclass
 class Decisions:
-    """What is decided so far.
+    """Decisions made so far.
 
     Attributes:
         kinds: What new entries of the neurons of a width are, where they are written.

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from naivegraph.algebra.axis import Atom
 from naivegraph.edits.exact_growth.decisions import Decisions, ScaledNumber
 from naivegraph.edits.exact_growth.flow import Flow
-from naivegraph.edits.exact_growth.roles import Along, Origins, Roles, roles_of
+from naivegraph.edits.exact_growth.roles import Along, Roles, ShownStates, roles_of
 from naivegraph.edits.exact_growth.tensor_state import Kind
 from naivegraph.edits.plan.outgoing_weights import KeptGrowth, SilentSums, outgoing
 from naivegraph.operators import record_of
@@ -29,10 +29,10 @@ _RUNS = 50  # more than any network needs; decisions only become more
 
 @dataclasses.dataclass(frozen=True)
 class ExactGrowth:
-    """What lets widths that enter statistics grow with the function kept.
+    """Measures by which widths that enter statistics grow with the function kept.
 
     Attributes:
-        kept: What a plan needs of it.
+        kept: The part that a plan needs.
         numbers: The numbers of the code that have to follow, such as the `eps` of norms.
     """
 
@@ -53,7 +53,7 @@ def exact_growth(widths: Widths, sizes: Mapping[Width, tuple[int, int]]) -> Exac
     entering = _entering(widths, growing)
     if not entering:
         return ExactGrowth(KeptGrowth())
-    origins = Origins(widths)
+    origins = ShownStates(widths)
     search = _Search(widths, after, growing, shrinking, origins, roles_of(widths, origins, growing))
     return search.run({atom: kind for atom, kind in entering.items() if atom not in shrinking})
 
@@ -106,7 +106,7 @@ class _Search:
         after: Mapping[Atom, int],
         growing: Collection[Atom],
         shrinking: Collection[Atom],
-        origins: Origins,
+        origins: ShownStates,
         roles: Roles,
     ) -> None:
         self._widths, self._after = widths, after

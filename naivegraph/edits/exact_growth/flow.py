@@ -14,7 +14,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.exact_growth.decisions import Decisions, ScaledNumber
 from naivegraph.edits.exact_growth.factors import factor_of
 from naivegraph.edits.exact_growth.new_entries import entries_of_result
-from naivegraph.edits.exact_growth.roles import Along, Origins, Roles
+from naivegraph.edits.exact_growth.roles import Along, Roles, ShownStates
 from naivegraph.edits.exact_growth.tensor_state import UNCHANGED, ZERO, NewEntries, TensorState
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.recording import Recording
@@ -52,7 +52,7 @@ class Flow:
         growing: Collection[Atom],
         shrinking: Collection[Atom],
         decisions: Decisions,
-        origins: Origins,
+        origins: ShownStates,
         roles: Roles,
     ) -> None:
         self.widths, self.count, self.growing = widths, count, frozenset(growing)

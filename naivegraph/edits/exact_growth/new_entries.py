@@ -129,7 +129,7 @@ class _Call:
         return self._added(dim, atom) if self._record.additive and self._place == 0 else None
 
     def _normalised(self, dim: int, atom: Atom) -> NewEntries | None:
-        """What a norm leaves of entries that are the mean, or zero: its shift."""
+        """Entries that a norm makes of the mean, or of zero: its shift."""
         source, bias = self._named["input"], self._named.get("bias")
         if not any(d == dim and a is atom for d, a in self._flow.along(source)):
             return None

@@ -13,7 +13,7 @@ from naivegraph.operators.relation import arguments, tensors_in
 from naivegraph.operators.sources import each_of, of_channel_norm, of_convolution, of_matrices
 from naivegraph.widths.widths import Widths
 
-__all__ = ["Along", "Origin", "Origins", "Roles", "matrices", "roles_of"]
+__all__ = ["Along", "Roles", "ShownState", "ShownStates", "matrices", "roles_of"]
 
 # A parameter or buffer by its number, one of its dimensions, and a width there.
 Along = tuple[int, int, Atom]
@@ -21,7 +21,7 @@ _WHOLE = (MoveKind.RESHAPED, MoveKind.TURNED, MoveKind.REPEATED)
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class ShownState:
     """The parameter or buffer whose elements a tensor shows, all of them.
 
     Attributes:
@@ -33,13 +33,13 @@ class Origin:
     dims: dict[int, int]
 
 
-class Origins:
+class ShownStates:
     """The parameters and buffers that tensors show, in another shape or order at most."""
 
     def __init__(self, widths: Widths) -> None:
-        self.of: dict[int, Origin] = {}
+        self.of: dict[int, ShownState] = {}
         for stub in widths.graph.state.values():
-            self.of.setdefault(stub.id, Origin(stub.id, {d: d for d in range(len(stub.shape))}))
+            self.of.setdefault(stub.id, ShownState(stub.id, {d: d for d in range(len(stub.shape))}))
         for run in widths.graph.runs:
             for vertex in run.vertices:
                 for operation in vertex.operations:
@@ -62,12 +62,12 @@ class Origins:
                 back = movement.dims(named, source, out, frozenset([d]))
                 if len(back) == 1 and (only := next(iter(back))) in origin.dims:
                     dims[d] = origin.dims[only]
-            self.of[out.id] = Origin(origin.number, dims)
+            self.of[out.id] = ShownState(origin.number, dims)
 
 
 @dataclasses.dataclass
 class Roles:
-    """What parameters and buffers do along widths.
+    """Roles of parameters and buffers along widths.
 
     Attributes:
         writers: Those whose entries the width's neurons are made of.
@@ -86,7 +86,7 @@ def matrices(a: Arguments) -> tuple[Stub, Stub]:
     return given[one], given[two]
 
 
-def roles_of(widths: Widths, origins: Origins, atoms: Collection[Atom]) -> Roles:
+def roles_of(widths: Widths, origins: ShownStates, atoms: Collection[Atom]) -> Roles:
     """Find the roles of all parameters and buffers along these widths."""
     roles = Roles({}, {})
     for run in widths.graph.runs:
@@ -101,7 +101,7 @@ def roles_of(widths: Widths, origins: Origins, atoms: Collection[Atom]) -> Roles
 
 
 def _given(
-    widths: Widths, origins: Origins, operation: Operation, atoms: Collection[Atom]
+    widths: Widths, origins: ShownStates, operation: Operation, atoms: Collection[Atom]
 ) -> Iterator[tuple[Stub, int, Atom]]:
     """The parameters among the operands of an operator, with the dimensions along which widths lie."""
     if all(out is None or out.id in origins.of for out in operation.outputs):
@@ -115,7 +115,7 @@ def _given(
 
 
 def _role(
-    widths: Widths, origins: Origins, operation: Operation, stub: Stub, dim: int, atom: Atom
+    widths: Widths, origins: ShownStates, operation: Operation, stub: Stub, dim: int, atom: Atom
 ) -> str | None:
     """The role of a parameter in one call; None for none."""
     record, named = record_of(operation.func), arguments(operation)

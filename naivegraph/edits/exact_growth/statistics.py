@@ -10,7 +10,7 @@ from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.exact_growth.decisions import ScaledNumber
 from naivegraph.edits.exact_growth.tensor_state import MEAN, ZERO
 from naivegraph.ir.values import Operation, Stub
-from naivegraph.operators.growth import Norm, Reduction
+from naivegraph.operators.scaling import Norm, Reduction
 
 if TYPE_CHECKING:
     from naivegraph.edits.exact_growth.flow import Flow

@@ -28,7 +28,7 @@ SilentSums = frozenset[tuple[Summed, Atom]]
 
 @dataclasses.dataclass(frozen=True)
 class KeptGrowth:
-    """What lets widths that enter statistics grow with the function kept.
+    """Starts and factors by which widths that enter statistics grow with the function kept.
 
     Attributes:
         atoms: These widths.
