@@ -91,7 +91,7 @@ class DepthFit:
         for step in steps:
             if isinstance(step, Run):
                 self._segment(step)
-            elif self._changed and is_layer_of_matrix(step[0]) and not self._sides.shared(step[0]):
+            elif self._changed and is_layer_of_matrix(step[0]) and self._sides.counts_for(step[0]):
                 self._layer(*step)
 
     def _layer(self, mine: Vertex, theirs: Vertex) -> None:
@@ -254,7 +254,7 @@ def true_statistics(
         if vertex.target.running_mean is not None and vertex.target.weight is not None
     ]
     sums: dict[int, list[torch.Tensor]] = {}
-    for batch in batches:
+    for batch in batches if places else ():
         run = Interpreter(graph)
         for place, vertex in enumerate(graph.vertices):
             if place in places:

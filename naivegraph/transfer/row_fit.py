@@ -9,7 +9,6 @@ import torch
 
 from naivegraph.reconstruct.linear_layout import Layout
 from naivegraph.reconstruct.moments import Moments
-from naivegraph.reconstruct.ridge import least_squares
 
 __all__ = ["HELD", "RowFit", "Solved", "drop_neurons", "is_held"]
 
@@ -107,12 +106,26 @@ class RowFit:
         best = Solved(kept, self.error(kept))
         if not (self.fit.finite and self.held.finite) or best.error <= _EXACT:
             return best
-        for ridge in _RIDGES if self.held.rows else (_UNHELD,):
-            weights = least_squares(self.fit, kept[None], ridge, bias=bias)
-            error = math.inf if weights is None else self.error(weights[0])
-            if weights is not None and error < best.error:
-                best = Solved(weights[0], error)
+        system = _Ridges(self.fit, kept, bias=bias)
+        if not self.held.rows:
+            return self._better(best, system.solve(_UNHELD))
+        middle = len(_RIDGES) // 2
+        best = self._better(best, system.solve(_RIDGES[middle]))
+        for way in (_RIDGES[middle + 1 :], _RIDGES[:middle][::-1]):
+            improved = False
+            for ridge in way:  # errors have one minimum in the ridge, or nearly so
+                found = self._better(best, system.solve(ridge))
+                if found is best:
+                    break
+                best, improved = found, True
+            if improved:
+                break
         return best
+
+    def _better(self, best: Solved, weights: torch.Tensor | None) -> Solved:
+        """The better of two solutions."""
+        error = math.inf if weights is None else self.error(weights)
+        return best if weights is None or not error < best.error else Solved(weights, error)
 
     def statistics(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance of the outputs without their shift."""
@@ -132,6 +145,32 @@ class RowFit:
         covariance.diagonal().add_(ridge)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
         return inverse, inverse @ cross
+
+
+class _Ridges:
+    """Least squares with penalties of several sizes on the distance from some weights."""
+
+    def __init__(self, moments: Moments, kept: torch.Tensor, *, bias: bool) -> None:
+        size = len(kept) if bias else len(kept) - 1
+        self._kept, self._gram = kept, moments.gram[0, :size, :size]
+        self._rest = (moments.cross[0] - moments.gram[0] @ kept)[:size]
+        unit = torch.ones(size, dtype=kept.dtype, device=kept.device)
+        if bias:
+            unit[-1] = 0
+        self._penalty, self._least = (
+            unit * moments.gram[0].diagonal()[:-1].mean(),
+            1e-12 * moments.rows * unit,
+        )
+
+    def solve(self, ridge: float) -> torch.Tensor | None:
+        """The weights; None if the system has no answer in float64."""
+        whole = self._gram + torch.diag_embed(self._penalty * ridge + self._least)
+        factor, failed = torch.linalg.cholesky_ex(whole)
+        if bool(failed):
+            return None
+        out = self._kept.clone()
+        out[: len(whole)] += torch.cholesky_solve(self._rest, factor)
+        return out if bool(torch.isfinite(out).all()) else None
 
 
 def drop_neurons(

@@ -51,6 +51,7 @@ class SideBySide:
         self.samples = sum(self.counts)
         self.log = UndoLog()
         self._surroundings = Surroundings(student)
+        self._needed: set[int] | None = None  # what the output depends on
         self._regions: dict[Unit, Region] = {}
 
     # Places
@@ -84,6 +85,13 @@ class SideBySide:
     def shared(self, vertex: Vertex) -> bool:
         """Tell whether a parameter of a vertex of the student is used elsewhere, too."""
         return any(map(self._surroundings.shared, self._surroundings.parameters(vertex)))
+
+    def counts_for(self, vertex: Vertex) -> bool:
+        """Tell whether the first output depends on a vertex of the student whose parameters are its alone."""
+        if self._needed is None:
+            outputs = [maker for maker, stub in self.uses.returned() if stub.dtype.is_floating_point][:1]
+            self._needed = self.uses.reach(outputs, self.uses.place, upwards=True)
+        return id(vertex) in self._needed and not self.shared(vertex)
 
     def has_weights(self, unit: Unit) -> bool:
         """Tell whether a block of the student computes with parameters."""

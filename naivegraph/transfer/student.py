@@ -277,7 +277,8 @@ class _Student:
 
     def _fit_depth(self, teacher: Graph, log: UndoLog) -> tuple[SegmentReport, ...]:
         """Merge or refit blocks; all of it is taken back where the plain copy agrees better."""
-        if not self.batches:
+        whole = all(run.alone and len(run.blocks) == 1 for runs in self.runs.values() for run in runs)
+        if not self.batches or whole:
             return self._copied()
         wanted = output_rows(self.big, self._theirs(self.held))
         plain = agreement(output_rows(self.small, self.held), wanted)
@@ -292,7 +293,8 @@ class _Student:
             return tuple(fit.report)
         true_statistics(self.small, self.batches, functools.partial(_write, fit.log))
         after = agreement(output_rows(self.small, self.held), wanted)
-        self.steps.append(AgreementStep("blocks merged and refitted", after, after >= plain))
+        way = "blocks merged" if any(block.chosen for block in fit.report) else "blocks refitted"
+        self.steps.append(AgreementStep(way, after, after >= plain))
         if after >= plain:
             return tuple(fit.report)
         fit.log.undo()
