@@ -28,7 +28,7 @@ from naivegraph.transfer.narrow_teacher import Narrowing, narrow_to
 from naivegraph.transfer.pairing import Pairing, pair_networks
 from naivegraph.transfer.student_report import AgreementStep, StudentReport
 from naivegraph.transfer.student_widths import check_wider, same_sizes
-from naivegraph.transfer.unit import state_names
+from naivegraph.transfer.unit import Unit, state_names
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["student"]
@@ -159,8 +159,8 @@ class _Student:
             number: given.get(number) or ([] if depth == "choose" and stack.deeper else merged_runs(stack))
             for number, stack in enumerate(pairing.stacks)
         }
-        self._check_sizes()
-        self.exact = same_sizes(self._all_pairs(), small, big)
+        check_wider(self._pairs(), small, big)
+        self.exact = same_sizes(self._pairs(), small, big)
         self._check_calibration(calibration)
         self.batches, self.held = self._read(calibration, samples)
         self.notes: list[str] = []
@@ -168,28 +168,32 @@ class _Student:
 
     # Checks
 
-    def _all_pairs(self) -> list[tuple[Vertex, Vertex]]:
-        """Pairs of vertices, the teacher's blocks each with one of the student's that is like it."""
-        pairs = list(self.pairing.vertices)
-        for stack in self.pairing.stacks:
-            for place, block in enumerate(stack.teacher):
-                near = place * len(stack.student) // len(stack.teacher)
-                numbers = sorted(range(len(stack.student)), key=lambda n, near=near: abs(n - near))  # type: ignore[misc]
-                like = next((n for n in numbers if stack.alike[n][place]), None)
-                if like is not None:
-                    pairs += unit_pairs(stack.student[like], block)
-        return pairs
+    def _models(self, number: int) -> list[Unit]:
+        """For each block of the student in a stack, one of the teacher's with its structure."""
+        stack, runs = self.pairing.stacks[number], self.runs[number]
+        return [run.model for run in runs] or [stack.teacher[row.index(True)] for row in stack.alike]
 
-    def _check_sizes(self) -> None:
+    def _pairs(self) -> list[tuple[Vertex, Vertex]]:
+        """Pairs of vertices, the student's blocks each with its model."""
         pairs = list(self.pairing.vertices)
         for number, stack in enumerate(self.pairing.stacks):
-            for run in self.runs[number]:
-                pairs += unit_pairs(run.unit, run.model)
-            if not self.runs[number]:
-                for number_of, unit in enumerate(stack.student):
-                    like = stack.teacher[stack.alike[number_of].index(True)]
-                    pairs += unit_pairs(unit, like)
-        check_wider(pairs, self.small, self.big)
+            for unit, model in zip(stack.student, self._models(number), strict=True):
+                pairs += unit_pairs(unit, model)
+        return pairs
+
+    def _all_pairs(self) -> list[tuple[Vertex, Vertex]]:
+        """Pairs of vertices, the teacher's blocks each with one of the student's whose model it is like."""
+        pairs = self._pairs()
+        for number, stack in enumerate(self.pairing.stacks):
+            models = self._models(number)
+            for place, block in enumerate(stack.teacher):
+                near = place * len(stack.student) // len(stack.teacher)
+                numbers = [n for n, row in enumerate(stack.alike) if row[place]]
+                numbers = [n for n in numbers if same_sizes(unit_pairs(models[n], block), self.big, self.big)]
+                if block not in models and numbers:
+                    like = min(numbers, key=lambda n, near=near: abs(n - near))  # type: ignore[misc]
+                    pairs += unit_pairs(stack.student[like], block)
+        return pairs
 
     def _check_calibration(self, calibration: Any) -> None:
         if calibration is not None:
