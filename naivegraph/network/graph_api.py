@@ -18,6 +18,7 @@ from naivegraph.graph.export.to_module import to_module
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run import query
 from naivegraph.graph.run.blocks import Block, find_blocks
+from naivegraph.graph.run.hidden_values import hidden_values
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
@@ -111,24 +112,41 @@ class Graph(Recording):
         return self.present
 
     def run(self, inputs: Any, outputs: Iterable[str]) -> dict[str, Any]:
-        """The values of named vertices.
+        """The values of named vertices, from the network's inputs or from values of other vertices.
+
+        What is given is not computed again, and nothing runs that no output needs. A value is what its vertex
+        gave, even if the network changes the tensor in place afterwards; given tensors are never changed.
 
         Args:
-            inputs: One tensor, a tuple of positional arguments or a dict of keyword arguments of the network.
+            inputs: One tensor, a tuple of positional arguments or a dict of keyword arguments of the network;
+                or a dict of values by vertex.
             outputs: Names of vertices.
 
         Raises:
             EditError: There is no such vertex.
-            NaivegraphError: The arguments are not those recorded.
+            NaivegraphError: The arguments are not those recorded, or an input is needed that is not given.
+
+        Example:
+            >>> import torch
+            >>> from naivegraph.network import capture
+            >>> layers = torch.nn.Linear(4, 3), torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2)
+            >>> net = torch.nn.Sequential(*layers)
+            >>> x = torch.randn(5, 4)
+            >>> graph = capture(net, x)
+            >>> hidden = graph.run(x, ["0", "1"])
+            >>> torch.equal(hidden["0"], net[0](x)), torch.equal(hidden["1"], net[0](x).relu())
+            (True, True)
+            >>> torch.equal(graph.run({"1": hidden["1"]}, ["2"])["2"], net(x))
+            True
         """
         if isinstance(outputs, str) or not isinstance(outputs, Iterable):
             raise NaivegraphError(f"outputs= takes a list of names of vertices, not {outputs!r}")
         now = self._now()
         wanted = [now[name].name for name in outputs]
+        if isinstance(inputs, dict) and any(name in now and now[name].kind != "input" for name in inputs):
+            return hidden_values(now, {now[name].name: value for name, value in inputs.items()}, wanted)
         args, kwargs = _arguments(inputs)
-        execution = Interpreter(now, wanted)
-        execution.run(bind(self, args, kwargs))
-        return {name: execution.values[name] for name in wanted}
+        return hidden_values(now, bind(self, args, kwargs), wanted)
 
     # Looking
 

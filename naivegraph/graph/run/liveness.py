@@ -13,7 +13,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["changed_in_place", "idle", "tensor_numbers", "written_numbers"]
+__all__ = ["SharedMemory", "changed_in_place", "idle", "tensor_numbers", "written_numbers"]
 
 
 def tensor_numbers(value: object) -> set[int]:
@@ -45,7 +45,7 @@ def idle(
         >>> idle(capture(Net(), torch.ones(1, 2)))
         [Vertex('exp', function)]
     """
-    memory = _Memory(graph)
+    memory = SharedMemory(graph)
     keep, other = {id(vertex) for vertex in kept}, uses or {}
     wanted, found = tensor_numbers(graph.output), list[Vertex]()
     state = {stub.id for stub in graph.state.values()}
@@ -71,11 +71,11 @@ def changed_in_place(
         vertices: The vertices.
         through_others: Count only what is changed through other tensors that share its memory.
     """
-    memory, own = _Memory(graph), {stub.id} if through_others else set()
+    memory, own = SharedMemory(graph), {stub.id} if through_others else set()
     return any(memory.shared(written_numbers(vertex) - own, {stub.id}) for vertex in vertices)
 
 
-class _Memory:
+class SharedMemory:
     """Groups of tensors that share memory, as far as operators say so."""
 
     def __init__(self, graph: Recording) -> None:
