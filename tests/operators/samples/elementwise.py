@@ -28,6 +28,7 @@ ELEMENTWISE: Samples = rows(
         [S(_X), S(_X, dtype=torch.float32), S(_X, dtype=torch.int64), S(_X, dtype=torch.complex128)],
     ),
     ("_conj", [S(torch.complex(_X, _X))]),
+    ("rsqrt reciprocal", [S(chance(2, 3, 4))]),
     ("relu6", [S(4 * _X)]),
     ("to", [S(_X, torch.float32), S(_X, torch.int64)]),
     ("type_as", [S(_X, single(5))]),
