@@ -49,18 +49,19 @@ def is_own_card(path: Path) -> bool:
     return not path.exists() or _OWN in path.read_text(encoding="utf-8", errors="replace")
 
 
-def model_card(network: Any, description: Description, name: str) -> str:
+def model_card(network: Any, description: Description, name: str, *, plain: bool = False) -> str:
     """The model card of an edited network.
 
     Args:
         network: The network.
         description: Its edits, and what is known of them.
         name: The name of the folder.
+        plain: Whether transformers opens it without this package.
     """
-    return "\n".join(_lines(network, description, name)) + "\n"
+    return "\n".join(_lines(network, description, name, plain)) + "\n"
 
 
-def _lines(network: Any, description: Description, name: str) -> Iterator[str]:
+def _lines(network: Any, description: Description, name: str, plain: bool) -> Iterator[str]:
     yield from ("---", "library_name: transformers", "tags:", "- naivegraph")
     if description.base:
         yield f"base_model: {description.base}"
@@ -74,12 +75,12 @@ def _lines(network: Any, description: Description, name: str) -> Iterator[str]:
         f"parameters are left ({left / max(before, 1):.1%})."
     )
     auto = _auto_class(network)
+    needed = [] if plain else ["import naivegraph.hf  # pip install 'naivegraph[transformers]'"]
+    why = "" if plain else " Without the import transformers does not know the type of this folder."
     yield from (
-        "", "## How to open it", "", "```python",
-        "import naivegraph.hf  # pip install 'naivegraph[transformers]'",
-        f"from transformers import {auto}", "", f'model = {auto}.from_pretrained("{name}")', "```", "",
-        "The network is one of its family's own class. There is no remote code, and nothing is pickled. "
-        "Without the import transformers does not know the type of this folder.",
+        "", "## How to open it", "", "```python", *needed, f"from transformers import {auto}", "",
+        f'model = {auto}.from_pretrained("{name}")', "```", "",
+        f"The network is one of its family's own class. There is no remote code, nothing is pickled.{why}",
     )  # fmt: skip
     reports = {report.get("edit"): report for report in description.reports}
     changes = description.changes()

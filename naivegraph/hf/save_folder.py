@@ -15,10 +15,11 @@ from naivegraph.edits.request import validate
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
 from naivegraph.hf.describe import described, edits_of
-from naivegraph.hf.description import KEY, Description
-from naivegraph.hf.edited_config import Known, as_edited, known_of
+from naivegraph.hf.description import KEY, Description, base_config
+from naivegraph.hf.edited_config import Known, as_edited, as_plain, known_of
 from naivegraph.hf.library import pretrained_kind
 from naivegraph.hf.model_card import is_own_card, model_card, report_of
+from naivegraph.hf.plain_config import plain_config
 from naivegraph.network import Graph
 
 __all__ = ["save_pretrained"]
@@ -30,6 +31,9 @@ def save_pretrained(
     model: Any, folder: str | os.PathLike[str], *, edit: Edit | None = None, **options: Any
 ) -> None:
     """Save an edited network of transformers as a folder that `from_pretrained` opens.
+
+    Where the config alone says the sizes, as after `ng.prune(..., uniform=True)`, or with numbers for layers
+    of their own in families that read them (`per_layer_config`), plain transformers opens the folder, too.
 
     Args:
         model: The network, a `PreTrainedModel`; one that was never edited is saved as ever.
@@ -76,8 +80,10 @@ def save_pretrained(
         return
     reports = [each for each in description.reports if each.get("edit") not in {new["edit"] for new in known}]
     description = dataclasses.replace(description, reports=(*reports, *known))
-    card = model_card(network, description, path.resolve().name)
-    with _telling(network, description), _no_old_weights(path):
+    plain = plain_config(network, description.changes())
+    card = model_card(network, description, path.resolve().name, plain=plain is not None)
+    told = _telling(network, description) if plain is None else _telling_both(network, description, plain)
+    with told, _no_old_weights(path):
         network.save_pretrained(folder, **options)
     if is_own_card(path / _CARD):
         (path / _CARD).write_text(card, encoding="utf-8")
@@ -138,6 +144,19 @@ def _network(model: Any) -> Any:
             f"none: ng.save saves any network.{more}"
         )
     return found
+
+
+@contextlib.contextmanager
+def _telling_both(network: Any, description: Description, plain: Any) -> Iterator[None]:
+    """The config by which transformers alone builds a network is written in this block, with the edits."""
+    config = network.config
+    before = base_config(as_plain(config), description.edits).to_diff_dict()
+    vars(plain)[KEY] = description.to_data(before)[KEY]
+    network.config = plain
+    try:
+        yield
+    finally:
+        network.config = config
 
 
 @contextlib.contextmanager

@@ -42,10 +42,10 @@ def test_the_card_has_what_was_changed_and_the_certificate(tmp_path: Path) -> No
 def test_a_second_edit_keeps_what_was_known_of_the_first(tmp_path: Path) -> None:
     model = LLAMA.build()
     model.config.name_or_path = "someone/llama"
-    first = ng.prune(model, (), TEXT, params=0.8)
+    first = ng.resize(model, (), {"model.layers.0.mlp.gate_proj": -20}, kwargs=TEXT)
     hf.save_pretrained(model, tmp_path, edit=first)
     opened = LLAMA.open(tmp_path)
-    second = ng.prune(opened, (), TEXT, params=0.9)
+    second = ng.resize(opened, (), {"model.layers.1.mlp.gate_proj": -4}, kwargs=TEXT)
     hf.save_pretrained(opened, tmp_path, edit=second)
     card = (tmp_path / "README.md").read_text()
     assert "base_model: someone/llama" in front_matter(tmp_path)
@@ -69,7 +69,7 @@ def test_a_folder_is_no_base_model_and_an_edit_of_another_network_is_refused(tmp
     model.config.name_or_path = str(tmp_path)
     edit = ng.prune(model, (), TEXT, params=0.65)
     other = LLAMA.build()
-    ng.prune(other, (), TEXT, params=0.7)
+    ng.resize(other, (), {"model.layers.0.mlp.gate_proj": -20}, kwargs=TEXT)
     with pytest.raises(ng.EditError, match="is none of this network's 1 edits"):
         hf.save_pretrained(other, tmp_path / "other", edit=edit)
     with pytest.raises(ng.EditError, match=r"would replace the model card.*upload_folder"):
