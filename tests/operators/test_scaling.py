@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from naivegraph.operators.registry import RECORDS
@@ -45,8 +47,7 @@ def test_degrees(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mean", "sum", "var", "std", "linalg_vector_norm"])
 def test_reductions_of_more_entries(name: str) -> None:
-    packet, record = ATEN[name]
-    reduction = record.reduction
+    reduction = ATEN[name][1].reduction
     assert isinstance(reduction, Reduction)
     options: list[dict[str, Any]] = [{"dim": [-1]}]
     if name in ("var", "std"):
@@ -67,16 +68,12 @@ def test_reductions_of_more_entries(name: str) -> None:
         assert torch.allclose(run(3.0 * _X, **option), before * 3.0**reduction.degree, rtol=1e-12)
 
 
-ADDITIVE = {
-    "neg": lambda x: torch.neg(x),
+ADDITIVE: dict[str, Callable[[Tensor], Tensor]] = {
+    "neg": torch.neg,
     "mean": lambda x: x.mean((0, 1)),
     "sum": lambda x: x.sum(0),
-    "adaptive_avg_pool1d": lambda x: torch.nn.functional.adaptive_avg_pool1d(x.movedim(-1, 1), 2).movedim(
-        1, -1
-    ),
-    "avg_pool2d": lambda x: torch.nn.functional.avg_pool2d(x[..., None].movedim(2, 1), 2, 1, 1).movedim(
-        1, -1
-    ),
+    "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x.movedim(-1, 1), 2).movedim(1, -1),
+    "avg_pool2d": lambda x: F.avg_pool2d(x[..., None].movedim(2, 1), 2, 1, 1).movedim(1, -1),
 }
 
 
