@@ -157,7 +157,8 @@ class Joined(nn.Module):
 
 
 def normed() -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    layers = [nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)]
+    return nn.Sequential(*layers)
 
 
 @pytest.mark.parametrize("seed", range(6))
