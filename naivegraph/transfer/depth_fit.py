@@ -62,6 +62,7 @@ class DepthFit:
 
     Attributes:
         log: What takes back what was written.
+        notes: Sentences for the reader.
         report: The blocks so far.
     """
 
@@ -79,6 +80,7 @@ class DepthFit:
         self._merge, self._say = merge, say
         self._changed = False
         self.report: list[SegmentReport] = []
+        self.notes: list[str] = []
 
     @property
     def log(self) -> UndoLog:
@@ -186,7 +188,11 @@ class DepthFit:
         sides = self._sides
         chosen: list[MergedNeurons] = []
         refitted = False
-        if len(ending) != len(mine):
+        if not mine or len(ending) != len(mine):
+            self.notes.append(
+                f"{run.unit} is a plain copy, as it has no layer (`nn.Linear`, a convolution) that alone ends a "
+                "branch and could be solved for."
+            )
             return "copied", chosen
         several = self._merge and len(run.blocks) > 1 and all(len(each) == len(mine) for each in merged)
         if run.end is not run.model:
@@ -224,9 +230,19 @@ def copy_vertex(
     teacher: Graph,
     write: Callable[[torch.Tensor, torch.Tensor], None],
 ) -> None:
-    """Copy the parameters and buffers of one vertex to another."""
+    """Copy the parameters and buffers of one vertex to another.
+
+    Raises:
+        EditError: They have other shapes.
+    """
     for name, other in zip(state_names(mine, student), state_names(theirs, teacher), strict=True):
-        write(student.tensor(name), teacher.tensor(other).detach())
+        source, target = teacher.tensor(other), student.tensor(name)
+        if source.shape != target.shape:
+            raise EditError(
+                f"{other!r} of the bigger network would have shape {tuple(source.shape)}, and {name!r} of the "
+                f"other one has {tuple(target.shape)}: its blocks are of several sizes; give depth={{...}}"
+            )
+        write(target, source.detach())
 
 
 def unit_pairs(unit: Unit, other: Unit) -> list[tuple[Vertex, Vertex]]:

@@ -293,6 +293,7 @@ class _Student:
         )  # fmt: skip
         log.push(fit.log.undo)
         fit.run(self._in_order(teacher))
+        self.notes += fit.notes
         if not fit.log:
             return tuple(fit.report)
         true_statistics(self.small, self.batches, functools.partial(_write, fit.log))

@@ -156,6 +156,9 @@ def _name(vertices: Sequence[Vertex]) -> str:
 
 def _cells(parts: Sequence[Token]) -> Iterator[list[Vertex]]:
     """The parts between the places where all of the forward passes through one tensor."""
+    if all(token.path for token in parts):  # children alone, as of a module list
+        yield from (list(token.vertices) for token in parts)
+        return
     made: dict[int, int] = {}
     last: dict[int, int] = {}
     for place, token in enumerate(parts):
@@ -179,12 +182,14 @@ def _cells(parts: Sequence[Token]) -> Iterator[list[Vertex]]:
 
 
 def _entry(parts: Sequence[Token], made: dict[int, int]) -> int | None:
-    """The tensor that comes in: of those that the first part takes, the last one made."""
-    first = parts[0].vertices if parts else ()
-    taken = [
-        stub.id
-        for vertex in first
-        for stub in stubs_in((vertex.args, vertex.kwargs))
-        if stub.id not in made and stub.dtype.is_floating_point
+    """The tensor that comes in: the last one made of those that the first part alone takes."""
+    ends = [
+        {
+            stub.id
+            for vertex in (token.vertices if token else ())
+            for stub in stubs_in((vertex.args, vertex.kwargs))
+            if stub.id not in made and stub.dtype.is_floating_point
+        }
+        for token in (parts[0] if parts else None, parts[-1] if len(parts) > 1 else None)
     ]
-    return max(taken, default=None)
+    return max(ends[0] - ends[1] or ends[0], default=None)

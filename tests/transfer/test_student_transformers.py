@@ -97,3 +97,44 @@ def test_a_chain_loses_neurons_and_layers() -> None:
     narrow = _chain([(6, False), (6, True), (8, False), (8, True)])
     report = ng.transfer.student(narrow, big, x[:2], calibration=x)
     assert report.steps[1].agreement >= report.steps[0].agreement
+
+
+def test_a_llama_with_grouped_queries_loses_idle_layers_exactly() -> None:
+    transformers = pytest.importorskip("transformers")
+
+    def llama(depth: int) -> Any:
+        """Make one with two heads to each group of keys and values."""
+        sizes = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": depth}
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "use_cache": False}
+        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads)).eval()
+
+    torch.manual_seed(4)
+    small, big, ids = llama(1), llama(2), torch.randint(0, 30, (64, 6))
+    idle = big.model.layers[1]
+    nn.init.zeros_(idle.self_attn.o_proj.weight)
+    nn.init.zeros_(idle.mlp.down_proj.weight)
+    report = ng.transfer.student(small, big, kwargs={"input_ids": ids[:2]}, calibration={"input_ids": ids})
+    with torch.no_grad():
+        mine, theirs = small(input_ids=ids).logits, big(input_ids=ids).logits
+    assert float((mine - theirs).norm() / theirs.norm()) < 2e-2
+    assert [block.upto for block in report.blocks[:1]] == [("model.layers.0", "model.layers.1")]
+
+
+def test_blocks_without_layers_to_solve_for_are_copied_with_a_note() -> None:
+    class Scaled(nn.Module):
+        """A residual block whose branch ends in a scale."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(4, 4), nn.Parameter(torch.randn(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + torch.tanh(self.layer(x)) * self.scale).tanh()
+
+    torch.manual_seed(5)
+    small, big = (nn.ModuleList([Scaled() for _ in range(depth)]) for depth in (2, 4))
+    first, second = nn.Sequential(*small), nn.Sequential(*big)
+    x = torch.randn(64, 4)
+    report = ng.transfer.student(first, second, x[:2], calibration=x, depth="choose")
+    assert report.agreement is not None
+    assert report.agreement == max(step.agreement for step in report.steps)
