@@ -70,9 +70,8 @@ class _Search:
         for stack in stacks:
             for unit in stack.teacher:
                 own = Unit(unit.name, tuple(teacher[vertex.name] for vertex in unit.vertices))
-                region = sides.region(own, sides.uses)
                 places = [self._places[vertex.name] for vertex in unit.vertices]
-                self._around[unit.name] = places[0], places[-1] + 1, region.entry.id, region.exit.id
+                self._around[unit.name] = places[0], places[-1] + 1, *_ends(sides, own)
         dims = neuron_dimensions(teacher)
         self._output = next(
             (stub.id, dims.get(tensor_key(stub), len(stub.shape) - 1))
@@ -161,6 +160,14 @@ class _Search:
             left[best[1]].remove(best[2])
             self._say(f"choosing blocks: {sum(map(len, left))} left")
         return [tuple(mine) for mine in left]
+
+
+def _ends(sides: SideBySide, unit: Unit) -> tuple[int, int]:
+    """The numbers of the tensors that come in and out; of what takes none, as inputs, none that there is."""
+    if any(vertex.kind == "input" for vertex in unit.vertices):
+        return -1, -1
+    region = sides.region(unit, sides.uses)
+    return region.entry.id, region.exit.id
 
 
 def _possible(stack: BlockStack, left: Sequence[int]) -> bool:

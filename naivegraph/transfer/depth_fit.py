@@ -190,8 +190,8 @@ class DepthFit:
         refitted = False
         if not mine or len(ending) != len(mine):
             self.notes.append(
-                f"{run.unit} is a plain copy, as it has no layer (`nn.Linear`, a convolution) that alone ends a "
-                "branch and could be solved for."
+                f"{run.unit} is a plain copy: it has no layer (`nn.Linear`, a convolution) that alone ends "
+                "a branch and could be solved for."
             )
             return "copied", chosen
         several = self._merge and len(run.blocks) > 1 and all(len(each) == len(mine) for each in merged)
@@ -239,8 +239,8 @@ def copy_vertex(
         source, target = teacher.tensor(other), student.tensor(name)
         if source.shape != target.shape:
             raise EditError(
-                f"{other!r} of the bigger network would have shape {tuple(source.shape)}, and {name!r} of the "
-                f"other one has {tuple(target.shape)}: its blocks are of several sizes; give depth={{...}}"
+                f"{other!r} of the bigger network has shape {tuple(source.shape)}, {name!r} of the other one "
+                f"{tuple(target.shape)}: its blocks are of several sizes; give depth={{...}}"
             )
         write(target, source.detach())
 
