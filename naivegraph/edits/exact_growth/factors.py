@@ -37,7 +37,8 @@ def factor_of(
     if record.norm is not None:
         factor = norm_factor(flow, record.norm, named, [axis for axis, _ in measured], grown)
     elif record.reduction is not None and len(operation.operands) == 1:
-        factor = reduction_factor(flow, record.reduction, named, summed)
+        text = grown[0][1] if grown else f"a reduction at {flow.place}"
+        factor = reduction_factor(flow, record.reduction, named, summed, text)
     else:
         for axis, text in grown:
             for atom in axis.atoms():

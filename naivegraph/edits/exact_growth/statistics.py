@@ -93,7 +93,7 @@ def _why(flow: Flow, source: Stub, atom: Atom, wanted: str) -> str:
 
 
 def reduction_factor(
-    flow: Flow, reduction: Reduction, named: dict[str, Any], axes: Sequence[Axis]
+    flow: Flow, reduction: Reduction, named: dict[str, Any], axes: Sequence[Axis], text: str
 ) -> float | None:
     """The factor of what a reduction gives.
 
@@ -102,6 +102,7 @@ def reduction_factor(
         reduction: The kind of reduction.
         named: Its arguments by name.
         axes: The axes that it sums over.
+        text: Its name, for messages.
     """
     source = named["self"]
     factor = float(flow.state(source).scale ** reduction.degree)
@@ -120,11 +121,7 @@ def reduction_factor(
         found = reduction.of_means(named, before, after) if alone or not reduction.centred else None
     if found is None or any(atom in flow.shrinking for axis in axes for atom in axis.atoms()):
         for atom in growing:
-            flow.fail(
-                atom,
-                f"it is reduced at {flow.place}, "
-                + _why(flow, source, atom, "zero or the mean of the others"),
-            )
+            flow.fail(atom, f"it enters {text}, {_why(flow, source, atom, 'zero or the mean of the others')}")
         return factor
     return factor * found
 

@@ -159,7 +159,7 @@ def _copies_hint(widths: Widths, atom: Atom) -> str:
         outgoing(widths, {atom: "0"}, copies=True)
     except EditError:
         return ""
-    if atom not in whole_copies(widths, {width: (width.size, width.size)}):
+    if not width.lives or atom not in whole_copies(widths, {width: (width.size, width.size)}):
         return ""
     return f' With initialise="duplicate" and a multiple of its {width.size} they do not.'
 
