@@ -15,12 +15,12 @@
 
 from naivegraph.transfer.adapters import adapters
 from naivegraph.transfer.fine_tune import Unfreezing, parameter_groups
+from naivegraph.transfer.from_teacher.student import student
+from naivegraph.transfer.from_teacher.student_report import StudentReport
 from naivegraph.transfer.head import head
 from naivegraph.transfer.inputs import inputs
 from naivegraph.transfer.positions import positions
 from naivegraph.transfer.rank import rank
-from naivegraph.transfer.student import student
-from naivegraph.transfer.student_report import StudentReport
 from naivegraph.transfer.vocabulary import vocabulary
 from naivegraph.transfer.widen import widen
 

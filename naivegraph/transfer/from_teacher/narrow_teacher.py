@@ -10,10 +10,10 @@ from naivegraph.calibration import CalibrationBatch
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.reconstruct import reconstruct
-from naivegraph.transfer.agreement import agreement, output_rows
-from naivegraph.transfer.held_out import split_batches
-from naivegraph.transfer.student_report import AgreementStep, KeptNeurons
-from naivegraph.transfer.student_widths import narrowed
+from naivegraph.transfer.from_teacher.agreement import agreement, output_rows
+from naivegraph.transfer.from_teacher.held_out import split_batches
+from naivegraph.transfer.from_teacher.student_report import AgreementStep, KeptNeurons
+from naivegraph.transfer.from_teacher.student_widths import narrowed
 
 __all__ = ["Narrowing", "narrow_to"]
 

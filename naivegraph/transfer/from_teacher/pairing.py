@@ -11,7 +11,7 @@ from naivegraph.errors import EditError
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
-from naivegraph.transfer.unit import Outlines, Token, Unit, tokens, units
+from naivegraph.transfer.from_teacher.unit import Outlines, Token, Unit, tokens, units
 
 __all__ = ["BlockStack", "Pairing", "pair_networks"]
 

@@ -18,8 +18,8 @@ from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
-from naivegraph.transfer.student_report import KeptNeurons
-from naivegraph.transfer.unit import state_names
+from naivegraph.transfer.from_teacher.student_report import KeptNeurons
+from naivegraph.transfer.from_teacher.unit import state_names
 from naivegraph.utility import OfWidths
 from naivegraph.widths import Width, Widths
 

@@ -10,7 +10,7 @@ import torch
 
 from naivegraph.calibration import CalibrationBatch
 from naivegraph.ir.pytree import map_leaves
-from naivegraph.transfer.row_fit import is_held
+from naivegraph.transfer.from_teacher.row_fit import is_held
 
 __all__ = ["split_batches"]
 

@@ -14,12 +14,12 @@ from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
-from naivegraph.transfer.branch_layers import LayerBranch, branches, is_layer_of_matrix
-from naivegraph.transfer.depth_plan import Run
-from naivegraph.transfer.merge_blocks import BranchMerge, MergedNeurons, folded
-from naivegraph.transfer.row_fit import RowFit
-from naivegraph.transfer.side_by_side import SideBySide
-from naivegraph.transfer.unit import Unit, state_names
+from naivegraph.transfer.from_teacher.branch_layers import LayerBranch, branches, is_layer_of_matrix
+from naivegraph.transfer.from_teacher.depth_plan import Run
+from naivegraph.transfer.from_teacher.merge_blocks import BranchMerge, MergedNeurons, folded
+from naivegraph.transfer.from_teacher.row_fit import RowFit
+from naivegraph.transfer.from_teacher.side_by_side import SideBySide
+from naivegraph.transfer.from_teacher.unit import Unit, state_names
 from naivegraph.undo import UndoLog
 
 __all__ = ["DepthFit", "SegmentReport", "copy_vertex", "true_statistics", "unit_pairs"]

@@ -14,7 +14,7 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.operators import record_of
 from naivegraph.operators.pointwise import pointwise
-from naivegraph.transfer.unit import Unit
+from naivegraph.transfer.from_teacher.unit import Unit
 
 __all__ = ["LayerBranch", "branches"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from naivegraph.errors import EditError, nearest
 from naivegraph.ir.recording import Recording
-from naivegraph.transfer.pairing import BlockStack, Pairing
-from naivegraph.transfer.unit import Unit
+from naivegraph.transfer.from_teacher.pairing import BlockStack, Pairing
+from naivegraph.transfer.from_teacher.unit import Unit
 
 __all__ = ["Run", "check_depth", "chosen_runs", "given_runs", "merged_runs", "possible_choices"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from naivegraph.svg import BLUE, GREY, INK, LIGHT, Drawing
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
-from naivegraph.transfer.depth_fit import SegmentReport
+from naivegraph.transfer.from_teacher.depth_fit import SegmentReport
 from naivegraph.undo import UndoLog
 
 __all__ = ["AgreementStep", "KeptNeurons", "StudentReport"]

@@ -12,12 +12,12 @@ from naivegraph.calibration import CalibrationBatch
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
-from naivegraph.transfer.agreement import rows_of, similarity_agreement, thinned
-from naivegraph.transfer.depth_plan import possible_choices
-from naivegraph.transfer.pairing import BlockStack
-from naivegraph.transfer.part_run import PartRun
-from naivegraph.transfer.side_by_side import SideBySide
-from naivegraph.transfer.unit import Unit
+from naivegraph.transfer.from_teacher.agreement import rows_of, similarity_agreement, thinned
+from naivegraph.transfer.from_teacher.depth_plan import possible_choices
+from naivegraph.transfer.from_teacher.pairing import BlockStack
+from naivegraph.transfer.from_teacher.part_run import PartRun
+from naivegraph.transfer.from_teacher.side_by_side import SideBySide
+from naivegraph.transfer.from_teacher.unit import Unit
 
 __all__ = ["chosen_depth"]
 

@@ -13,9 +13,9 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.reconstruct.surroundings import Surroundings
-from naivegraph.transfer.part_run import PartRun
-from naivegraph.transfer.row_fit import is_held
-from naivegraph.transfer.unit import Unit
+from naivegraph.transfer.from_teacher.part_run import PartRun
+from naivegraph.transfer.from_teacher.row_fit import is_held
+from naivegraph.transfer.from_teacher.unit import Unit
 from naivegraph.undo import UndoLog
 
 __all__ = ["SideBySide"]

@@ -11,9 +11,9 @@ import torch
 from naivegraph.algebra.axis import Atom
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
-from naivegraph.transfer.branch_layers import LayerBranch
-from naivegraph.transfer.side_by_side import SideBySide
-from naivegraph.transfer.unit import Unit, state_names
+from naivegraph.transfer.from_teacher.branch_layers import LayerBranch
+from naivegraph.transfer.from_teacher.side_by_side import SideBySide
+from naivegraph.transfer.from_teacher.unit import Unit, state_names
 from naivegraph.utility.readers import neuron_numbers
 from naivegraph.widths import Widths, relate
 

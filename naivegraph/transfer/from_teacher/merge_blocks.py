@@ -22,12 +22,12 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.reconstruct.linear_call import LinearCall
 from naivegraph.reconstruct.linear_layout import Layout
-from naivegraph.transfer.branch_layers import LayerBranch
-from naivegraph.transfer.head_blocks import HeadBlocks
-from naivegraph.transfer.part_run import PartRun
-from naivegraph.transfer.row_fit import RowFit, drop_neurons
-from naivegraph.transfer.side_by_side import SideBySide
-from naivegraph.transfer.unit import Unit, state_names
+from naivegraph.transfer.from_teacher.branch_layers import LayerBranch
+from naivegraph.transfer.from_teacher.head_blocks import HeadBlocks
+from naivegraph.transfer.from_teacher.part_run import PartRun
+from naivegraph.transfer.from_teacher.row_fit import RowFit, drop_neurons
+from naivegraph.transfer.from_teacher.side_by_side import SideBySide
+from naivegraph.transfer.from_teacher.unit import Unit, state_names
 
 __all__ = ["BranchMerge", "MergedNeurons", "folded"]
 

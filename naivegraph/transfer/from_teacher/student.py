@@ -19,16 +19,22 @@ from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph, capture
 from naivegraph.progress import working
-from naivegraph.transfer.agreement import agreement, output_rows
-from naivegraph.transfer.choose_blocks import chosen_depth
-from naivegraph.transfer.depth_fit import DepthFit, SegmentReport, copy_vertex, true_statistics, unit_pairs
-from naivegraph.transfer.depth_plan import Run, check_depth, chosen_runs, given_runs, merged_runs
-from naivegraph.transfer.held_out import split_batches
-from naivegraph.transfer.narrow_teacher import Narrowing, narrow_to
-from naivegraph.transfer.pairing import Pairing, pair_networks
-from naivegraph.transfer.student_report import AgreementStep, StudentReport
-from naivegraph.transfer.student_widths import check_wider, same_sizes
-from naivegraph.transfer.unit import Unit, state_names
+from naivegraph.transfer.from_teacher.agreement import agreement, output_rows
+from naivegraph.transfer.from_teacher.choose_blocks import chosen_depth
+from naivegraph.transfer.from_teacher.depth_fit import (
+    DepthFit,
+    SegmentReport,
+    copy_vertex,
+    true_statistics,
+    unit_pairs,
+)
+from naivegraph.transfer.from_teacher.depth_plan import Run, check_depth, chosen_runs, given_runs, merged_runs
+from naivegraph.transfer.from_teacher.held_out import split_batches
+from naivegraph.transfer.from_teacher.narrow_teacher import Narrowing, narrow_to
+from naivegraph.transfer.from_teacher.pairing import Pairing, pair_networks
+from naivegraph.transfer.from_teacher.student_report import AgreementStep, StudentReport
+from naivegraph.transfer.from_teacher.student_widths import check_wider, same_sizes
+from naivegraph.transfer.from_teacher.unit import Unit, state_names
 from naivegraph.undo import UndoLog, all_or_nothing
 
 __all__ = ["student"]

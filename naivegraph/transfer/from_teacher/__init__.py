@@ -1,0 +1,1 @@
+"""A smaller network filled from a bigger one of its kind."""
