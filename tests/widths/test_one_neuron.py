@@ -173,7 +173,7 @@ NORMED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 @pytest.mark.parametrize("batch", ["one sample", "several"])
 @pytest.mark.parametrize("name", [*KEPT, *NORMED])
 def test_a_size_of_one_grows_again_behind_every_layer(name: str, batch: str) -> None:
-    """The network runs at every size, and computes what it did unless a norm of all neurons is in the way."""
+    """The network runs at every size, and computes what it did unless a norm says that it cannot."""
     make, shape = {**KEPT, **NORMED}[name]
     x = torch.randn(shape)[: 1 if batch == "one sample" else None]
     net = make().eval()
@@ -183,11 +183,11 @@ def test_a_size_of_one_grows_again_behind_every_layer(name: str, batch: str) -> 
     before = net(x)
     edit = ng.resize(graph, {"first": ng.size(FULL)})
     assert graph.sizes["first"] == FULL
-    if name in KEPT:
+    if name in KEPT or edit.function_kept:
         torch.testing.assert_close(net(x), before)
         assert edit.notes == ()
-    else:
-        assert "enters" in edit.notes[0]
+    else:  # an eps that the code itself writes does not follow, which one neuron near zero notices
+        assert all("adds a number that is written in the code" in note for note in edit.notes)
     torch.testing.assert_close(net(torch.cat([x, x])), torch.cat([net(x), net(x)]))
 
 
