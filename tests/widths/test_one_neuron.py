@@ -186,8 +186,10 @@ def test_a_size_of_one_grows_again_behind_every_layer(name: str, batch: str) -> 
     if name in KEPT or edit.function_kept:
         torch.testing.assert_close(net(x), before)
         assert edit.notes == ()
-    else:  # an eps that the code itself writes does not follow, which one neuron near zero notices
-        assert all("adds a number that is written in the code" in note for note in edit.notes)
+    else:  # an eps that the code itself writes does not follow, and no start suits a group norm of images
+        reasons = ("adds a number that is written in the code", "it enters a group norm")
+        assert edit.notes
+        assert all(any(reason in note for reason in reasons) for note in edit.notes)
     torch.testing.assert_close(net(torch.cat([x, x])), torch.cat([net(x), net(x)]))
 
 
