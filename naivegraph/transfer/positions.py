@@ -15,7 +15,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.config.sync_config import config_name
 from naivegraph.edits.plan.change import Change, InputChange
 from naivegraph.edits.plan.index_formula import Formula
-from naivegraph.edits.plan.start import Start
+from naivegraph.edits.plan.start import Start, Sums
 from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.target import graph_verb
@@ -25,7 +25,7 @@ from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph
 from naivegraph.transfer.position_attributes import length_attributes, size_attributes
 from naivegraph.transfer.position_tables import PositionTable, grid_table, length_table
-from naivegraph.transfer.resampling import Sums, extended, resampled
+from naivegraph.transfer.resampling import extended, resampled
 
 __all__ = ["positions"]
 

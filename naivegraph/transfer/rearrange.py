@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from naivegraph.algebra.axis import Atom, Axis, reasons
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.change import Change
-from naivegraph.edits.plan.index_formula import Floats, Indices
-from naivegraph.edits.plan.start import Start
+from naivegraph.edits.plan.index_formula import Indices
+from naivegraph.edits.plan.start import Start, Sums
 from naivegraph.edits.resize import carry_out
 from naivegraph.edits.resize_program.decision_check import objection
 from naivegraph.edits.resize_program.strategy import Decision
@@ -22,10 +22,7 @@ from naivegraph.solvers.budget import Certificate
 from naivegraph.transfer.kept_function import KeptFunction
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of
 
-__all__ = ["Rearrangement", "Sums", "rearrange", "starts_of", "width_along"]
-
-# Combinations of old neurons: the indices of each and their weights.
-Sums = Sequence[tuple[Indices, Floats]]
+__all__ = ["Rearrangement", "rearrange", "starts_of", "width_along"]
 
 
 @dataclasses.dataclass(frozen=True)

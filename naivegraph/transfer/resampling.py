@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch.nn import functional
 
-from naivegraph.edits.plan.index_formula import Floats, Indices
+from naivegraph.edits.plan.start import Sums
 
-__all__ = ["Sums", "extended", "resampled"]
-
-# For each row afterwards, the old rows and their weights.
-Sums = Sequence[tuple[Indices, Floats]]
+__all__ = ["extended", "resampled"]
 
 
 def extended(before: int, after: int) -> Sums:

@@ -11,7 +11,10 @@ import numpy as np
 from naivegraph.edits.plan.index_formula import Floats, Indices
 from naivegraph.edits.plan.plain import Plain, natural
 
-__all__ = ["Start"]
+__all__ = ["Start", "Sums"]
+
+# Combinations of old neurons: the indices of each and their weights.
+Sums = Sequence[tuple[Indices, Floats]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
