@@ -102,6 +102,12 @@ class Done:
         return {**everything, "tensors": tensors, "optimizer": (own, groups)}
 
 
+def _known_as(graph: Graph, name: str) -> str:
+    """The vertex of that name, or the one whose module made it: a capture looks into a module of one call."""
+    outer = name.rpartition(".")[0]
+    return outer if name not in graph and outer in graph else name
+
+
 def _held(kind: str, edit: ng.Edit) -> bool:
     """Whether neurons had to come or go elsewhere, or all of a layer are copies of neurons that go."""
     widths = edit.change.widths.values()
@@ -212,7 +218,7 @@ class Walk:
         if old is not None and self.alike is not None:
             there, here = paths
             sizes_here = {
-                here + name.removeprefix(there): size
+                _known_as(old, here + name.removeprefix(there)): size
                 for name, size in edit.sizes.items()
                 if name.startswith(there)
             }
