@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
@@ -277,9 +277,43 @@ class Graph(Recording):
 
     # Copying
 
-    def to_module(self) -> fx.GraphModule:
-        """A `torch.fx.GraphModule` that computes the same and shares nothing with the original."""
-        return to_module(self, rewritable)
+    def to_module(self, outputs: Iterable[str] | Mapping[str, str] | None = None) -> fx.GraphModule:
+        """A `torch.fx.GraphModule` that computes the same and shares nothing with the original.
+
+        Args:
+            outputs: The names of vertices; the module then returns a dict of what these give, as `run` does,
+                and has the layers alone that they need. Or a dict of names by the keys of that dict.
+
+        Raises:
+            EditError: There is no such vertex; the message lists the names most like it.
+            NaivegraphError: There is none in train mode, in which the network calls other functions.
+
+        Example:
+            >>> import torch
+            >>> from naivegraph.network import capture
+            >>> layers = torch.nn.Linear(4, 3), torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2)
+            >>> net, x = torch.nn.Sequential(*layers), torch.randn(5, 4)
+            >>> features = capture(net, x).to_module(outputs={"before": "0", "after": "1"})
+            >>> {key: bool((value < 0).any()) for key, value in features(x - 9).items()}
+            {'before': True, 'after': False}
+            >>> [name for name, _ in features.named_parameters()]
+            ['0.weight', '0.bias']
+        """
+        return to_module(self, rewritable, None if outputs is None else self._named_outputs(outputs))
+
+    def _named_outputs(self, outputs: Any) -> dict[str, str]:
+        """Names of vertices by the keys of a dict."""
+        if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+            raise NaivegraphError(
+                f"outputs= takes a list of names of vertices or a dict of them, not {outputs!r}"
+            )
+        named = outputs if isinstance(outputs, Mapping) else {name: name for name in outputs}
+        if not named:
+            raise NaivegraphError("outputs= names no vertex")
+        for key in named:
+            if not isinstance(key, str):
+                raise NaivegraphError(f"a key of outputs= is {key!r}, not a string")
+        return {key: self[name].name for key, name in named.items()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
         return Graph.of(_copy(self, copy.deepcopy(self.module, memo), memo))

@@ -154,7 +154,7 @@ def _described(origin: Origin, tensors: dict[str, torch.Tensor]) -> dict[str, An
         tensors.update(found)
     return {
         "edits": list(origin.edits), "network": origin.network, "written": origin.written,
-        "example": example, "why": why,
+        "example": example, "why": why, **({} if origin.outputs is None else {"outputs": origin.outputs}),
     }  # fmt: skip
 
 
@@ -221,6 +221,7 @@ class _Stage:
     written: bool
     example: Any
     why: str
+    outputs: dict[str, str] | None = None
 
 
 def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Change]]:
@@ -228,7 +229,7 @@ def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Chang
         stages = [
             _Stage(
                 list(data["edits"]), [Change.from_json(text) for text in data["edits"]], str(data["network"]),
-                bool(data["written"]), data["example"], str(data["why"]),
+                bool(data["written"]), data["example"], str(data["why"]), _outputs(data.get("outputs")),
             )
             for data in header.get("origins", [])
         ]  # fmt: skip
@@ -240,6 +241,10 @@ def _parsed(header: dict[str, Any], path: Any) -> tuple[list[_Stage], list[Chang
     return stages, changes
 
 
+def _outputs(data: Any) -> dict[str, str] | None:
+    return None if data is None else {str(key): str(name) for key, name in data.items()}
+
+
 def _exported(
     source: nn.Module | Graph, stage: _Stage, example: dict[str, torch.Tensor], layers: Layers, path: Any
 ) -> nn.Module:
@@ -247,7 +252,7 @@ def _exported(
     graph = source if isinstance(source, Graph) else _captured(source, stage, example, path)
     for change in stage.changes:
         carried_out(graph, change, layers, loading=True)
-    return graph.to_module()
+    return graph.to_module(stage.outputs)
 
 
 def _captured(module: nn.Module, stage: _Stage, example: dict[str, torch.Tensor], path: Any) -> Graph:

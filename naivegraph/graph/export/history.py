@@ -45,6 +45,8 @@ class Origin:
         written: Whether it was written by hand, not captured.
         example: Its inputs, by name.
         constants: Arguments of the forward that are no tensors, by name.
+        outputs: The names of the vertices whose values it returns as a dict, by key; None if it returns what
+            the graph does.
     """
 
     edits: tuple[str, ...]
@@ -52,6 +54,7 @@ class Origin:
     written: bool
     example: dict[str, Any]
     constants: dict[str, Any]
+    outputs: dict[str, str] | None = None
 
 
 def _notes(module: nn.Module) -> dict[str, Any]:

@@ -7,16 +7,18 @@ import copy
 import inspect
 import keyword
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
 
+from naivegraph.errors import NaivegraphError
 from naivegraph.graph.export.added_layers import Assemble, Flag, NamedTuple
 from naivegraph.graph.export.history import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.run.hidden_values import changed_later, needed_for
 from naivegraph.graph.run.interpreter import read_attribute
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
@@ -62,7 +64,7 @@ _ITEMS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def to_module(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
+def to_module(graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | None = None) -> fx.GraphModule:
     """Export a graph as a `torch.fx.GraphModule` that computes the same and shares nothing with it.
 
     Sizes of inputs are read from the inputs, so it takes other batch sizes. Integer attributes become the
@@ -75,34 +77,51 @@ def to_module(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
     Args:
         graph: The recording.
         rewrite: The function that replaces numbers by sizes that may change, of which widths alone know.
+        outputs: The names of the vertices whose values it returns as a dict, by key, with no more in it than
+            they need; by default it returns what the network does.
 
     Returns:
         The module, in the mode of the network.
+
+    Raises:
+        NaivegraphError: In train mode the network has no such vertex.
     """
     follow_training(graph)
-    module = _exported(graph, rewrite)
+    if outputs is not None:
+        _check_both_modes(graph, outputs)
+    module = _exported(graph, rewrite, outputs)
     module.train(graph.module.training)
     for name, flag in _flags(graph, module).items():
         module.get_submodule(name).train(flag)
-    note_origins(module, (*origins_of(graph.module), _origin(graph)))
+    note_origins(module, (*origins_of(graph.module), _origin(graph, outputs)))
     return module
 
 
-def _exported(graph: Recording, rewrite: Rewrite) -> fx.GraphModule:
+def _check_both_modes(graph: Recording, outputs: Mapping[str, str]) -> None:
+    missing = [name for name in outputs.values() if name not in graph.in_train_mode]
+    if missing:
+        raise NaivegraphError(
+            f"{missing[0]!r} is not there in train mode, in which {type(graph.module).__name__} calls other "
+            "functions, so no module could return it in both: graph.run(x, [...]) has it in this mode"
+        )
+
+
+def _exported(graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | None = None) -> fx.GraphModule:
     parts, name = _Parts(rewrite), type(graph.module).__name__
-    made = _Export(graph, parts).build()
+    made = _Export(graph, parts, outputs).build()
     if graph.in_train_mode is graph:
         return fx.GraphModule(parts.root, made, name)
-    return TrainEvalModule(parts.root, made, _Export(graph.in_train_mode, parts).build(), name)
+    return TrainEvalModule(parts.root, made, _Export(graph.in_train_mode, parts, outputs).build(), name)
 
 
-def _origin(graph: Recording) -> Origin:
+def _origin(graph: Recording, outputs: Mapping[str, str] | None) -> Origin:
     return Origin(
         tuple(history_of(graph.module)),
         type(graph.module).__name__,
         isinstance(graph.module, BuiltModule),
         copy_tensors(graph.first_example or graph.example),
         dict(graph.constants),
+        None if outputs is None else dict(outputs),
     )
 
 
@@ -133,9 +152,11 @@ class _Parts:
 class _Export:
     """Builder of the graph of one run; nodes are made in recorded order, on which operators in place rely."""
 
-    def __init__(self, graph: Recording, parts: _Parts) -> None:
+    def __init__(self, graph: Recording, parts: _Parts, outputs: Mapping[str, str] | None = None) -> None:
         self._graph = graph
         self._parts = parts
+        self._outputs = outputs
+        self._hidden: dict[str, Any] = {}
         self._memo, self._root, self._placed = parts.memo, parts.root, parts.placed
         self._fx = fx.Graph()
         self._nodes: dict[int, fx.Node] = {}  # by number of the stub
@@ -148,11 +169,29 @@ class _Export:
         for vertex in self._inputs():
             self._input(vertex)
         self._take_constants()
-        for vertex in self._graph.vertices:
+        wanted = None if self._outputs is None else [*self._outputs.values()]
+        running = self._graph.vertices if wanted is None else needed_for(self._graph, wanted)
+        for place, vertex in enumerate(running):
             if vertex.kind != "input":
                 self._assign(vertex.output, self._call(vertex))
-        self._fx.output(self._encode_output(self._graph.output))
+            if wanted is not None and vertex.name in wanted:
+                self._hidden[vertex.name] = self._value_of(vertex, running[place + 1 :])
+        if self._outputs is None:
+            self._fx.output(self._encode_output(self._graph.output))
+        else:
+            self._fx.output({key: self._hidden[name] for key, name in self._outputs.items()})
         return self._fx
+
+    def _value_of(self, vertex: Vertex, later: Sequence[Vertex]) -> Any:
+        """The value that a vertex gave, as a copy if one of those that run later changes it in place."""
+        if not changed_later(self._graph, vertex, later):
+            return self._encode_output(vertex.output)
+        nodes = dict(self._nodes)
+        for stub in stubs_in(vertex.output):
+            self._nodes[stub.id] = self._fx.call_function(torch.clone, (self._leaf(stub),))
+        value = self._encode_output(vertex.output)
+        self._nodes = nodes
+        return value
 
     def _inputs(self) -> list[Vertex]:
         """The input vertices in the order of the forward's arguments."""

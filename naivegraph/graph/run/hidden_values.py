@@ -14,7 +14,7 @@ from naivegraph.ir.pytree import map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["hidden_values"]
+__all__ = ["changed_later", "hidden_values", "needed_for"]
 
 
 def hidden_values(graph: Recording, given: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
@@ -42,6 +42,22 @@ def hidden_values(graph: Recording, given: Mapping[str, Any], outputs: Sequence[
             f"{', '.join(map(repr, missing))}, too, whose numbers or sizes the code needs"
         )
     return _HiddenRun(graph, memory, plan).values_of(given, outputs)
+
+
+def needed_for(graph: Recording, outputs: Sequence[str]) -> list[Vertex]:
+    """The vertices that have to run for the values of some, in recorded order, inputs among them."""
+    plan = _Plan(graph, SharedMemory(graph), {}, outputs)
+    return [vertex for vertex in graph.vertices if id(vertex) in plan.needed]
+
+
+def changed_later(graph: Recording, vertex: Vertex, later: Sequence[Vertex]) -> bool:
+    """Tell whether one of some vertices changes the memory of what a vertex gave."""
+    return _changes(SharedMemory(graph), vertex, later)
+
+
+def _changes(memory: SharedMemory, vertex: Vertex, later: Sequence[Vertex]) -> bool:
+    numbers = {stub.id for stub in stubs_in(vertex.output)}
+    return any(memory.shared(written_numbers(other), numbers) for other in later)
 
 
 class _Plan:
@@ -109,7 +125,6 @@ class _HiddenRun(Interpreter):
 
     def _unchanged(self, vertex: Vertex, value: Any, later: Sequence[Vertex]) -> Any:
         """The value, as a copy if one of these vertices changes it in place."""
-        numbers = {stub.id for stub in stubs_in(vertex.output)}
-        if not any(self._memory.shared(written_numbers(other), numbers) for other in later):
+        if not _changes(self._memory, vertex, later):
             return value
         return map_leaves(value, lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf)
