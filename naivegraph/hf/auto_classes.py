@@ -28,32 +28,32 @@ class Opener:
 
     def from_pretrained(self, folder: Any, *args: Any, config: Any, **kwargs: Any) -> Any:
         """The network of a folder or repository; see the class of the network for the arguments."""
-        kind, edited = self._classes(config, folder)
+        kind, edited, known = self._classes(config, folder)
         made = edited.from_pretrained(folder, *args, config=config, **kwargs)
         network = made[0] if isinstance(made, tuple) else made  # with output_loading_info=True
-        _finish(network, kind, known_of(config))
+        _finish(network, kind, known)
         return made
 
     def _from_config(self, config: Any, **kwargs: Any) -> Any:
-        kind, edited = self._classes(config, "the config")
+        kind, edited, known = self._classes(config, "the config")
         network = edited._from_config(config, **kwargs)
-        _finish(network, kind, known_of(config))
+        _finish(network, kind, known)
         return network
 
-    def _classes(self, config: Any, where: Any) -> tuple[Any, Any]:
-        """The class of networks, and the one whose instances are resized."""
+    def _classes(self, config: Any, where: Any) -> tuple[Any, Any, Known]:
+        """The class of networks, the one whose instances are resized, and what the config knows."""
         known = known_of(config)
         if known is None:
             raise LoadError(f"the config of {where} has no edits")
         found = self._mapping[self._kind]
         options = {kind.__name__: kind for kind in (found if isinstance(found, tuple) else (found,))}
         kind = options.get(known.description.kind, next(iter(options.values())))
-        return kind, edited_class(kind, lambda network: changes_for(network, known.description), where)
+        edited = edited_class(kind, lambda network: changes_for(network, known.description), where)
+        return kind, edited, known
 
 
-def _finish(network: Any, kind: Any, known: Known | None) -> None:
+def _finish(network: Any, kind: Any, known: Known) -> None:
     """Make a network that was loaded one of its family's class."""
-    assert known is not None
     network.__class__ = kind
     give_buffers(network, known.description if kind.__name__ == known.description.kind else None)
     as_edited(network.config, Known(known.description, done=True, network=network, describe=described))

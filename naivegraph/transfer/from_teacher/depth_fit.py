@@ -16,7 +16,8 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.transfer.from_teacher.branch_layers import LayerBranch, branches, is_layer_of_matrix
 from naivegraph.transfer.from_teacher.depth_plan import Run
-from naivegraph.transfer.from_teacher.merge_blocks import BranchMerge, MergedNeurons, folded
+from naivegraph.transfer.from_teacher.layer_weights import folded
+from naivegraph.transfer.from_teacher.merge_blocks import BranchMerge, MergedNeurons
 from naivegraph.transfer.from_teacher.row_fit import RowFit
 from naivegraph.transfer.from_teacher.side_by_side import SideBySide
 from naivegraph.transfer.from_teacher.unit import Unit, state_names

@@ -8,7 +8,6 @@ layers before are fitted to what the same layers give in the teacher, from what 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +22,15 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.reconstruct.linear_call import LinearCall
 from naivegraph.reconstruct.linear_layout import Layout
 from naivegraph.transfer.from_teacher.branch_layers import LayerBranch
+from naivegraph.transfer.from_teacher.candidates import choose, places_of, side_by_side
 from naivegraph.transfer.from_teacher.head_blocks import HeadBlocks
+from naivegraph.transfer.from_teacher.layer_weights import bias_of, folded, run_with, weight_shape
 from naivegraph.transfer.from_teacher.part_run import PartRun
 from naivegraph.transfer.from_teacher.row_fit import RowFit, drop_neurons
 from naivegraph.transfer.from_teacher.side_by_side import SideBySide
 from naivegraph.transfer.from_teacher.unit import Unit, state_names
 
-__all__ = ["BranchMerge", "MergedNeurons", "folded"]
+__all__ = ["BranchMerge", "MergedNeurons"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,21 +46,6 @@ class MergedNeurons:
     branch: str
     blocks: tuple[int, ...]
     neurons: tuple[int, ...]
-
-
-@dataclasses.dataclass
-class _Candidates:
-    """The hidden neurons of all blocks at one place, side by side.
-
-    Attributes:
-        inputs: The inputs of the next layer on each batch.
-        layout: The layout of the next layer's call.
-        kept: Weights to begin with, `[unknowns + 1, outputs]`.
-    """
-
-    inputs: list[torch.Tensor]
-    layout: Layout
-    kept: torch.Tensor
 
 
 class BranchMerge:
@@ -136,11 +122,11 @@ class BranchMerge:
 
     def _in_levels(self) -> bool:
         """Tell whether all branches are layers in a line, neuron by neuron between them, of equal sizes."""
-        mine = [[_shape(v)[:1] for v in level] for level in self.branch.levels]
+        mine = [[weight_shape(v)[:1] for v in level] for level in self.branch.levels]
         for branch in (self.branch, *self.others):
             if not branch.elementwise or [len(level) for level in branch.levels[1:]] != [1] * (len(mine) - 1):
                 return False
-            if [[_shape(v)[:1] for v in level] for level in branch.levels] != mine:
+            if [[weight_shape(v)[:1] for v in level] for level in branch.levels] != mine:
                 return False
             if [len(run) for run in branch.between] != [len(run) for run in self.branch.between]:
                 return False
@@ -155,12 +141,12 @@ class BranchMerge:
         stages = [inputs]
         for level in range(1, len(self.branch.levels)):
             stages.append(self._next_level(level, stages[-1]))
-        width = _shape(self.branch.levels[-1][0])[0]
-        top = self._side_by_side(stages[-1], [branch.last for branch in self.others], self.others)
+        width = weight_shape(self.branch.levels[-1][0])[0]
+        top = side_by_side(stages[-1], [branch.last for branch in self.others], self.others)
         fit = self._fit(top.layout, top.inputs, self.targets(trials))
-        keep = self._choose(fit, top, width)
+        keep = choose(fit, top, width)
         if len(self.branch.levels) == 1:
-            places = _places(keep, top, len(self.others) * width)
+            places = places_of(keep, top, len(self.others) * width)
             self._write_first(first, keep)
             self._solve(fit.only(places), top.kept[[*places.tolist(), -1]], top.layout)
         else:
@@ -189,7 +175,7 @@ class BranchMerge:
                 other = branch.levels[0][index]
                 solved = self._fit_first(vertex, other, made)
                 weights[-1].append(solved)
-                outputs[number].append(_run_with(vertex, solved, made))
+                outputs[number].append(run_with(vertex, solved, made))
         calls_by_block = []
         for number, branch in enumerate(self.others):
             given = [
@@ -203,10 +189,10 @@ class BranchMerge:
         """The weights of a first layer with which it gives, at the student's place, what another gives."""
         wanted = [run.kept[other.name] for run in self.sides.teacher_runs]
         kept = folded(vertex, (), calls[0].layout) * 0
-        if _shape(other) == _shape(vertex) and isinstance(other.target, type(vertex.target)):
+        if weight_shape(other) == weight_shape(vertex) and isinstance(other.target, type(vertex.target)):
             kept = folded(other, (), calls[0].layout)
         fit = self._fit(calls[0].layout, [call.x for call in calls], wanted)
-        shift = _bias(vertex) is not None or self._norm_behind(vertex, 0) is not None
+        shift = bias_of(vertex) is not None or self._norm_behind(vertex, 0) is not None
         return fit.solve(kept, bias=shift).weights
 
     def _after(
@@ -229,34 +215,9 @@ class BranchMerge:
         for branch, mine in zip(self.others, calls, strict=True):
             vertex = branch.levels[level][0]
             weights = folded(vertex, (), mine[0].layout)
-            outputs = _run_with(vertex, weights, mine)
+            outputs = run_with(vertex, weights, mine)
             found.append(self._after(branch, level, [{vertex.output.id: out} for out in outputs]))
         return found
-
-    def _side_by_side(
-        self, calls: list[list[LinearCall]], layers: list[Vertex], branches: Sequence[LayerBranch | None]
-    ) -> _Candidates:
-        """The inputs of the next layer from all blocks, and the weights of all of them."""
-        layout = calls[0][0].layout
-        dim = layout.channel_dim(calls[0][0].x.shape)
-        inputs = [torch.cat([mine[b].x for mine in calls], dim) for b in range(len(calls[0]))]
-        parts = [
-            folded(vertex, () if branch is None else branch.norms, mine[0].layout)
-            for vertex, branch, mine in zip(layers, branches, calls, strict=True)
-        ]
-        width = calls[0][0].x.shape[dim]
-        matrices = [part[:-1].reshape(-1, width, part.shape[1]) for part in parts]
-        whole = torch.cat(matrices, 1).reshape(-1, parts[0].shape[1])
-        shift = torch.stack([part[-1] for part in parts]).sum(0)
-        return _Candidates(inputs, layout, torch.cat([whole, shift[None]]))
-
-    def _choose(self, fit: RowFit, found: _Candidates, keep: int) -> torch.Tensor:
-        """The hidden neurons that stay."""
-        total = found.inputs[0].shape[found.layout.channel_dim(found.inputs[0].shape)]
-        if total <= keep:
-            return torch.arange(total)
-        blocks = torch.arange(len(found.kept) - 1).reshape(-1, total).T
-        return drop_neurons(*fit.compensated(), blocks, keep)
 
     def _lower_levels(
         self, stages: list[list[list[LinearCall]]], first: list[list[torch.Tensor]], keep: torch.Tensor
@@ -265,8 +226,8 @@ class BranchMerge:
         for level in range(len(self.branch.levels) - 1, 0, -1):
             vertex = self.branch.levels[level][0]
             layers = [branch.levels[level][0] for branch in self.others]
-            found = self._side_by_side(stages[level - 1], layers, [None] * len(layers))
-            outputs, width = _shape(vertex)[0], _shape(self.branch.levels[level - 1][0])[0]
+            found = side_by_side(stages[level - 1], layers, [None] * len(layers))
+            outputs, width = weight_shape(vertex)[0], weight_shape(self.branch.levels[level - 1][0])[0]
             whole = found.kept.new_zeros(len(found.kept), len(layers) * outputs)
             for number in range(len(layers)):  # a block's channels are made of its own alone
                 rows = torch.arange(len(found.kept) - 1) // width % len(layers) == number
@@ -279,11 +240,11 @@ class BranchMerge:
                 for run in self.sides.teacher_runs
             ]
             fit = self._fit(found.layout, found.inputs, wanted)
-            below = self._choose(fit, found, width)
-            places = _places(below, found, len(layers) * width)
+            below = choose(fit, found, width)
+            places = places_of(below, found, len(layers) * width)
             norm = self._norm_behind(vertex, level)
             solved = fit.only(places).solve(
-                found.kept[[*places.tolist(), -1]], bias=_bias(vertex) is not None or norm is not None
+                found.kept[[*places.tolist(), -1]], bias=bias_of(vertex) is not None or norm is not None
             )
             self._write_layer(vertex, solved.weights, found.layout, norm)
             self._gather(level, keep)
@@ -317,7 +278,7 @@ class BranchMerge:
             if any(call is None for call in made):
                 return None
             calls.append([call for call in made if call is not None])
-        found = self._side_by_side(calls, [branch.last for branch in self.others], self.others)
+        found = side_by_side(calls, [branch.last for branch in self.others], self.others)
         fit = self._fit(found.layout, found.inputs, self.targets(trials))
         blocks_of_heads = heads.blocks(len(found.kept) - 1)
         keep = drop_neurons(*fit.compensated(), blocks_of_heads, heads.count)
@@ -351,7 +312,7 @@ class BranchMerge:
     def _solve(self, fit: RowFit, kept: torch.Tensor, layout: Layout) -> None:
         """Solve for the last layer and write it; a batch norm behind gets true statistics."""
         last, norms = self.branch.last, self.branch.norms
-        bias = _bias(last)
+        bias = bias_of(last)
         solved = fit.solve(kept, bias=bias is not None or bool(norms))
         layer: Any = last.target
         weights, shift = solved.weights[:-1], solved.weights[-1]
@@ -382,7 +343,7 @@ class BranchMerge:
         """Write a layer; its shift goes into its bias, or into the batch norm behind it (see `_gather`)."""
         layer: Any = vertex.target
         self.sides.write(layer.weight, layout.weight(weights[:-1][None], layer.weight.shape))
-        bias = _bias(vertex)
+        bias = bias_of(vertex)
         if bias is not None:
             self.sides.write(bias, weights[-1])
         elif norm is not None:
@@ -392,7 +353,7 @@ class BranchMerge:
         """Write what stands behind a level: of each neuron that stays, what its block has for it."""
         for index, vertex in enumerate(self.branch.between[level]):
             others = [branch.between[level][index] for branch in self.others]
-            width = _shape(self.branch.levels[level][0])[0]
+            width = weight_shape(self.branch.levels[level][0])[0]
             names = state_names(vertex, self.sides.student)
             theirs = [state_names(other, self.sides.teacher) for other in others]
             for place, name in enumerate(names):
@@ -414,54 +375,3 @@ class BranchMerge:
             if isinstance(target, _BatchNorm) and isinstance(taken, Stub) and taken.id == vertex.output.id:
                 return norm if target.running_mean is not None else None
         return None
-
-
-def folded(vertex: Vertex, norms: Sequence[Vertex], layout: Layout) -> torch.Tensor:
-    """The weights of a layer with the batch norms behind it folded in, `[unknowns + 1, outputs]`."""
-    layer: Any = vertex.target
-    matrix = layout.matrix(layer.weight.detach()).double()[0]
-    bias = _bias(vertex)
-    shift = matrix.new_zeros(matrix.shape[1]) if bias is None else bias.detach().double()
-    for each in norms:
-        norm: Any = each.target
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        scale = scale if norm.weight is None else scale * norm.weight.detach().double()
-        shift = (shift - norm.running_mean.double()) * scale
-        shift = shift if norm.bias is None else shift + norm.bias.detach().double()
-        matrix = matrix * scale
-    return torch.cat([matrix, shift[None]])
-
-
-def _run_with(vertex: Vertex, weights: torch.Tensor, calls: list[LinearCall]) -> list[torch.Tensor]:
-    """The outputs of a layer with other weights."""
-    layer = copy.deepcopy(vertex.target)
-    assert isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    layout = calls[0].layout
-    layer.weight.copy_(layout.weight(weights[:-1][None], layer.weight.shape))
-    if layer.bias is not None:
-        layer.bias.copy_(weights[-1])
-    found = []
-    for call in calls:
-        out = layer(call.x)
-        if layer.bias is None:
-            sizes = [1] * out.dim()
-            sizes[layout.channel_dim(out.shape)] = -1
-            out = out + weights[-1].to(out.dtype).reshape(sizes)
-        found.append(out)
-    return found
-
-
-def _places(keep: torch.Tensor, found: _Candidates, total: int) -> torch.Tensor:
-    """The inputs of some neurons, in the layout's order: places of the kernel first."""
-    places = (len(found.kept) - 1) // total
-    return (torch.arange(places)[:, None] * total + keep).reshape(-1)
-
-
-def _shape(vertex: Vertex) -> tuple[int, ...]:
-    layer: Any = vertex.target
-    return tuple(layer.weight.shape)
-
-
-def _bias(vertex: Vertex) -> nn.Parameter | None:
-    found: nn.Parameter | None = getattr(vertex.target, "bias", None)
-    return found
