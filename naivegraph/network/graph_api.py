@@ -20,6 +20,7 @@ from naivegraph.graph.run import query
 from naivegraph.graph.run.blocks import Block, find_blocks
 from naivegraph.graph.run.hidden_values import hidden_values
 from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.run.interventions import Intervened, Interventions
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
@@ -65,14 +66,18 @@ class Graph(Recording):
         {'x': 3, 'hidden': 8, 'relu': 8, 'add': 8}
     """
 
+    interventions: Interventions  # those under way; see `ng.surgery.intervene`
+
     def __init__(self, inputs: Node | Sequence[Node], outputs: Any) -> None:
         vars(self).update(vars(build(inputs, outputs)))
+        self.interventions = Interventions()
 
     @classmethod
     def of(cls, recorded: Recording) -> Graph:
         """A graph that is this recording."""
         graph = cls.__new__(cls)
         vars(graph).update(vars(recorded))
+        graph.interventions = Interventions()
         return graph
 
     def __repr__(self) -> str:
@@ -103,7 +108,9 @@ class Graph(Recording):
 
         In train mode it is the network's output there, if `checks["train mode"]` is "equal".
         """
-        return Interpreter(self._now()).run(bind(self, args, kwargs))
+        now = self._now()
+        interpreter = Intervened(now, self.interventions) if self.interventions else Interpreter(now)
+        return interpreter.run(bind(self, args, kwargs))
 
     def _now(self) -> Recording:
         """The run to repeat with the network's flags as they are."""
@@ -144,9 +151,11 @@ class Graph(Recording):
         now = self._now()
         wanted = [now[name].name for name in outputs]
         if isinstance(inputs, dict) and any(name in now and now[name].kind != "input" for name in inputs):
-            return hidden_values(now, {now[name].name: value for name, value in inputs.items()}, wanted)
-        args, kwargs = _arguments(inputs)
-        return hidden_values(now, bind(self, args, kwargs), wanted)
+            given = {now[name].name: value for name, value in inputs.items()}
+        else:
+            args, kwargs = _arguments(inputs)
+            given = bind(self, args, kwargs)
+        return hidden_values(now, given, wanted, self.interventions)
 
     # Looking
 

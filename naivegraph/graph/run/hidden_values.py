@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.run.interventions import Intervened, Interventions
 from naivegraph.graph.run.liveness import SharedMemory, tensor_numbers, written_numbers
 from naivegraph.ir.pytree import map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
@@ -17,7 +17,12 @@ from naivegraph.ir.vertex import Vertex
 __all__ = ["changed_later", "hidden_values", "needed_for"]
 
 
-def hidden_values(graph: Recording, given: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+def hidden_values(
+    graph: Recording,
+    given: Mapping[str, Any],
+    outputs: Sequence[str],
+    interventions: Interventions | None = None,
+) -> dict[str, Any]:
     """The values of some vertices, from those of others.
 
     Given values are not computed again, and nothing is that no output needs. A value is what its vertex gave,
@@ -27,6 +32,7 @@ def hidden_values(graph: Recording, given: Mapping[str, Any], outputs: Sequence[
         graph: The run to repeat.
         given: Values of vertices, by name.
         outputs: The names of the vertices whose values are wanted.
+        interventions: What replaces values; those given are left as they are, but for inputs.
 
     Raises:
         NaivegraphError: An input is needed and not given; or a given value has another structure than its
@@ -41,7 +47,7 @@ def hidden_values(graph: Recording, given: Mapping[str, Any], outputs: Sequence[
             f"{', '.join(map(repr, outputs))} cannot be worked out from {known} alone: give "
             f"{', '.join(map(repr, missing))}, too, whose numbers or sizes the code needs"
         )
-    return _HiddenRun(graph, memory, plan).values_of(given, outputs)
+    return _HiddenRun(graph, memory, plan, interventions).values_of(given, outputs)
 
 
 def needed_for(graph: Recording, outputs: Sequence[str]) -> list[Vertex]:
@@ -91,11 +97,13 @@ class _Plan:
             wanted = (wanted - (made - used)) | used
 
 
-class _HiddenRun(Interpreter):
+class _HiddenRun(Intervened):
     """A run of some vertices, with the values of others given."""
 
-    def __init__(self, graph: Recording, memory: SharedMemory, plan: _Plan) -> None:
-        super().__init__(graph)
+    def __init__(
+        self, graph: Recording, memory: SharedMemory, plan: _Plan, interventions: Interventions | None
+    ) -> None:
+        super().__init__(graph, interventions)
         self._memory, self._into = memory, plan.into
         self._running = [vertex for vertex in graph.vertices if id(vertex) in plan.needed]
 
@@ -108,6 +116,8 @@ class _HiddenRun(Interpreter):
                 result = self._call(vertex)
             if vertex.name in given:
                 value = given[vertex.name]
+                if vertex.kind == "input":
+                    value = self._enter(vertex, value)
                 into = id(vertex) in self._into
                 result = result.copy_(value) if into else self._put(vertex, value, later)
             self._assign(vertex, result)
