@@ -2,9 +2,12 @@
 
 | to | say |
 |---|---|
+| replace, add to or ablate hidden values in a block | `with ng.surgery.intervene(graph, {"act": h}): ...` |
 | train some parts alone | `with ng.surgery.frozen(model, except_="head"): ...` |
 """
 
+from naivegraph.surgery.ablation import ablate, add, replace
 from naivegraph.surgery.freeze import frozen
+from naivegraph.surgery.intervene import intervene
 
-__all__ = ["frozen"]
+__all__ = ["ablate", "add", "frozen", "intervene", "replace"]

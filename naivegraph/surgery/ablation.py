@@ -12,7 +12,6 @@ from naivegraph.calibration import Calibration
 from naivegraph.edits.structure.vertices import neuron_dimension, output_of
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interventions import Intervention
-from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 
@@ -105,7 +104,9 @@ def add(value: torch.Tensor | float) -> Add:
     return Add(value)
 
 
-def ablate(neurons: Sequence[int] | int | None = None, *, by: str | float = "zero", data: Any = None) -> Ablate:
+def ablate(
+    neurons: Sequence[int] | int | None = None, *, by: str | float = "zero", data: Any = None
+) -> Ablate:
     """Ablate neurons of a vertex: all of its values for them become one number.
 
     Args:
@@ -145,7 +146,7 @@ def _mean(graph: Graph, vertex: Vertex, dim: int, data: Any) -> torch.Tensor:
 
 
 def intervention_at(graph: Graph, vertex: Vertex, given: Any) -> Intervention:
-    """What is done at a vertex, from what a user gave.
+    """The intervention at a vertex, from what a user gave.
 
     Raises:
         EditError: It is nothing that could be done there.
@@ -158,6 +159,6 @@ def intervention_at(graph: Graph, vertex: Vertex, given: Any) -> Intervention:
         function: Callable[[Any], Any] = given
         return function
     raise EditError(
-        f"at {vertex.name!r} there is to be {map_leaves(given, type)!r}: give a tensor, a function of the value, or "
-        "one of ng.surgery.replace, add and ablate"
+        f"at {vertex.name!r} there is a {type(given).__name__}: give a tensor, a function of the value, "
+        "or one of ng.surgery.replace, add and ablate"
     )

@@ -14,9 +14,11 @@ from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.structure.vertices import vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.run.interventions import Intervention, Interventions, Memory, intervened, memory_of
+from naivegraph.graph.run.interventions import Intervention, Interventions, ValueMemory, intervened, memory_of
 from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
+from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.recording import TRAIN_MODE
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 from naivegraph.surgery.ablation import intervention_at
@@ -53,8 +55,8 @@ def intervene(model: Graph, interventions: Mapping[str | Vertex, Any]) -> Iterat
 
     Example:
         >>> import torch, naivegraph as ng
-        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2))
-        >>> x, y = torch.randn(2, 6, 4)
+        >>> layers = torch.nn.Linear(4, 3), torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2)
+        >>> net, (x, y) = torch.nn.Sequential(*layers), torch.randn(2, 6, 4)
         >>> graph = ng.capture(net, x)
         >>> other = graph.run(y, ["1"])["1"]
         >>> with ng.surgery.intervene(graph, {"1": other}):
@@ -73,6 +75,8 @@ def intervene(model: Graph, interventions: Mapping[str | Vertex, Any]) -> Iterat
         if not stubs_in(vertex.output):
             raise EditError(f"{vertex.name!r} gives no tensor, only changes one: intervene at a user of that")
         some[vertex.name] = intervention_at(model, vertex, given)
+    if model.module.training and TRAIN_MODE not in model.checks:
+        follow_training(model)
     undo = UndoLog()
     try:
         undo.push(functools.partial(model.interventions.remove, some))
@@ -99,8 +103,8 @@ def _place(graph: Graph, some: Mapping[str, Intervention], undo: UndoLog) -> Non
 
     @functools.wraps(forward)
     def run_graph(*args: Any, **kwargs: Any) -> Any:
-        """Run the graph in place of the forward."""
-        return graph(*args, **kwargs)
+        """Run the graph in place of the forward, unless that is a layer which the graph calls."""
+        return forward(*args, **kwargs) if graph.interventions.runs else graph(*args, **kwargs)
 
     undo.keep_entry(vars(module), "forward")
     vars(module)["forward"] = run_graph
@@ -114,7 +118,7 @@ def _is_call(graph: Graph, vertex: Vertex) -> bool:
     return memory.in_place is None or _argument(vertex, memory) is not None
 
 
-def _argument(vertex: Vertex, memory: Memory) -> int | str | None:
+def _argument(vertex: Vertex, memory: ValueMemory) -> int | str | None:
     """The place among the arguments of the tensor that a vertex changes in place."""
     for key, value in [*enumerate(vertex.args), *vertex.kwargs.items()]:
         if isinstance(value, Stub) and value.id == memory.in_place:
@@ -129,7 +133,7 @@ class _Hooks:
         self._graph, self._some = graph, some
         self._interventions: Interventions = graph.interventions
         self._counts: dict[int, int] = {}
-        self._calls: Mapping[int, Sequence[tuple[Vertex, Memory]]] = {}
+        self._calls: Mapping[int, Sequence[tuple[Vertex, ValueMemory]]] = {}
         self._own: dict[int, torch.Tensor] = {}  # by `id` of the module, what its call changes in place
         self._begin()
 
@@ -139,7 +143,7 @@ class _Hooks:
         missing = [name for name in self._some if name not in now]
         if missing:
             self._interventions.by_vertex(now)  # which raises the error
-        calls: dict[int, list[tuple[Vertex, Memory]]] = {}
+        calls: dict[int, list[tuple[Vertex, ValueMemory]]] = {}
         targets = {id(now[name].target) for name in self._some}
         for vertex in now.vertices:
             if id(vertex.target) in targets:
@@ -155,7 +159,7 @@ class _Hooks:
         undo.push(module.register_forward_pre_hook(self._before, with_kwargs=True).remove)
         undo.push(module.register_forward_hook(self._after).remove)
 
-    def _call(self, module: nn.Module) -> tuple[Vertex, Memory] | None:
+    def _call(self, module: nn.Module) -> tuple[Vertex, ValueMemory] | None:
         """The vertex that the present call of a module is; None if nothing is done there."""
         if self._interventions.runs:
             return None

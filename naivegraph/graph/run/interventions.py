@@ -17,7 +17,7 @@ from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["Intervened", "Intervention", "Interventions", "Memory", "copied", "intervened", "memory_of"]
+__all__ = ["Intervened", "Intervention", "Interventions", "ValueMemory", "copied", "intervened", "memory_of"]
 
 # A function of a vertex's value, which may change that in place, to the value in its place.
 Intervention = Callable[[Any], Any]
@@ -72,29 +72,28 @@ class Interventions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
+class ValueMemory:
     """The memory that the value of a vertex lies in.
 
     Attributes:
-        in_place: The number of the tensor that the vertex changed in place and gives; None if it gives another.
-        seen: Whether it is a view of what others see, too, and some vertex changes it later: another value has
-            to be written into it.
+        in_place: The number of the tensor that the vertex changes in place and gives; None if it is new.
+        seen: Whether others see it, too, and some vertex changes it: another value has to be written into it.
     """
 
     in_place: int | None
     seen: bool
 
 
-def memory_of(graph: Recording, vertex: Vertex, memory: SharedMemory | None = None) -> Memory:
+def memory_of(graph: Recording, vertex: Vertex, memory: SharedMemory | None = None) -> ValueMemory:
     """The memory of a vertex's value."""
     written, output = written_numbers(vertex), vertex.output
     if isinstance(output, Stub) and output.id in written:
-        return Memory(output.id, True)
+        return ValueMemory(output.id, True)
     shared = memory or SharedMemory(graph)
     made = {stub.id for stub in stubs_in(output)}
     later = graph.vertices[graph.vertices.index(vertex) + 1 :]
     is_view = shared.shared(tensor_numbers((vertex.args, vertex.kwargs)), made)
-    return Memory(None, is_view and any(shared.shared(written_numbers(other), made) for other in later))
+    return ValueMemory(None, is_view and any(shared.shared(written_numbers(other), made) for other in later))
 
 
 def copied(value: Any) -> Any:
