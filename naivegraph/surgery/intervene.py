@@ -95,8 +95,8 @@ def _place(graph: Graph, some: Mapping[str, Intervention], undo: UndoLog) -> Non
     module = graph.module
     if all(_is_call(graph, graph[name]) for name in some):
         hooks = _Hooks(graph, some)
-        for module in {id(graph[name].target): graph[name].target for name in some}.values():
-            hooks.place(module, undo)
+        for target in {id(graph[name].target): graph[name].target for name in some}.values():
+            hooks.place(target, undo)
         hooks.place_root(graph.module, undo)
         return
     forward = module.forward
@@ -120,7 +120,9 @@ def _is_call(graph: Graph, vertex: Vertex) -> bool:
 
 def _argument(vertex: Vertex, memory: ValueMemory) -> int | str | None:
     """The place among the arguments of the tensor that a vertex changes in place."""
-    for key, value in [*enumerate(vertex.args), *vertex.kwargs.items()]:
+    given: dict[int | str, Any] = dict(enumerate(vertex.args))
+    given.update(vertex.kwargs)
+    for key, value in given.items():
         if isinstance(value, Stub) and value.id == memory.in_place:
             return key
     return None
@@ -174,7 +176,8 @@ class _Hooks:
         place = None if found is None else _argument(*found)
         if place is None:
             return None
-        given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+        given: dict[int | str, Any] = dict(enumerate(args))
+        given.update(kwargs)
         self._own[id(module)] = given[place]
         given[place] = given[place].clone()
         return tuple(given[i] for i in range(len(args))), {name: given[name] for name in kwargs}
