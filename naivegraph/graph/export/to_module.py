@@ -31,7 +31,7 @@ from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["SIZES", "Arguments", "Rewrite", "Sizes", "to_module"]
+__all__ = ["SIZES", "Arguments", "Rewrite", "Sizes", "exported", "to_module"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Sizes = dict[Attribute, int]
@@ -89,7 +89,7 @@ def to_module(graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | N
     follow_training(graph)
     if outputs is not None:
         _check_both_modes(graph, outputs)
-    module = _exported(graph, rewrite, outputs)
+    module = exported(graph, rewrite, outputs)
     module.train(graph.module.training)
     for name, flag in _flags(graph, module).items():
         module.get_submodule(name).train(flag)
@@ -106,8 +106,18 @@ def _check_both_modes(graph: Recording, outputs: Mapping[str, str]) -> None:
         )
 
 
-def _exported(graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | None = None) -> fx.GraphModule:
-    parts, name = _Parts(rewrite), type(graph.module).__name__
+def exported(
+    graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | None = None, *, shared: bool = False
+) -> fx.GraphModule:
+    """Export the runs of a graph, without modes and history.
+
+    Args:
+        graph: The recording.
+        rewrite: The function that replaces numbers by sizes that may change.
+        outputs: The names of the vertices whose values it returns as a dict, by key.
+        shared: Take the network's own layers and tensors, not copies, and inputs in the order of the graph.
+    """
+    parts, name = _Parts(rewrite, graph.module if shared else None), type(graph.module).__name__
     made = _Export(graph, parts, outputs).build()
     if graph.in_train_mode is graph:
         return fx.GraphModule(parts.root, made, name)
@@ -133,9 +143,11 @@ def _flags(graph: Recording, module: nn.Module) -> dict[str, bool]:
 class _Parts:
     """Parts that the exported runs of a network share: copies of layers and tensors, names of new parts."""
 
-    def __init__(self, rewrite: Rewrite) -> None:
+    def __init__(self, rewrite: Rewrite, shared: nn.Module | None = None) -> None:
         self.rewrite = rewrite
-        self.memo: dict[int, Any] = {}
+        own = () if shared is None else (*shared.modules(), *shared.parameters(), *shared.buffers())
+        self.memo: dict[int, Any] = {id(each): each for each in own}
+        self.in_order = shared is not None
         self.root = nn.Module()
         self.placed: set[str] = set()
         self.flags: dict[str, str] = {}
@@ -195,6 +207,8 @@ class _Export:
 
     def _inputs(self) -> list[Vertex]:
         """The input vertices in the order of the forward's arguments."""
+        if self._parts.in_order:
+            return self._graph.inputs
         order = list(inspect.signature(self._graph.module.forward).parameters)
         return sorted(
             self._graph.inputs, key=lambda v: order.index(v.name) if v.name in order else len(order)

@@ -14,7 +14,7 @@ from naivegraph.ir.pytree import map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.vertex import Vertex
 
-__all__ = ["changed_later", "hidden_values", "needed_for"]
+__all__ = ["RunPlan", "changed_later", "hidden_values", "needed_for"]
 
 
 def hidden_values(
@@ -39,7 +39,7 @@ def hidden_values(
             vertex gives.
     """
     memory = SharedMemory(graph)
-    plan = _Plan(graph, memory, given, outputs)
+    plan = RunPlan(graph, memory, given, outputs)
     missing = [v.name for v in graph.inputs if id(v) in plan.needed and v.name not in given]
     if missing:
         known = ", ".join(map(repr, given)) or "nothing"
@@ -52,7 +52,7 @@ def hidden_values(
 
 def needed_for(graph: Recording, outputs: Sequence[str]) -> list[Vertex]:
     """The vertices that have to run for the values of some, in recorded order, inputs among them."""
-    plan = _Plan(graph, SharedMemory(graph), {}, outputs)
+    plan = RunPlan(graph, SharedMemory(graph), {}, outputs)
     return [vertex for vertex in graph.vertices if id(vertex) in plan.needed]
 
 
@@ -66,7 +66,7 @@ def _changes(memory: SharedMemory, vertex: Vertex, later: Sequence[Vertex]) -> b
     return any(memory.shared(written_numbers(other), numbers) for other in later)
 
 
-class _Plan:
+class RunPlan:
     """The vertices that have to run for some outputs.
 
     Attributes:
@@ -101,7 +101,7 @@ class _HiddenRun(Intervened):
     """A run of some vertices, with the values of others given."""
 
     def __init__(
-        self, graph: Recording, memory: SharedMemory, plan: _Plan, interventions: Interventions | None
+        self, graph: Recording, memory: SharedMemory, plan: RunPlan, interventions: Interventions | None
     ) -> None:
         super().__init__(graph, interventions)
         self._memory, self._into = memory, plan.into
