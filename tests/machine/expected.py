@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.signature import bind
 from naivegraph.network import Graph
 
-__all__ = ["Replaced", "computed", "expected_outputs", "mixed_statistics"]
+__all__ = ["Replaced", "computed", "expected_outputs", "mixed_statistics", "reshaped"]
 
 # The output of a vertex, from its own and those of the vertices before it, by name.
 Replaced = Mapping[str, Callable[[dict[str, Any]], Any]]
@@ -109,7 +109,20 @@ def expected_outputs(graph: Graph, x: Tensor, changes: Changes, replaced: Replac
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d)
 
 
-def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> bool:
+def reshaped(old: Graph, new: Graph) -> set[str]:
+    """The vertices that changed along another dimension than that of their neurons."""
+    dims = neuron_dimensions(old)
+    return {
+        vertex.name
+        for vertex in old
+        if vertex.name in new
+        for before, after in zip(stubs_in(vertex.output), stubs_in(new[vertex.name].output), strict=False)
+        for dim, sizes in enumerate(zip(before.shape, after.shape, strict=False))
+        if dim != dims.get(tensor_key(before)) and len(set(sizes)) > 1
+    }
+
+
+def mixed_statistics(graph: Graph, changes: Changes, passed: Collection[str], tensors: Iterable[str]) -> bool:
     """Whether neurons came or went that others depend on unseen.
 
     Those of a norm, a softmax and the length of a head are what others are divided by; those of a layer with
@@ -118,6 +131,7 @@ def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> 
     Args:
         graph: The graph before.
         changes: The vertices whose neurons changed.
+        passed: These, and those along other dimensions of which some changed.
         tensors: The names of tensors that were resized.
     """
     if any(size.by_row for size in changes.values()):
@@ -132,11 +146,12 @@ def mixed_statistics(graph: Graph, changes: Changes, tensors: Iterable[str]) -> 
         softmax = vertex.target in _SOFTMAX or isinstance(vertex.target, (nn.Softmax, nn.LogSoftmax))
         if norm or attention or softmax or vertex.target in _DISTANCES:
             taken = [makers.get(stub.id, "") for stub in stubs_in((vertex.args, vertex.kwargs))]
-            if any(name in changes for name in (vertex.name, *taken)):
+            if any(name in passed for name in (vertex.name, *taken)):
                 return True
         if isinstance(vertex.target, _POOLS):  # a mean over neurons, where these lie along an image
             (stub,) = stubs_in(vertex.args)
             along = neuron_dimensions(graph).get(tensor_key(stub), 1)
-            if along > 1 and makers.get(stub.id) in changes:
+            maker = makers.get(stub.id, "")
+            if maker in passed and (along > 1 or maker not in changes):
                 return True
     return False

@@ -10,12 +10,11 @@ After an edit (`Walk.edit`), with new memory poisoned by NaN:
 - the graph is as after a run of all of it;
 - what is refused or comes to nothing leaves everything as it was, bit for bit;
 - the function is that of the network before, with the neurons at zero that went (not where they enter the
-  statistics of a norm or the length of a head), and with what the edit says in place of the output of a
-  vertex: the input of a vertex or block that went, or its shortcut; a sum with one more or one less, a
-  concatenation with zeros for the part that went; a block once more on its own output; a sum or concatenation
-  that was made for an edge or a branch. So growth, identities
-  and copies that start as the identity keep the function. Told to be otherwise in notes, or a sample: not
-  compared.
+  statistics of a norm, a mean over an image or the length of a head), and with what the edit says in place of
+  the output of a vertex: the input of a vertex or block that went, or its shortcut; a sum with one more or
+  one less, a concatenation with zeros for the part that went; a block once more on its own output; a sum or
+  concatenation that was made for an edge or a branch. So growth, identities and copies that start as the
+  identity keep the function. Told to be otherwise in notes, or a sample: not compared.
 
 After an undo (`history_steps`), of the last edit, of several, or of one on which nothing later depends:
 everything is as before that edit, optimizer state included, bit for bit, however much was trained since; of
@@ -55,7 +54,7 @@ from naivegraph.network import Graph
 from naivegraph.widths import relate
 from tests.graph.verify.test_shape_prop import described
 from tests.machine.cases import walk_case
-from tests.machine.expected import Replaced, expected_outputs, mixed_statistics
+from tests.machine.expected import Replaced, expected_outputs, mixed_statistics, reshaped
 from tests.machine.invariants import consistent, first, met, same_tensors, tensors, total
 from tests.machine.random_graphs import Case
 from tests.machine.state import OPTIMIZERS, everything, poisoned_memory, same
@@ -272,7 +271,8 @@ class Walk:
     ) -> None:
         """The function is that of the network before, but for what was taken away or put in its place."""
         told = [note for note in edit.notes if "what the network computes" in note]
-        if mixed_statistics(old, changes, edit.change.tensors) or told:
+        passed = changes.keys() | reshaped(old, self.graph)
+        if mixed_statistics(old, changes, passed, edit.change.tensors) or told:
             assert not told or kind in _MAY_GROW, told
             self.tally["function may differ"] += 1
             return
