@@ -39,6 +39,7 @@ __all__ = [
     "remove_vertex",
     "replace_argument",
     "set_output",
+    "update_state",
 ]
 
 
@@ -139,11 +140,11 @@ def _place(graph: Recording, name: str, layer: nn.Module, undo: UndoLog) -> str:
         if module is layer:
             return str(path)
     add_submodule(graph.module, name, layer, undo)
-    _update_state(graph)
+    update_state(graph)
     return name
 
 
-def _update_state(graph: Recording) -> None:
+def update_state(graph: Recording) -> None:
     """Update the names of state to those of the module; those known keep their stubs."""
     stubs: dict[int, Stub] = {}
     state: dict[str, Stub] = {}
@@ -250,7 +251,7 @@ def _drop_state(graph: Recording, gone: Vertex, undo: UndoLog) -> None:
             if attribute in mapping:
                 undo.keep_mapping(mapping)
                 del mapping[attribute]
-    _update_state(graph)
+    update_state(graph)
 
 
 def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:
@@ -267,7 +268,7 @@ def _drop_layer(graph: Recording, layer: nn.Module, undo: UndoLog) -> None:
         home = graph.module.get_submodule(parent)
         undo.keep_mapping(home._modules)
         del home._modules[name]
-    _update_state(graph)
+    update_state(graph)
 
 
 def _named(graph: Recording) -> Iterable[str]:
@@ -368,4 +369,4 @@ def register(graph: Recording, name: str, module: nn.Module, *, undo: UndoLog | 
     """Register a module in the network, which no vertex calls yet."""
     with changed(graph, undo) as log:
         add_submodule(graph.module, name, module, log)
-        _update_state(graph)
+        update_state(graph)

@@ -4,12 +4,14 @@
 |---|---|
 | replace, add to or ablate hidden values in a block | `with ng.surgery.intervene(graph, {"act": h}): ...` |
 | make a network of a part | `ng.surgery.cut(graph, inputs=["layer2"], outputs=["fc"])` |
+| fold batch norms into the layers before them | `ng.surgery.fold_norms(graph)` |
 | train some parts alone | `with ng.surgery.frozen(model, except_="head"): ...` |
 """
 
 from naivegraph.surgery.ablation import ablate, add, replace
 from naivegraph.surgery.cut import cut
+from naivegraph.surgery.fold_norms import fold_norms
 from naivegraph.surgery.freeze import frozen
 from naivegraph.surgery.intervene import intervene
 
-__all__ = ["ablate", "add", "cut", "frozen", "intervene", "replace"]
+__all__ = ["ablate", "add", "cut", "fold_norms", "frozen", "intervene", "replace"]

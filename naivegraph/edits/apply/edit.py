@@ -14,6 +14,7 @@ from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
 from naivegraph.edits.apply.way_back import WayBack, way_back
 from naivegraph.edits.plan.change import Change
+from naivegraph.errors import EditError
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.svg import Drawing
@@ -25,6 +26,7 @@ _SHOWN = 12
 _TOLD = {
     "insert": "inserted {name} after {behind}",
     "duplicate": "doubled {behind} as {name}",
+    "fold": "folded {what}",
     "remove": "removed {vertex}",
     "connect": "connected {source} to {target}",
     "leave out": "left out {branches}",
@@ -140,7 +142,7 @@ class Edit:
         Raises:
             EditError: The edit was undone already, a later one has not been, or this is a copy that cannot
                 tell its network. With `keep_training`: a layer that the edit resized was
-                replaced since. Nothing is changed then.
+                replaced since, or it folded norms into weights. Nothing is changed then.
 
         Example:
             >>> import torch, naivegraph as ng
@@ -161,6 +163,13 @@ class Edit:
             return
         way = way_back(self._token) if self._way_back is None else self._way_back
         way.check(copied=self._way_back is None)
+        if keep_training and any(
+            step["do"] == "fold" for step in (self.change.structure or {}).get("steps", ())
+        ):
+            raise EditError(
+                "the edit folded norms into weights, which cannot be taken out of trained ones again: undo "
+                "without keep_training="
+            )
         way.undo(keep_training=keep_training)
         for edit in reversed(self.earlier):
             edit.undo(keep_training=keep_training)

@@ -11,6 +11,7 @@ from torch import nn
 
 from naivegraph.edits.structure.copy_block import check_identity, copy_block, silence
 from naivegraph.edits.structure.expand import expanded
+from naivegraph.edits.structure.fold import fold_weights, folding_of
 from naivegraph.edits.structure.vertices import new_name, output_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
@@ -176,6 +177,12 @@ class Rewiring:
         other = {} if old is None or new is None else {old.id: new}
         remove_vertex(self.graph, vertex, other, undo=self.undo)
 
+    def fold(self, norm: Vertex) -> None:
+        """Let the layer before a batch norm do the norm, too, in eval mode; that is to be removed."""
+        folding = folding_of(self.graph, norm, trained=False)
+        self._write("fold", norm=norm.name)
+        fold_weights(self.graph, folding, self.undo)
+
     def remove_idle(self, before: Sequence[Vertex]) -> None:
         """Take out the vertices that nothing needs any more; those which nothing needed before stay."""
         for vertex in reversed(idle(self.graph, kept=before)):
@@ -262,6 +269,8 @@ def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> N
             rewiring.double(step["vertices"], step["path"], step["name"], identity=step["identity"])
         case "remove":
             rewiring.remove(graph[step["vertex"]], *map(tensor, step["instead"] or ()))
+        case "fold":
+            rewiring.fold(graph[step["norm"]])
         case "replace":
             rewiring.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
         case "return":
