@@ -39,8 +39,12 @@ _FORMS = (
 )
 
 
-def check_calibration(batches: Any) -> None:
+def check_calibration(batches: Any, argument: str = "calibration") -> None:
     """Check all of `calibration=` that can be checked without a network.
+
+    Args:
+        batches: What was given.
+        argument: The name of the argument, for messages.
 
     Raises:
         EditError: It is nothing that batches could come from.
@@ -49,7 +53,7 @@ def check_calibration(batches: Any) -> None:
         return
     if isinstance(batches, (str, bytes, type)) or not isinstance(batches, Iterable):
         shown = "class" if isinstance(batches, type) else type(batches).__name__
-        raise EditError(f"calibration= cannot be a {shown}: {_FORMS}")
+        raise EditError(f"{argument}= cannot be a {shown}: {_FORMS}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Calibration:
     Args:
         graph: The graph, whose example says what its inputs are.
         batches: See the docstring of this module.
+        argument: The name of the user's argument, for messages.
 
     Raises:
         EditError: There are no batches, or (while iterating) one does not fit; the message names it.
@@ -104,11 +109,11 @@ class Calibration:
         [(3, ['input']), (2, ['input'])]
     """
 
-    def __init__(self, graph: Recording, batches: Any) -> None:
-        check_calibration(batches)
+    def __init__(self, graph: Recording, batches: Any, argument: str = "calibration") -> None:
+        check_calibration(batches, argument)
         if batches is None:
-            raise EditError(f"calibration= holds no data: {_FORMS}")
-        self.graph = graph
+            raise EditError(f"{argument}= holds no data: {_FORMS}")
+        self.graph, self._argument = graph, argument
         self._batches = self._as_batches(batches)
         self._dims = neuron_dimensions(graph)
         self._samples: int | None = None
@@ -116,15 +121,15 @@ class Calibration:
     def __iter__(self) -> Iterator[CalibrationBatch]:
         count = 0
         for number, given in enumerate(self._batches, 1):
-            batch = self._read(number, given)
+            batch = self.read(number, given)
             count += batch.samples
             yield batch
         if not count and self._samples is None:
-            raise EditError(f"calibration= gave no batches: {_FORMS}")
+            raise EditError(f"{self._argument}= gave no batches: {_FORMS}")
         if self._samples not in (None, count):
             raise EditError(
-                f"calibration= gave {self._samples} samples at first and {count} when it was gone through "
-                "again; give a list or a DataLoader, which give the same each time"
+                f"{self._argument}= gave {self._samples} samples at first and {count} when it was gone "
+                "through again; give a list or a DataLoader, which give the same each time"
             )
         self._samples = count
 
@@ -162,7 +167,7 @@ class Calibration:
             raise
         except Exception as error:
             raise EditError(
-                f"the network does not run on batch {batch.number} of calibration=: {error}"
+                f"the network does not run on batch {batch.number} of {self._argument}=: {error}"
             ) from error
 
     # Reading
@@ -179,8 +184,16 @@ class Calibration:
         found: Iterable[Any] = batches
         return found
 
-    def _read(self, number: int, given: Any) -> CalibrationBatch:
-        """One batch, checked."""
+    def read(self, number: int, given: Any) -> CalibrationBatch:
+        """One batch, checked.
+
+        Args:
+            number: Its place among the batches, from 1 on.
+            given: The batch as it was given.
+
+        Raises:
+            EditError: It does not fit the inputs of the network.
+        """
         values = self._by_name(number, given)
         samples: dict[str, int] = {}
         inputs: dict[str, Any] = {}
@@ -189,7 +202,9 @@ class Calibration:
             try:
                 found = list(pairs(vertex.output, value))
             except ValueError as error:
-                raise EditError(f"{_place(number, vertex.name)} is not as in the example: {error}") from error
+                raise EditError(
+                    f"{_place(self._argument, number, vertex.name)} is not as in the example: {error}"
+                ) from error
             for stub, tensor, at in found:
                 if isinstance(stub, Stub) and stub.shape:
                     samples[f"{vertex.name}{at}"] = self._check(number, f"{vertex.name}{at}", stub, tensor)
@@ -197,7 +212,7 @@ class Calibration:
         counts = set(samples.values())
         if len(counts) != 1:
             shown = ", ".join(f"{count} of {name!r}" for name, count in samples.items())
-            raise EditError(f"batch {number} of calibration= has different numbers of samples: {shown}")
+            raise EditError(f"batch {number} of {self._argument}= has different numbers of samples: {shown}")
         return CalibrationBatch(number, inputs, counts.pop(), given)
 
     def _by_name(self, number: int, given: Any) -> dict[str, Any]:
@@ -207,26 +222,27 @@ class Calibration:
             missing = [name for name in names if name not in given]
             if missing:
                 raise EditError(
-                    f"batch {number} of calibration= has no {missing[0]!r} among {', '.join(map(str, given))}"
+                    f"batch {number} of {self._argument}= has no {missing[0]!r} among "
+                    f"{', '.join(map(str, given))}"
                 )
             return {name: given[name] for name in names}
         single = isinstance(given, (torch.Tensor, np.ndarray))
         if not single and not isinstance(given, (tuple, list)):
             raise EditError(
-                f"batch {number} of calibration= is a {type(given).__name__}: give a tensor, a tuple of the "
-                f"inputs ({', '.join(names)}) or a dict by their names"
+                f"batch {number} of {self._argument}= is a {type(given).__name__}: give a tensor, a tuple of "
+                f"the inputs ({', '.join(names)}) or a dict by their names"
             )
         values = [given] if single else list(given)
         if len(values) < len(names):
             raise EditError(
-                f"batch {number} of calibration= has {len(values)} values for the {len(names)} inputs of the "
-                f"network ({', '.join(names)})"
+                f"batch {number} of {self._argument}= has {len(values)} values for the {len(names)} inputs "
+                f"of the network ({', '.join(names)})"
             )
         return dict(zip(names, values, strict=False))
 
     def _check(self, number: int, name: str, stub: Stub, tensor: Any) -> int:
         """Check one tensor of a batch against that of the example, and return its number of samples."""
-        where = _place(number, name)
+        where = _place(self._argument, number, name)
         if not isinstance(tensor, torch.Tensor):
             raise EditError(f"{where} is a {type(tensor).__name__}, not a tensor")
         if tensor.dtype.is_floating_point != stub.dtype.is_floating_point:
@@ -290,5 +306,5 @@ def _as_tensor(leaf: Any) -> Any:
     return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiub" else leaf
 
 
-def _place(number: int, name: str) -> str:
-    return f"batch {number} of calibration=: the input {name!r}"
+def _place(argument: str, number: int, name: str) -> str:
+    return f"batch {number} of {argument}=: the input {name!r}"

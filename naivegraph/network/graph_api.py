@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import fx, nn
 
@@ -73,7 +73,7 @@ class Graph(Recording):
         self.interventions = Interventions()
 
     @classmethod
-    def of(cls, recorded: Recording) -> Graph:
+    def of(cls, recorded: Recording) -> Self:
         """A graph that is this recording."""
         graph = cls.__new__(cls)
         vars(graph).update(vars(recorded))
@@ -325,7 +325,7 @@ class Graph(Recording):
         return {key: self[name].name for key, name in named.items()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
-        return Graph.of(_copy(self, copy.deepcopy(self.module, memo), memo))
+        return type(self).of(_copy(self, copy.deepcopy(self.module, memo), memo))
 
 
 def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:

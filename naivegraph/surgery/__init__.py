@@ -5,6 +5,7 @@
 | replace, add to or ablate hidden values in a block | `with ng.surgery.intervene(graph, {"act": h}): ...` |
 | make a network of a part | `ng.surgery.cut(graph, inputs=["layer2"], outputs=["fc"])` |
 | fold batch norms into the layers before them | `ng.surgery.fold_norms(graph)` |
+| join two networks by a linear layer | `ng.surgery.stitch(a, "layer2", b, "layer2", data=loader)` |
 | train some parts alone | `with ng.surgery.frozen(model, except_="head"): ...` |
 """
 
@@ -13,5 +14,7 @@ from naivegraph.surgery.cut import cut
 from naivegraph.surgery.fold_norms import fold_norms
 from naivegraph.surgery.freeze import frozen
 from naivegraph.surgery.intervene import intervene
+from naivegraph.surgery.stitch import Stitch, stitch
+from naivegraph.surgery.stitch_fits import rank
 
-__all__ = ["ablate", "add", "cut", "fold_norms", "frozen", "intervene", "replace"]
+__all__ = ["Stitch", "ablate", "add", "cut", "fold_norms", "frozen", "intervene", "rank", "replace", "stitch"]

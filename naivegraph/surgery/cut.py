@@ -16,15 +16,17 @@ from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.recording import Recording
+from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph, capture
 from naivegraph.surgery.cut_recording import cut_recording
 from naivegraph.widths import rewritable
 
-__all__ = ["cut"]
+__all__ = ["cut", "name_vertices"]
 
 
-def cut(graph: Graph, inputs: Sequence[str], outputs: Sequence[str], *, copy: bool = False) -> Graph:
+def cut(
+    graph: Graph, inputs: Sequence[str], outputs: Sequence[str] | None = None, *, copy: bool = False
+) -> Graph:
     """Cut a part out of a network: from the values of some vertices to those of others.
 
     The part is a network of its own, which can be run, trained, pruned, cut again and exported. Its layers
@@ -38,7 +40,7 @@ def cut(graph: Graph, inputs: Sequence[str], outputs: Sequence[str], *, copy: bo
             Where a shortcut crosses the cut, they are several. Dots become underscores in the names of the
             part's inputs.
         outputs: The names of the vertices whose values it returns: the value of one, or a dict of several by
-            name.
+            name. By default what the network returns.
         copy: Copy layers and parameters.
 
     Returns:
@@ -54,7 +56,7 @@ def cut(graph: Graph, inputs: Sequence[str], outputs: Sequence[str], *, copy: bo
         >>> net, x = torch.nn.Sequential(*layers), torch.randn(3, 4)
         >>> graph = ng.capture(net, x)
         >>> front = ng.surgery.cut(graph, inputs=["input"], outputs=["1"])
-        >>> back = ng.surgery.cut(graph, inputs=["1"], outputs=["2"])
+        >>> back = ng.surgery.cut(graph, inputs=["1"])
         >>> torch.equal(back(front(x)), net(x)), back.module.get_parameter("2.weight") is net[2].weight
         (True, True)
     """
@@ -62,16 +64,18 @@ def cut(graph: Graph, inputs: Sequence[str], outputs: Sequence[str], *, copy: bo
         raise EditError(f"cut takes a graph, ng.capture(model, x), not a {type(graph).__name__}")
     if copy:
         graph = copying.deepcopy(graph)
-    first, last = _checked(graph, inputs, "inputs"), _checked(graph, outputs, "outputs")
+    first = _checked(graph, inputs, "inputs")
+    last = None if outputs is None else _checked(graph, outputs, "outputs")
     given = _input_names(graph, first)
     example = {given[name]: value for name, value in _example(graph, first).items()}
     follow_training(graph)
     part = cut_recording(graph, given, last, example)
     if graph.in_train_mode is not graph:
-        _check_train_mode(graph, [*first, *last])
+        _check_train_mode(graph, [*first, *(last or ())])
         part.training = cut_recording(graph.in_train_mode, given, last, example)
     made = capture(module_of_parts(part, rewritable), tuple(part.example.values()))
-    _rename(made, part)
+    training = part.training
+    name_vertices(made, part.vertices, None if training is None else training.vertices)
     return made
 
 
@@ -121,12 +125,16 @@ def _check_train_mode(graph: Graph, names: Sequence[str]) -> None:
             )
 
 
-def _rename(made: Graph, part: Recording) -> None:
-    """Name the vertices of a graph that was captured from a part as those of the part."""
-    for captured, own in ((made, part), (made.training, part.training)):
-        if captured is None or own is None:
-            continue
-        pairs = list(zip(captured.vertices, own.vertices, strict=False))
-        if len(captured) == len(own) and all(one.kind == two.kind for one, two in pairs):
-            for one, two in pairs:
+def name_vertices(graph: Graph, like: Sequence[Vertex], training: Sequence[Vertex] | None) -> None:
+    """Name the vertices of a graph, and those of its run in train mode, like others, if they are as many.
+
+    Args:
+        graph: The graph.
+        like: Vertices of the same kinds, in the same order.
+        training: Those of the run in train mode, if there is one.
+    """
+    trained = None if graph.training is None else graph.training.vertices
+    for captured, own in ((graph.vertices, like), (trained, training)):
+        if captured and own and [one.kind for one in captured] == [two.kind for two in own]:
+            for one, two in zip(captured, own, strict=True):
                 one.name, one.where = two.name, two.where

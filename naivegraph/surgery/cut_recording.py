@@ -18,11 +18,11 @@ from naivegraph.ir.values import Compound, DimSize, Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.widths import relate
 
-__all__ = ["cut_recording"]
+__all__ = ["crossing", "cut_recording"]
 
 
 def cut_recording(
-    run: Recording, given: Mapping[str, str], outputs: Sequence[str], example: Mapping[str, Any]
+    run: Recording, given: Mapping[str, str], outputs: Sequence[str] | None, example: Mapping[str, Any]
 ) -> Recording:
     """Make a recording of the part of a run that leads from some vertices to others, on the same layers.
 
@@ -30,21 +30,38 @@ def cut_recording(
         run: The run.
         given: By the name of a vertex whose value is an input of the part, the name of that input.
         outputs: The names of the vertices whose values the part returns: that value if there is one, a dict
-            of them by name otherwise.
+            of them by name otherwise. None for what the run returns.
         example: The values of the inputs, by their names.
 
     Raises:
         EditError: The outputs need something else, too, or nothing of what is given.
     """
     whole = _with_sizes_at_hand(run, given)
-    memory = SharedMemory(whole)
-    plan = RunPlan(whole, memory, given, outputs)
-    running = [vertex for vertex in whole.vertices if id(vertex) in plan.needed]
-    _check(running, memory, plan.into, given, outputs)
-    part = _Part(whole, memory, plan, running).made(given, outputs)
+    work = _Running(whole, given, outputs)
+    missing = work.missing()
+    if missing:
+        raise EditError(
+            f"{work.wanted} cannot be worked out from {work.names} alone: add "
+            f"{', '.join(map(repr, missing))} to inputs=, whose numbers or sizes are used, too"
+        )
+    needed = {vertex.name for vertex in work.vertices}
+    unused = [name for name in given if name not in needed]
+    if unused:
+        raise EditError(f"{work.wanted} can be worked out without {unused[0]!r}: leave it out of inputs=")
+    part = _Part(work).made(outputs)
     part.example = dict(example)
     propagate_shapes(part)
     return part
+
+
+def crossing(run: Recording, name: str) -> list[str]:
+    """The vertices, apart from one, whose tensors the rest of a run takes after it, to its output.
+
+    Raises:
+        EditError: What the run returns does not depend on the vertex.
+    """
+    given = {name: name}
+    return _Running(_with_sizes_at_hand(run, given), given, None).missing()
 
 
 def _with_sizes_at_hand(run: Recording, given: Mapping[str, str]) -> Recording:
@@ -95,90 +112,99 @@ def _numbers_from(vertices: Sequence[Vertex], given: Mapping[str, str]) -> set[i
     return found
 
 
-def _check(
-    running: Sequence[Vertex],
-    memory: SharedMemory,
-    into: set[int],
-    given: Mapping[str, str],
-    outputs: Sequence[str],
-) -> None:
-    """Check that a part needs what is given and nothing else.
+class _Running:
+    """The vertices that run where some values are given, for the values of others.
 
-    Raises:
-        EditError: It does not.
+    Attributes:
+        run: The run they are of.
+        memory: The tensors of it that share memory.
+        into: By `id`, those whose given value is written into memory.
+        vertices: The vertices, in order.
+        given: By the name of a vertex whose value is given, the name of the input.
+        names: The same in words.
+        wanted: What is wanted, in words.
     """
-    names, wanted = ", ".join(map(repr, given)), ", ".join(map(repr, outputs))
-    outside: dict[int, str] = {}  # by number of a tensor that comes from other inputs, who made it
-    inside: set[int] = set()
-    missing: dict[str, None] = {}
-    for vertex in running:
-        made = {stub.id for stub in stubs_in(vertex.output)}
-        used = tensor_numbers((vertex.args, vertex.kwargs))
-        if vertex.name in given or used & inside:
-            if vertex.name not in given or id(vertex) in into:
-                missing.update((outside[number], None) for number in sorted(used & outside.keys()))
-            writes = made if id(vertex) in into else written_numbers(vertex)
-            inside |= made | {number for number in outside if memory.shared({number}, writes)}
-            outside = {number: maker for number, maker in outside.items() if number not in inside}
-        elif vertex.name in outputs:
-            raise EditError(f"{vertex.name!r} does not depend on {names}: no part leads from there to it")
-        elif vertex.kind == "input" or used & outside.keys():
-            outside.update(dict.fromkeys(made, vertex.name))
-    missing.update(
-        (v.name, None) for v in running if v.kind == "input" and v.name not in given and not missing
-    )
-    if missing:
-        raise EditError(
-            f"{wanted} cannot be worked out from {names} alone: add {', '.join(map(repr, missing))} to "
-            "inputs=, whose numbers or sizes are used, too"
-        )
-    needed = {vertex.name for vertex in running}
-    unused = [name for name in given if name not in needed]
-    if unused:
-        raise EditError(f"{wanted} can be worked out without {unused[0]!r}: leave it out of inputs=")
+
+    def __init__(self, run: Recording, given: Mapping[str, str], outputs: Sequence[str] | None) -> None:
+        self.run, self.given = run, given
+        self.memory = SharedMemory(run)
+        kept = tensor_numbers(run.output) if outputs is None else set()
+        plan = RunPlan(run, self.memory, given, outputs or (), kept)
+        self.into = plan.into
+        self.vertices = [vertex for vertex in run.vertices if id(vertex) in plan.needed]
+        self._last = [*outputs] if outputs else [v.name for v in self.vertices if kept & _made(v)]
+        self.names = ", ".join(map(repr, given))
+        self.wanted = ", ".join(map(repr, outputs)) if outputs else "the network's output"
+
+    def missing(self) -> list[str]:
+        """The vertices that make what is used beside that which is given.
+
+        Raises:
+            EditError: Something that is wanted does not depend on what is given.
+        """
+        outside: dict[int, str] = {}  # by number of a tensor that comes from other inputs, who made it
+        inside: set[int] = set()
+        found: dict[str, None] = {}
+        for vertex in self.vertices:
+            made, used = _made(vertex), tensor_numbers((vertex.args, vertex.kwargs))
+            if vertex.name in self.given or used & inside:
+                if vertex.name not in self.given or id(vertex) in self.into:
+                    found.update((outside[number], None) for number in sorted(used & outside.keys()))
+                writes = made if id(vertex) in self.into else written_numbers(vertex)
+                inside |= made | {n for n in outside if self.memory.shared({n}, writes)}
+                outside = {number: maker for number, maker in outside.items() if number not in inside}
+            elif vertex.name in self._last:
+                raise EditError(
+                    f"{vertex.name!r} does not depend on {self.names}: no part leads from there to it"
+                )
+            elif vertex.kind == "input" or used & outside.keys():
+                outside.update(dict.fromkeys(made, vertex.name))
+        if not found:
+            left = (v.name for v in self.vertices if v.kind == "input" and v.name not in self.given)
+            found.update(dict.fromkeys(left))
+        return [*found]
+
+
+def _made(vertex: Vertex) -> set[int]:
+    return {stub.id for stub in stubs_in(vertex.output)}
 
 
 class _Part:
     """The vertices of a part, as they are made."""
 
-    def __init__(
-        self, run: Recording, memory: SharedMemory, plan: RunPlan, running: Sequence[Vertex]
-    ) -> None:
-        self._run, self._memory, self._plan, self._running = run, memory, plan, running
-        self._number = new_number(run)
-        self._names = {vertex.name for vertex in run.vertices}
+    def __init__(self, work: _Running) -> None:
+        self._work, self._run = work, work.run
+        self._number = new_number(work.run)
+        self._names = {*(vertex.name for vertex in work.run.vertices), *work.given.values()}
         self._now: dict[int, Stub] = {}  # what stands for a tensor of the run, if not itself
-        self._made: set[int] = set()
+        self._so_far: set[int] = set()
         self._vertices: list[Vertex] = []
 
-    def made(self, given: Mapping[str, str], outputs: Sequence[str]) -> Recording:
+    def made(self, outputs: Sequence[str] | None) -> Recording:
         """Make the recording of the part, without an example."""
         inputs = {}
-        self._names |= {*given.values()}
-        for name, own in given.items():
+        for name, own in self._work.given.items():
             value = map_leaves(self._run[name].output, self._fresh)
             inputs[name] = Vertex(own, "input", None, "", output=value)
         self._vertices += inputs.values()
         found: dict[str, Any] = {}
-        for place, vertex in enumerate(self._running):
-            later = self._running[place + 1 :]
+        for place, vertex in enumerate(self._work.vertices):
+            later = self._work.vertices[place + 1 :]
             if vertex.name in inputs:
                 self._give(vertex, inputs[vertex.name].output, later)
             else:
                 self._call(vertex)
-            self._made |= {stub.id for stub in stubs_in(vertex.output)}
-            if vertex.name in outputs:
+            self._so_far |= _made(vertex)
+            if outputs and vertex.name in outputs:
                 value = with_tensors(vertex.output, self._now)
                 found[vertex.name] = self._cloned(vertex, value) if self._changes(vertex, later) else value
-        only = found[outputs[0]] if len(outputs) == 1 else {name: found[name] for name in outputs}
-        return Recording(
-            self._run.module,
-            self._vertices,
-            dict(self._run.state),
-            list(inputs.values()),
-            only,
-            rewired=True,
-        )
+        output: Any = {name: found[name] for name in outputs or ()}
+        if outputs is None:
+            output = with_tensors(self._run.output, self._now)
+        elif len(outputs) == 1:
+            output = found[outputs[0]]
+        state, first = dict(self._run.state), list(inputs.values())
+        return Recording(self._run.module, self._vertices, state, first, output, rewired=True)
 
     def _fresh(self, leaf: Any) -> Any:
         """A stub with a number of its own for a stub, and any other leaf as it is."""
@@ -189,8 +215,7 @@ class _Part:
 
     def _changes(self, vertex: Vertex, later: Sequence[Vertex]) -> bool:
         """Tell whether one of some vertices changes what a vertex gave."""
-        numbers = {stub.id for stub in stubs_in(vertex.output)}
-        return any(self._memory.shared(written_numbers(other), numbers) for other in later)
+        return any(self._work.memory.shared(written_numbers(other), _made(vertex)) for other in later)
 
     def _call(self, vertex: Vertex) -> None:
         """Call what a vertex of the run calls."""
@@ -200,17 +225,17 @@ class _Part:
 
     def _give(self, vertex: Vertex, value: Any, later: Sequence[Vertex]) -> None:
         """Let what is given stand for what a vertex gave, as `hidden_values` does when it runs."""
-        if id(vertex) in self._plan.into:
+        if id(vertex) in self._work.into:
             self._call(dataclasses.replace(vertex, name=self._name(f"{vertex.name}_before")))
             into = with_tensors(vertex.output, self._now)
             self._function(f"{vertex.name}_copy", torch.Tensor.copy_, (into, value), into)
             return
-        for number in sorted(written_numbers(vertex) & self._made):
+        for number in sorted(written_numbers(vertex) & self._so_far):
             before = self._now.get(number) or self._stub(number)
             if isinstance(value, Stub) and before.shape == value.shape:
                 self._function(f"{vertex.name}_copy", torch.Tensor.copy_, (before, value), before)
                 value = before
-        if stubs_in(value) and self._changes(vertex, later) and not written_numbers(vertex) & self._made:
+        if stubs_in(value) and self._changes(vertex, later) and not written_numbers(vertex) & self._so_far:
             value = self._cloned(vertex, value)
         pairs = zip(stubs_in(vertex.output), stubs_in(value), strict=True)
         self._now.update((old.id, new) for old, new in pairs)

@@ -157,7 +157,8 @@ def test_parts_one_after_the_other_are_the_whole(kind: str) -> None:
         by_name = {graph.inputs[0].name: x, **(found if len(inside) > 1 else {inside[0]: found})}
         given = [by_name[name] for name in crossing]
         copies = copy.deepcopy(given)
-        for run in (after, after.module, after.to_module()):
+        whole = ng.surgery.cut(graph, inputs=crossing)
+        for run in (after, after.module, after.to_module(), whole):
             assert torch.equal(run(*given), expected), vertex.name
         assert all(torch.equal(one, two) for one, two in zip(tensors(given), tensors(copies), strict=True))
         before.lint()
@@ -297,6 +298,28 @@ def test_what_cannot_be_cut_is_told(inputs: Any, outputs: Any, message: str) -> 
         ng.surgery.cut(graph, inputs=inputs, outputs=outputs)
     assert torch.equal(net(x), expected)
     assert torch.equal(graph(x), expected)
+
+
+def test_what_the_network_returns_is_returned_whatever_it_is() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            """Return the logits, and what a part of the hidden values is in the end."""
+            h = self.a(x)
+            part = h[:, :2]
+            out = self.b(h)
+            part.add_(1)
+            return {"logits": out, "rest": (part, h)}
+
+    net, x = Pair().eval(), torch.randn(3, 4)
+    found = ng.surgery.cut(ng.capture(net, x), inputs=["a"])(net.a(x))
+    expected = net(x)
+    assert torch.equal(found["logits"], expected["logits"])
+    assert torch.equal(found["rest"][0], expected["rest"][0])
+    assert torch.equal(found["rest"][1], expected["rest"][1])
 
 
 def test_a_network_is_no_graph() -> None:

@@ -69,6 +69,13 @@ def _changes(memory: SharedMemory, vertex: Vertex, later: Sequence[Vertex]) -> b
 class RunPlan:
     """The vertices that have to run for some outputs.
 
+    Args:
+        graph: The run.
+        memory: The tensors of it that share memory.
+        given: Values of vertices, by name.
+        outputs: The names of the vertices whose values are wanted, as these gave them.
+        kept: Numbers of tensors that are wanted as they are in the end.
+
     Attributes:
         needed: By `id`, the vertices that run, or whose given value is needed.
         into: Those of them whose given value is written into the memory they share with others, as a later
@@ -76,11 +83,16 @@ class RunPlan:
     """
 
     def __init__(
-        self, graph: Recording, memory: SharedMemory, given: Mapping[str, Any], outputs: Collection[str]
+        self,
+        graph: Recording,
+        memory: SharedMemory,
+        given: Mapping[str, Any],
+        outputs: Collection[str],
+        kept: Collection[int] = (),
     ) -> None:
         self.needed: set[int] = set()
         self.into: set[int] = set()
-        wanted: set[int] = set()
+        wanted = set(kept)
         changed: set[int] = set()
         for vertex in reversed(graph.vertices):
             made = {stub.id for stub in stubs_in(vertex.output)}
