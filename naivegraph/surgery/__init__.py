@@ -6,10 +6,14 @@
 | make a network of a part | `ng.surgery.cut(graph, inputs=["layer2"], outputs=["fc"])` |
 | fold batch norms into the layers before them | `ng.surgery.fold_norms(graph)` |
 | join two networks by a linear layer | `ng.surgery.stitch(a, "layer2", b, "layer2", data=loader)` |
+| put the neurons of a network in the order of another's | `ng.surgery.align(one, two, x)` |
+| average two networks, norms measured anew | `ng.surgery.average(one, two, data=loader)` |
 | train some parts alone | `with ng.surgery.frozen(model, except_="head"): ...` |
 """
 
 from naivegraph.surgery.ablation import ablate, add, replace
+from naivegraph.surgery.align import align
+from naivegraph.surgery.average import average
 from naivegraph.surgery.cut import cut
 from naivegraph.surgery.fold_norms import fold_norms
 from naivegraph.surgery.freeze import frozen
@@ -17,4 +21,17 @@ from naivegraph.surgery.intervene import intervene
 from naivegraph.surgery.stitch import Stitch, stitch
 from naivegraph.surgery.stitch_fits import rank
 
-__all__ = ["Stitch", "ablate", "add", "cut", "fold_norms", "frozen", "intervene", "rank", "replace", "stitch"]
+__all__ = [
+    "Stitch",
+    "ablate",
+    "add",
+    "align",
+    "average",
+    "cut",
+    "fold_norms",
+    "frozen",
+    "intervene",
+    "rank",
+    "replace",
+    "stitch",
+]
