@@ -11,9 +11,16 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from naivegraph import __version__
 from naivegraph.cli.budget_options import add_budgets
-from naivegraph.cli.command_parser import HelpFormatter, add_network, add_runtime, command_parser
+from naivegraph.cli.command_parser import (
+    HelpFormatter,
+    add_network,
+    add_pictures,
+    add_runtime,
+    command_parser,
+)
 from naivegraph.cli.help_examples import (
     DEMO_EXAMPLES,
+    EXPLAIN_EXAMPLES,
     INSPECT_EXAMPLES,
     PROFILE_EXAMPLES,
     PRUNE_EXAMPLES,
@@ -66,10 +73,19 @@ def build_parser() -> ArgumentParser:
         "Show which sizes of a network are free, tied together or fixed, and why.", INSPECT_EXAMPLES
     )
     add_network(inspect)
+    add_pictures(inspect)
     subcommands.add_subcommand("inspect", inspect, help="show which sizes are free, tied together or fixed")
+    explain = command_parser(
+        "Show what the size of a layer is tied to, and the sizes it can take.", EXPLAIN_EXAMPLES
+    )
+    add_network(explain)
+    explain.add_argument("--layer", type=str, metavar="NAME", help="the layer, by its name")
+    add_pictures(explain)
+    subcommands.add_subcommand("explain", explain, help="show what the size of a layer is tied to")
     prune = command_parser("Prune a network to an exact budget, and save it.", PRUNE_EXAMPLES)
     add_network(prune)
     add_budgets(prune)
+    add_pictures(prune)
     subcommands.add_subcommand("prune", prune, help="prune a network to a budget")
     profile = command_parser(
         "Measure what the calls of a network cost in time on this machine.", PROFILE_EXAMPLES
@@ -133,6 +149,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
 
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
+        "explain": commands.explain,
         "prune": commands.prune,
         "profile": budget_commands.profile,
         "tradeoff": budget_commands.tradeoff,

@@ -101,3 +101,11 @@ def _worth_naming(default: object) -> bool:
         and not isinstance(default, bool)
         and default != argparse.SUPPRESS
     )
+
+
+def add_pictures(parser: ArgumentParser) -> None:
+    """Add the options for pictures of the network."""
+    parser.add_argument(
+        "--html", type=str, metavar="FILE", help="draw the network as a page to zoom and search in (.html)"
+    )
+    parser.add_argument("--svg", type=str, metavar="FILE", help="draw it by graphviz, if installed (.svg)")

@@ -14,6 +14,7 @@ import naivegraph as ng
 from naivegraph import demo as digits
 from naivegraph.cli.calibration_files import calibration_files
 from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
+from naivegraph.cli.pictures import check_pictures, write_pictures
 from naivegraph.costs import cost_named
 from naivegraph.latency.latency_cost import latency_of
 from naivegraph.progress import working
@@ -25,6 +26,8 @@ def inspect(
     shape: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
     weights: str | None = None,
+    html: str | None = None,
+    svg: str | None = None,
 ) -> None:
     """Print which widths of a network are free, which are tied together, and why the others are fixed.
 
@@ -33,14 +36,52 @@ def inspect(
         shape: the shape of each example input, `[name=][dtype:]size,size,...`.
         arguments: keyword arguments for the function.
         weights: a file of weights to load.
+        html: the page to write, with the network as a picture.
+        svg: the `.svg` file to draw it in.
 
     Raises:
         NaivegraphError: one of the steps failed; the message says which.
     """
+    check_pictures(html, svg)
     network, args, kwargs = built_network(model, shape, arguments, weights)
     with working("running the network once and relating its sizes"):
         report = ng.inspect(network, args, kwargs)
     write_text(str(report))
+    _say(write_pictures(report, html, svg))
+
+
+def explain(
+    model: str | None,
+    *,
+    layer: str | None = None,
+    shape: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    html: str | None = None,
+    svg: str | None = None,
+) -> None:
+    """Print what the size of a layer is tied to, why it may be fixed, and the sizes it can take.
+
+    Args:
+        model: the function that makes the network, `package.module:function`.
+        layer: the name of the layer, another vertex or a parameter.
+        shape: the shape of each example input, `[name=][dtype:]size,size,...`.
+        arguments: keyword arguments for the function.
+        weights: a file of weights to load.
+        html: the page to write, with the network as a picture.
+        svg: the `.svg` file to draw it in.
+
+    Raises:
+        NaivegraphError: one of the steps failed; the message says which.
+    """
+    if layer is None:
+        raise UsageError("say which layer: --layer NAME; naivegraph inspect lists some")
+    check_pictures(html, svg)
+    network, args, kwargs = built_network(model, shape, arguments, weights)
+    with working("running the network once and relating its sizes"):
+        found = ng.explain(ng.capture(network, args, kwargs), layer)
+    write_text(str(found))
+    _say(write_pictures(found, html, svg))
 
 
 def prune(
@@ -71,6 +112,8 @@ def prune(
     seed: int = 0,
     json: bool = False,
     output: str | None = None,
+    html: str | None = None,
+    svg: str | None = None,
 ) -> None:
     """Prune a network to a budget, print the edit, and save it.
 
@@ -103,6 +146,8 @@ def prune(
         seed: of the random numbers, of which weights are made that no file gives.
         json: print the result as JSON instead of a table.
         output: the `.safetensors` file to write.
+        html: the page to write, with the network before and after as a picture.
+        svg: the `.svg` file to draw it in.
 
     Raises:
         NaivegraphError: one of the steps failed; the message says which.
@@ -114,6 +159,7 @@ def prune(
             "say how small the network shall be: --macs 0.5, --params 0.5, --latency 0.5 or --ratio 0.5"
         )
     check_output(output)
+    check_pictures(html, svg)
     least = _at_least(at_least)
     network, args, kwargs = built_network(model, shape, arguments, weights, seed)
     batches = None if calibration is None else calibration_files(calibration, args, kwargs)
@@ -147,12 +193,14 @@ def prune(
         ng.save(network if edit.graph is None else edit.graph, output)
     if weights is None:
         sys.stderr.write(f"naivegraph: no --weights were given, so what was pruned is what {model} makes\n")
+    drawn = write_pictures(edit, html, svg)
     if json:
         sys.stdout.write(dumps(_as_data(edit, output), indent=2) + "\n")
         return
     write_text(str(edit))
     if ratio is None:  # a ratio leaves nothing to choose, so there is nothing to certify
         write_text(digits.in_words(edit))
+    _say(drawn)
     if output is not None:
         size = Path(output).stat().st_size
         write_text(f"Saved in {output} ({size:,} bytes); ng.load(<a fresh {model}>, {output!r}) reads it.")
@@ -262,6 +310,11 @@ def _budgets(words: Sequence[str]) -> dict[str, int | float]:
             raise UsageError(f"--budget names {name} twice")
         found[name] = cost_named(name).parse(number)
     return found
+
+
+def _say(text: str | None) -> None:
+    if text is not None:
+        write_text(text)
 
 
 def write_text(text: str) -> None:

@@ -8,6 +8,13 @@ examples:
   naivegraph inspect timm:vit_tiny_patch16_224 --shape 1,3,224,224
   naivegraph inspect nets:make --shape 1,3,32,32   (the function make in nets.py of this folder)
   naivegraph inspect mypackage.nets:make --weights trained.safetensors --shape int64:1,16 mask=bool:1,16
+  naivegraph inspect torchvision.models:resnet18 --shape 1,3,224,224 --html net.html
+"""
+
+EXPLAIN_EXAMPLES = """\
+examples:
+  naivegraph explain naivegraph.demo:DigitsNet --shape 1,1,8,8 --layer stem
+  naivegraph explain torchvision.models:resnet18 --shape 1,3,224,224 --layer layer1.0.conv2 --html why.html
 """
 
 PRUNE_EXAMPLES = """\
@@ -19,6 +26,7 @@ examples:
   naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --budget macs=0.5 params=2e4
   naivegraph prune naivegraph.demo:DigitsNet --shape 1,1,8,8 --macs 0.5 --calibration digits.npz
   naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --latency 0.6 --runtime onnxruntime
+  naivegraph prune torchvision.models:resnet18 --shape 1,3,224,224 --macs 0.6 --html pruned.html
   naivegraph prune --config prune.yaml --macs 0.4
 
 a file for --config holds the same names (command-line values given after it win):

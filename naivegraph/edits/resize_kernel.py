@@ -23,8 +23,10 @@ from naivegraph.graph import Vertex
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
 from naivegraph.operators.relation import tensors_in
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.utility import Utility, check_utility, entry_values
 from naivegraph.utility.scores import Loss
+from naivegraph.widths import relate
 
 __all__ = ["resize_kernel"]
 
@@ -243,6 +245,7 @@ def _carry_out(graph: Graph, change: Change, sizes: dict[str, tuple[int, ...]], 
         after=graph.costs,
         check=check,
         failed="the network would not run as before with these kernels",
+        old=RelatedGraph.of(relate(graph)),
     )
 
 

@@ -32,6 +32,7 @@ from naivegraph.ir.signature import bind
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.ir.values import ConstantTensor
 from naivegraph.ir.vertex import Vertex
+from naivegraph.picture import NetworkPicture, Pictured
 from naivegraph.widths import Widths, relate, rewritable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Graph"]
 
 
-class Graph(Recording):
+class Graph(Recording, Pictured):
     """A network as vertices in recorded order, and the module they belong to.
 
     `capture` makes one of any module; `Graph(inputs, outputs)` makes one, and its module, of nodes written by
@@ -269,6 +270,52 @@ class Graph(Recording):
     def to_networkx(self) -> networkx.MultiDiGraph[str]:
         """Names as nodes (with `kind`, `what`, `path`), uses of tensors as edges (with `tensor`, `shape`)."""
         return query.to_networkx(self)
+
+    def picture(
+        self,
+        *,
+        groups: Mapping[str, str] | None = None,
+        before: NetworkPicture | None = None,
+        title: str | None = None,
+    ) -> NetworkPicture:
+        """The graph as a picture: vertices with sizes and costs, modules as boxes, coloured.
+
+        `graph.page("net.html")` writes it as a page to zoom and search in, `graph.svg("net.svg")` as SVG;
+        notebooks show the page of a picture.
+
+        Args:
+            groups: The name of a group by the name of each of its vertices, such as
+                `{"layer1.0.conv1": "donor a"}`; each group has a colour. By default they are by what vertices
+                compute with.
+            before: A picture of the network from before some edits: both are shown as one, coloured by what
+                shrank, grew, came and went.
+            title: The heading; by default the class of the network.
+
+        Raises:
+            EditError: There is no vertex of a name.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> graph = ng.capture(net, torch.ones(1, 4))
+            >>> before = graph.picture()
+            >>> vertex = before.vertices[1]
+            >>> vertex.name, vertex.sizes.shapes, vertex.sizes.costs["params"]
+            ('0', ((1, 8),), 40)
+            >>> edit = ng.resize(graph, {"0": +2})
+            >>> sorted({vertex.group for vertex in graph.picture(before=before).vertices})
+            ['as before', 'grew']
+        """
+        from naivegraph.picture.compare import compared
+        from naivegraph.picture.graph_picture import graph_picture, grouped
+        from naivegraph.picture.related_graph import RelatedGraph
+
+        found = graph_picture(RelatedGraph.of(self.widths))
+        if before is not None:
+            found = compared(before, found)
+        if groups is not None:
+            found = grouped(found, groups)
+        return found if title is None else dataclasses.replace(found, title=title)
 
     # Changing
 

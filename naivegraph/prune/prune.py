@@ -278,7 +278,7 @@ def _edit(
         "before": Costs.of(widths, also=costs),
         "after": Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs, gone=chosen.gone),
         "notes": tuple(notes),
-        "sizes": SizeReport(widths, change),
+        "sizes": SizeReport(widths, change, gone=chosen.gone),
         "check": functools.partial(_check_runs, widths, found),
         "latency": timing,
     }

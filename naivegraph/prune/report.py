@@ -12,7 +12,11 @@ from torch import nn
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.costs import Costs
 from naivegraph.edits.request.target import check_model, check_no_example
+from naivegraph.errors import EditError
 from naivegraph.network import Graph, capture
+from naivegraph.picture import NetworkPicture, Pictured
+from naivegraph.picture.related_graph import RelatedGraph
+from naivegraph.prune.sizes_picture import sizes_picture
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 
@@ -48,7 +52,7 @@ class FixedSize:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Report:
+class Report(Pictured):
     """The result of `inspect`, to be printed.
 
     Attributes:
@@ -70,6 +74,13 @@ class Report:
     free_share: float
     unknown: tuple[tuple[str, str], ...]
     checks: Mapping[str, str]
+    _related: RelatedGraph | None = dataclasses.field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_related": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def __repr__(self) -> str:
         costs = "".join(f"{name} {value}, " for name, (_, value) in self.costs.shown().items())
@@ -88,6 +99,27 @@ class Report:
     def free(self) -> tuple[Width, ...]:
         """The widths that may change."""
         return tuple(width for width in self.widths if width.name not in self.fixed_by_code)
+
+    def picture(self) -> NetworkPicture:
+        """The network as a picture, coloured by the sizes that may change and those that stay.
+
+        `report.page("net.html")` writes it as a page, `report.svg("net.svg")` as SVG.
+
+        Raises:
+            EditError: This is a copy, which knows no network.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> picture = ng.inspect(net, torch.ones(1, 4)).picture()
+            >>> [(vertex.name, vertex.group) for vertex in picture.vertices if vertex.kind == "layer"]
+            [('0', 'may change'), ('1', 'may change'), ('2', 'stays')]
+        """
+        if self._related is None:
+            raise EditError(
+                "a copy of a report has no picture: make it of the one that ng.inspect returned"
+            )
+        return sizes_picture(self._related, self.fixed_by_code)
 
     def _blocks(self) -> Iterator[Block]:
         yield (
@@ -195,6 +227,7 @@ def report_of(widths: Widths, constraints: SizeConstraints) -> Report:
         free / max(sum(sizes.values()), 1),
         tuple(dict.fromkeys(widths.relation.unknown)),
         dict(widths.graph.checks),
+        RelatedGraph.of(widths),
     )
 
 

@@ -23,9 +23,11 @@ from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.transfer.position_attributes import length_attributes, size_attributes
 from naivegraph.transfer.position_tables import PositionTable, grid_table, length_table
 from naivegraph.transfer.resampling import extended, resampled
+from naivegraph.widths import relate
 
 __all__ = ["positions"]
 
@@ -207,7 +209,7 @@ def _applied(
 ) -> Edit:
     return apply(
         change, graph, optimizer=optimizer, asked=asked, notes=notes, before=graph.costs(),
-        after=graph.costs, check=_runs(graph),
+        after=graph.costs, check=_runs(graph), old=RelatedGraph.of(relate(graph)),
     )  # fmt: skip
 
 

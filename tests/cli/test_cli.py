@@ -396,7 +396,7 @@ class TestHelp:
         if "--output" in words:
             assert Path(words[words.index("--output") + 1]).is_file()
 
-    @pytest.mark.parametrize("command", ["inspect", "prune", "demo"])
+    @pytest.mark.parametrize("command", ["inspect", "explain", "prune", "demo"])
     def test_options_are_the_parameters_of_the_functions(self, command: str) -> None:
         parser = build_parser()
         options = set(parser.parse_args([command])[command].keys()) - {"config", "debug"}

@@ -13,6 +13,7 @@ from naivegraph.costs import Costs
 from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.checkpoint import Checkpoint
 from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.apply.edited_graph import EditedGraph
 from naivegraph.edits.apply.forgotten_optimizer import forgotten_optimizer
 from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.optimizer_state import as_optimizers
@@ -31,8 +32,10 @@ from naivegraph.graph.torch_utils.obstacle import still_wrapped
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.network import Graph
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog, all_or_nothing
+from naivegraph.widths import relate
 
 __all__ = ["RUN_ERRORS", "apply", "checkpoint_of"]
 
@@ -68,6 +71,7 @@ def apply(
     latency: LatencyReport | None = None,
     dropped: tuple[str, ...] = (),
     function_kept: bool | None = None,
+    old: RelatedGraph | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
 
@@ -93,6 +97,7 @@ def apply(
         latency: The report on a budget of latency.
         dropped: The branches that the change leaves out.
         function_kept: Whether the network computes the same, as far as that is known.
+        old: The graph before the change, where its picture is to show more than sizes of widths.
 
     Returns:
         The edit.
@@ -133,11 +138,13 @@ def apply(
                 check()
             report = refit() if callable(refit) and change else refit
             last = after() if callable(after) else Costs.of_module(module) if after is None else after
+        new = RelatedGraph.of(relate(graph)) if graph is not None and old is not None else None
         return Edit(
             asked or {}, change, certificate, first, last, notes,
             refit=None if callable(report) else report, latency=latency, dropped=dropped,
             function_kept=function_kept if change else None,
             _size_report=sizes, _graph=graph, _way_back=way,
+            _graphs=None if old is None or new is None else EditedGraph(old, new),
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.edit_picture import edit_picture
+from naivegraph.edits.apply.edited_graph import EditedGraph, picture_of_edit
 from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
@@ -16,6 +17,8 @@ from naivegraph.edits.apply.way_back import WayBack, way_back
 from naivegraph.edits.plan.change import Change
 from naivegraph.errors import EditError
 from naivegraph.network import Graph
+from naivegraph.picture import NetworkPicture, Pictured
+from naivegraph.picture.graph_picture import totals_of
 from naivegraph.solvers.budget import Certificate
 from naivegraph.svg import Drawing
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
@@ -35,7 +38,7 @@ _TOLD = {
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Edit:
+class Edit(Pictured):
     """One applied change of a network; truthy if anything changed.
 
     It is data: immutable, equal to another with the same data, and picklable. Its copies come without the
@@ -84,6 +87,7 @@ class Edit:
     _size_report: SizeReport | None = dataclasses.field(default=None, compare=False)
     _graph: Graph | None = dataclasses.field(default=None, compare=False)
     _way_back: WayBack | None = dataclasses.field(default=None, compare=False)
+    _graphs: EditedGraph | None = dataclasses.field(default=None, compare=False)
     _token: str = dataclasses.field(default="", init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +102,7 @@ class Edit:
         return hash(self.change)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "asked": dict(self.asked), "_graph": None, "_way_back": None}
+        return {**vars(self), "asked": dict(self.asked), "_graph": None, "_way_back": None, "_graphs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, asked=MappingProxyType(state["asked"]))
@@ -188,6 +192,38 @@ class Edit:
             '<svg'
         """
         return edit_picture(self.change, self.refit)
+
+    def picture(self) -> NetworkPicture:
+        """The network before and after the edit as one picture, coloured by what shrank, grew, came and went.
+
+        `edit.page("edit.html")` writes it as a page, `edit.svg("edit.svg")` as SVG.
+
+        Raises:
+            EditError: Nothing of the network is kept, as this is a copy, or an edit that was replayed or
+                loaded.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> picture = ng.prune(net, torch.ones(1, 4), macs=0.5).picture()
+            >>> [(vertex.name, vertex.group) for vertex in picture.vertices if vertex.kind == "layer"]
+            [('0', 'shrank'), ('1', 'shrank'), ('2', 'shrank')]
+        """
+        sizes = self.sizes
+        why = {name: (f"{s.before} -> {s.after} neurons: {s.why}.",) for name, s in sizes.items()}
+        found = picture_of_edit(self._graphs, self._size_report, self.change, why)
+        if found is None or self.earlier:
+            raise EditError(
+                "this edit does not know what the network was (it is a copy, or was replayed or loaded): "
+                "make before = graph.picture() first, then graph.picture(before=before) after the edits"
+            )
+        told = [block for block in self._blocks() if isinstance(block, str)]
+        return dataclasses.replace(
+            found,
+            title=f"{found.title}: before and after",
+            about=(*found.about, *(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in told)),
+            totals=totals_of(self.after, self.before),
+        )
 
     def to_json(self) -> str:
         """The change as JSON, for `ng.replay`: not the request, but its result.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.edits.apply.origins import Axes
@@ -16,8 +14,7 @@ from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import along, formula_length, formula_of, indices, to_runs
 from naivegraph.edits.request.scope import AxisRequest
 from naivegraph.graph import Vertex
-from naivegraph.ir.custom_rule import CustomFunction
-from naivegraph.ir.recording import Recording
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.tables import Column, TextTable
 from naivegraph.widths import Widths
 from naivegraph.widths.row_choices import bare
@@ -75,8 +72,11 @@ class SizeReport:
         change: The change.
         axis_requests: The requests.
         otherwise: The reason for changes of sizes that follow no request.
+        gone: The names of vertices that leave the graph.
 
     Attributes:
+        related: The graph before the change; None in a copy.
+        gone: The names of vertices that leave the graph.
         of_vertices: Whether the requests were about vertices.
         texts: The requests on each vertex, in words.
         roots: The origins of changes.
@@ -90,8 +90,11 @@ class SizeReport:
         change: Change,
         axis_requests: Sequence[AxisRequest] = (),
         otherwise: str | None = None,
+        gone: frozenset[str] = frozenset(),
     ) -> None:
-        self._widths = _without_modules(widths)
+        self.related: RelatedGraph | None = RelatedGraph.of(widths)
+        self.gone = gone
+        self._widths = self.related.widths
         self._change = change
         self.of_vertices = bool(axis_requests) or otherwise is not None
         self.otherwise = otherwise or (
@@ -120,7 +123,8 @@ class SizeReport:
     def __getstate__(self) -> dict[str, Any]:
         """The state to pickle: the sizes, which are plain data, without the widths they come from."""
         self.sizes()
-        return {name: value for name, value in vars(self).items() if name not in ("_widths", "roots")}
+        kept = {name: value for name, value in vars(self).items() if name not in ("_widths", "roots")}
+        return {**kept, "related": None}
 
     def _work_out(self) -> dict[str, SizeChange]:
         by_name = {width.name: key for key, width in self._change.widths.items()}
@@ -183,20 +187,6 @@ class _Why:
             start = self._ties.inputs_of(vertex) if root.given else self._ties.outputs_of(vertex)
             self._ways[root, atom] = self._ties.paths(start, atom)
         return self._ways[root, atom]
-
-
-def _without_modules(widths: Widths) -> Widths:
-    """A copy of the widths that does not change with the graph, and does not keep the network alive."""
-    graph = widths.graph
-    copies = {
-        v: dataclasses.replace(v, target=v.target if isinstance(v.target, CustomFunction) else None)
-        for v in graph.vertices
-    }
-    inputs = [copies[v] for v in graph.inputs]
-    out = copy.copy(widths)
-    out.graph = Recording(nn.Module(), list(copies.values()), dict(graph.state), inputs, graph.output)
-    vars(out).pop("provenances", None)
-    return out
 
 
 def sizes_table(report: SizeReport) -> TextTable:

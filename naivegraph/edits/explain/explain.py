@@ -14,6 +14,7 @@ from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.operators.relation import InputTensor, tensors_in
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.solvers import Backend
 from naivegraph.widths import SizeConstraints, Width, Widths, constraints_of, relate
 from naivegraph.widths.ties import OUTPUT, DimPlace, Role, TieGraph, without_repeats
@@ -93,6 +94,7 @@ class Explainer:
             tuple(dict.fromkeys(self.constraints_on(atoms))),
             tuple(nearest),
             tuple(self._ripples(subject, nearest[0].changed)) if nearest else (),
+            RelatedGraph.of(self.widths),
         )
 
     def subject(self, what: str | Vertex) -> Subject:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from naivegraph.edits.explain.nearest_sizes import Nearest
+from naivegraph.errors import EditError
+from naivegraph.picture import NetworkPicture, Pictured
+from naivegraph.picture.graph_picture import graph_picture, grouped
+from naivegraph.picture.picture_data import COLOURS, Ink, PictureGroup
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.tables import as_html
-from naivegraph.widths.ties import Role
+from naivegraph.widths.ties import OUTPUT, Role
 
 __all__ = ["Cause", "Explanation", "Ripple", "SizePart", "Tie", "chain_text"]
 
@@ -73,7 +78,7 @@ class SizePart:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Explanation:
+class Explanation(Pictured):
     """The result of `explain`; printed, it is sentences.
 
     Attributes:
@@ -95,6 +100,13 @@ class Explanation:
     constraints: tuple[str, ...]
     nearest: tuple[Nearest, ...]
     ripples: tuple[Ripple, ...]
+    _related: RelatedGraph | None = dataclasses.field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_related": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def __repr__(self) -> str:
         parts = [_counted(self)]
@@ -114,6 +126,25 @@ class Explanation:
     def _repr_html_(self) -> str:
         return as_html([str(self)])
 
+    def picture(self) -> NetworkPicture:
+        """The network as a picture in which the vertices stand out that this size is tied to, or fixed by.
+
+        `explanation.page("why.html")` writes it as a page, `explanation.svg("why.svg")` as SVG.
+
+        Raises:
+            EditError: This is a copy, which knows no network.
+
+        Example:
+            >>> import torch, naivegraph as ng
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> picture = ng.explain(net, torch.ones(1, 4), "0").picture()
+            >>> [(vertex.name, vertex.group) for vertex in picture.vertices][1:4]
+            [('0', 'asked about'), ('1', 'on the way'), ('2', 'shares its neurons')]
+        """
+        if self._related is None:
+            raise EditError("a copy of an explanation has no picture: make it of the one ng.explain returned")
+        return _picture(self, self._related)
+
     @property
     def widths(self) -> dict[str, int]:
         """The sizes of the widths in it, by name."""
@@ -131,6 +162,44 @@ class Explanation:
             return None
         fixed_by_code = [part.fixed_by_code for part in self.parts if part.fixed_by_code is not None]
         return next(iter([*fixed_by_code, *(cause.reason for cause in self.fixed), *self.constraints]), None)
+
+
+_ASKED = PictureGroup("asked about", COLOURS[4])
+_SHARES = PictureGroup("shares its neurons", COLOURS[0])
+_FIXES = PictureGroup("fixes it", Ink("#fee2e2", "#b91c1c"))
+_WAY = PictureGroup("on the way", COLOURS[7])
+
+
+def _picture(found: Explanation, related: RelatedGraph) -> NetworkPicture:
+    picture = graph_picture(related)
+    names = {vertex.name for vertex in picture.vertices}
+    groups: dict[str, str] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+
+    def mark(chain: Sequence[str], end: PictureGroup, note: str) -> None:
+        """Colour a chain of vertices, whose last one may be a parameter's name or the network's output."""
+        for name in chain:
+            if name in names:
+                groups.setdefault(name, _WAY.name)
+        last = "output" if chain[-1] == OUTPUT else chain[-1]
+        if last in names:
+            groups[last] = end.name
+            notes[last] = (*notes.get(last, ()), note)
+
+    for part in found.parts:
+        for tie in part.tied_with:
+            mark(tie.chain, _SHARES, f"It {_PASSES[tie.role]}: {chain_text(tie.chain)}.")
+        if part.output:
+            mark(part.output, _SHARES, f"They are outputs of the network: {chain_text(part.output)}.")
+    for cause in found.fixed:
+        mark(cause.chain, _FIXES, f"{cause.reason}: {chain_text(cause.chain)}.")
+    mark((found.name,), _ASKED, f"{_counted(found)}.")
+    shown = grouped(picture, groups, (_ASKED, _SHARES, _FIXES, _WAY), notes)
+    return dataclasses.replace(
+        shown,
+        title=f"{picture.title}: {found.name}",
+        about=tuple(line for line in _lines(found) if not line.startswith(" ")),
+    )
 
 
 def chain_text(chain: Sequence[str]) -> str:

@@ -28,8 +28,10 @@ from naivegraph.graph.run.liveness import idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.step_module import BuiltModule
 from naivegraph.network import Graph
+from naivegraph.picture.related_graph import RelatedGraph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.undo import UndoLog, all_or_nothing
+from naivegraph.widths import relate
 
 __all__ = ["rewire"]
 
@@ -75,6 +77,7 @@ def rewire(
     count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
     followers = as_optimizers(optimizer)
     before, follow = count(), Following(graph.module, followers)
+    old = RelatedGraph.of(relate(graph)) if counted else None
     # A network that is loaded is not put back by its edits.
     checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
     repeating, idle_before = [vertex for vertex in graph if _repeats(vertex)], idle(graph)
@@ -94,6 +97,7 @@ def rewire(
             checkpoint=checkpoint,
             check=functools.partial(_check_sums, graph, repeating),
             failed="the network would not run after this", refit=refit, dropped=dropped, latency=latency,
+            old=old,
         )  # fmt: skip
 
 
