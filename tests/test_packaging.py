@@ -98,6 +98,8 @@ def test_wheel_has_every_module_and_no_top_level_solvers(wheel: Path) -> None:
     expected |= {f"naivegraph/solvers/{name}" for name in python_files(ROOT / "solvers")}
     assert {name for name in names if name.endswith(".py")} == expected
     assert "naivegraph/py.typed" in names
+    pages = {f"naivegraph/picture/{path.name}" for path in (ROOT / "naivegraph/picture").iterdir()}
+    assert {name for name in pages if name.endswith((".css", ".html", ".js"))} <= names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"naivegraph", f"naivegraph-{ng.__version__}.dist-info"}
     assert any(name.endswith("/LICENSE") for name in names)

@@ -61,7 +61,7 @@ def compared(
         state = _state(was, now).name
         vertices.append(dataclasses.replace(found, sizes=now, before=was, group=state, notes=told))
     edges = _edges(before, after)
-    used = {each.group for each in (*vertices, *edges)}
+    used = {vertex.group for vertex in vertices} | {edge.group for edge in edges}
     return NetworkPicture(
         after.title,
         after.about,

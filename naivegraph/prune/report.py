@@ -116,9 +116,7 @@ class Report(Pictured):
             [('0', 'may change'), ('1', 'may change'), ('2', 'stays')]
         """
         if self._related is None:
-            raise EditError(
-                "a copy of a report has no picture: make it of the one that ng.inspect returned"
-            )
+            raise EditError("a copy of a report has no picture: make it of the one that ng.inspect returned")
         return sizes_picture(self._related, self.fixed_by_code)
 
     def _blocks(self) -> Iterator[Block]:

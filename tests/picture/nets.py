@@ -21,7 +21,8 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add what the layers give."""
-        return x + self.two(self.norm(self.one(x)).relu())
+        out: torch.Tensor = x + self.two(self.norm(self.one(x)).relu())
+        return out
 
 
 class Stages(nn.Module):
@@ -36,7 +37,8 @@ class Stages(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the stages."""
-        return self.head(self.second(self.first(self.stem(x))))
+        out: torch.Tensor = self.head(self.second(self.first(self.stem(x))))
+        return out
 
 
 def stages(depth: int = 2) -> ng.Graph:

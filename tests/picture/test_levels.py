@@ -33,7 +33,8 @@ def test_a_module_that_is_called_twice_has_two_boxes() -> None:
             self.inner, self.last = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.last(self.inner(torch.tanh(self.inner(x))))
+            out: torch.Tensor = self.last(self.inner(torch.tanh(self.inner(x))))
+            return out
 
     boxes = levels_of(ng.capture(Twice(), torch.ones(1, 4)).picture())
     assert [box.path for box in boxes] == ["", "inner", "inner"]

@@ -65,7 +65,8 @@ class TestOfAGraph:
                 self.head.weight = self.table.weight
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.head(self.table(x))
+                out: torch.Tensor = self.head(self.table(x))
+                return out
 
         vertices = by_name(ng.capture(Tied(), torch.zeros(2, 3, dtype=torch.long)).picture())
         assert now(vertices["table"]).costs["params"] == 40
@@ -85,7 +86,8 @@ class TestOfAGraph:
                 self.output = nn.Linear(2, 2)
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.output(x)
+                out: torch.Tensor = self.output(x)
+                return out
 
         names = [vertex.name for vertex in ng.capture(Net(), torch.ones(1, 2)).picture().vertices]
         assert names == ["x", "output", "the network's output"]
@@ -174,7 +176,7 @@ class TestOfAnEdit:
         states = {(edge.source, edge.target): edge.group for edge in picture.edges}
         assert states["first.0.add", "second.0.one"] == "came"
         assert states["first.1.add", "second.0.one"] == "went"
-        picture = ng.insert(graph, nn.ReLU, after="stem", name="between").picture()
+        picture = ng.insert(graph, nn.ReLU(), after="stem", name="between").picture()
         assert groups_of(picture)["between"] == "came"
         assert by_name(picture)["between"].before is None
 
@@ -200,7 +202,7 @@ class TestOfAnEdit:
     def test_a_layer_that_came_is_shown_in_the_module_around_it(self) -> None:
         graph = stages()
         before = graph.picture()
-        ng.insert(graph, nn.ReLU, after="first.0.one", name="between")
+        ng.insert(graph, nn.ReLU(), after="first.0.one", name="between")
         assert by_name(graph.picture(before=before))["between"].path == "first.0"
 
     def test_copies_know_no_network(self) -> None:
