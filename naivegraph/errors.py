@@ -30,6 +30,10 @@ class StudyError(NaivegraphError):
     """A study could not start or go on; what it has found so far is kept in its folder."""
 
 
+class TrackError(NaivegraphError):
+    """An experiment could not be trained, kept or found; what was kept before is as it was."""
+
+
 class SchemaError(NaivegraphError):
     """A schema has no network of the kind asked for, or is none; the message says which rules conflict."""
 

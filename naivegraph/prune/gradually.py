@@ -18,7 +18,7 @@ from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.prune import prune
 from naivegraph.widths import relate
 
-__all__ = ["Schedule", "prune_gradually"]
+__all__ = ["Schedule", "checked_schedule", "prune_gradually", "round_limit"]
 
 Schedule = Literal["cubic", "linear"] | Callable[[float], float]
 
@@ -85,7 +85,7 @@ def prune_gradually(
         raise EditError("prune_gradually takes budgets: macs=0.5, params=0.5 or budgets={...}")
     validate.function(train, "train", "a function of the model that trains it")
     validate.whole(rounds, "rounds", 1)
-    progress = _checked_schedule(schedule, rounds)
+    progress = checked_schedule(schedule, rounds)
     check_at_least(at_least)
     widths = relate(captured(model, args, kwargs, lambda sentence: None).graph)
     start = {cost: cost.value(widths) for cost in goals}
@@ -96,7 +96,7 @@ def prune_gradually(
     edits: list[Edit] = []
     now = dict(start)
     for done in progress:
-        limits = {cost: _limit(start[cost], goal[cost], done, now[cost]) for cost in goals}
+        limits = {cost: round_limit(start[cost], goal[cost], done, now[cost]) for cost in goals}
         edit = prune(model, args, kwargs, budgets=limits, at_least=least, **options)
         edits.append(edit)
         now = {cost: edit.after[cost.name] for cost in goals}
@@ -104,7 +104,7 @@ def prune_gradually(
     return tuple(edits)
 
 
-def _checked_schedule(schedule: Any, rounds: int) -> list[float]:
+def checked_schedule(schedule: Any, rounds: int) -> list[float]:
     """The part that is gone after each round.
 
     Raises:
@@ -122,7 +122,7 @@ def _checked_schedule(schedule: Any, rounds: int) -> list[float]:
     return found
 
 
-def _limit(start: float, goal: float, done: float, now: float) -> int | float:
+def round_limit(start: float, goal: float, done: float, now: float) -> int | float:
     """The budget of a cost in a round, as `prune` takes it: a whole number, or a fraction of the present."""
     limit = goal if done == 1 else start - (start - goal) * done
     if isinstance(start, int) and limit >= 2:

@@ -51,7 +51,7 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
         sizes = ", ".join(f"{name} of shape {tuple(shapes[name])}" for name in sorted(other))
         warnings.warn(
             f"replaced by hand after an edit: a fresh network to load this into must have {sizes}",
-            stacklevel=4,
+            stacklevel=5,
         )
     return out
 

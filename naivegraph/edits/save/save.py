@@ -32,7 +32,7 @@ from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
 from naivegraph.undo import UndoLog, all_or_nothing
 
-__all__ = ["load", "save"]
+__all__ = ["edits_header", "load", "restored", "save"]
 
 
 def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
@@ -75,19 +75,28 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
     validate.file_path(path)
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
+    header, examples = edits_header(module)
+    tensors, header["aliases"] = _state(module)
+    write(Path(path), header, {**tensors, **examples})
+
+
+def edits_header(module: nn.Module) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The edits of a network as data for JSON, and the tensors of the examples they need.
+
+    With the network's state they are all that `restored` takes.
+
+    Raises:
+        EditError: As for `save`.
+    """
     _check_replayable(module)
     edits = fitted(history_of(module), module)
     origins = origins_of(module)
     _tell_of_layers([text for origin in origins for text in origin.edits])
-    tensors, aliases = _state(module)
-    header: dict[str, Any] = {
-        "class": type(module).__name__,
-        "edits": edits,
-        "aliases": aliases,
-    }
+    header: dict[str, Any] = {"class": type(module).__name__, "edits": edits, "aliases": {}}
+    examples: dict[str, torch.Tensor] = {}
     if origins:
-        header["origins"] = [_described(origin, tensors) for origin in origins]
-    write(Path(path), header, tensors)
+        header["origins"] = [_described(origin, examples) for origin in origins]
+    return header, examples
 
 
 def _check_replayable(module: nn.Module) -> None:
@@ -103,7 +112,7 @@ def _check_replayable(module: nn.Module) -> None:
             warnings.warn(
                 f"{path!r} of the network is the to_module() of a graph, or was loaded as one: ng.load the "
                 "file into a network whose part is made in the same way",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
@@ -118,7 +127,7 @@ def _tell_of_layers(edits: Sequence[str]) -> None:
         warnings.warn(
             f"ng.load will need layers={{{needed}}}, with each layer or a function of the size that makes "
             f"it: nothing in the file makes a {classes}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -185,7 +194,30 @@ def load(
         raise LoadError(
             f"{path} holds the structure of a network: ng.Structure.load({str(path)!r}).graph() makes it"
         )
-    example = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EXAMPLE)}
+    return restored(model, header, tensors, path, layers)
+
+
+def restored(
+    model: nn.Module | Graph,
+    header: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    path: Any,
+    layers: Layers | None = None,
+) -> nn.Module:
+    """A fresh network with the edits of a header and with tensors, as `load` gives it.
+
+    Args:
+        model: As for `load`.
+        header: What `edits_header` gave.
+        tensors: The network's state, each tensor once unless `aliases` is empty, and the examples.
+        path: Where they come from, for messages.
+        layers: As for `load`.
+
+    Raises:
+        LoadError: As for `load`.
+    """
+    example = {name: tensors[name] for name in tensors if name.startswith(EXAMPLE)}
+    tensors = {name: tensors[name] for name in tensors if name not in example}
     stages, changes = _parsed(header, path)
     module = model.module if isinstance(model, Graph) else model
     known = len(origins_of(module))

@@ -11,10 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 
 from naivegraph.errors import StudyError
+from naivegraph.kernel_lock import KernelLock
 from naivegraph.search.engines import WorkerLostError
 from naivegraph.search.study.candidate import Lineage
 from naivegraph.search.study.job import Delivery, Job, JobContext, contexts, run_job
-from naivegraph.search.study.kernel_lock import KernelLock
 from naivegraph.search.study.protocols import Engine, Rung
 from naivegraph.search.study.result import Result
 from naivegraph.search.study.schedule import Schedule, Slot

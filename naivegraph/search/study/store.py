@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import StudyError
-from naivegraph.search.study.kernel_lock import KernelLock
+from naivegraph.kernel_lock import KernelLock
 from naivegraph.search.study.result import Result
 from naivegraph.search.study.whole_files import read_json, write_json, write_whole
 
