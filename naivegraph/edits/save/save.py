@@ -194,6 +194,11 @@ def load(
         raise LoadError(
             f"{path} holds the structure of a network: ng.Structure.load({str(path)!r}).graph() makes it"
         )
+    if "delta" in header:
+        raise LoadError(
+            f"{path} holds a difference of two networks: "
+            f"ng.surgery.WeightDelta.load({str(path)!r}).apply(model) adds it"
+        )
     return restored(model, header, tensors, path, layers)
 
 
