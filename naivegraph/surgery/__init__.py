@@ -10,6 +10,7 @@
 | average two networks, norms measured anew | `ng.surgery.average(one, two, data=loader)` |
 | merge networks into one, as an ensemble | `ng.surgery.merge_models({"a": one, "b": two}, outputs="mean")` |
 | keep what fine-tuning changed, add it to others | `ng.surgery.delta(before, after).apply(model)` |
+| compare the layers of two networks | `ng.surgery.similarity(a, b, loader)` |
 | train some parts alone | `with ng.surgery.frozen(model, except_="head"): ...` |
 """
 
@@ -22,10 +23,12 @@ from naivegraph.surgery.fold_norms import fold_norms
 from naivegraph.surgery.freeze import frozen
 from naivegraph.surgery.intervene import intervene
 from naivegraph.surgery.merge_models import merge_models
+from naivegraph.surgery.similarity import Similarity, similarity
 from naivegraph.surgery.stitch import Stitch, stitch
 from naivegraph.surgery.stitch_fits import rank
 
 __all__ = [
+    "Similarity",
     "Stitch",
     "WeightDelta",
     "ablate",
@@ -40,5 +43,6 @@ __all__ = [
     "merge_models",
     "rank",
     "replace",
+    "similarity",
     "stitch",
 ]
