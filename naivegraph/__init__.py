@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from naivegraph import surgery as surgery
     from naivegraph import track as track
     from naivegraph import transfer as transfer
+    from naivegraph import weights as weights
     from naivegraph.api import *  # noqa: F403
     from naivegraph.api import __all__ as __all__
 else:
@@ -42,7 +43,7 @@ else:
     # with the first that is asked for (PEP 562).
     def __getattr__(name: str) -> object:
         """Load the public names, and give one of them; of the tier for extenders all at once."""
-        if name in ("extend", "hf", "search", "surgery", "track", "transfer"):
+        if name in ("extend", "hf", "search", "surgery", "track", "transfer", "weights"):
             return importlib.import_module(f"naivegraph.{name}")
         if not name.startswith("__") or name == "__all__":
             _load()

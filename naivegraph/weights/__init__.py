@@ -1,0 +1,11 @@
+"""Networks that predict, generate and rewrite weights, as `ng.weights`.
+
+| to have | say |
+|---|---|
+| a network that predicts its own weights | `q = ng.weights.quine(body, dim=16)`, `q.solve(seconds=60)` |
+"""
+
+from naivegraph.weights.fixed_point import FixedPoint
+from naivegraph.weights.quine import Quine, quine
+
+__all__ = ["FixedPoint", "Quine", "quine"]

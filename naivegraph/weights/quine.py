@@ -1,0 +1,247 @@
+"""Networks that predict their own weights (Chang and Lipson, "Neural network quine", ALIFE 2018)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from naivegraph.errors import EditError
+from naivegraph.network import Graph, capture
+from naivegraph.progress import working
+from naivegraph.weights.addresses import Addresses
+from naivegraph.weights.fixed_point import FixedPoint, fixed_point
+from naivegraph.weights.levenberg_marquardt import Descent, least_squares
+from naivegraph.weights.replication import Replication
+from naivegraph.weights.weight_vector import WeightVector
+
+__all__ = ["Quine", "quine"]
+
+_DENSE = 2000  # weights up to which the Jacobian is held
+_KICK = 0.05  # of the root mean square of the weights: a random step where no other leads on
+
+
+def quine(
+    body: nn.Module | Graph,
+    dim: int | Sequence[int],
+    *,
+    gain: float = 3.0,
+    seed: int = 0,
+) -> Quine:
+    """Make a network one that is to predict its own weights.
+
+    It takes the code of a weight's address, which is a vector of normal numbers as good as a random
+    projection of the one-hot address, and returns a number; times `gain` that is the prediction of the
+    weight. Batch norms and dropout act as in eval mode.
+
+    Args:
+        body: The network, or its graph: from `[batch, *dim]` to `[batch]` or `[batch, 1]`. It stays the
+            object it is, and is changed in place. In float32 a loss below about 1e-8 is not to be had.
+        dim: The size of a code, or its sizes where the body takes more than vectors.
+        gain: What the network's output is multiplied by at first.
+        seed: The seed of the codes.
+
+    Raises:
+        EditError: The body has no scalar head, or takes nothing of that size.
+
+    Example:
+        >>> body = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 1))
+        >>> q = quine(body, dim=4)
+        >>> q.predictions().shape, q.report().kind
+        (torch.Size([37]), 'none')
+    """
+    sizes = (dim,) if isinstance(dim, int) else tuple(dim)
+    return Quine(body, sizes, gain, seed)
+
+
+class Quine:
+    """A network that is to predict its own weights; see `quine`.
+
+    Attributes:
+        graph: The graph of the network; edits of it are followed.
+        gain: What its output is multiplied by; `solve` changes it.
+    """
+
+    def __init__(self, body: nn.Module | Graph, sizes: tuple[int, ...], gain: float, seed: int) -> None:
+        module = body.module if isinstance(body, Graph) else body
+        like = next(module.parameters(), None)
+        if like is None:
+            raise EditError("the network has no weights that it could predict")
+        self.gain, self._sizes = gain, sizes
+        self._check_head(module, torch.zeros(2, *sizes, dtype=like.dtype, device=like.device))
+        given = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device)
+        self.graph = body if isinstance(body, Graph) else capture(body, given)
+        self._addresses = Addresses(self.module, math.prod(sizes), seed)
+        self._start = float(WeightVector(self.module).read().norm())
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        module: nn.Module = self.graph.module
+        return module
+
+    def predictions(self) -> Tensor:
+        """The predictions of all weights, `[weights]` in float64, in the order of `module.parameters()`."""
+        self._follow()
+        with torch.no_grad():
+            return self._map()(WeightVector(self.module).read())
+
+    def solve(
+        self,
+        seconds: float = 60.0,
+        *,
+        tolerance: float = 1e-9,
+        norm: float | None = 1.0,
+        dense: bool | None = None,
+    ) -> FixedPoint:
+        """Change the weights so that the predictions come true, by Levenberg-Marquardt in float64.
+
+        Args:
+            seconds: The time it may take.
+            tolerance: The loss at which it is done.
+            norm: The norm of the weights to hold, as a share of that at the start; the gain is found along
+                with the weights. With None the gain stays, and the norm may become what it will: the way to
+                nothing but zeros is short.
+            dense: Whether the matrix of derivatives is held, of `weights` squared numbers; if None, for up to
+                2,000 weights.
+
+        Returns:
+            The report on the weights found, which the network has now.
+
+        Raises:
+            EditError: The matrix would take more memory than half of what is free.
+        """
+        self._follow()
+        vector = WeightVector(self.module)
+        held = vector.size <= _DENSE if dense is None else dense
+        if held:
+            _check_memory(vector.size)
+        replication = Replication(self._body(), self._codes(), self.gain, norm and norm * self._start)
+        end = time.monotonic() + seconds
+        best: Descent | None = None
+        x, kicks = replication.unknowns(vector.read()), torch.Generator().manual_seed(0)
+        with working("solving for the weights") as say:
+            while best is None or (best.losses[-1] > tolerance and time.monotonic() < end):
+                found = least_squares(
+                    replication.residual,
+                    x,
+                    seconds=end - time.monotonic(),
+                    tolerance=tolerance,
+                    jacobian=replication.jacobian if held else None,
+                    say=lambda words: say(f"solving for the weights: {words}"),
+                )
+                best = found if best is None or found.losses[-1] < best.losses[-1] else best
+                size = _KICK * float(best.x.square().mean().sqrt())
+                x = best.x + size * torch.randn(best.x.shape, generator=kicks, dtype=best.x.dtype)
+        weights, self.gain = replication.found(best.x)
+        vector.write(weights)
+        return self.report()
+
+    def regenerate(self, times: int = 1) -> list[float]:
+        """Replace the weights by their predictions.
+
+        Returns:
+            The relative change of the weights each time.
+        """
+        self._follow()
+        vector, predict, changes = WeightVector(self.module), self._map(), []
+        weights = vector.read()
+        for _ in range(times):
+            with torch.no_grad():
+                there = predict(weights)
+            changes.append(float((there - weights).norm() / max(float(weights.norm()), 1e-300)))
+            weights = there
+        vector.write(weights)
+        return changes
+
+    def report(self, tolerance: float = 1e-4) -> FixedPoint:
+        """Tell what kind of fixed point the weights are.
+
+        Args:
+            tolerance: The relative loss up to which they count as one.
+        """
+        self._follow()
+        return fixed_point(
+            self._map(), WeightVector(self.module).read(), start=self._start, tolerance=tolerance
+        )
+
+    def _map(self) -> Callable[[Tensor], Tensor]:
+        """The predictions as a function of the weights."""
+        body, codes, gain = self._body(), self._codes(), self.gain
+        return lambda weights: gain * body(weights, codes)
+
+    def _body(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The output as a function of the weights and codes."""
+        network, vector = copy.deepcopy(self.module).double().cpu().eval(), WeightVector(self.module)
+
+        def output(weights: Tensor, codes: Tensor) -> Tensor:
+            """Run the network with these weights on all codes."""
+            out: Tensor = functional_call(network, dict(vector.split(weights)), (codes,))
+            return out.reshape(len(codes))
+
+        return output
+
+    def _codes(self) -> Tensor:
+        return self._addresses.codes().reshape(-1, *self._sizes)
+
+    def _follow(self) -> None:
+        """Follow edits; weights that came start with what is predicted for them."""
+        new = self._addresses.follow()
+        if not new:
+            return
+        vector = WeightVector(self.module)
+        mask = torch.cat(
+            [new.get(name, torch.zeros(s, dtype=torch.bool)).reshape(-1) for name, s in vector.shapes.items()]
+        )
+        weights = torch.where(mask, 0.0, vector.read())
+        with torch.no_grad():
+            largest = float(weights.abs().max())
+            vector.write(torch.where(mask, self._map()(weights).clamp(-largest, largest), weights))
+
+    def _check_head(self, module: nn.Module, given: Tensor) -> None:
+        """The network returns a number for each code."""
+        modes = [(each, each.training) for each in module.modules()]
+        try:
+            with torch.no_grad():
+                out = module.eval()(given)
+        except RuntimeError as error:
+            raise EditError(
+                f"the network does not take codes of {tuple(given.shape[1:])}: {error}"
+            ) from error
+        finally:
+            for each, mode in modes:
+                each.training = mode
+        if not isinstance(out, Tensor) or tuple(out.shape) not in ((2,), (2, 1)):
+            told = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise EditError(
+                f"the network returns {told} for two codes of {tuple(given.shape[1:])}, and is to return one "
+                "number for each, (2,) or (2, 1): give it a scalar head"
+            )
+
+
+def _check_memory(weights: int) -> None:
+    """The matrices fit into memory."""
+    needed = 4 * 8 * weights**2
+    free = _free_memory()
+    if free is not None and needed > free / 2:
+        raise EditError(
+            f"the matrices of {weights:,} weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+            "free: solve(dense=False) does without them"
+        )
+
+
+def _free_memory() -> int | None:
+    """The bytes of memory that are free, where the system tells."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None

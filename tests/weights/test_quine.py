@@ -1,0 +1,145 @@
+"""Networks that predict their own weights, and the three kinds of fixed points."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import naivegraph as ng
+from naivegraph.weights import Quine, quine
+from naivegraph.weights.fixed_point import fixed_point, spectral_radius
+
+
+def _body(seed: int = 1) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 1)
+    return nn.Sequential(*layers).double()
+
+
+@pytest.fixture(scope="module")
+def solved() -> Quine:
+    q = quine(_body(), dim=16)
+    q.solve(seconds=120, tolerance=1e-6)
+    return q
+
+
+def _by_hand(q: Quine) -> torch.Tensor:
+    """The predictions, one address after another, by the network itself."""
+    with torch.no_grad():
+        return torch.stack([q.gain * q.module(code[None])[0, 0] for code in q._codes()])
+
+
+def test_a_true_quine(solved: Quine) -> None:
+    report = solved.report()
+    weights = torch.cat([each.detach().double().reshape(-1) for each in solved.module.parameters()])
+    assert report.kind == "true"
+    assert report.loss <= 1e-6
+    assert report.mean_share <= 0.3
+    assert report.norm_kept == pytest.approx(1.0, abs=0.01)
+    torch.testing.assert_close(_by_hand(solved), weights, rtol=0, atol=1e-3)
+    assert "a true fixed point" in str(report)
+
+
+def test_the_spectral_radius_is_that_of_numpy() -> None:
+    q = quine(_body(), dim=16)
+    weights = torch.cat([each.detach().double().reshape(-1) for each in q.module.parameters()])
+    matrix = torch.func.jacrev(q._map())(weights)
+    largest = np.abs(np.linalg.eigvals(matrix.numpy())).max()
+    assert q.report().radius == pytest.approx(largest, rel=1e-6)
+
+
+def test_the_spectral_radius_of_many_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("naivegraph.weights.fixed_point._DENSE", 1000)
+    made = torch.Generator().manual_seed(0)
+    matrix = torch.randn(1200, 1200, generator=made, dtype=torch.float64) / 1200**0.5
+    matrix = matrix + matrix.T
+    largest = np.abs(np.linalg.eigvalsh(matrix.numpy())).max()
+    found = spectral_radius(lambda w: matrix @ w, torch.ones(1200, dtype=torch.float64))
+    assert found == pytest.approx(largest, rel=0.03)
+
+
+def test_zero_is_no_success() -> None:
+    q = quine(_body(), dim=16, gain=1.0)
+    report = q.solve(seconds=60, tolerance=1e-8, norm=None)
+    assert report.kind == "zero"
+    assert "a zero fixed point (the weights nearly vanished), no true one" in str(report)
+
+
+def test_constant_is_no_success() -> None:
+    body = _body()
+    with torch.no_grad():
+        for each in body.parameters():
+            each.zero_()
+        body[4].bias.fill_(0.5)
+    q = quine(body, dim=16, gain=1.0)
+    constant = torch.full((317,), 0.5)
+    report = fixed_point(lambda w: w * 0 + 0.5, constant, start=float(constant.norm()))
+    assert report.kind == "constant"
+    assert q.report().kind == "none"
+
+
+def test_after_a_resize_it_is_solved_again(solved: Quine) -> None:
+    for delta in (-2, 2):
+        edit = ng.resize(solved.graph, {"0": delta})
+        assert edit
+        assert solved.report().kind == "none"
+        assert solved.solve(seconds=120, tolerance=1e-4).kind == "true"
+
+
+def test_without_matrices() -> None:
+    q = quine(_body(3), dim=16)
+    before = q.report()
+    after = q.solve(seconds=60, tolerance=1e-2 * before.loss, dense=False)
+    assert after.loss <= 1e-2 * before.loss
+
+
+def test_regeneration_replaces_weights_by_predictions() -> None:
+    q = quine(_body(1), dim=16)
+    predicted = q.predictions()
+    changes = q.regenerate()
+    weights = torch.cat([each.detach().double().reshape(-1) for each in q.module.parameters()])
+    torch.testing.assert_close(weights, predicted, rtol=1e-6, atol=1e-6)
+    assert len(changes) == 1
+    assert changes[0] > 0
+
+
+def test_the_network_keeps_its_type_and_mode() -> None:
+    body = nn.Sequential(
+        nn.Linear(16, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Tanh(), nn.Linear(6, 1)
+    ).train()
+    q = quine(body, dim=16)
+    first = q.predictions()
+    assert torch.equal(first, q.predictions())
+    q.solve(seconds=1)
+    assert body.training
+    assert body[0].weight.dtype == torch.float32
+
+
+def test_images_as_codes() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0))
+    q = quine(body, dim=(1, 4, 4))
+    assert q.predictions().shape == (43,)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            nn.Linear(16, 2),
+            r"returns \(2, 2\) for two codes of \(16,\), and is to return one number for each",
+        ),
+        (nn.Linear(8, 1), r"the network does not take codes of \(16,\): mat1 and mat2 shapes cannot"),
+        (nn.Tanh(), "the network has no weights that it could predict"),
+    ],
+)
+def test_bodies_that_are_none(body: nn.Module, message: str) -> None:
+    with pytest.raises(ng.EditError, match=message):
+        quine(body, dim=16)
+
+
+def test_more_weights_than_memory_allows() -> None:
+    q = quine(nn.Sequential(nn.Linear(16, 20_000), nn.Tanh(), nn.Linear(20_000, 1)), dim=16)
+    with pytest.raises(
+        ng.EditError, match=r"360,001 weights take 4147.2 GB, .*solve\(dense=False\) does without"
+    ):
+        q.solve(dense=True)
