@@ -212,11 +212,21 @@ def _vertex(related: RelatedGraph, vertex: Vertex, sizes: VertexSizes) -> Pictur
         vertex.name,
         related.called[vertex.name],
         vertex.kind,
-        vertex.path.rpartition(".")[0] if vertex.kind == "layer" else vertex.path,
+        _module_of(vertex),
         sizes,
         group=_KINDS[place].name,
         source="" if vertex.where is None else f"{vertex.where[0]}:{vertex.where[1]}",
     )
+
+
+def _module_of(vertex: Vertex) -> str:
+    """The path of the module that a vertex is shown in.
+
+    In a module made of a graph all calls are its own, but their names still tell where they were.
+    """
+    path = vertex.path.rpartition(".")[0] if vertex.kind == "layer" else vertex.path
+    named = vertex.name.rpartition(".")[0]
+    return named if not path or named.startswith(f"{path}.") else path
 
 
 def _add_output(

@@ -238,18 +238,20 @@ function placeAcross(ranks, segments) {
   for (const rank of ranks) straighten(rank, near);
 }
 
-// Each node below the one it continues, as far as its neighbours leave room.
+// Each node below the one that it continues; tensors that only pass by make room.
 function straighten(rank, near) {
-  rank.forEach((node, at) => {
+  for (const node of rank) {
     const up = near.has(node) ? near.get(node).up : [];
-    const main = node.dummy ? up : up.filter(pull => !pull.other.dummy);
-    if (!main.length) return;
-    const wish = main.reduce((sum, pull) => sum + pull.other.x + pull.by, 0) / main.length;
-    const room = (one, two) => (one.width + two.width) / 2 + gapBetween(one, two);
-    const least = at ? rank[at - 1].x + room(rank[at - 1], node) : -Infinity;
-    const most = at + 1 < rank.length ? rank[at + 1].x - room(node, rank[at + 1]) : Infinity;
-    node.x = Math.max(least, Math.min(most, wish));
-  });
+    const main = up.filter(pull => !pull.other.dummy || node.dummy);
+    const passes = node.dummy && main.every(pull => !pull.other.dummy);
+    if (!main.length || passes) {
+      [node.wish, node.weight] = [node.x, 0.5];
+    } else {
+      node.wish = main.reduce((sum, pull) => sum + pull.other.x + pull.by, 0) / main.length;
+      node.weight = node.dummy ? 2 : 8;
+    }
+  }
+  pool(rank);
 }
 
 function portOf(node, name) {
@@ -326,7 +328,9 @@ function columns(ranks, edges, room) {
       return;
     }
     const last = cuts.length && at - 1 === cuts[cuts.length - 1].rank;
-    if (at && free.has(at - 1) && !last && column < best - 1 && (real[0].rankTop + real[0].rankBottom) / 2 - start > height / best) {
+    const middle = (real[0].rankTop + real[0].rankBottom) / 2, rest = top + height - real[0].rankTop;
+    const full = middle - start > height / best && rest > height / best / 4 && column < best - 1;
+    if (at && full && !last && free.has(at - 1)) {
       const way = right + GAP_X;
       cuts.push({ rank: at - 1, x: way, bottom: ranks[at - 1][0].rankBottom + 14, top: top - 14 });
       [start, x, right, column] = [real[0].rankTop, way + GAP_X - MARGIN, 0, column + 1];

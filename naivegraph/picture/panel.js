@@ -29,7 +29,8 @@ function link(v, text, inline) {
 
 function drawPanel() {
   byId("title").textContent = data.title;
-  byId("about").textContent = data.about.join(" ");
+  byId("about").textContent = data.about.slice(0, 1).join("");
+  byId("notes").textContent = data.about.slice(1).join(" ");
   if (data.compared) row(byId("totals"), ["", "before", "after", "left"], true);
   for (const [title, before, now, left] of data.totals) {
     row(byId("totals"), data.compared ? [title, before, now, left] : [title, now]);
@@ -83,6 +84,7 @@ function drawMarked() {
     }
   }
   part.appendChild(table);
+  if (data.compared) html("p", part, "In brackets: of its inputs or its kernel.", "dim");
 }
 
 function isListed(vertex) {
@@ -104,7 +106,7 @@ function sizeChange(vertex) {
   if (changed.length) return changed[0];
   const { before, now } = { before: vertex.before.parameters, now: vertex.now.parameters };
   const others = Object.keys(now).flatMap(name => now[name].flatMap((size, dim) =>
-    before[name] && before[name][dim] !== size ? [name.split(".").pop() + " " + before[name][dim] + " → " + size] : []));
+    before[name] && before[name][dim] !== size ? ["(" + before[name][dim] + " → " + size + ")"] : []));
   return others[0] || "";
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy as copying
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,8 @@ from naivegraph.errors import EditError
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
-from naivegraph.surgery.join import BACK, STITCH, back_part, front_part, join
+from naivegraph.picture import NetworkPicture
+from naivegraph.surgery.join import BACK, FRONT, STITCH, back_part, front_part, join
 from naivegraph.surgery.joint_moments import JointMoments
 from naivegraph.surgery.paired_values import paired_values
 from naivegraph.surgery.stitch_fits import FitName, LinearMap, Rank, check_fit, fit_linear_map
@@ -67,6 +68,24 @@ class Stitch(Graph):
         share = "" if self.explained is None else f", {self.explained:.1%} of the variance explained"
         joined = f"{self._donors.first!r} to {self._donors.second!r}"
         return f"Stitch from {joined}: {len(self.vertices)} vertices, stage {self.stage}{share}"
+
+    def picture(
+        self,
+        *,
+        groups: Mapping[str, str] | None = None,
+        before: NetworkPicture | None = None,
+        title: str | None = None,
+    ) -> NetworkPicture:
+        """The stitch as a picture (see `Graph.picture`), by default coloured by the donors of vertices."""
+        if groups is None and before is None:
+            donors = {name: type(graph.module).__name__ for name, graph in self._parts().items()}
+            parts = {name: f"{name}, of {donor}" for name, donor in donors.items()} | {STITCH: "the stitch"}
+            paths = {vertex.name: vertex.name.partition(".")[0] for vertex in self}
+            groups = {name: parts[part] for name, part in paths.items() if part in parts}
+        return super().picture(groups=groups, before=before, title=title)
+
+    def _parts(self) -> dict[str, Graph]:
+        return {FRONT: self._donors.front, BACK: self._donors.back}
 
     def fit(self, data: Any, fit: FitName | Rank = "ridge") -> None:
         """Fit the stitch to the hidden values of both networks; its parameters stay the same objects.

@@ -109,6 +109,15 @@ class TestOfAGraph:
         with pytest.raises(ng.EditError, match="no vertex 'stam' to colour; did you mean 'stem'"):
             graph.picture(groups={"stam": "donor a"})
 
+    def test_a_stitch_is_coloured_by_its_donors(self) -> None:
+        one, other = stages(1), stages(2)
+        stitched = ng.surgery.stitch(one, "first.0.add", other, "first.1.add", fit="random")
+        found = groups_of(stitched.picture())
+        assert found["stitch"] == "the stitch"
+        assert {group for name, group in found.items() if name.startswith("front.")} == {"front, of Stages"}
+        assert {group for name, group in found.items() if name.startswith("back.")} == {"back, of Stages"}
+        assert found["output"] == "others"
+
     def test_it_can_be_pickled_and_shown_in_a_notebook(self) -> None:
         picture = stages(1).picture()
         assert pickle.loads(pickle.dumps(picture)) == picture
