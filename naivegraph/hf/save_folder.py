@@ -22,7 +22,7 @@ from naivegraph.hf.model_card import is_own_card, model_card, report_of
 from naivegraph.hf.plain_config import plain_config
 from naivegraph.network import Graph
 
-__all__ = ["save_pretrained"]
+__all__ = ["edits_in_config", "save_pretrained"]
 
 _CARD = "README.md"
 
@@ -144,6 +144,20 @@ def _network(model: Any) -> Any:
             f"none: ng.save saves any network.{more}"
         )
     return found
+
+
+@contextlib.contextmanager
+def edits_in_config(model: Any) -> Iterator[None]:
+    """Write the edits with the config whenever a network of transformers is saved in this block.
+
+    It is for trainers, which save by themselves; other networks, and those never edited, are saved as ever.
+    """
+    description = described(model) if isinstance(model, pretrained_kind()) else None
+    if description is None:
+        yield
+        return
+    with _telling(model, description):
+        yield
 
 
 @contextlib.contextmanager

@@ -11,11 +11,14 @@ _HOMES = {
     "ClassificationTask": "lightning_tasks",
     "DistillationTask": "lightning_tasks",
     "EditsInCheckpoint": "edits_in_checkpoint",
+    "EditsInTrainer": "transformers_pruning",
     "Lease": "lease",
+    "LightningPruning": "lightning_pruning",
     "NetworkTask": "lightning_tasks",
     "RegressionTask": "lightning_tasks",
     "TrackedRun": "tracked_run",
     "TrackingStore": "tracking_store",
+    "TransformersPruning": "transformers_pruning",
     "comparison_table": "compare_runs",
     "find": "find_runs",
     "identity_of": "run_identity",
@@ -23,6 +26,7 @@ _HOMES = {
     "log_edit": "lightning_logger",
     "once": "train_once",
     "open_run": "find_runs",
+    "page_of": "run_page",
     "runs": "find_runs",
     "runs_table": "compare_runs",
     "trained": "train_once",
@@ -38,25 +42,32 @@ if TYPE_CHECKING:
     from naivegraph.track.find_runs import runs as runs
     from naivegraph.track.lease import Lease as Lease
     from naivegraph.track.lightning_logger import log_edit as log_edit
+    from naivegraph.track.lightning_pruning import LightningPruning as LightningPruning
     from naivegraph.track.lightning_tasks import ClassificationTask as ClassificationTask
     from naivegraph.track.lightning_tasks import DistillationTask as DistillationTask
     from naivegraph.track.lightning_tasks import NetworkTask as NetworkTask
     from naivegraph.track.lightning_tasks import RegressionTask as RegressionTask
     from naivegraph.track.run_identity import identity_of as identity_of
+    from naivegraph.track.run_page import page_of as page_of
     from naivegraph.track.tracked_run import TrackedRun as TrackedRun
     from naivegraph.track.tracking_store import TrackingStore as TrackingStore
     from naivegraph.track.train_once import once as once
     from naivegraph.track.train_once import trained as trained
+    from naivegraph.track.transformers_pruning import EditsInTrainer as EditsInTrainer
+    from naivegraph.track.transformers_pruning import TransformersPruning as TransformersPruning
 
 __all__ = [
     "ClassificationTask",
     "DistillationTask",
     "EditsInCheckpoint",
+    "EditsInTrainer",
     "Lease",
+    "LightningPruning",
     "NetworkTask",
     "RegressionTask",
     "TrackedRun",
     "TrackingStore",
+    "TransformersPruning",
     "comparison_table",
     "find",
     "identity_of",
@@ -64,6 +75,7 @@ __all__ = [
     "log_edit",
     "once",
     "open_run",
+    "page_of",
     "runs",
     "runs_table",
     "trained",

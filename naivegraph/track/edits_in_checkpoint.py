@@ -14,7 +14,7 @@ from naivegraph.edits.save.save import edits_header, restored
 from naivegraph.errors import LoadError
 from naivegraph.graph.export.history import history_of, origins_of
 
-__all__ = ["EditsInCheckpoint", "edits_before", "load_from_checkpoint", "read_edits", "write_edits"]
+__all__ = ["EditsInCheckpoint", "hold_edits", "load_from_checkpoint", "read_edits", "write_edits"]
 
 _KEY = "naivegraph_edits"
 
@@ -96,18 +96,22 @@ def load_from_checkpoint(task: type[_Task], path: str | Path, **options: Any) ->
     Raises:
         LoadError: The network is another one than that which was edited.
     """
-    kind: Any = task
-    if not issubclass(task, EditsInCheckpoint):
-        kind = type(task.__name__, (EditsInCheckpoint, task), {"__module__": task.__module__})
+    kind: Any = task if issubclass(task, EditsInCheckpoint) else _holding(task)
     loaded = kind.load_from_checkpoint(path, **options)
     loaded.__class__ = task
     return loaded  # type: ignore[no-any-return]
 
 
-def edits_before(task: Any, path: Any) -> None:
-    """Carry out the edits of a checkpoint that a module is about to read which does not do so itself."""
-    if path is not None and not isinstance(task, EditsInCheckpoint):
-        read_edits(task, torch.load(path, map_location="cpu", weights_only=False))
+def hold_edits(task: Any) -> None:
+    """Make a LightningModule without `EditsInCheckpoint` one that has it, from now on."""
+    if not isinstance(task, EditsInCheckpoint):
+        task.__class__ = _holding(type(task))
+
+
+def _holding(kind: Any) -> Any:
+    """A class that behaves as another one, and has `EditsInCheckpoint`."""
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (EditsInCheckpoint, kind), named)
 
 
 def _is_tensor(checkpoint: Mapping[str, Any], name: str) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from naivegraph.track.edits_in_checkpoint import EditsInCheckpoint, write_edits
 from naivegraph.track.epoch_loader import seed_of
 from naivegraph.track.lease import Lease
 from naivegraph.track.whole_json import draft_of, replace_whole
@@ -47,11 +46,6 @@ class RunCheckpoints(Checkpoint):  # type: ignore[misc]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the metrics of the epoch that was the last."""
         self._metrics, self._step = state_dict["metrics"], state_dict["step"]
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Write the edits of a task that does not do so itself."""
-        if not isinstance(pl_module, EditsInCheckpoint):
-            write_edits(pl_module, checkpoint)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the metrics of the epoch that was the last; the logger knows those it has."""

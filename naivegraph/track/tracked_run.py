@@ -54,6 +54,11 @@ class TrackedRun:
         return _STATUS.get(self._entity.info.status, str(self._entity.info.status).lower())
 
     @property
+    def experiment(self) -> str:
+        """The number MLflow has for its experiment."""
+        return str(self._entity.info.experiment_id)
+
+    @property
     def finished(self) -> bool:
         """True once it was trained to the end."""
         return self.status == "finished"

@@ -21,7 +21,7 @@ from naivegraph.errors import TrackError
 from naivegraph.graph.export.history import history_of
 from naivegraph.optional_package import optional_package
 from naivegraph.track.config_parser import Settings, built_model, made, made_trainer
-from naivegraph.track.edits_in_checkpoint import edits_before
+from naivegraph.track.edits_in_checkpoint import hold_edits
 from naivegraph.track.environment import environment
 from naivegraph.track.epoch_loader import epoch_loader
 from naivegraph.track.lease import Lease
@@ -73,7 +73,7 @@ def _fitted(run: TrackedRun, settings: Settings, lease: Lease) -> nn.Module:
     checkpoint, epoch = last_checkpoint(folder)
     network = built_model(config)
     task = _task(config, network)
-    edits_before(task, checkpoint)
+    hold_edits(task)
     logger = RunLogger(run)
     run.store.log_text(
         run.id, json.dumps(environment(), indent=1), f"environment/{len(_files(run, 'environment'))}.json"
