@@ -24,11 +24,14 @@ from naivegraph.cli.help_examples import (
     INSPECT_EXAMPLES,
     PROFILE_EXAMPLES,
     PRUNE_EXAMPLES,
+    RUNS_EXAMPLES,
     SEARCH_EXAMPLES,
     TRADEOFF_EXAMPLES,
+    TRAIN_EXAMPLES,
     TRANSFER_EXAMPLES,
 )
 from naivegraph.cli.search_options import add_study
+from naivegraph.cli.track_options import add_runs, add_training
 from naivegraph.cli.transfer_options import add_transfers
 from naivegraph.errors import NaivegraphError
 
@@ -120,6 +123,12 @@ def build_parser() -> ArgumentParser:
     transfer = command_parser("Resize a pretrained network for another task, and save it.", TRANSFER_EXAMPLES)
     subcommands.add_subcommand("transfer", transfer, help="resize a pretrained network for another task")
     add_transfers(transfer)
+    train = command_parser("Train a network of a config once, or go on with it after a stop.", TRAIN_EXAMPLES)
+    add_training(train)
+    subcommands.add_subcommand("train", train, help="train a network of a config, once")
+    runs = command_parser("List, find, compare and show the runs that were trained.", RUNS_EXAMPLES)
+    add_runs(runs)
+    subcommands.add_subcommand("runs", runs, help="list, find, compare and show runs")
     demo = command_parser(
         "Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES
     )
@@ -133,6 +142,8 @@ def build_parser() -> ArgumentParser:
 
 def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Read the command line into the name of a command and its options."""
+    if words and words[0] == "train" and (len(words) == 1 or {*words[1:]} - {"-h", "--help"}):
+        return "train", {"words": list(words[1:])}  # the config says which words there are
     parsed = build_parser().parse_args(words)
     options = dict(parsed[parsed.command])
     if "kind" in options:  # a command that has commands of its own
@@ -145,7 +156,13 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def _carry_out(command: str, options: dict[str, Any]) -> None:
     """Run a command; torch is imported here, so that help and errors in the words come at once."""
-    from naivegraph.cli import budget_commands, commands, search_commands, transfer_commands
+    from naivegraph.cli import (
+        budget_commands,
+        commands,
+        search_commands,
+        track_commands,
+        transfer_commands,
+    )
 
     table: dict[str, Callable[..., None]] = {
         "inspect": commands.inspect,
@@ -155,6 +172,8 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         "tradeoff": budget_commands.tradeoff,
         "search": search_commands.search,
         "transfer": transfer_commands.transfer,
+        "train": track_commands.train,
+        "runs": track_commands.runs,
         "demo": commands.demo,
     }
     table[command](**options)

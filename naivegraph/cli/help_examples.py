@@ -76,3 +76,30 @@ a file for --config describes the study; the modules are also found in the curre
   rungs: [1, 3, 9]
   networks: 200
 """
+
+TRAIN_EXAMPLES = """\
+examples:
+  naivegraph train --config resnet.yaml --config cifar.yaml --trainer.max_epochs 100
+  naivegraph train --config resnet.yaml --config cifar.yaml --model.init_args.depth 56 --seed 1
+  naivegraph train --config resnet.yaml --config cifar.yaml --help   (all that this config takes)
+
+files are stacked, the later over the earlier, and values over all; the modules are also found in the current
+folder:
+  experiment: cifar
+  model: {class_path: my_nets.resnet, init_args: {depth: 20}}
+  data:
+    train: {class_path: my_data.cifar, init_args: {train: true}}
+    validation: {class_path: my_data.cifar, init_args: {train: false}}
+  task: {class_path: naivegraph.track.ClassificationTask}
+  loader: {batch_size: 128}
+  trainer: {max_epochs: 20}
+"""
+
+RUNS_EXAMPLES = """\
+examples:
+  naivegraph runs
+  naivegraph runs find cifar model/init_args/depth=20 'metrics/val_accuracy>0.9'
+  naivegraph runs compare 3f2a91c0 77be01d2
+  naivegraph runs show 3f2a91c0
+  naivegraph runs open 3f2a91c0   (MLflow's own page)
+"""

@@ -30,19 +30,23 @@ def clusters(count: int = 96, seed: int = 0, root: Path | None = None) -> Tensor
 
 
 class Dying(torch.utils.data.Dataset[Any]):
-    """The same; kills its process after so many samples, if a file is there, which it removes."""
+    """The same; kills its process after so many samples, once for each file, which it removes."""
 
-    def __init__(self, after: int, file: str, count: int = 96) -> None:
-        self.data, self.left, self.file = clusters(count), after, Path(file)
+    def __init__(self, after: list[int], files: list[str], count: int = 96) -> None:
+        self.data, self.read = clusters(count), 0
+        self.deaths = [(Path(file), left) for file, left in zip(files, after, strict=True)]
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> Any:
-        self.left -= 1
-        if self.left == 0 and self.file.exists():
-            self.file.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        self.read += 1
+        for file, after in self.deaths:
+            if file.exists():
+                if self.read >= after:
+                    file.unlink()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                break
         return self.data[index]
 
 
