@@ -118,7 +118,8 @@ def resize(
     asked = {_name(key): tuple(found) for key, found in as_mapping(requests).items()}
     if answer is None:
         costs = Costs.of(widths)
-        return apply(Change({}, {}, []), model, asked=asked, before=costs, after=costs)
+        report = SizeReport(widths, Change({}, {}, []))
+        return apply(Change({}, {}, []), model, asked=asked, before=costs, after=costs, sizes=report)
     return carry_out(
         model,
         widths,

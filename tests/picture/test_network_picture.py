@@ -224,6 +224,20 @@ class TestOfAnEdit:
         with pytest.raises(ng.EditError, match=r"make it of the one ng\.explain returned"):
             pickle.loads(pickle.dumps(ng.explain(graph, "stem"))).picture()
 
+    def test_edits_in_one_are_shown_as_one(self) -> None:
+        graph = stages(1)
+        edit = ng.transfer.adapters(graph, ["first.0.two", "second.0.two"], size=2)
+        assert edit.earlier
+        came = {name for name, group in groups_of(edit.picture()).items() if group == "came"}
+        old = {vertex.name for vertex in stages(1)}
+        assert came == {vertex.name for vertex in graph} - old
+
+    def test_an_edit_that_changed_nothing(self) -> None:
+        graph = stages(1)
+        edit = ng.resize(graph, {"head": -5}, strategy=ng.strategy.Nothing())
+        assert not edit
+        assert {*groups_of(edit.picture()).values()} == {"as before"}
+
     def test_a_kernel(self) -> None:
         net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1))
         graph = ng.capture(net, torch.randn(1, 3, 8, 8))

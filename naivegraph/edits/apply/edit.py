@@ -9,7 +9,7 @@ from typing import Any
 
 from naivegraph.costs import Costs
 from naivegraph.edits.apply.edit_picture import edit_picture
-from naivegraph.edits.apply.edited_graph import EditedGraph, picture_of_edit
+from naivegraph.edits.apply.edited_graph import EditedGraph, picture_before, picture_of_edit
 from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.refit_report import RefitReport
 from naivegraph.edits.apply.size_report import SizeChange, SizeReport, sizes_table
@@ -211,8 +211,11 @@ class Edit(Pictured):
         """
         sizes = self.sizes
         why = {name: (f"{s.before} -> {s.after} neurons: {s.why}.",) for name, s in sizes.items()}
-        found = picture_of_edit(self._graphs, self._size_report, self.change, why)
-        if found is None or self.earlier:
+        begin = self.earlier[0] if self.earlier else self
+        first = picture_before(begin._graphs, begin._size_report)
+        known = self._graphs, self._size_report, self.change
+        found = None if first is None else picture_of_edit(first, *known, why)
+        if found is None:
             raise EditError(
                 "this edit does not know what the network was (it is a copy, or was replayed or loaded): "
                 "make before = graph.picture() first, then graph.picture(before=before) after the edits"

@@ -13,7 +13,7 @@ from naivegraph.picture.compare import compared
 from naivegraph.picture.graph_picture import graph_picture
 from naivegraph.picture.related_graph import RelatedGraph
 
-__all__ = ["EditedGraph", "picture_of_edit"]
+__all__ = ["EditedGraph", "picture_before", "picture_of_edit"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,21 +30,23 @@ class EditedGraph:
 
 
 def picture_of_edit(
+    first: NetworkPicture,
     graphs: EditedGraph | None,
     report: SizeReport | None,
     change: Change,
-    notes: Mapping[str, tuple[str, ...]] | None = None,
+    notes: Mapping[str, tuple[str, ...]],
 ) -> NetworkPicture | None:
     """Make the picture of an edit; None if nothing of its graph is kept.
 
     Args:
+        first: The network before it, or before earlier edits that are shown with it.
         graphs: The graph, where its structure was changed.
         report: The report on the sizes, where they were.
         change: The change.
         notes: Sentences by name of the vertex.
     """
     if graphs is not None and graphs.after is not None:
-        return compared(graph_picture(graphs.before), graph_picture(graphs.after), notes)
+        return compared(first, graph_picture(graphs.after), notes)
     related = graphs.before if graphs is not None else None if report is None else report.related
     if related is None:
         return None
@@ -56,4 +58,10 @@ def picture_of_edit(
         return sizes.get(atom, atom.length)
 
     gone = frozenset() if report is None else report.gone
-    return compared(graph_picture(related), graph_picture(related, count, gone), notes)
+    return compared(first, graph_picture(related, count, gone), notes)
+
+
+def picture_before(graphs: EditedGraph | None, report: SizeReport | None) -> NetworkPicture | None:
+    """Make the picture of the graph before an edit; None if nothing of it is kept."""
+    related = graphs.before if graphs is not None else None if report is None else report.related
+    return None if related is None else graph_picture(related)
