@@ -110,7 +110,9 @@ def test_the_best_order_of_a_layer_is_that_of_trying_all() -> None:
     def product(order: tuple[int, ...]) -> float:
         pairs = zip(one.parameters(), copied.parameters(), (0, 0, 1), strict=False)
         index = torch.tensor(order)
-        return sum(float((a * b.index_select(dim, index)).sum().detach()) for a, b, dim in pairs)
+        return sum(
+            float((a.detach().double() * b.detach().index_select(dim, index)).sum()) for a, b, dim in pairs
+        )
 
     best = max(itertools.permutations(range(5)), key=product)
     expected = copied.get_parameter("0.bias")[list(best)]
