@@ -15,7 +15,7 @@ __all__ = ["chromium", "complaints"]
 
 _SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-    "--window-size=1400,1000", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--window-size=1400,1000", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 
 

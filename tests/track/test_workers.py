@@ -25,13 +25,14 @@ def work(folder: Path, count: int, asked: dict[str, Any]) -> int:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return int(done.stdout.split()[-2])
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 def test_eight_workers_three_of_which_are_killed_make_one_run(
     folder: Path, tmp_path: Path, tables: Path

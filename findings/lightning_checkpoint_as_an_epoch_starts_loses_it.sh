@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# lightning 2.6.6 (torch 2.13.0): a callback saves a checkpoint (trainer.save_checkpoint) in on_train_epoch_start of
+# epoch 2. A training that goes on from it trains epoch 2 on one batch of eight, without a warning, and goes on with
+# epoch 3. One of the end of epoch 1 gives all eight.
+# Expected: that epoch 2 is trained whole, as nothing of it had been when the checkpoint was saved.
+# For naivegraph: naivegraph.track saves as epochs end.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check torch==2.13.0 lightning==2.6.6
+cd "$folder"
+"$folder/venv/bin/python" - <<'PYTHON'
+import logging
+import warnings
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+warnings.simplefilter("ignore")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+class Order(torch.utils.data.Sampler):
+    """Another order each epoch, told by set_epoch, which Lightning calls."""
+
+    epoch = 0
+
+    def __len__(self):
+        return 8
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.epoch)
+        return iter(torch.randperm(8, generator=generator).tolist())
+
+
+class Net(LightningModule):
+    """Notes which sample it sees in each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = torch.nn.Linear(1, 1), {}
+
+    def training_step(self, batch, number):
+        self.seen.setdefault(self.current_epoch, []).append(int(batch[0, 0]))
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+def run(workers=0, callback=None, checkpoint=None):
+    net = Net()
+    data = torch.utils.data.DataLoader(torch.arange(8.0).reshape(8, 1), sampler=Order(), num_workers=workers)
+    trainer = Trainer(
+        max_epochs=4, accelerator="cpu", logger=False, callbacks=[callback or Checkpoint()],
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(net, data, ckpt_path=checkpoint)
+    return net.seen
+
+
+class Start(Checkpoint):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            trainer.save_checkpoint("start.ckpt")
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            trainer.save_checkpoint("end.ckpt")
+
+
+whole = run(callback=Start())
+late, early = run(checkpoint="start.ckpt"), run(checkpoint="end.ckpt")
+for name, seen in (("not stopped", whole), ("from the start of epoch 2", late), ("from the end of epoch 1", early)):
+    print(f"{name}: batches of epochs 2 and 3: {len(seen[2])}, {len(seen[3])}")
+assert len(early[2]) == 8, "the end of epoch 1 does not give all of epoch 2 any more"
+assert len(late[2]) < 8, "the start of epoch 2 gives all of it now"
+print("as described: a checkpoint of the start of an epoch loses the epoch")
+PYTHON
