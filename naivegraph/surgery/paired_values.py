@@ -35,17 +35,14 @@ def paired_values(
         EditError: There are no batches, or one does not fit the inputs of a network.
     """
     batches, theirs = Calibration(one, data, "data"), Calibration(other, [], "data")
+    both = [*dict.fromkeys((*first, *second))] if other is one else [*first]
     for batch in batches:
-        with torch.no_grad():
-            if other is one:
-                with batches.evaluating():
-                    values = hidden_values(
-                        one, batch.inputs, [*dict.fromkeys((*first, *second))], one.interventions
-                    )
-                yield {name: values[name] for name in first}, {name: values[name] for name in second}
-                continue
-            with batches.evaluating():
-                mine = hidden_values(one, batch.inputs, first, one.interventions)
-            again = theirs.read(batch.number, batch.given)
-            with theirs.evaluating():
-                yield mine, hidden_values(other, again.inputs, second, other.interventions)
+        with torch.no_grad(), batches.evaluating():
+            mine = hidden_values(one, batch.inputs, both, one.interventions)
+        if other is one:
+            yield {name: mine[name] for name in first}, {name: mine[name] for name in second}
+            continue
+        again = theirs.read(batch.number, batch.given)
+        with torch.no_grad(), theirs.evaluating():
+            values = hidden_values(other, again.inputs, second, other.interventions)
+        yield mine, values

@@ -76,7 +76,8 @@ def _step(
 ) -> float:
     """One step, of which the loss is returned."""
     args, kwargs = nested_arguments(graph.module, batch.inputs)
-    found = loss(graph(*args, **kwargs), _labels(graph, batch))
+    with torch.enable_grad():  # what yields batches may have turned it off
+        found = loss(graph(*args, **kwargs), _labels(graph, batch))
     if not bool(torch.isfinite(found)):
         raise EditError(
             f"the loss of batch {batch.number} is {float(found.detach())}: take a lower learning rate"
