@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from naivegraph.errors import TrackError
 from naivegraph.track.config_parser import ConfigPart, Settings, read_settings
 from naivegraph.track.find_runs import open_run
@@ -69,7 +71,7 @@ def once(
     return found
 
 
-def trained(run: str, folder: str | None = None, uri: str | None = None) -> Any:
+def trained(run: str, folder: str | None = None, uri: str | None = None) -> nn.Module:
     """The network of a run, for configs: a teacher, or a model to go on with.
 
     Args:

@@ -58,3 +58,14 @@ def needs(width, **more):  # type: ignore[no-untyped-def]
 def no_network() -> int:
     """No network."""
     return 3
+
+
+def line(count: int = 64) -> TensorDataset:
+    """Points and a number for each, in one dimension fewer than a network gives it."""
+    points = torch.randn(count, 8, generator=torch.Generator().manual_seed(3))
+    return TensorDataset(points, points.sum(1))
+
+
+def column(width: int = 4) -> nn.Module:
+    """A network that gives a column of numbers."""
+    return nn.Sequential(nn.Linear(8, width), nn.Linear(width, 1))
