@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,21 +86,27 @@ def _with_sizes_at_hand(run: Recording, given: Mapping[str, str]) -> Recording:
             found[size] = size if stub is None else DimSize(stub.id, dim)
         return found[size]
 
+    copied = Recording.__new__(Recording)
+    vars(copied).update(vars(run))
+    copied.vertices = [
+        dataclasses.replace(v, args=_with_sizes(v.args, same), kwargs=_with_sizes(v.kwargs, same))
+        for v in run.vertices
+    ]
+    return copied
+
+
+def _with_sizes(value: Any, other: Callable[[DimSize], DimSize]) -> Any:
+    """A copy of a pytree with other sizes for those that are read off tensors."""
+
     def change(leaf: Any) -> Any:
         """Return an expression with such sizes, and any other leaf as it is."""
         if isinstance(leaf, DimSize):
-            return same(leaf)
+            return other(leaf)
         if isinstance(leaf, Compound):
             return Compound(leaf.operator, change(leaf.left), change(leaf.right))
         return leaf
 
-    copied = Recording.__new__(Recording)
-    vars(copied).update(vars(run))
-    copied.vertices = [
-        dataclasses.replace(v, args=map_leaves(v.args, change), kwargs=map_leaves(v.kwargs, change))
-        for v in run.vertices
-    ]
-    return copied
+    return map_leaves(value, change)
 
 
 def _numbers_from(vertices: Sequence[Vertex], given: Mapping[str, str]) -> set[int]:
@@ -133,6 +139,7 @@ class _Running:
         self.into = plan.into
         self.vertices = [vertex for vertex in run.vertices if id(vertex) in plan.needed]
         self._last = [*outputs] if outputs else [v.name for v in self.vertices if kept & _made(v)]
+        self._named = outputs is not None
         self.names = ", ".join(map(repr, given))
         self.wanted = ", ".join(map(repr, outputs)) if outputs else "the network's output"
 
@@ -154,8 +161,13 @@ class _Running:
                 inside |= made | {n for n in outside if self.memory.shared({n}, writes)}
                 outside = {number: maker for number, maker in outside.items() if number not in inside}
             elif vertex.name in self._last:
+                hint = (
+                    ""
+                    if self._named
+                    else ", which the network returns, too; say with outputs= what is wanted"
+                )
                 raise EditError(
-                    f"{vertex.name!r} does not depend on {self.names}: no part leads from there to it"
+                    f"{vertex.name!r} does not depend on {self.names}: no part leads from there to it{hint}"
                 )
             elif vertex.kind == "input" or used & outside.keys():
                 outside.update(dict.fromkeys(made, vertex.name))
@@ -177,6 +189,7 @@ class _Part:
         self._number = new_number(work.run)
         self._names = {*(vertex.name for vertex in work.run.vertices), *work.given.values()}
         self._now: dict[int, Stub] = {}  # what stands for a tensor of the run, if not itself
+        self._sizes: dict[int, int] = {}  # inputs by the numbers of what they stand for, which may come later
         self._so_far: set[int] = set()
         self._vertices: list[Vertex] = []
 
@@ -186,6 +199,8 @@ class _Part:
         for name, own in self._work.given.items():
             value = map_leaves(self._run[name].output, self._fresh)
             inputs[name] = Vertex(own, "input", None, "", output=value)
+            old = stubs_in(self._run[name].output)
+            self._sizes.update((o.id, n.id) for o, n in zip(old, stubs_in(value), strict=True))
         self._vertices += inputs.values()
         found: dict[str, Any] = {}
         for place, vertex in enumerate(self._work.vertices):
@@ -219,9 +234,15 @@ class _Part:
 
     def _call(self, vertex: Vertex) -> None:
         """Call what a vertex of the run calls."""
-        args, kwargs = with_tensors((vertex.args, vertex.kwargs), self._now)
+        given = _with_sizes((vertex.args, vertex.kwargs), self._size)
+        args, kwargs = with_tensors(given, self._now)
         output = with_tensors(vertex.output, self._now)
         self._vertices.append(dataclasses.replace(vertex, args=args, kwargs=kwargs, output=output))
+
+    def _size(self, size: DimSize) -> DimSize:
+        """A size of an input for that of what it stands for, and any other size as it is."""
+        number = self._sizes.get(size.tensor) if isinstance(size.tensor, int) else None
+        return size if number is None else DimSize(number, size.dim)
 
     def _give(self, vertex: Vertex, value: Any, later: Sequence[Vertex]) -> None:
         """Let what is given stand for what a vertex gave, as `hidden_values` does when it runs."""

@@ -159,7 +159,8 @@ def stitch(
     stitch" (`train` of the result), "trained stitch and downstream" (`train(..., downstream=True)`).
 
     Layers and parameters are those of the two networks, the same objects: pruning the result shrinks them,
-    and training it downstream changes the second one. Take `copy=True` if that is not wanted.
+    after which the networks they are from need not run any more, and training it downstream changes the
+    second one. Take `copy=True` if that is not wanted.
 
     Args:
         a: The graph of the first network.

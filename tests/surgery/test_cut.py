@@ -173,6 +173,34 @@ def tensors(values: Any) -> list[Tensor]:
     return [tensor for value in values for tensor in tensors(value)]
 
 
+@pytest.mark.parametrize("kind", ["residual", "views", "recurrent"])
+@torch.no_grad()
+def test_hidden_values_go_in_and_out_bit_for_bit_at_every_vertex(kind: str) -> None:
+    net, x, graph = network(kind)
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        """Return a hook that keeps a copy of what a layer gave at first, before others change it."""
+
+        def hook(layer: nn.Module, args: Any, result: Any) -> None:
+            seen.setdefault(name, copy.deepcopy(result))
+
+        return hook
+
+    for name, module in net.named_children():
+        module.register_forward_hook(keep(name))
+    output, last = net(x), graph.vertices[-1].name
+    first, *others = (vertex.name for vertex in graph)
+    values = graph.run(x, others)
+    for name in seen.keys() & set(others):
+        assert all(map(torch.equal, tensors(values[name]), tensors(seen[name]))), name
+    for name in others:
+        given = {first: x, name: values[name]}
+        before = copy.deepcopy(values[name])
+        assert torch.equal(graph.run(given, [last])[last], output), name
+        assert all(map(torch.equal, tensors(values[name]), tensors(before))), name
+
+
 @every
 def test_names_and_parameters_are_those_of_the_whole(kind: str) -> None:
     net, _, graph = network(kind)
@@ -191,6 +219,30 @@ def test_sizes_that_code_reads_off_the_input_are_read_off_what_is_given() -> Non
     part = ng.surgery.cut(graph, inputs=["norm"], outputs=["add"])
     hidden = net.norm(net.embed(torch.randn(2, 11, 5)))
     assert torch.equal(part(hidden), graph.run({"norm": hidden, "x": hidden}, ["add"])["add"])
+
+
+class Positions(nn.Module):
+    """A network that makes a mask from the length of what a layer gave before another layer is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm, self.out = nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 6)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map (batch, length) to (batch, length, 6)."""
+        x = self.embed(ids)
+        places = torch.arange(x.shape[1])
+        early = (places[:, None] >= places).float()
+        return self.out(early @ self.norm(x))  # type: ignore[no-any-return]
+
+
+def test_a_size_that_is_read_before_the_cut_is_read_off_what_is_given_after_it() -> None:
+    net, ids = Positions().eval(), torch.randint(0, 9, (2, 5))
+    part = ng.surgery.cut(ng.capture(net, ids), inputs=["norm"])
+    longer = torch.randint(0, 9, (3, 7))
+    hidden = net.norm(net.embed(longer))
+    assert torch.equal(part(hidden), net(longer))
+    assert torch.equal(part.module(hidden), net(longer))
 
 
 def test_a_cut_trains_the_whole_and_follows_its_mode() -> None:
@@ -320,6 +372,25 @@ def test_what_the_network_returns_is_returned_whatever_it_is() -> None:
     assert torch.equal(found["logits"], expected["logits"])
     assert torch.equal(found["rest"][0], expected["rest"][0])
     assert torch.equal(found["rest"][1], expected["rest"][1])
+
+
+def test_an_output_of_the_network_that_the_part_cannot_make_is_told() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            """Return what the first layer gave, too."""
+            h = self.a(x)
+            return h, self.b(h.tanh())
+
+    graph = ng.capture(Both().eval(), torch.randn(3, 4))
+    with pytest.raises(
+        ng.EditError, match=r"'a' does not depend on 'tanh'.*; say with outputs= what is wanted"
+    ):
+        ng.surgery.cut(graph, inputs=["tanh"])
+    assert ng.surgery.cut(graph, inputs=["tanh"], outputs=["b"])(torch.randn(2, 6)).shape == (2, 3)
 
 
 def test_a_network_is_no_graph() -> None:
