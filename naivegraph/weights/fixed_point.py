@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,7 +119,8 @@ def spectral_radius(predict: Callable[[Tensor], Tensor], weights: Tensor) -> flo
     """
     if not len(weights):
         return 0.0
-    _, back = vjp(predict, weights)
+    pulled: Any = vjp(predict, weights)
+    _, back = pulled
     if len(weights) <= _DENSE:
         rows = torch.func.vmap(lambda row: back(row)[0], chunk_size=256)(
             torch.eye(len(weights), dtype=weights.dtype, device=weights.device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,9 +144,11 @@ class _Products:
     """Products with a Jacobian that is not held, and solutions by conjugate gradients."""
 
     def __init__(self, residual: Callable[[Tensor], Tensor], x: Tensor) -> None:
-        now, self._back = vjp(residual, x)
+        here: Any = vjp(residual, x)
+        now, self._back = here
         # The transpose of a transpose; forward differentiation is not there for every operator.
-        _, self._ahead = vjp(lambda u: self._back(u)[0], torch.zeros_like(now))
+        back: Any = vjp(lambda u: self._back(u)[0], torch.zeros_like(now))
+        _, self._ahead = back
 
     def ahead(self, v: Tensor) -> Tensor:
         """The Jacobian times a vector."""

@@ -49,7 +49,7 @@ class WeightVector:
 
     def split(self, weights: Tensor) -> Mapping[str, Tensor]:
         """The parameters that a vector stands for, as views of it."""
-        parts = weights.split(self._sizes)
+        parts = torch.split(weights, self._sizes)
         return {
             name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }

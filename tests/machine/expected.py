@@ -141,6 +141,8 @@ def mixed_statistics(graph: Graph, changes: Changes, passed: Collection[str], te
         return True
     makers = {stub.id: v.name for v in graph for stub in stubs_in(v.output)}
     for vertex in graph:
+        if vertex.kind == "layer" and vertex.name in passed and vertex.name not in changes:
+            return True  # its bias is added to what is set to zero along another dimension than its own
         norm = isinstance(vertex.target, _MIXING)
         attention = vertex.target is nn.functional.scaled_dot_product_attention
         softmax = vertex.target in _SOFTMAX or isinstance(vertex.target, (nn.Softmax, nn.LogSoftmax))

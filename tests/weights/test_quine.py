@@ -66,16 +66,10 @@ def test_zero_is_no_success() -> None:
 
 
 def test_constant_is_no_success() -> None:
-    body = _body()
-    with torch.no_grad():
-        for each in body.parameters():
-            each.zero_()
-        body[4].bias.fill_(0.5)
-    q = quine(body, dim=16, gain=1.0)
     constant = torch.full((317,), 0.5)
     report = fixed_point(lambda w: w * 0 + 0.5, constant, start=float(constant.norm()))
     assert report.kind == "constant"
-    assert q.report().kind == "none"
+    assert "(all weights nearly alike), no true one" in str(report)
 
 
 def test_after_a_resize_it_is_solved_again(solved: Quine) -> None:
