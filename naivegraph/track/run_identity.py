@@ -71,7 +71,7 @@ def _without(config: Mapping[str, Any], fields: set[str], prefix: str) -> dict[s
         if path in fields:
             continue
         left = _without(value, fields, f"{path}/") if isinstance(value, Mapping) else value
-        if left != {} or value == {}:
+        if left != {}:  # an empty section says nothing
             out[str(key)] = left
     return out
 
