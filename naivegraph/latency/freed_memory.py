@@ -16,8 +16,8 @@ def keep_freed_memory() -> None:
     them that was freed so far (mallopt(3), M_MMAP_THRESHOLD). Below it every run pays for fresh pages, so the
     same network takes longer in a process that has freed nothing yet; and what is timed first, or in another
     process, would be compared with something else. Elsewhere this does nothing, nor where a
-    variable such as MALLOC_TRIM_THRESHOLD_ holds the threshold (dask sets it for its workers): that counts for
-    the network in use, too.
+    variable such as MALLOC_TRIM_THRESHOLD_ holds the threshold (dask sets it for its workers): that counts
+    for the network in use, too.
 
     Example:
         >>> keep_freed_memory()

@@ -42,7 +42,8 @@ print(faults())
 def test_runs_take_no_fresh_pages() -> None:
     # Dask, for one, sets such a variable for its workers; then glibc's thresholds no longer move.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=plain)
+    words = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=plain)
     before, after = map(float, done.stdout.split())
     assert before > 100  # or there is nothing to test
     assert after < before / 10
