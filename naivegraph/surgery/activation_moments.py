@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from naivegraph.calibration import Calibration
@@ -18,6 +17,7 @@ from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.ir.pytree import pairs
 from naivegraph.ir.values import Stub
 from naivegraph.network import Graph
+from naivegraph.surgery.joint_moments import JointMoments
 from naivegraph.surgery.matching import Matrix
 from naivegraph.surgery.neuron_orders import NeuronOrders
 from naivegraph.widths import Widths
@@ -37,31 +37,15 @@ class _Tap:
     formula: Formula
 
 
-class _Moments:
-    """Sums of two sets of rows, of their squares, and of their products."""
-
-    def __init__(self, size: int) -> None:
-        self._count = 0
-        self._sums, self._squares = np.zeros((2, size)), np.zeros((2, size))
-        self._products = np.zeros((size, size))
-
-    def add(self, one: torch.Tensor, two: torch.Tensor) -> None:
-        """Take rows [rows, neurons] of either network in."""
-        self._count += len(one)
-        self._products += (one.T @ two).numpy()
-        for number, rows in enumerate((one, two)):
-            self._sums[number] += rows.sum(0).numpy()
-            self._squares[number] += rows.square().sum(0).numpy()
-
-    def correlation(self) -> Matrix:
-        """[neurons, neurons]: Pearson's correlation; 0 with neurons that never change."""
-        mean, square = self._sums / self._count, self._squares / self._count
-        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-        still = deviation <= 1e-6 * np.sqrt(square)
-        inverse = np.where(still, 0.0, 1.0 / np.where(still, 1.0, deviation))
-        covariance = self._products / self._count - np.outer(mean[0], mean[1])
-        found: Matrix = covariance * np.outer(inverse[0], inverse[1])
-        return found
+def _correlation(moments: JointMoments) -> Matrix:
+    """[neurons, neurons]: Pearson's correlation; 0 with neurons that never change."""
+    scales = []
+    for mean, products in ((moments.x_mean, moments.xx), (moments.y_mean, moments.yy)):
+        variance = products.diagonal() / moments.rows
+        still = variance <= 1e-12 * (variance + mean.square())
+        scales.append(torch.where(still, 0.0, variance.clamp_min(1e-300).rsqrt()))
+    found: Matrix = (moments.xy / moments.rows * torch.outer(*scales)).numpy()
+    return found
 
 
 def correlations(
@@ -85,7 +69,7 @@ def correlations(
             raise EditError(
                 f"the networks differ: the second calls no {vertex.name!r}, which the first calls"
             )
-    moments: dict[_Tap, _Moments] = {}
+    moments: dict[_Tap, JointMoments] = {}
     batches = Calibration(one, data)
     with torch.no_grad(), batches.evaluating(), Calibration(two, data).evaluating():
         for batch in batches:
@@ -95,8 +79,8 @@ def correlations(
             second.interpreter.run(copy_tensors(dict(batch.inputs)))
             for tap, rows in first.rows.items():
                 other = second.rows[tap]
-                moments.setdefault(tap, _Moments(rows.shape[1])).add(rows, other)
-    return [(tap.formula, found.correlation()) for tap, found in moments.items()]
+                moments.setdefault(tap, JointMoments()).add(rows, other)
+    return [(tap.formula, _correlation(found)) for tap, found in moments.items()]
 
 
 class _Watch:

@@ -16,14 +16,12 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.plan.plan import plan
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_run import copy_tensors
-from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.torch_utils.module_paths import tensors_of
-from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.graph.verify.shape_prop import placed
-from naivegraph.ir.pytree import leaves
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
 from naivegraph.surgery.activation_moments import correlations
+from naivegraph.surgery.example_outputs import example_outputs
 from naivegraph.surgery.matching import WeightMatch, matched
 from naivegraph.surgery.neuron_orders import NeuronOrders
 from naivegraph.surgery.paired_state import StatePair, network_of, paired_state
@@ -144,7 +142,7 @@ def _symmetric(graph: Graph, widths: Widths) -> tuple[list[Width], list[str]]:
         if width.atom in ordered
     ]
     tried = [width for width in widths if width.atom not in ordered and width.size > 1]
-    expected = _outputs(graph)
+    expected = example_outputs(graph)
     if _same_in_random_order(graph, widths, tried, expected):
         return tried, notes
     kept = []
@@ -163,7 +161,7 @@ def _same_in_random_order(
     for key, size in orders.sizes.items():
         orders.put(key, rng.permutation(size))
     with _in_order(graph.module, orders):
-        found = _outputs(graph)
+        found = example_outputs(graph)
     return all(_close(one, two) for one, two in zip(found, expected, strict=True))
 
 
@@ -179,14 +177,6 @@ def _in_order(module: nn.Module, orders: NeuronOrders) -> Iterator[None]:
         yield
     finally:
         undo.undo()
-
-
-@torch.no_grad()
-def _outputs(graph: Graph) -> list[torch.Tensor]:
-    """The tensors that a network gives for its example in eval mode."""
-    with preserved(graph.module):
-        result = Interpreter(graph).run(placed(graph, copy_tensors(graph.example)))
-    return [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
 
 
 def _close(one: torch.Tensor, two: torch.Tensor) -> bool:

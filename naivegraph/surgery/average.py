@@ -67,13 +67,12 @@ def average(
     graph: Graph | None = one if isinstance(one, Graph) else None
     if data is not None and graph is None:
         graph = graph_of("surgery.average", one, (one, two), example, kwargs)
-    made = copy.deepcopy(graph if graph is not None else first)
-    module = made.module if isinstance(made, Graph) else made
+    made = None if graph is None else copy.deepcopy(graph)
+    module = copy.deepcopy(first) if made is None else made.module
     for pair in paired_state(module, second):
         if pair.one.is_floating_point() or pair.one.is_complex():
             pair.one.copy_((1 - weight) * pair.one + weight * pair.two.to(pair.one))
-    if data is not None:
-        assert isinstance(made, Graph)
+    if data is not None and made is not None:
         repair_norms(made, data)
     result: Any = made if isinstance(one, Graph) else module
     return result  # type: ignore[no-any-return]

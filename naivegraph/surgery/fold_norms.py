@@ -17,11 +17,8 @@ from naivegraph.edits.structure.transaction import rewire
 from naivegraph.edits.structure.vertices import output_of, vertex_of
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
-from naivegraph.graph.record.record_run import copy_tensors
-from naivegraph.graph.run.interpreter import Interpreter
-from naivegraph.graph.torch_utils.preserve_state import preserved
-from naivegraph.ir.pytree import leaves
 from naivegraph.network import Graph
+from naivegraph.surgery.example_outputs import example_outputs
 
 __all__ = ["fold_norms"]
 
@@ -119,14 +116,11 @@ def _named(graph: Graph, name: str | Vertex) -> list[Vertex]:
     return found
 
 
-@torch.no_grad()
 def _outputs(graph: Graph) -> list[torch.Tensor]:
-    """The tensors that the graph gives for its example in eval mode."""
+    """The tensors of real numbers that the graph gives for its example; none if it cannot run."""
     if any(parameter.is_meta for parameter in graph.parameters()) or not graph.example:
         return []
-    with preserved(graph.module):
-        result = Interpreter(graph).run(copy_tensors(graph.example))
-    return [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    return [out for out in example_outputs(graph) if out.is_floating_point()]
 
 
 def _difference(before: list[torch.Tensor], after: list[torch.Tensor]) -> float | None:

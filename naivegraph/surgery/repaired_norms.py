@@ -22,10 +22,8 @@ class _Statistics:
 
     def __init__(self, norm: BatchNormCall) -> None:
         self._mean, self._var = norm.mean, norm.var
-        self._count, self._sums = (
-            0,
-            [torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)],
-        )
+        self._count = 0
+        self._sums = [torch.zeros((), dtype=torch.float64) for _ in range(2)]
 
     def add(self, value: torch.Tensor) -> None:
         """Take the values of a batch in."""

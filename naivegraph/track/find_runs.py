@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from naivegraph.errors import TrackError, nearest
 from naivegraph.track.parameter_index import ParameterIndex
 from naivegraph.track.run_identity import parameter_name, parameter_text, parameter_value
 from naivegraph.track.tracked_run import TrackedRun
-from naivegraph.track.tracking_store import TrackingStore
+from naivegraph.track.tracking_store import IDENTITY, TrackingStore
 
 __all__ = ["METRICS", "OPERATORS", "find", "open_run", "runs"]
 
@@ -103,10 +104,7 @@ def open_run(
         TrackError: There is none, or there are several.
     """
     store = TrackingStore(folder, uri)
-    everything = [TrackedRun(store, entity) for entity in store.search([*store.experiments().values()])]
-    exact = [run for run in everything if name in (run.id, run.identity)]
-    found = exact or [run for run in everything if run.name == name or run.id.startswith(name)]
-    found = found or [run for run in everything if run.identity.startswith(name)]
+    found = _named(store, name)
     if len(found) != 1:
         many = ", ".join(run.id[:12] for run in found[:5])
         raise TrackError(
@@ -115,6 +113,25 @@ def open_run(
             else f"no run is {name!r}; `naivegraph runs` lists those there are"
         )
     return found[0]
+
+
+def _named(store: TrackingStore, name: str) -> list[TrackedRun]:
+    """The runs of a name; MLflow takes seconds to give a thousand, so that it is asked for these alone."""
+    numbers = [*store.experiments().values()]
+
+    def search(*queries: str) -> list[TrackedRun]:
+        """Search for runs for which one of several queries holds."""
+        found = {each.info.run_id: each for query in queries for each in store.search(numbers, query)}
+        return [TrackedRun(store, entity) for entity in found.values()]
+
+    if not re.fullmatch("[0-9a-f]+", name):
+        quote = '"' if "'" in name else "'"
+        return search(f"attributes.run_name = {quote}{name}{quote}")
+    return (
+        search(f"attributes.run_id = '{name}'", f"tags.`{IDENTITY}` = '{name}'")
+        or search(f"attributes.run_name = '{name}'", f"attributes.run_id LIKE '{name}%'")
+        or search(f"tags.`{IDENTITY}` LIKE '{name}%'")
+    )
 
 
 def _unknown(experiment: str, known: Mapping[str, Any]) -> TrackError:

@@ -61,9 +61,10 @@ class LightningPruning(LightningCallback):  # type: ignore[misc]
         example: Any = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        short = {name: value for name, value in (("macs", macs), ("params", params)) if value is not None}
         self._plan = PruningSchedule(
-            {**short, **(budgets or {})},
+            budgets,
+            macs=macs,
+            params=params,
             start=start,
             every=every,
             rounds=rounds,

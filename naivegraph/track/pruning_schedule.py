@@ -25,6 +25,8 @@ class PruningSchedule:
 
     Args:
         budgets: As for `ng.prune`: fractions are of what the network costs before the first round.
+        macs: As for `ng.prune`.
+        params: As for `ng.prune`.
         start: The time of the first round.
         every: The time from round to round.
         rounds: The number of rounds.
@@ -47,8 +49,10 @@ class PruningSchedule:
 
     def __init__(
         self,
-        budgets: Mapping[Any, float],
+        budgets: Mapping[Any, float] | None = None,
         *,
+        macs: float | None = None,
+        params: float | None = None,
         start: int = 1,
         every: int = 1,
         rounds: int = 1,
@@ -56,7 +60,7 @@ class PruningSchedule:
         at_least: float | Mapping[Any, float] | None = None,
         **options: Any,
     ) -> None:
-        self._goals = asked_budgets(budgets, {})
+        self._goals = asked_budgets(budgets, {"macs": macs, "params": params})
         if not self._goals or "ratio" in options or "optimizer" in options:
             raise EditError("pruning on a schedule takes budgets: macs=0.5, params=0.5 or budgets={...}")
         self._start = validate.whole(start, "start", 0)

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from naivegraph.track.epoch_loader import seed_of
 from naivegraph.track.lease import Lease
-from naivegraph.track.whole_json import draft_of, replace_whole
+from naivegraph.whole_files import draft_of, replace_whole
 
 __all__ = ["RunCheckpoints", "last_checkpoint"]
 

@@ -20,6 +20,7 @@ from naivegraph.edits.save.save import save
 from naivegraph.errors import TrackError
 from naivegraph.graph.export.history import history_of
 from naivegraph.optional_package import optional_package
+from naivegraph.own_randomness import own_randomness
 from naivegraph.track.config_parser import Settings, built_model, made, made_trainer
 from naivegraph.track.edits_in_checkpoint import hold_edits
 from naivegraph.track.environment import environment
@@ -48,7 +49,7 @@ def train(run: TrackedRun, settings: Settings, lease: Lease) -> None:
     store.set_status(run.id, "RUNNING")
     store.log_text(run.id, json.dumps(settings.config, indent=1), CONFIG)
     try:
-        with _own_seeds(settings.config["seed"]):
+        with own_randomness(settings.config["seed"], threads=None):
             network = _fitted(run, settings, lease)
         lease.check()
         _keep(run, network)
@@ -148,26 +149,6 @@ def _end(run: TrackedRun, lease: Lease, status: str, reason: str) -> None:
 
 def _files(run: TrackedRun, folder: str) -> list[str]:
     return run.store.files(run.id, folder)
-
-
-@contextlib.contextmanager
-def _own_seeds(seed: int) -> Iterator[None]:
-    """Random numbers of a block that the seed tells; those of the process are then as they were."""
-    import random
-
-    import numpy as np
-    import torch
-
-    python, legacy, numbers = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(numbers)
 
 
 @contextlib.contextmanager

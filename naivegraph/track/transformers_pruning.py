@@ -62,9 +62,10 @@ class TransformersPruning(TrainerCallback):  # type: ignore[misc]
         example: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        short = {name: value for name, value in (("macs", macs), ("params", params)) if value is not None}
         self.plan = PruningSchedule(
-            {**short, **(budgets or {})},
+            budgets,
+            macs=macs,
+            params=params,
             start=start,
             every=every,
             rounds=rounds,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import TrackError
+from naivegraph.whole_files import write_whole
 
-__all__ = ["draft_of", "read_whole_json", "replace_whole", "write_whole_json"]
+__all__ = ["read_whole_json", "write_whole_json"]
 
 
 def write_whole_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -20,28 +19,13 @@ def write_whole_json(path: Path, data: Mapping[str, Any]) -> None:
     Raises:
         TrackError: It cannot be written, such as where the disk is full.
     """
-    draft = draft_of(path)
     try:
-        draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
-        replace_whole(draft, path)
+        write_whole(path, json.dumps(data, indent=1).encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise TrackError(
             f"{path} could not be written: {error.strerror or error}. What was there is as it was; once "
             "there is room, the same call goes on"
         ) from error
-
-
-def draft_of(path: Path) -> Path:
-    """A name beside a file under which its successor is written."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
-
-
-def replace_whole(draft: Path, path: Path) -> None:
-    """Flush a file to the disk and give it the name of another, which it replaces."""
-    with open(draft, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 def read_whole_json(path: Path) -> dict[str, Any] | None:

@@ -155,6 +155,9 @@ def test_runs_tell_what_they_were_given(folder: Path) -> None:
     (run,) = ng.track.runs("shapes", folder=folder)
     assert run == ng.track.open_run("first", folder=folder)
     assert run == ng.track.open_run(entity.info.run_id[:9], folder=folder)
+    assert run == ng.track.open_run(entity.info.run_id, folder=folder)
+    assert run == ng.track.open_run(run.identity, folder=folder)
+    assert run == ng.track.open_run(run.identity[:9], folder=folder)
     assert run.parameters["model/init_args/widths"] == [1, 2]
     assert run.parameters["model/init_args/rate"] == 0.001
     assert run.parameters["model/init_args/name"] is None
@@ -167,6 +170,8 @@ def test_runs_tell_what_they_were_given(folder: Path) -> None:
     assert "first" in repr(run)
     with pytest.raises(TrackError, match="no run is 'second'; `naivegraph runs` lists those there are"):
         ng.track.open_run("second", folder=folder)
+    with pytest.raises(TrackError, match='no run is "first\'s"'):
+        ng.track.open_run("first's", folder=folder)
 
 
 def test_tables_show_what_differs(folder: Path) -> None:

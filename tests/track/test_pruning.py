@@ -156,6 +156,8 @@ def test_nonsense_is_told() -> None:
 
     with pytest.raises(ng.EditError, match="pruning on a schedule takes budgets"):
         LightningPruning()
+    with pytest.raises(ng.EditError, match=r"two budgets of macs were given, 0\.5 and 0\.4"):
+        LightningPruning(macs=0.5, budgets={"macs": 0.4})
     with pytest.raises(ng.EditError, match="rounds"):
         LightningPruning(macs=0.5, rounds=0)
     missing = trainer(max_epochs=1, callbacks=[LightningPruning(macs=0.5)], enable_checkpointing=False)

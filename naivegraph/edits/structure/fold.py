@@ -42,6 +42,8 @@ class Folding:
 
     Attributes:
         norm: The call of the norm.
+        mean: Its running means.
+        var: Its running variances.
         layer: The vertex before it.
         weight: The name of that one's weight.
         bias: The name of its bias, which is to come if there is none.
@@ -49,6 +51,8 @@ class Folding:
     """
 
     norm: BatchNormCall
+    mean: torch.Tensor
+    var: torch.Tensor
     layer: Vertex
     weight: str
     bias: str
@@ -99,7 +103,7 @@ def folding_of(graph: Graph, vertex: Vertex, *, trained: bool = True) -> Folding
         if shared or sum(other.target is layer.target for other in graph if layer.kind == "layer") > 1:
             by = f"{min(shared)!r}" if shared else "another call of it"
             raise EditError(f"{start}{name} of {layer.name!r} is shared by {by}")
-    return Folding(norm, layer, *found)
+    return Folding(norm, norm.mean, norm.var, layer, *found)
 
 
 def _weights(graph: Graph, layer: Vertex, start: str) -> tuple[str, str, int]:
@@ -149,15 +153,14 @@ def fold_weights(graph: Graph, folding: Folding, undo: UndoLog) -> None:
         undo: The log that takes it back.
     """
     norm, weight = folding.norm, graph.tensor(folding.weight)
-    assert norm.mean is not None
-    assert norm.var is not None
-    scale = (norm.var.double() + norm.eps).rsqrt()
+    mean = folding.mean.double()
+    scale = (folding.var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.double()
     path, _, own = folding.bias.rpartition(".")
     home = box_at(graph.module, path)
     bias = getattr(home, own, None)
-    shift = -norm.mean.double() if bias is None else bias.double() - norm.mean.double()
+    shift = -mean if bias is None else bias.double() - mean
     shift = shift * scale + (0.0 if norm.bias is None else norm.bias.double())
     folded = (weight.double() * _spread(scale, weight, folding.groups)).to(weight.dtype)
     _give(weight, folded, undo)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
+from naivegraph.graph.torch_utils.module_paths import tensors_of
 from naivegraph.ir.pytree import leaves
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import State
@@ -15,10 +18,16 @@ __all__ = ["state_of_vertex", "state_users"]
 
 def state_of_vertex(graph: Recording, vertex: Vertex) -> list[torch.Tensor]:
     """The parameters and buffers that a vertex computes with: those of its layer and among its arguments."""
-    layer = vertex.target
-    found = [*layer.parameters(), *layer.buffers()] if isinstance(layer, nn.Module) else []
-    names = [leaf.name for leaf in leaves((vertex.args, vertex.kwargs)) if isinstance(leaf, State)]
-    return [*found, *(graph.tensor(name) for name in names)]
+    return [*_of_layer(vertex), *(graph.tensor(name) for name in _names(vertex))]
+
+
+def _of_layer(vertex: Vertex) -> Iterable[torch.Tensor]:
+    return tensors_of(vertex.target).values() if isinstance(vertex.target, nn.Module) else ()
+
+
+def _names(vertex: Vertex) -> list[str]:
+    """The names of the parameters and buffers among the arguments of a vertex."""
+    return [leaf.name for leaf in leaves((vertex.args, vertex.kwargs)) if isinstance(leaf, State)]
 
 
 def state_users(graph: Recording) -> dict[str, frozenset[str]]:
@@ -27,8 +36,14 @@ def state_users(graph: Recording) -> dict[str, frozenset[str]]:
     They are told by every name that a tensor has; none are for those that no vertex uses.
     """
     users: dict[int, set[str]] = {}
+    state = tensors_of(graph.module)
+
+    def tensor(name: str) -> torch.Tensor:
+        """The tensor of a name; the graph tells what is wrong where there is none any more."""
+        return state[name] if name in state else graph.tensor(name)
+
     for run in graph.runs:
         for vertex in run.vertices:
-            for tensor in state_of_vertex(graph, vertex):
-                users.setdefault(id(tensor), set()).add(vertex.name)
-    return {name: frozenset(users.get(id(graph.tensor(name)), ())) for name in graph.state}
+            for used in (*_of_layer(vertex), *map(tensor, _names(vertex))):
+                users.setdefault(id(used), set()).add(vertex.name)
+    return {name: frozenset(users.get(id(tensor(name)), ())) for name in graph.state}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from naivegraph.errors import StudyError
+from naivegraph.own_randomness import own_randomness
 from naivegraph.search.study.manifest import read_manifest
-from naivegraph.search.study.own_randomness import own_randomness
 from naivegraph.search.study.protocols import Evaluate, Rung
 from naivegraph.search.study.result import Result, checked_values
 from naivegraph.search.study.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 
 from naivegraph.errors import StudyError
 from naivegraph.kernel_lock import KernelLock
-from naivegraph.search.study.whole_files import read_json, write_json
+from naivegraph.search.study.study_files import read_json, write_json
 
 __all__ = ["MANIFEST", "open_folder"]
 

@@ -24,7 +24,7 @@ from typing import Any
 from naivegraph.errors import StudyError
 from naivegraph.kernel_lock import KernelLock
 from naivegraph.search.study.result import Result
-from naivegraph.search.study.whole_files import read_json, write_json, write_whole
+from naivegraph.search.study.study_files import read_json, write_bytes, write_json
 
 __all__ = ["Store", "recipe_digest"]
 
@@ -107,7 +107,7 @@ class Store:
             StudyError: It cannot be written, such as where the disk is full.
         """
         if weights is not None:
-            write_whole(self.weights_path(result.name, result.rung), weights)
+            write_bytes(self.weights_path(result.name, result.rung), weights)
         write_json(self.result_path(result.name, result.rung), result.to_json())
 
     # Weights
@@ -148,7 +148,7 @@ class Store:
                 return known
             name = str(data["name"])
             if weights is not None and not self.weights_path(name, None).exists():
-                write_whole(self.weights_path(name, None), weights)
+                write_bytes(self.weights_path(name, None), weights)
             if self._read_structure(name) is None:
                 write_json(self._structure_path(name), structure)
             write_json(self._proposal_path(number), data, flush=False)

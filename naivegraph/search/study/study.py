@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import StudyError
+from naivegraph.own_randomness import own_randomness
 from naivegraph.progress import working
 from naivegraph.search.engines import engine_named, worker_count
 from naivegraph.search.study.callbacks import Callback, call_all
@@ -21,17 +22,16 @@ from naivegraph.search.study.candidate import Lineage
 from naivegraph.search.study.driver import Driver
 from naivegraph.search.study.job import JobContext
 from naivegraph.search.study.manifest import open_folder
-from naivegraph.search.study.own_randomness import own_randomness
 from naivegraph.search.study.progress_words import ProgressWords
 from naivegraph.search.study.protocols import Evaluate, Proposal
 from naivegraph.search.study.result import Result
 from naivegraph.search.study.result_order import Ranking
 from naivegraph.search.study.schedule import Plan, Schedule
+from naivegraph.search.study.study_files import remove_leftovers
 from naivegraph.search.study.study_history import History
 from naivegraph.search.study.study_space import Space
 from naivegraph.search.study.study_view import StudyView
 from naivegraph.search.study.weight_files import pack
-from naivegraph.search.study.whole_files import remove_leftovers
 
 __all__ = ["Study"]
 

@@ -14,15 +14,20 @@ __all__ = ["own_randomness"]
 
 
 @contextlib.contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Give a block one thread and random numbers of its own; those of this process are then as they were."""
+def own_randomness(seed: int, *, threads: int | None = 1) -> Iterator[None]:
+    """Give a block threads and random numbers of its own; those of this process are then as they were.
+
+    Args:
+        seed: The seed of Python's, numpy's and torch's random numbers.
+        threads: The number of torch's threads; as many as there are if None.
+    """
     torch: Any = sys.modules.get("torch")  # what has no use for torch does not wait for it
     python, legacy = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     if torch is not None:
-        threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-        torch.set_num_threads(1)
+        before, numbers = torch.get_num_threads(), torch.get_rng_state()
+        torch.set_num_threads(threads or before)
         torch.manual_seed(seed)
     try:
         yield
@@ -30,5 +35,5 @@ def own_randomness(seed: int) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(legacy)
         if torch is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
             torch.set_rng_state(numbers)
