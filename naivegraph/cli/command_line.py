@@ -29,10 +29,12 @@ from naivegraph.cli.help_examples import (
     TRADEOFF_EXAMPLES,
     TRAIN_EXAMPLES,
     TRANSFER_EXAMPLES,
+    WEIGHTS_EXAMPLES,
 )
 from naivegraph.cli.search_options import add_study
 from naivegraph.cli.track_options import add_runs, add_training
 from naivegraph.cli.transfer_options import add_transfers
+from naivegraph.cli.weights_options import WEIGHTS_KINDS, add_weights
 from naivegraph.errors import NaivegraphError
 
 
@@ -129,6 +131,9 @@ def build_parser() -> ArgumentParser:
     runs = command_parser("List, find, compare and show the runs that were trained.", RUNS_EXAMPLES)
     add_runs(runs)
     subcommands.add_subcommand("runs", runs, help="list, find, compare and show runs")
+    weights = command_parser("Train networks that predict weights, as a config says.", WEIGHTS_EXAMPLES)
+    subcommands.add_subcommand("weights", weights, help="train networks that predict weights")
+    add_weights(weights)
     demo = command_parser(
         "Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES
     )
@@ -142,8 +147,10 @@ def build_parser() -> ArgumentParser:
 
 def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Read the command line into the name of a command and its options."""
-    if words and words[0] == "train" and (len(words) == 1 or {*words[1:]} - {"-h", "--help"}):
+    if words[:1] == ["train"] and not _asks_help(words[1:]):
         return "train", {"words": list(words[1:])}  # the config says which words there are
+    if words[:1] == ["weights"] and words[1:2] and words[1] in WEIGHTS_KINDS and not _asks_help(words[2:]):
+        return "weights", {"kind": words[1], "words": [word for word in words[2:] if word != "--debug"]}
     parsed = build_parser().parse_args(words)
     options = dict(parsed[parsed.command])
     if "kind" in options:  # a command that has commands of its own
@@ -154,6 +161,11 @@ def _read(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     return parsed.command, options
 
 
+def _asks_help(words: Sequence[str]) -> bool:
+    """True if the words ask for help alone; with a config they ask for what that takes."""
+    return bool(words) and not {*words} - {"-h", "--help"}
+
+
 def _carry_out(command: str, options: dict[str, Any]) -> None:
     """Run a command; torch is imported here, so that help and errors in the words come at once."""
     from naivegraph.cli import (
@@ -162,6 +174,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         search_commands,
         track_commands,
         transfer_commands,
+        weights_commands,
     )
 
     table: dict[str, Callable[..., None]] = {
@@ -174,6 +187,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         "transfer": transfer_commands.transfer,
         "train": track_commands.train,
         "runs": track_commands.runs,
+        "weights": weights_commands.weights,
         "demo": commands.demo,
     }
     table[command](**options)

@@ -103,3 +103,27 @@ examples:
   naivegraph runs show 3f2a91c0
   naivegraph runs open 3f2a91c0   (MLflow's own page)
 """
+
+WEIGHTS_EXAMPLES = """\
+examples:
+  naivegraph weights train --config quine.yaml
+  naivegraph weights train --config quine.yaml --plan.epochs 500   (goes on with it)
+  naivegraph weights tune --config quine.yaml
+  naivegraph weights parallel --config quine.yaml --parallel.engine ray
+  naivegraph weights train --config quine.yaml --help   (all that a config takes)
+
+a file for --config; the modules are also found in the current folder:
+  folder: runs/quine
+  learner:
+    class_path: naivegraph.weights.learning.QuineLearner
+    init_args:
+      body:
+        class_path: naivegraph.weights.learning.perceptron
+        init_args: {sizes: [16, 24, 24, 1], activation: tanh}
+      dim: 16
+  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.003}}
+  plan: {epochs: 200, batch_size: 64, checkpoint_every: 10, score: relative}
+  split: {kind: none}
+  tune: {trials: 20, space: {optimizer.init_args.lr: {low: 0.0001, high: 0.1, log: true}}}
+  parallel: {over: {plan.seed: [0, 1, 2]}, engine: processes, workers: 2}
+"""

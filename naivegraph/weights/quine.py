@@ -91,12 +91,17 @@ class Quine:
         with torch.no_grad():
             return self._map()(WeightVector(self.module).read())
 
+    def codes(self) -> Tensor:
+        """The codes of all weights, `[weights, *dim]` in float64, in the order of `module.parameters()`."""
+        self._follow()
+        return self._addresses.codes().reshape(-1, *self._sizes)
+
     def solve(
         self,
         seconds: float = 60.0,
         *,
         tolerance: float = 1e-9,
-        norm: float | None = 1.0,
+        norm: tuple[float, float] | None = (0.7, 1.5),
         dense: bool | None = None,
     ) -> FixedPoint:
         """Change the weights so that the predictions come true, by Levenberg-Marquardt in float64.
@@ -104,7 +109,7 @@ class Quine:
         Args:
             seconds: The time it may take.
             tolerance: The loss at which it is done.
-            norm: The norm of the weights to hold, as a share of that at the start; the gain is found along
+            norm: Bounds of the norm of the weights, as shares of that at the start; the gain is found along
                 with the weights. With None the gain stays, and the norm may become what it will: the way to
                 nothing but zeros is short.
             dense: Whether the matrix of derivatives is held, of `weights` squared numbers; if None, for up to
@@ -114,14 +119,16 @@ class Quine:
             The report on the weights found, which the network has now.
 
         Raises:
-            EditError: The matrix would take more memory than half of what is free.
+            EditError: The matrix would take more memory than half of what is free, or the bounds are none.
         """
-        self._follow()
+        if norm is not None and not 0 < norm[0] <= norm[1]:
+            raise EditError(f"norm is {norm}: give a lower and an upper bound above 0, or None")
+        codes, bounds = self.codes(), norm and (norm[0] * self._start, norm[1] * self._start)
         vector = WeightVector(self.module)
         held = vector.size <= _DENSE if dense is None else dense
         if held:
             _check_memory(vector.size)
-        replication = Replication(self._body(), self._codes(), self.gain, norm and norm * self._start)
+        replication = Replication(self._body(), codes, self.gain, bounds)
         end = time.monotonic() + seconds
         best: Descent | None = None
         x, kicks = replication.unknowns(vector.read()), torch.Generator().manual_seed(0)
@@ -172,7 +179,7 @@ class Quine:
 
     def _map(self) -> Callable[[Tensor], Tensor]:
         """The predictions as a function of the weights."""
-        body, codes, gain = self._body(), self._codes(), self.gain
+        body, codes, gain = self._body(), self.codes(), self.gain
         return lambda weights: gain * body(weights, codes)
 
     def _body(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -185,9 +192,6 @@ class Quine:
             return out.reshape(len(codes))
 
         return output
-
-    def _codes(self) -> Tensor:
-        return self._addresses.codes().reshape(-1, *self._sizes)
 
     def _follow(self) -> None:
         """Follow edits; weights that came start with what is predicted for them."""

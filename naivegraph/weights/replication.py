@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,14 +17,15 @@ _NORM = 10.0  # the weight of the norm beside the differences of single weights
 class Replication:
     """The differences between weights and what is predicted for them.
 
-    With a norm to hold, the logarithm of the gain is an unknown, too, and what the norm is off by, as a share
-    of it, is one more residual: as many unknowns as residuals again.
+    With bounds of the norm, the logarithm of the gain is an unknown, too, and what the norm is outside of the
+    bounds by, as a share of the nearer one, is one more residual. Within them solutions are curves, which are
+    found far more often than the single points that one value of the norm leaves.
 
     Args:
         body: From weights, `[n]`, and codes to outputs, `[n]`.
         codes: The codes of the weights.
-        gain: What outputs are multiplied by; where a norm is held, at the start.
-        norm: The norm to hold, or None.
+        gain: What outputs are multiplied by; where the norm has bounds, at the start.
+        norm: The bounds of the norm, or None.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Replication:
         body: Callable[[Tensor, Tensor], Tensor],
         codes: Tensor,
         gain: float,
-        norm: float | None,
+        norm: tuple[float, float] | None,
     ) -> None:
         self._body, self._codes, self._gain, self._norm = body, codes, gain, norm
         self._by_weight = vmap(
@@ -55,7 +57,7 @@ class Replication:
         weights = x[:count]
         if self._norm is None:
             return weights - self._gain * self._body(weights, self._codes)
-        off = _NORM * (weights.norm() / self._norm - 1)
+        off = _NORM * (weights.norm() / self._nearer(weights) - 1)
         return torch.cat([weights - x[count].exp() * self._body(weights, self._codes), off[None]])
 
     def jacobian(self, x: Tensor) -> Tensor:
@@ -67,5 +69,11 @@ class Replication:
         matrix.diagonal()[:count] += 1
         if self._norm is not None:
             matrix[:count, count] = -gain * self._body(weights, self._codes)
-            matrix[count, :count] = _NORM / self._norm * weights / weights.norm()
+            outside = bool(weights.norm() != self._nearer(weights))
+            matrix[count, :count] = outside * _NORM / self._nearer(weights) * weights / weights.norm()
         return matrix
+
+    def _nearer(self, weights: Tensor) -> Tensor:
+        """The bound that the norm violates; the norm itself where it violates none."""
+        low, high = self._norm or (0.0, math.inf)
+        return torch.clamp(weights.norm(), low, high)

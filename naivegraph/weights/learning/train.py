@@ -1,0 +1,207 @@
+"""Training by epochs, which goes on from its last checkpoint bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from naivegraph.errors import EditError, nearest
+from naivegraph.own_randomness import own_randomness
+from naivegraph.weights.learning.learners import Learner
+from naivegraph.weights.learning.splits import Split
+from naivegraph.weights.learning.training_checkpoints import load_checkpoint, restore, save_checkpoint
+from naivegraph.weights.learning.training_log import TrainingLog, opened_log
+
+__all__ = ["DivergedError", "Epochs", "Trained", "train"]
+
+
+class DivergedError(EditError):
+    """The loss is no number any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """A plan of epochs, and what is kept.
+
+    Attributes:
+        epochs: The number of epochs.
+        batch_size: Examples in a step.
+        checkpoint_every: Epochs from checkpoint to checkpoint.
+        score: The score by which the best epoch is chosen, on the examples held out.
+        direction: Whether it is to be small ("min") or large ("max").
+        seed: The seed of the order of examples, and of dropout.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    checkpoint_every: int = 10
+    score: str = "loss"
+    direction: Literal["min", "max"] = "min"
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The end of a training.
+
+    Attributes:
+        folder: Where its checkpoints `last.safetensors` and `best.safetensors` are, and its log.
+        history: The scores on the examples held out, after each epoch.
+        best: The best epoch, from 1 on.
+        score: The score of that epoch.
+        report: One line on the network as it is at the end.
+    """
+
+    folder: Path
+    history: list[dict[str, float]]
+    best: int
+    score: float
+    report: str
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scores of the best epoch."""
+        return self.history[self.best - 1]
+
+
+def train(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    folder: str | os.PathLike[str],
+    plan: Epochs | None = None,
+    *,
+    split: Split | None = None,
+    config: Mapping[str, Any] | None = None,
+    console: bool = False,
+    tensorboard: bool | None = False,
+) -> Trained:
+    """Train, or go on with a training that was stopped, from its last checkpoint.
+
+    Args:
+        learner: What is trained. After a stop, one made in the same way.
+        optimizer: An optimizer of its parameters.
+        folder: Where checkpoints and logs are kept.
+        plan: How long is trained; more epochs than before train further.
+        split: How examples are shared out.
+        config: Plain data that says what is trained; a checkpoint of another config is not gone on with.
+        console: Whether to say the scores on standard error.
+        tensorboard: Whether to write for TensorBoard; if None, where it is installed.
+
+    Raises:
+        EditError: The checkpoint is damaged or of another training, or there is no such score.
+        DivergedError: The loss is no number any more.
+
+    Example:
+        >>> import tempfile
+        >>> from naivegraph.weights.learning import QuineLearner, perceptron
+        >>> learner = QuineLearner(perceptron([4, 6, 1]), dim=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     adam = torch.optim.Adam(learner.module.parameters())
+        ...     found = train(learner, adam, folder, Epochs(epochs=3))
+        >>> len(found.history), sorted(found.scores)
+        (3, ['largest', 'loss', 'relative'])
+    """
+    plan, place = plan or Epochs(), Path(folder)
+    chosen, held = (split or Split()).of(learner.count)
+    place.mkdir(parents=True, exist_ok=True)
+    with (
+        own_randomness(plan.seed, threads=None),
+        opened_log(place, console=console, tensorboard=tensorboard) as log,
+    ):
+        run = _Run(learner, optimizer, place, plan, dict(config or {}), log)
+        run.go_on()
+        while len(run.history) < plan.epochs:
+            run.epoch(chosen, held)
+        report = learner.report()
+        if report:
+            log.say(report)
+    if not run.history:
+        raise EditError(f"epochs is {plan.epochs}: one at least is needed")
+    return Trained(place, run.history, run.best, run.history[run.best - 1][plan.score], report)
+
+
+class _Run:
+    """A training under way."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        optimizer: torch.optim.Optimizer,
+        folder: Path,
+        plan: Epochs,
+        config: Mapping[str, Any],
+        log: TrainingLog,
+    ) -> None:
+        self._learner, self._optimizer, self._folder = learner, optimizer, folder
+        self._plan, self._config, self._log = plan, config, log
+        self.history: list[dict[str, float]] = []
+        self.best = 0
+
+    def go_on(self) -> None:
+        """Take up the last checkpoint, if there is one."""
+        found = load_checkpoint(self._folder / "last.safetensors")
+        if found is None:
+            return
+        if found.config != self._config:
+            keys = {*found.config, *self._config}
+            other = sorted(key for key in keys if found.config.get(key) != self._config.get(key))
+            raise EditError(
+                f"{self._folder} holds a training of another config ({', '.join(other)} differ): give "
+                "another folder, or remove this one"
+            )
+        restore(found, self._learner.module, self._optimizer)
+        self.history, self.best = found.history, found.best
+        self._log.say(f"going on after epoch {found.epoch}")
+
+    def epoch(self, chosen: torch.Tensor, held: torch.Tensor) -> None:
+        """Train for an epoch, score it, and keep what is to be kept."""
+        learner, module, plan = self._learner, self._learner.module, self._plan
+        module.train()
+        for part in torch.split(chosen[torch.randperm(len(chosen))], plan.batch_size):
+            self._optimizer.zero_grad()
+            loss = learner.loss(part)
+            if not math.isfinite(float(loss.detach())):
+                raise DivergedError(
+                    f"the loss is {float(loss.detach())} in epoch {len(self.history) + 1}: take a smaller "
+                    f"learning rate; the last checkpoint in {self._folder} is from before"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+        learner.after_epoch(len(self.history) + 1)
+        module.eval()
+        scores = learner.scores(held)
+        if plan.score not in scores:
+            raise EditError(f"there is no score {plan.score!r}{nearest(plan.score, scores)}")
+        self.history.append(scores)
+        self._log.scores(len(self.history), plan.epochs, scores)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write the checkpoints that are due."""
+        plan, now = self._plan, len(self.history)
+        sign = 1 if plan.direction == "min" else -1
+        better = (
+            not self.best
+            or sign * self.history[-1][plan.score] < sign * self.history[self.best - 1][plan.score]
+        )
+        self.best = now if better else self.best
+        if better:
+            self._save("best")
+        if now % plan.checkpoint_every == 0 or now >= plan.epochs:
+            self._save("last")
+
+    def _save(self, name: str) -> None:
+        save_checkpoint(
+            self._folder / f"{name}.safetensors",
+            self._learner.module,
+            self._optimizer,
+            config=self._config,
+            history=self.history,
+            best=self.best,
+        )
