@@ -33,6 +33,7 @@ if os.path.isfile(_LINK) and importlib.util.find_spec("naivegraph.solvers") is N
 if TYPE_CHECKING:
     from naivegraph import hf as hf
     from naivegraph import surgery as surgery
+    from naivegraph import tokens as tokens
     from naivegraph import track as track
     from naivegraph import transfer as transfer
     from naivegraph import weights as weights
@@ -43,7 +44,7 @@ else:
     # with the first that is asked for (PEP 562).
     def __getattr__(name: str) -> object:
         """Load the public names, and give one of them; of the tier for extenders all at once."""
-        if name in ("extend", "hf", "search", "surgery", "track", "transfer", "weights"):
+        if name in ("extend", "hf", "search", "surgery", "tokens", "track", "transfer", "weights"):
             return importlib.import_module(f"naivegraph.{name}")
         if not name.startswith("__") or name == "__all__":
             _load()

@@ -21,7 +21,7 @@ from naivegraph.operators.relation import Relation, returned
 from naivegraph.transfer.kept_function import KeptFunction
 from naivegraph.transfer.lookup_tables import Table, token_table
 from naivegraph.transfer.rearrange import Rearrangement, rearrange
-from naivegraph.transfer.tokens import tokens_between
+from naivegraph.transfer.tokens_between import tokens_between
 from naivegraph.widths import Width, Widths, relate
 
 __all__ = ["vocabulary"]
