@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-__all__ = ["FixedPoint", "fixed_point", "spectral_radius"]
+__all__ = ["FixedPoint", "fixed_point", "kind_of", "spectral_radius"]
 
 _ZERO = 0.05  # of the norm at the start
 _CONSTANT = 0.95  # of the root mean square
@@ -96,15 +96,24 @@ def fixed_point(
     relative = loss / norm**2 if norm else 0.0
     mean_share = abs(float(weights.mean())) / rms if rms else 0.0
     kept = norm / start if start else 1.0
-    if kept < _ZERO:
-        kind = "zero"
-    elif relative > tolerance:
-        kind = "none"
-    else:
-        kind = "constant" if mean_share > _CONSTANT else "true"
+    kind = kind_of(relative, mean_share, kept, tolerance)
     found = spectral_radius(predict, weights) if radius is None else radius
     largest = float(difference.abs().max()) if len(difference) else 0.0
     return FixedPoint(kind, loss, relative, largest, mean_share, kept, found, len(weights))
+
+
+def kind_of(relative: float, mean_share: float, norm_kept: float, tolerance: float = 1e-4) -> str:
+    """The kind of a fixed point; the arguments are those of a `FixedPoint`.
+
+    Example:
+        >>> kind_of(1e-9, mean_share=0.1, norm_kept=0.8), kind_of(1e-9, mean_share=0.1, norm_kept=0.01)
+        ('true', 'zero')
+    """
+    if norm_kept < _ZERO:
+        return "zero"
+    if relative > tolerance:
+        return "none"
+    return "constant" if mean_share > _CONSTANT else "true"
 
 
 def spectral_radius(predict: Callable[[Tensor], Tensor], weights: Tensor) -> float:

@@ -31,7 +31,7 @@ class Descent:
     Attributes:
         x: The unknowns, `[n]`.
         losses: The sum of squares at the start and after each step.
-        ended: The reason for which it ended: "solved", "seconds" or "no step lowers the loss".
+        ended: The reason for which it ended: "solved", "seconds", "slow" or "no step lowers the loss".
     """
 
     x: Tensor
@@ -46,7 +46,8 @@ def least_squares(
     seconds: float,
     tolerance: float,
     jacobian: Callable[[Tensor], Tensor] | None = None,
-    say: Callable[[str], object] = lambda words: None,
+    patience: int | None = None,
+    watch: Callable[[Tensor, float], object] = lambda x, loss: None,
 ) -> Descent:
     """Lower the sum of squares of a function.
 
@@ -57,7 +58,8 @@ def least_squares(
         tolerance: The sum of squares at which it is solved.
         jacobian: From the unknowns to `[m, n]`; without it products with it are worked out by
             differentiation, and no matrix is held.
-        say: Takes words about the progress.
+        patience: Steps within which the sum of squares is to halve, or the descent ends.
+        watch: Takes the unknowns and the sum of squares after each step.
 
     Example:
         >>> line = lambda x: torch.stack([x[0] + x[1] - 3, x[0] - x[1] - 1, 10 * (x[0] * x[1] - 2)])
@@ -89,7 +91,9 @@ def least_squares(
         x, now = x + step, there
         damping, growth = damping * max(1 / 3, 1 - (2 * min(gain, 1.0) - 1) ** 3), 2.0
         losses.append(loss)
-        say(f"{len(losses) - 1} steps, loss {loss:.3g}")
+        watch(x, loss)
+        if patience and len(losses) > patience and losses[-1] > losses[-1 - patience] / 2:
+            return Descent(x, tuple(losses), "slow")
     return Descent(x, tuple(losses), "solved")
 
 

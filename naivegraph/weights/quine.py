@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from naivegraph.errors import EditError
+from naivegraph.graph.export.history import history_of
 from naivegraph.network import Graph, capture
 from naivegraph.progress import working
 from naivegraph.weights.addresses import Addresses
 from naivegraph.weights.fixed_point import FixedPoint, fixed_point
 from naivegraph.weights.levenberg_marquardt import Descent, least_squares
+from naivegraph.weights.quine_history import QuineHistory
 from naivegraph.weights.replication import Replication
 from naivegraph.weights.weight_vector import WeightVector
 
 __all__ = ["Quine", "quine"]
 
 _DENSE = 2000  # weights up to which the Jacobian is held
+_PATIENCE = 30  # steps in which the loss is to halve
 _KICK = 0.05  # of the root mean square of the weights: a random step where no other leads on
 
 
@@ -65,6 +68,7 @@ class Quine:
     Attributes:
         graph: The graph of the network; edits of it are followed.
         gain: What its output is multiplied by; `solve` changes it.
+        history: Loss and kind after each step, regeneration and edit; `history.picture()` draws them.
     """
 
     def __init__(self, body: nn.Module | Graph, sizes: tuple[int, ...], gain: float, seed: int) -> None:
@@ -77,6 +81,7 @@ class Quine:
         given = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device)
         self.graph = body if isinstance(body, Graph) else capture(body, given)
         self._addresses = Addresses(self.module, math.prod(sizes), seed)
+        self.history, self._edits = QuineHistory(), list(history_of(self.module))
         self._start = float(WeightVector(self.module).read().norm())
 
     @property
@@ -133,6 +138,12 @@ class Quine:
         best: Descent | None = None
         x, kicks = replication.unknowns(vector.read()), torch.Generator().manual_seed(0)
         with working("solving for the weights") as say:
+
+            def watch(x: Tensor, loss: float) -> None:
+                """Tell of a step, and note it."""
+                self.history.add("step", replication.found(x)[0], loss=loss, start=self._start)
+                say(f"solving for the weights: {len(self.history.moments)} steps, loss {loss:.3g}")
+
             while best is None or (best.losses[-1] > tolerance and time.monotonic() < end):
                 found = least_squares(
                     replication.residual,
@@ -140,7 +151,8 @@ class Quine:
                     seconds=end - time.monotonic(),
                     tolerance=tolerance,
                     jacobian=replication.jacobian if held else None,
-                    say=lambda words: say(f"solving for the weights: {words}"),
+                    patience=_PATIENCE,
+                    watch=watch,
                 )
                 best = found if best is None or found.losses[-1] < best.losses[-1] else best
                 size = _KICK * float(best.x.square().mean().sqrt())
@@ -163,6 +175,7 @@ class Quine:
                 there = predict(weights)
             changes.append(float((there - weights).norm() / max(float(weights.norm()), 1e-300)))
             weights = there
+            self._note("regenerated", weights, predict)
         vector.write(weights)
         return changes
 
@@ -195,17 +208,26 @@ class Quine:
 
     def _follow(self) -> None:
         """Follow edits; weights that came start with what is predicted for them."""
-        new = self._addresses.follow()
-        if not new:
+        edits = list(history_of(self.module))
+        if edits == self._edits:
             return
-        vector = WeightVector(self.module)
+        new, vector = self._addresses.follow(), WeightVector(self.module)
+        self._edits = edits
         mask = torch.cat(
             [new.get(name, torch.zeros(s, dtype=torch.bool)).reshape(-1) for name, s in vector.shapes.items()]
         )
         weights = torch.where(mask, 0.0, vector.read())
+        if new:
+            with torch.no_grad():
+                largest = float(weights.abs().max())
+                vector.write(torch.where(mask, self._map()(weights).clamp(-largest, largest), weights))
+        self._note("edited", vector.read(), self._map())
+
+    def _note(self, event: str, weights: Tensor, predict: Callable[[Tensor], Tensor]) -> None:
+        """Add a moment to the history."""
         with torch.no_grad():
-            largest = float(weights.abs().max())
-            vector.write(torch.where(mask, self._map()(weights).clamp(-largest, largest), weights))
+            loss = float((weights - predict(weights)).square().sum())
+        self.history.add(event, weights, loss=loss, start=self._start)
 
     def _check_head(self, module: nn.Module, given: Tensor) -> None:
         """The network returns a number for each code."""

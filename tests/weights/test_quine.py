@@ -137,3 +137,25 @@ def test_more_weights_than_memory_allows() -> None:
         ng.EditError, match=r"360,001 weights take 4147.2 GB, .*solve\(dense=False\) does without"
     ):
         q.solve(dense=True)
+
+
+def test_the_history_tells_steps_edits_and_regenerations() -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    q = quine(body, dim=4)
+    q.solve(seconds=2, tolerance=1e-2)
+    edit = ng.resize(q.graph, {"0": -2})
+    q.predictions()
+    edit.undo()
+    q.regenerate(2)
+    events = [moment.event for moment in q.history.moments]
+    assert events[-4:] == ["edited", "edited", "regenerated", "regenerated"]
+    assert {*events[:-4]} == {"step"}
+    assert [moment.weights for moment in q.history.moments[-4:]] == [25, 37, 37, 37]
+    last, report = q.history.moments[-1], q.report()
+    assert last.relative == pytest.approx(report.relative)
+    assert last.norm_kept == pytest.approx(report.norm_kept)
+    assert (last.kind, last.weights) == (report.kind, report.weights)
+    drawn = str(q.history.picture())
+    assert drawn.count("<circle") == len(events) + 4
+    assert drawn.count(">edited</text>") == 1
