@@ -28,6 +28,7 @@ from naivegraph.weights.learning import (
     train_config,
     tune,
 )
+from naivegraph.weights.learning.settings import check_key
 
 QUINE: dict[str, Any] = {
     "learner": {
@@ -196,6 +197,14 @@ def test_an_engine_that_is_none(tmp_path: Path) -> None:
         parallel(config(tmp_path, parallel={"over": {"plan.seed": [0]}, "engine": "cluster"}))
     with pytest.raises(EditError, match=r"parallel\.over is empty"):
         parallel(config(tmp_path))
+
+
+def test_the_config_of_the_readme(tmp_path: Path) -> None:
+    path = Path(__file__).parents[3] / "tutorials" / "quine.yaml"
+    given = read_config(["--config", str(path), "--plan.epochs", "2", "--tensorboard", "false"])
+    assert len(train_config(given, tmp_path, console=False).history) == 2
+    for key in [*given["tune"]["space"], *given["parallel"]["over"]]:
+        check_key(given, key)
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
