@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
 
+from naivegraph.edits.request.named_parts import named_parts
 from naivegraph.edits.request.target import check_model
-from naivegraph.errors import EditError, nearest
-from naivegraph.graph.run.state_users import state_of_vertex
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.network import Graph
 from naivegraph.undo import UndoLog
@@ -51,7 +49,7 @@ def frozen(model: nn.Module | Graph, except_: str | Sequence[str] = ()) -> Itera
     """
     check_model("surgery.frozen", model)
     network = model.module if isinstance(model, Graph) else model
-    free = _free(model, network, [except_] if isinstance(except_, str) else list(except_))
+    free = named_parts(model, except_, "except_")
     still = [module for _, module in modules_of(network) if id(module) not in free]
     parameters = [parameter for parameter in network.parameters() if id(parameter) not in free]
     undo = UndoLog()
@@ -91,34 +89,3 @@ def _buffers_as_now(module: nn.Module, free: set[int]) -> Callable[[], None]:
 def _stay(norm: nn.Module, mode: bool = True) -> nn.Module:
     """Leave a norm in eval mode, in place of its `train()`."""
     return norm
-
-
-def _free(model: nn.Module | Graph, network: nn.Module, patterns: list[str]) -> set[int]:
-    """The modules, parameters and buffers that patterns name, by `id`."""
-    named: dict[str, list[nn.Module | torch.Tensor]] = {}
-    for path, module in modules_of(network, every_path=True):
-        if path:
-            named.setdefault(path, []).append(module)
-    for path, parameter in network.named_parameters(remove_duplicate=False):
-        named.setdefault(path, []).append(parameter)
-    if isinstance(model, Graph):
-        for vertex in model:
-            layer = vertex.target
-            used = [layer] if isinstance(layer, nn.Module) else state_of_vertex(model, vertex)
-            if used:
-                named.setdefault(vertex.name, []).extend(used)
-    free: set[int] = set()
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise EditError(f"except_= takes names or patterns, not {pattern!r}")
-        found = [each for name, all_ in named.items() if fnmatch.fnmatchcase(name, pattern) for each in all_]
-        if not found:
-            raise EditError(
-                f"except_= names {pattern!r}, and no module or parameter has that name"
-                f"{nearest(pattern, named)}"
-            )
-        for each in found:
-            free.add(id(each))
-            if isinstance(each, nn.Module):
-                free.update(map(id, (*each.modules(), *each.parameters(), *each.buffers())))
-    return free
