@@ -294,7 +294,5 @@ def test_layers_that_torch_cannot_call_with_weights_for_each_example() -> None:
     x = torch.randn(2, 5, 8)
     assert hyper(Sequence(), x, layers="lstm", z=2)(x).shape == (2, 5, 8)
     h = hyper(Sequence(), x, layers="lstm", z=2, kind="dual")
-    with pytest.raises(
-        ng.EditError, match=r"'lstm' cannot be called with weights for each .*static"
-    ):
+    with pytest.raises(ng.EditError, match=r"'lstm' cannot be called with weights for each .*static"):
         h(x)
