@@ -4,10 +4,12 @@
 |---|---|
 | a network that predicts its own weights | `q = ng.weights.quine(body, dim=16)`, `q.solve(seconds=60)` |
 | a network whose weights another one makes | `h = ng.weights.hyper(net, x, layers="layer*.conv*", z=64)` |
+| a layer that changes its own weights while it reads a sequence | `ng.weights.SelfReferential(32, 32)` |
 """
 
 from naivegraph.weights.fixed_point import FixedPoint
 from naivegraph.weights.hypernetwork import Hypernetwork, hyper
 from naivegraph.weights.quine import Quine, quine
+from naivegraph.weights.self_referential import SelfReferential
 
-__all__ = ["FixedPoint", "Hypernetwork", "Quine", "hyper", "quine"]
+__all__ = ["FixedPoint", "Hypernetwork", "Quine", "SelfReferential", "hyper", "quine"]
