@@ -23,9 +23,9 @@ class SelfReferential(nn.Module):
 
         y, k, q, b = W f(x);   W <- W + sigmoid(b + c) (W f(q) - W f(k)) f(k)^T
 
-    Then W gives for the key k what it gave for the query q, as far as the rates b say: the delta rule. Each of
-    the four parts of W has a rate of its own. The changes last for a sequence; the matrix that sequences begin
-    with is the parameter, trained through all changes.
+    Then W gives for the key k what it gave for the query q, as far as the rates b say: the delta rule. Each
+    of the four parts of W has a rate of its own. The changes last for a sequence; the matrix that sequences
+    begin with is the parameter, trained through all changes.
 
     Args:
         in_features: The features of an input.
