@@ -55,11 +55,15 @@ class Chimeras:
             given[..., number_places(frame)] += (
                 size * noise * self._scale.spread * number_mask(frame, tokens)
             )
-        count = int(len(which) * self._share)
+        count = self.count(len(which))
         if self._untrained is not None and count:
             rows = torch.randint(len(self._untrained), (count,), generator=generator)
             given[-count:] = self._with_structure(self._untrained[rows], given[-count:], generator)
         return Networks.from_tokens(frame, given)
+
+    def count(self, batch: int) -> int:
+        """The number of chimeras in a batch of a size."""
+        return 0 if self._untrained is None else int(batch * self._share)
 
     def _with_structure(self, structure: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
         """Tokens with the structure of some, and the numbers of others where these have them."""

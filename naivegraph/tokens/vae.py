@@ -145,7 +145,12 @@ class NetworkVAE(nn.Module):
                 layer.weight.mul_(_SMALL)
 
     def fitted(
-        self, networks: Networks, meta: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        networks: Networks,
+        meta: Tensor | None = None,
+        *,
+        inputs: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Self:
         """Measure on networks what the model takes as given; that is no training.
 
@@ -155,14 +160,22 @@ class NetworkVAE(nn.Module):
         Args:
             networks: Those to train on.
             meta: The meta-features of their data, `[n, condition]`; NaN where there is none.
+            inputs: What probe inputs are drawn of, `[b, inputs, ...]`; normal numbers if None.
             generator: Draws the probe inputs.
 
         Raises:
-            ValueError: There are no networks, or the meta-features are of another shape.
+            ValueError: There are no networks, or inputs or meta-features are of another shape.
         """
         if not len(networks):
             raise ValueError("there are no networks to measure weights on")
-        self.probes.copy_(torch.randn(self.probes.shape, generator=generator))
+        if inputs is None:
+            self.probes.copy_(torch.randn(self.probes.shape, generator=generator))
+        elif inputs.shape[1:] != self.probes.shape[1:] or not len(inputs):
+            raise ValueError(
+                f"inputs are {tuple(inputs.shape)}, and each is to be {tuple(self.probes.shape[1:])}"
+            )
+        else:
+            self.probes.copy_(inputs[torch.randint(len(inputs), (self.size.probes,), generator=generator)])
         with torch.no_grad():
             tokens = networks.tokens()
             scale = number_scale(self.frame, tokens)
