@@ -52,9 +52,7 @@ class Chimeras:
         if self._noise:
             size = self._noise * torch.rand(len(which), 1, 1, generator=generator)
             noise = torch.randn(given[..., number_places(frame)].shape, generator=generator)
-            given[..., number_places(frame)] += (
-                size * noise * self._scale.spread * number_mask(frame, tokens)
-            )
+            given[..., number_places(frame)] += size * noise * self._scale.spread * number_mask(frame, tokens)
         count = self.count(len(which))
         if self._untrained is not None and count:
             rows = torch.randint(len(self._untrained), (count,), generator=generator)

@@ -46,7 +46,7 @@ class Decoded:
         return means[:, layers]
 
     def tokens(self) -> Tensor:
-        """The tokens, `[n, tokens, features]`, with shares as structure, for `Networks.from_tokens` and `repair`."""
+        """The tokens, `[n, tokens, features]`, with shares as structure, for `Networks.from_tokens`."""
         found = self.numbers.new_zeros(*self.structure.shape[:2], self.frame.size)
         for name, part in self.frame.features.items():
             if name == "operator":

@@ -51,7 +51,13 @@ class Scores:
 
 
 def scores(
-    model: NetworkVAE, networks: Networks, inputs: Tensor, meta: Tensor | None = None, *, batch: int = 256
+    model: NetworkVAE,
+    networks: Networks,
+    inputs: Tensor,
+    meta: Tensor | None = None,
+    *,
+    told: Tensor | None = None,
+    batch: int = 256,
 ) -> Scores:
     """Encode networks, decode them, and compare.
 
@@ -60,6 +66,7 @@ def scores(
         networks: Networks that it has not seen.
         inputs: What both are run on, `[b, inputs, ...]`.
         meta: The meta-features of their data.
+        told: Those that the decoder is told, if others.
         batch: Networks at once.
 
     Raises:
@@ -71,7 +78,7 @@ def scores(
     model.eval()
     try:
         with torch.no_grad():
-            parts = [_compared(model, *part, inputs) for part in _parts(networks, meta, batch)]
+            parts = [_compared(model, *part, inputs) for part in _parts(networks, meta, told, batch)]
     finally:
         model.train(training)
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -100,19 +107,20 @@ def structure_exact(found: Networks, networks: Networks) -> Tensor:
 
 
 def _parts(
-    networks: Networks, meta: Tensor | None, batch: int
-) -> Iterator[tuple[Networks, Tensor | None]]:
+    networks: Networks, meta: Tensor | None, told: Tensor | None, batch: int
+) -> Iterator[tuple[Networks, Tensor | None, Tensor | None]]:
     """Networks and meta-features, some at a time."""
     for start in range(0, len(networks), batch):
         rows = slice(start, start + batch)
-        yield networks[rows], None if meta is None else meta[rows]
+        known = None if meta is None else meta[rows]
+        yield networks[rows], known, known if told is None else told[rows]
 
 
 def _compared(
-    model: NetworkVAE, networks: Networks, meta: Tensor | None, inputs: Tensor
+    model: NetworkVAE, networks: Networks, meta: Tensor | None, told: Tensor | None, inputs: Tensor
 ) -> dict[str, Tensor]:
     """What is compared of some networks, each `[n]`."""
-    decoded = model.decode(model.encode(networks, meta).mean, meta)
+    decoded = model.decode(model.encode(networks, meta).mean, told)
     found, tokens, frame = decoded.networks(), networks.tokens(), model.frame
     edges = frame.features["edges"]
     expected = networks.run(inputs)

@@ -64,7 +64,7 @@ class NumberScale:
     spread: Tensor
 
     def standard(self, tokens: Tensor, frame: Frame) -> Tensor:
-        """The numbers of tokens with mean 0 and deviation 1, `[n, tokens, numbers]`; 0 where there is none."""
+        """The numbers with mean 0 and deviation 1, `[n, tokens, numbers]`; 0 where there is none."""
         numbers = tokens[..., number_places(frame)]
         return (numbers - self.centre) / self.spread * number_mask(frame, tokens)
 

@@ -203,8 +203,7 @@ class _Training:
                 last = self._history[-1] if self._history else {}
                 error = f", output error {last['output_error']:.2f}" if "output_error" in last else ""
                 say(f"training on networks: step {self._step:,} of {settings.steps:,}{error}")
-        if self._folder is not None:
-            self._folder.save(self.model, self._optimizer, self._step, self._history)
+        self._save()
         return self._history
 
     def _advance(self) -> Losses:
@@ -251,6 +250,14 @@ class _Training:
             meta = None if self._meta is None else self._meta[rows]
             row |= scores(self.model, self._networks[rows], self._inputs[:_SCORED], meta).row()
         self._history.append(row)
+        if self._folder is not None:
+            self._save()
+
+    def _save(self) -> None:
+        """Fit what latent vectors are drawn of, and write it all, if there is a folder."""
+        self.model.fit_prior(
+            self._networks[self._rows], None if self._meta is None else self._meta[self._rows]
+        )
         if self._folder is not None:
             self._folder.save(self.model, self._optimizer, self._step, self._history)
 

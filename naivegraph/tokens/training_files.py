@@ -193,7 +193,9 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] |
             f"{path} is damaged, or what it names is missing ({error}): delete it to start anew"
         ) from error
     if hashlib.sha256(content).hexdigest() != wanted:
-        raise LoadError(f"{folder / described['tensors']} is damaged: its numbers are not those that were saved")
+        raise LoadError(
+            f"{folder / described['tensors']} is damaged: its numbers are not those that were saved"
+        )
     try:
         return described, load(content)
     except SafetensorError as error:

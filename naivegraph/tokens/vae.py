@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from naivegraph.errors import EditError
 from naivegraph.tokens.decoded import Decoded
 from naivegraph.tokens.frame import Frame
+from naivegraph.tokens.latent_prior import LatentPrior
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.token_numbers import NumberScale, number_places, number_scale, structure_places
 
@@ -39,10 +40,10 @@ class VAESize:
         side: Their height and width, where they are images.
     """
 
-    latent: int = 96
-    linear: int = 64
+    latent: int = 128
+    linear: int = 96
     dim: int = 64
-    layers: int = 2
+    layers: int = 1
     heads: int = 4
     probes: int = 48
     side: int = 6
@@ -140,6 +141,7 @@ class NetworkVAE(nn.Module):
         self.number_head = nn.Linear(dim, numbers)
         self.linear_read = nn.Linear(tokens * numbers, self.size.linear, bias=False)
         self.linear_write = nn.Linear(self.size.linear, tokens * numbers, bias=False)
+        self.prior = LatentPrior(latent, condition)
         with torch.no_grad():
             for layer in (self.number_head, self.embedding, self.posterior):
                 layer.weight.mul_(_SMALL)
@@ -198,9 +200,8 @@ class NetworkVAE(nn.Module):
         h = self.read(torch.cat([structure, numbers], -1)) + self.read_place
         h = self.encoder(h + self.read_outputs(outputs)[:, None])
         found: Tensor = self.embedding(h.flatten(1)) + self.embedding_of_outputs(outputs)
-        linear = torch.zeros_like(found)
-        linear[:, : self.size.linear] = self.linear_read(numbers.flatten(1))
-        return found + linear
+        linear = self.linear_read(numbers.flatten(1))
+        return found + torch.nn.functional.pad(linear, (0, found.shape[1] - self.size.linear))
 
     def encode(self, networks: Networks, meta: Tensor | None = None) -> Posterior:
         """The distributions of the latent vectors of networks.
@@ -215,34 +216,60 @@ class NetworkVAE(nn.Module):
         """
         if networks.frame != self.frame:
             raise EditError(
-                f"the model reads networks of {self.frame}, and these are of {networks.frame}: make a model of "
-                "that frame"
+                f"the model reads networks of {self.frame}, and these are of {networks.frame}: make a model "
+                "of that frame"
             )
         embedding = self.embed(networks)
-        given = torch.cat([embedding, *self._condition(meta, len(networks))], 1)
+        given = torch.cat([embedding, *self._given(meta, len(networks))], 1)
         mean, log_variance = self.posterior(given).chunk(2, 1)
         return Posterior(mean + embedding[:, : self.size.latent], log_variance + _START)
 
     def decode(self, z: Tensor, meta: Tensor | None = None) -> Decoded:
         """What networks the latent vectors `[n, latent]` say, for data of these meta-features."""
         tokens = len(self.frame.places)
-        h = self.write(torch.cat([z, *self._condition(meta, len(z))], 1)).unflatten(1, (tokens, -1))
+        h = self.write(torch.cat([z, *self._given(meta, len(z))], 1)).unflatten(1, (tokens, -1))
         h = self.decoder(h + self.write_place)
         numbers = self.number_head(h)
         numbers = numbers + self.linear_write(z[:, : self.size.linear]).unflatten(1, (tokens, -1))
         return Decoded(self.frame, self.structure_head(h), numbers, self.scale)
+
+    def fit_prior(self, networks: Networks, meta: Tensor | None = None, *, batch: int = 256) -> None:
+        """Fit the distribution that latent vectors are drawn of to networks; see `LatentPrior`."""
+        with torch.no_grad():
+            found = [
+                self.encode(networks[rows], None if meta is None else meta[rows])
+                for rows in torch.split(torch.arange(len(networks)), batch)
+            ]
+        self.prior.fit(
+            torch.cat([each.mean for each in found]),
+            torch.cat([each.log_variance.exp() for each in found]),
+            self.standard_meta(meta, len(networks)),
+        )
+
+    def draw(self, noise: Tensor, meta: Tensor | None = None) -> Decoded:
+        """What networks standard normal noise says, `[n, latent]`, for data of these meta-features."""
+        return self.decode(self.prior.drawn(noise, self.standard_meta(meta, len(noise))), meta)
 
     @property
     def scale(self) -> NumberScale:
         """How numbers spread."""
         return NumberScale(self.scale_centre, self.scale_spread)
 
-    def _condition(self, meta: Tensor | None, count: int) -> list[Tensor]:
-        """The meta-features as the model takes them, 0 where there is none; nothing if it takes none."""
+    def standard_meta(self, meta: Tensor | None, count: int) -> Tensor | None:
+        """The meta-features as the model takes them, 0 where there is none; None if it takes none.
+
+        Raises:
+            ValueError: They are of another shape than `[count, condition]`.
+        """
         if not self.condition:
-            return []
+            return None
         standard = (self._checked(meta, count) - self.condition_centre) / self.condition_spread
-        return [standard.nan_to_num(0.0).clamp(-5.0, 5.0)]
+        return standard.nan_to_num(0.0).clamp(-5.0, 5.0)
+
+    def _given(self, meta: Tensor | None, count: int) -> list[Tensor]:
+        """What is given beside a vector."""
+        standard = self.standard_meta(meta, count)
+        return [] if standard is None else [standard]
 
     def _checked(self, meta: Tensor | None, count: int) -> Tensor:
         """Meta-features of the right shape."""
