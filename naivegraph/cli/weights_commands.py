@@ -9,7 +9,7 @@ from typing import Any
 
 from naivegraph.cli.load_network import UsageError
 from naivegraph.tables import Column, TextTable, as_text
-from naivegraph.weights.learning import Trained, parallel, read_config, train_config, tune
+from naivegraph.weights.learning import TrainedLearner, parallel, read_config, train_config, tune
 
 __all__ = ["weights"]
 
@@ -41,7 +41,7 @@ def weights(kind: str | None, words: Sequence[str] = ()) -> None:
         _show(parallel(config))
 
 
-def _show(found: Sequence[tuple[Mapping[str, Any], Trained]]) -> None:
+def _show(found: Sequence[tuple[Mapping[str, Any], TrainedLearner]]) -> None:
     """Print the best epoch of each training."""
     values, first = found[0]
     names = [*first.scores]

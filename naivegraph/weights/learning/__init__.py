@@ -12,7 +12,7 @@ from naivegraph.weights.learning.learners import ClassLearner, Learner, QuineLea
 from naivegraph.weights.learning.parallel import parallel
 from naivegraph.weights.learning.settings import merged, read_config, train_config
 from naivegraph.weights.learning.splits import Split
-from naivegraph.weights.learning.train import Epochs, Trained, train
+from naivegraph.weights.learning.train_epochs import Epochs, TrainedLearner, train
 from naivegraph.weights.learning.tune import Tuned, tune
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "Learner",
     "QuineLearner",
     "Split",
-    "Trained",
+    "TrainedLearner",
     "Tuned",
     "digits",
     "merged",

@@ -12,12 +12,12 @@ from naivegraph.errors import EditError
 from naivegraph.progress import working
 from naivegraph.search.engines.engine_names import engine_named, worker_count
 from naivegraph.weights.learning.settings import Config, check_key, merged, train_config
-from naivegraph.weights.learning.train import Trained
+from naivegraph.weights.learning.train_epochs import TrainedLearner
 
 __all__ = ["parallel"]
 
 
-def parallel(config: Config) -> list[tuple[dict[str, Any], Trained]]:
+def parallel(config: Config) -> list[tuple[dict[str, Any], TrainedLearner]]:
     """Train what `parallel.over` names, each combination in a folder of its own.
 
     Called again, it goes on with what was stopped.
@@ -41,11 +41,11 @@ def parallel(config: Config) -> list[tuple[dict[str, Any], Trained]]:
     engine = engine_named(name, worker_count(name, config["parallel"]["workers"]))
     try:
         places = [folder / "_".join(f"{key.split('.')[-1]}_{x}" for key, x in job.items()) for job in jobs]
-        sent: dict[Future[Trained], int] = {
+        sent: dict[Future[TrainedLearner], int] = {
             engine.submit(_train, each, str(place)): number
             for number, (each, place) in enumerate(zip(configs, places, strict=True))
         }
-        found: dict[int, Trained] = {}
+        found: dict[int, TrainedLearner] = {}
         with working(f"training {len(jobs)} networks") as say:
             for future in as_completed(sent):
                 found[sent[future]] = future.result()
@@ -57,5 +57,5 @@ def parallel(config: Config) -> list[tuple[dict[str, Any], Trained]]:
     return sorted(rows, key=lambda row: sign * row[1].score)
 
 
-def _train(config: Config, folder: str) -> Trained:
+def _train(config: Config, folder: str) -> TrainedLearner:
     return train_config(config, Path(folder), console=False)

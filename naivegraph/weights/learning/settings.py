@@ -14,7 +14,7 @@ import torch
 from naivegraph.errors import EditError, nearest
 from naivegraph.weights.learning.learners import Learner
 from naivegraph.weights.learning.splits import Split
-from naivegraph.weights.learning.train import Epochs, Trained, train
+from naivegraph.weights.learning.train_epochs import Epochs, TrainedLearner, train
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -62,7 +62,7 @@ def check_key(config: Config, key: str) -> None:
         raise EditError(f"the config has no {key!r}{nearest(key, known)}; it has {', '.join(known)}")
 
 
-def train_config(config: Config, folder: Path, *, console: bool = True) -> Trained:
+def train_config(config: Config, folder: Path, *, console: bool = True) -> TrainedLearner:
     """Train what a config says, in a folder.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 from naivegraph.errors import EditError
 from naivegraph.optional_package import optional_package
 from naivegraph.weights.learning.settings import Config, check_key, merged, train_config
-from naivegraph.weights.learning.train import DivergedError, Trained
+from naivegraph.weights.learning.train_epochs import DivergedError, TrainedLearner
 
 __all__ = ["Tuned", "tune"]
 
@@ -26,7 +26,7 @@ class Tuned:
 
     values: dict[str, Any]
     scores: list[tuple[dict[str, Any], float]]
-    best: Trained
+    best: TrainedLearner
 
 
 def tune(config: Config, *, console: bool = True) -> Tuned:

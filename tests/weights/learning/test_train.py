@@ -19,7 +19,7 @@ from naivegraph.weights.learning import (
     Epochs,
     QuineLearner,
     Split,
-    Trained,
+    TrainedLearner,
     digits,
     parallel,
     perceptron,
@@ -66,7 +66,7 @@ def some_digits() -> TensorDataset:
     return TensorDataset(*(each[:200] for each in digits().tensors))
 
 
-def trained(folder: Path, epochs: int, optimizer: type[torch.optim.Optimizer]) -> Trained:
+def trained(folder: Path, epochs: int, optimizer: type[torch.optim.Optimizer]) -> TrainedLearner:
     torch.manual_seed(0)
     learner = ClassLearner(Dropping(), some_digits())
     made = optimizer(learner.module.parameters(), lr=0.01)  # type: ignore[call-arg]

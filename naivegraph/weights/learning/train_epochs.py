@@ -18,7 +18,7 @@ from naivegraph.weights.learning.splits import Split
 from naivegraph.weights.learning.training_checkpoints import load_checkpoint, restore, save_checkpoint
 from naivegraph.weights.learning.training_log import TrainingLog, opened_log
 
-__all__ = ["DivergedError", "Epochs", "Trained", "train"]
+__all__ = ["DivergedError", "Epochs", "TrainedLearner", "train"]
 
 
 class DivergedError(EditError):
@@ -47,7 +47,7 @@ class Epochs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedLearner:
     """The end of a training.
 
     Attributes:
@@ -80,7 +80,7 @@ def train(
     config: Mapping[str, Any] | None = None,
     console: bool = False,
     tensorboard: bool | None = False,
-) -> Trained:
+) -> TrainedLearner:
     """Train, or go on with a training that was stopped, from its last checkpoint.
 
     Args:
@@ -123,7 +123,7 @@ def train(
             log.say(report)
     if not run.history:
         raise EditError(f"epochs is {plan.epochs}: one at least is needed")
-    return Trained(place, run.history, run.best, run.history[run.best - 1][plan.score], report)
+    return TrainedLearner(place, run.history, run.best, run.history[run.best - 1][plan.score], report)
 
 
 class _Run:
