@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import naivegraph as ng
-from naivegraph.weights.learning import Epochs, QuineLearner, perceptron, train
+from naivegraph.learning import Epochs, QuineLearner, perceptron, train
 
 torch.manual_seed(0)
 body = perceptron([8, 12, 12, 1], activation="gelu", double=True)

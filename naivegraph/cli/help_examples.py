@@ -115,10 +115,10 @@ examples:
 a file for --config; the modules are also found in the current folder:
   folder: runs/quine
   learner:
-    class_path: naivegraph.weights.learning.QuineLearner
+    class_path: naivegraph.learning.QuineLearner
     init_args:
       body:
-        class_path: naivegraph.weights.learning.perceptron
+        class_path: naivegraph.learning.perceptron
         init_args: {sizes: [16, 24, 24, 1], activation: tanh}
       dim: 16
   optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.003}}

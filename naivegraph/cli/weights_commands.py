@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.cli.load_network import UsageError
+from naivegraph.learning import TrainedLearner, parallel, read_config, train_config, tune
 from naivegraph.tables import Column, TextTable, as_text
-from naivegraph.weights.learning import TrainedLearner, parallel, read_config, train_config, tune
 
 __all__ = ["weights"]
 

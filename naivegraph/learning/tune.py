@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import EditError
+from naivegraph.learning.settings import Config, check_key, merged, train_config
+from naivegraph.learning.train_epochs import DivergedError, TrainedLearner
 from naivegraph.optional_package import optional_package
-from naivegraph.weights.learning.settings import Config, check_key, merged, train_config
-from naivegraph.weights.learning.train_epochs import DivergedError, TrainedLearner
 
 __all__ = ["Tuned", "tune"]
 

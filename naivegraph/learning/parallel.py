@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.errors import EditError
+from naivegraph.learning.settings import Config, check_key, merged, train_config
+from naivegraph.learning.train_epochs import TrainedLearner
 from naivegraph.progress import working
 from naivegraph.search.engines.engine_names import engine_named, worker_count
-from naivegraph.weights.learning.settings import Config, check_key, merged, train_config
-from naivegraph.weights.learning.train_epochs import TrainedLearner
 
 __all__ = ["parallel"]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn import metrics, model_selection
 
 from naivegraph.errors import EditError
-from naivegraph.weights.learning import Split
-from naivegraph.weights.learning.prediction_scores import class_scores, weight_scores
+from naivegraph.learning import Split
+from naivegraph.learning.prediction_scores import class_scores, weight_scores
 
 
 @given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 1000))

@@ -1,4 +1,4 @@
-"""Trainings of networks that predict weights, by configs, as `ng.weights.learning` and `naivegraph weights`.
+"""Trainings by configs of networks that predict weights or classes, and `naivegraph weights`.
 
 | to have | say |
 |---|---|
@@ -8,12 +8,12 @@
 | all combinations of some values | `parallel(config)` |
 """
 
-from naivegraph.weights.learning.learners import ClassLearner, Learner, QuineLearner, digits, perceptron
-from naivegraph.weights.learning.parallel import parallel
-from naivegraph.weights.learning.settings import merged, read_config, train_config
-from naivegraph.weights.learning.splits import Split
-from naivegraph.weights.learning.train_epochs import Epochs, TrainedLearner, train
-from naivegraph.weights.learning.tune import Tuned, tune
+from naivegraph.learning.learners import ClassLearner, Learner, QuineLearner, digits, perceptron
+from naivegraph.learning.parallel import parallel
+from naivegraph.learning.settings import merged, read_config, train_config
+from naivegraph.learning.splits import Split
+from naivegraph.learning.train_epochs import Epochs, TrainedLearner, train
+from naivegraph.learning.tune import Tuned, tune
 
 __all__ = [
     "ClassLearner",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from naivegraph.errors import EditError, nearest
-from naivegraph.weights.learning.learners import Learner
-from naivegraph.weights.learning.splits import Split
-from naivegraph.weights.learning.train_epochs import Epochs, TrainedLearner, train
+from naivegraph.learning.learners import Learner
+from naivegraph.learning.splits import Split
+from naivegraph.learning.train_epochs import Epochs, TrainedLearner, train
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

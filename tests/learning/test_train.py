@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from naivegraph.cli import main
 from naivegraph.errors import EditError, StudyError
-from naivegraph.weights.learning import (
+from naivegraph.learning import (
     ClassLearner,
     Epochs,
     QuineLearner,
@@ -28,14 +28,14 @@ from naivegraph.weights.learning import (
     train_config,
     tune,
 )
-from naivegraph.weights.learning.settings import check_key
+from naivegraph.learning.settings import check_key
 
 QUINE: dict[str, Any] = {
     "learner": {
-        "class_path": "naivegraph.weights.learning.QuineLearner",
+        "class_path": "naivegraph.learning.QuineLearner",
         "init_args": {
             "body": {
-                "class_path": "naivegraph.weights.learning.perceptron",
+                "class_path": "naivegraph.learning.perceptron",
                 "init_args": {"sizes": [4, 5, 1]},
             },
             "dim": 4,
@@ -153,7 +153,7 @@ def test_a_config_is_trained_and_gone_on_with(tmp_path: Path) -> None:
     [
         ({"plan": {"epoch": 3}}, "epoch"),
         ({"plan": {"epochs": "many"}}, "many"),
-        ({"learner": {"class_path": "naivegraph.weights.learning.NoLearner"}}, "NoLearner"),
+        ({"learner": {"class_path": "naivegraph.learning.NoLearner"}}, "NoLearner"),
         ({"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"rate": 1}}}, "rate"),
         ({"split": {"kind": "random"}}, "random"),
     ],
@@ -200,7 +200,7 @@ def test_an_engine_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_config_of_the_readme(tmp_path: Path) -> None:
-    path = Path(__file__).parents[3] / "tutorials" / "quine.yaml"
+    path = Path(__file__).parents[2] / "tutorials" / "quine.yaml"
     given = read_config(["--config", str(path), "--plan.epochs", "2", "--tensorboard", "false"])
     assert len(train_config(given, tmp_path, console=False).history) == 2
     for key in [*given["tune"]["space"], *given["parallel"]["over"]]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from naivegraph.errors import EditError
-from naivegraph.weights.learning.prediction_scores import class_scores, weight_scores
+from naivegraph.learning.prediction_scores import class_scores, weight_scores
 from naivegraph.weights.quine import Quine, quine
 from naivegraph.weights.weight_vector import WeightVector
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 
 from naivegraph.errors import EditError, nearest
+from naivegraph.learning.learners import Learner
+from naivegraph.learning.splits import Split
+from naivegraph.learning.training_checkpoints import load_checkpoint, restore, save_checkpoint
+from naivegraph.learning.training_log import TrainingLog, opened_log
 from naivegraph.own_randomness import own_randomness
-from naivegraph.weights.learning.learners import Learner
-from naivegraph.weights.learning.splits import Split
-from naivegraph.weights.learning.training_checkpoints import load_checkpoint, restore, save_checkpoint
-from naivegraph.weights.learning.training_log import TrainingLog, opened_log
 
 __all__ = ["DivergedError", "Epochs", "TrainedLearner", "train"]
 
@@ -99,7 +99,7 @@ def train(
 
     Example:
         >>> import tempfile
-        >>> from naivegraph.weights.learning import QuineLearner, perceptron
+        >>> from naivegraph.learning import QuineLearner, perceptron
         >>> learner = QuineLearner(perceptron([4, 6, 1]), dim=4)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     adam = torch.optim.Adam(learner.module.parameters())
