@@ -1,4 +1,4 @@
-"""Whether the meta-features of data matter to an autoencoder of networks."""
+"""A test that the meta-features of data matter to an autoencoder of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Conditioning", "conditioning"]
 
 @dataclasses.dataclass(frozen=True)
 class Conditioning:
-    """What networks look like to a model with the meta-features of their data, and with those of other data.
+    """Networks as they look to a model with the meta-features of their data, and with those of other data.
 
     Attributes:
         log_density: The mean logarithm of the density of the latent vectors, given the right meta-features.
@@ -32,7 +32,7 @@ class Conditioning:
 
     @property
     def matters(self) -> bool:
-        """Whether networks are likelier with the meta-features of their own data."""
+        """True if networks are likelier with the meta-features of their own data."""
         return self.log_density > self.log_density_shuffled
 
     def row(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a decoder writes: scores of structure, and numbers."""
+"""Output of a decoder: scores of structure, and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well an autoencoder keeps networks, above all what they compute."""
+"""Measures of how well an autoencoder keeps networks, above all what they compute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from naivegraph.tokens.losses import relative_errors
+from naivegraph.tokens.network_losses import relative_errors
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.token_numbers import number_mask
 from naivegraph.tokens.vae import NetworkVAE
@@ -21,7 +21,7 @@ _CONSTANT = 1e-3  # of the mean variance of outputs: networks below have no func
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """How networks come out of an autoencoder, from their mean latent vectors.
+    """Measures of networks as they come out of an autoencoder, from their mean latent vectors.
 
     Attributes:
         edges: The share of all possible edges that are right.
@@ -97,7 +97,7 @@ def scores(
 
 
 def structure_exact(found: Networks, networks: Networks) -> Tensor:
-    """Whether the whole structure of each network is that of another, `[n]` bool."""
+    """A mask of where the whole structure of each network is that of another, `[n]` bool."""
     same = (found.operator == networks.operator).all(1)
     same &= ((found.presence > 0.5) == (networks.presence > 0.5)).flatten(1).all(1)
     same &= ((found.edges > 0.5) == (networks.edges > 0.5)).flatten(1).all(1)
@@ -119,7 +119,7 @@ def _parts(
 def _compared(
     model: NetworkVAE, networks: Networks, meta: Tensor | None, told: Tensor | None, inputs: Tensor
 ) -> dict[str, Tensor]:
-    """What is compared of some networks, each `[n]`."""
+    """Comparisons of some networks, each `[n]`."""
     decoded = model.decode(model.encode(networks, meta).mean, told)
     found, tokens, frame = decoded.networks(), networks.tokens(), model.frame
     edges = frame.features["edges"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from naivegraph.own_randomness import own_randomness
 from naivegraph.progress import working
 from naivegraph.tokens.chimeras import Chimeras
-from naivegraph.tokens.losses import Losses, LossWeights
 from naivegraph.tokens.metrics import scores
+from naivegraph.tokens.network_losses import Losses, LossWeights
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.training_files import TrainingFolder, fingerprint
 from naivegraph.tokens.vae import NetworkVAE, VAESize
@@ -31,7 +31,7 @@ _SCORED = 256  # held-out networks that are scored on the way
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """How an autoencoder is trained.
+    """Settings of the training of an autoencoder.
 
     Attributes:
         steps: The number of steps.

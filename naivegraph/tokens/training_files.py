@@ -147,7 +147,7 @@ def fingerprint(*parts: Networks | Tensor | None) -> str:
 
 
 def _described(model: NetworkVAE) -> dict[str, Any]:
-    """What it takes to make a model of the same shape."""
+    """All it takes to make a model of the same shape."""
     return {
         "frame": dataclasses.asdict(model.frame),
         "size": dataclasses.asdict(model.size),
@@ -176,7 +176,7 @@ def _write(folder: Path, name: str, described: Mapping[str, Any], tensors: Mappi
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """What `_write` wrote; None if there is nothing.
+    """Content that `_write` wrote; None if there is nothing.
 
     Raises:
         LoadError: It is damaged.

@@ -225,7 +225,7 @@ class NetworkVAE(nn.Module):
         return Posterior(mean + embedding[:, : self.size.latent], log_variance + _START)
 
     def decode(self, z: Tensor, meta: Tensor | None = None) -> Decoded:
-        """What networks the latent vectors `[n, latent]` say, for data of these meta-features."""
+        """Networks that the latent vectors `[n, latent]` say, for data of these meta-features."""
         tokens = len(self.frame.places)
         h = self.write(torch.cat([z, *self._given(meta, len(z))], 1)).unflatten(1, (tokens, -1))
         h = self.decoder(h + self.write_place)
@@ -247,12 +247,12 @@ class NetworkVAE(nn.Module):
         )
 
     def draw(self, noise: Tensor, meta: Tensor | None = None) -> Decoded:
-        """What networks standard normal noise says, `[n, latent]`, for data of these meta-features."""
+        """Networks that standard normal noise says, `[n, latent]`, for data of these meta-features."""
         return self.decode(self.prior.drawn(noise, self.standard_meta(meta, len(noise))), meta)
 
     @property
     def scale(self) -> NumberScale:
-        """How numbers spread."""
+        """The spread of numbers."""
         return NumberScale(self.scale_centre, self.scale_spread)
 
     def standard_meta(self, meta: Tensor | None, count: int) -> Tensor | None:
@@ -267,7 +267,7 @@ class NetworkVAE(nn.Module):
         return standard.nan_to_num(0.0).clamp(-5.0, 5.0)
 
     def _given(self, meta: Tensor | None, count: int) -> list[Tensor]:
-        """What is given beside a vector."""
+        """The numbers given beside a vector."""
         standard = self.standard_meta(meta, count)
         return [] if standard is None else [standard]
 
@@ -300,7 +300,7 @@ class NetworkVAE(nn.Module):
 
 
 def _places(tokens: int, dim: int) -> nn.Parameter:
-    """What is learned of each place."""
+    """Numbers learned of each place."""
     return nn.Parameter(torch.randn(tokens, dim) * _SMALL)
 
 

@@ -20,7 +20,7 @@ _LEAST = 0.05  # added to the variance of outputs, so that networks that are all
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """What the parts of the loss count.
+    """Weights of the parts of the loss.
 
     Attributes:
         structure: Cross entropy of operators, presence, edges and skips.

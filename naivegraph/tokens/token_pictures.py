@@ -112,7 +112,7 @@ def _draw(drawing: Drawing, one: Networks, name: str, left: float) -> None:
 
 
 def _column(left: float, number: int, columns: int, there: Tensor) -> dict[int, tuple[float, float]]:
-    """Where the neurons of a layer are, by their number."""
+    """Places of the neurons of a layer are, by their number."""
     found = [int(index) for index in there.nonzero()[:, 0]]
     x = left + 45 + number * (_WIDTH - 90) / max(columns - 1, 1)
     gap = (_HEIGHT - 90) / max(len(found), 1)
