@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -80,18 +81,29 @@ def _linear(networks: NetworkTensors, layer: int, state: Tensor) -> Tensor:
     if not frame.images:
         return bias[:, None] + state @ kernel[..., 0].mT
     n, batch, *_ = state.shape
-    columns = F.unfold(state.flatten(0, 1), frame.side, padding=frame.side // 2)
-    out = kernel.flatten(2)[:, None] @ columns.reshape(n, batch, *columns.shape[1:])
-    return (out + bias[:, None, :, None]).reshape(n, batch, frame.width, *state.shape[3:])
+    if n == 0:
+        return state.new_zeros(n, batch, frame.width, *state.shape[3:])
+    out = F.conv2d(
+        state.transpose(0, 1).flatten(1, 2),
+        kernel.reshape(-1, frame.columns, frame.side, frame.side),
+        bias.flatten(),
+        padding=frame.side // 2,
+        groups=n,
+    )
+    return out.reshape(batch, n, frame.width, *state.shape[3:]).transpose(0, 1)
 
 
 def _activated(networks: NetworkTensors, shares: Tensor, z: Tensor) -> Tensor:
     """The activations of what a layer computed, by the shares of the operators, `[n, operators]`."""
-    found = z.new_zeros(z.shape)
-    for number, name in enumerate(networks.frame.activations, start=1):
-        share = shares[:, number : number + 1]
-        if networks.operator_share is not None or share.any():
-            found = found + _spread(share, z) * ACTIVATIONS[name].module()(z)
+    functions = [ACTIVATIONS[name].module() for name in networks.frame.activations]
+    if networks.operator_share is not None:
+        weighed = [_spread(shares[:, i : i + 1], z) * each(z) for i, each in enumerate(functions, start=1)]
+        return torch.stack(weighed).sum(0)
+    found = torch.zeros_like(z)
+    for i, each in enumerate(functions, start=1):
+        rows = (shares[:, i] > 0).nonzero()[:, 0]
+        if len(rows):  # each function is worked out for the networks that have it
+            found = found.index_copy(0, rows, each(z[rows]))
     return found
 
 

@@ -1,0 +1,139 @@
+"""A data set of networks, with what each has learned, kept as safetensors and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as written_tensors
+from torch import Tensor
+
+from naivegraph.errors import LoadError
+from naivegraph.tokens.frame import Frame
+from naivegraph.tokens.learning_tasks import LearningTask
+from naivegraph.tokens.networks import Networks
+from naivegraph.whole_files import write_whole
+
+__all__ = ["NetworkSet"]
+
+_FORMAT = 1
+_TENSORS, _FACTS = "networks.safetensors", "networks.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkSet:
+    """Networks that have learned tasks.
+
+    Args:
+        networks: n networks.
+        task: The number of each network's task in `tasks`, `[n]` int64.
+        tasks: The tasks.
+        loss: The loss of each network on its task, `[n]`: the mean squared error as a share of the targets'
+            variance, or the cross entropy.
+
+    Raises:
+        ValueError: The numbers of networks differ, or a network has a task that is not there.
+    """
+
+    networks: Networks
+    task: Tensor
+    tasks: list[LearningTask]
+    loss: Tensor
+
+    def __post_init__(self) -> None:
+        n = len(self.networks)
+        if tuple(self.task.shape) != (n,) or tuple(self.loss.shape) != (n,):
+            raise ValueError(
+                f"there are {n} networks, but task is {tuple(self.task.shape)} and loss "
+                f"{tuple(self.loss.shape)}"
+            )
+        if n and not 0 <= int(self.task.min()) <= int(self.task.max()) < len(self.tasks):
+            raise ValueError(f"task names task {int(self.task.max())} of {len(self.tasks)}")
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __getitem__(self, which: slice | Tensor | list[int]) -> Self:
+        """Some of the networks, with all tasks."""
+        return dataclasses.replace(
+            self, networks=self.networks[which], task=self.task[which], loss=self.loss[which]
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the data set into a folder, as `networks.safetensors` and `networks.json`.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        tensors = {f"networks.{name}": value for name, value in self.networks.tensors().items()}
+        tensors |= {"task": self.task, "loss": self.loss}
+        for number, task in enumerate(self.tasks):
+            tensors |= {f"tasks.{number}.inputs": task.inputs, f"tasks.{number}.targets": task.targets}
+        content = written_tensors({name: value.contiguous().clone() for name, value in tensors.items()})
+        facts = {
+            "format": _FORMAT,
+            "frame": dataclasses.asdict(self.networks.frame),
+            "tasks": [task.name for task in self.tasks],
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        write_whole(path / _TENSORS, content)
+        write_whole(path / _FACTS, json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a data set that `save` wrote.
+
+        Raises:
+            LoadError: A file is missing or damaged; the message says which and how.
+        """
+        path = Path(folder)
+        facts = _facts(path / _FACTS)
+        try:
+            content = (path / _TENSORS).read_bytes()
+        except OSError as error:
+            raise LoadError(f"{path / _TENSORS} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+            raise LoadError(
+                f"{path / _TENSORS} is damaged, or not the file that {_FACTS} belongs to: "
+                "its checksum differs"
+            )
+        try:
+            return cls._read(facts, read_tensors(content))
+        except KeyError as error:
+            raise LoadError(f"the data set in {path} is damaged: there is no {error}") from error
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise LoadError(f"the data set in {path} is damaged: {error}") from error
+
+    @classmethod
+    def _read(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """The data set of what was written."""
+        start = "networks."
+        of_networks: dict[str, Any] = {
+            name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+        }
+        tasks = [
+            LearningTask(name, tensors[f"tasks.{number}.inputs"], tensors[f"tasks.{number}.targets"])
+            for number, name in enumerate(facts["tasks"])
+        ]
+        return cls(Networks(Frame(**facts["frame"]), **of_networks), tensors["task"], tasks, tensors["loss"])
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """The facts that the JSON file says."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}; it is no data set of networks") from error
+    except ValueError as error:
+        raise LoadError(f"{path} is damaged: {error}") from error
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+        found = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
+        raise LoadError(f"{path} is of format {found!r}, and this version reads {_FORMAT}")
+    return facts
