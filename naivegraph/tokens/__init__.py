@@ -6,12 +6,44 @@
 | networks as tensors, run all at once | `networks.run(x)`, `networks.module(0)` |
 | trained networks in numbers, kept in files | `made = ng.tokens.generate(2000, frame)`, `made.save("a")` |
 | tokens, and networks again | `networks.tokens()`, `ng.tokens.Networks.from_tokens(frame, tokens)` |
+| a model that reads and writes networks | `ng.tokens.train(networks, meta, inputs=x, folder="b").model` |
+| how good it is, and whether meta-features matter | `ng.tokens.scores(...)`, `ng.tokens.conditioning(...)` |
+| pictures | `ng.tokens.draw_networks(...)`, `ng.tokens.draw_latent_space(...)` |
 """
 
+from naivegraph.tokens.conditioning import Conditioning, conditioning
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.generate import generate
 from naivegraph.tokens.learning_tasks import LearningTask
+from naivegraph.tokens.metrics import Scores, scores
+from naivegraph.tokens.network_losses import LossWeights
 from naivegraph.tokens.network_set import NetworkSet
 from naivegraph.tokens.networks import Networks
+from naivegraph.tokens.random_structure import random_structure
+from naivegraph.tokens.token_pictures import draw_latent_space, draw_networks
+from naivegraph.tokens.train import Trained, TrainSettings, train
+from naivegraph.tokens.training_files import load_model, save_model
+from naivegraph.tokens.vae import NetworkVAE, VAESize
 
-__all__ = ["Frame", "LearningTask", "NetworkSet", "Networks", "generate"]
+__all__ = [
+    "Conditioning",
+    "Frame",
+    "LearningTask",
+    "LossWeights",
+    "NetworkSet",
+    "NetworkVAE",
+    "Networks",
+    "Scores",
+    "TrainSettings",
+    "Trained",
+    "VAESize",
+    "conditioning",
+    "draw_latent_space",
+    "draw_networks",
+    "generate",
+    "load_model",
+    "random_structure",
+    "save_model",
+    "scores",
+    "train",
+]

@@ -186,7 +186,9 @@ class _Training:
         self._folder: TrainingFolder | None = None
         if folder is not None:
             data = fingerprint(networks, meta, inputs, untrained, sensitivity)
-            self._folder = TrainingFolder(Path(folder), settings.to_json(), data)
+            self._folder = TrainingFolder(
+                Path(folder), settings.to_json(), data, len(networks), self.held_out
+            )
             found = self._folder.restore(self.model, self._optimizer)
             if found is not None:
                 self._step, self._history = found

@@ -21,9 +21,17 @@ from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.vae import NetworkVAE, VAESize
 from naivegraph.whole_files import write_whole
 
-__all__ = ["TrainingFolder", "fingerprint", "load_model", "save_model"]
+__all__ = [
+    "TrainingFolder",
+    "fingerprint",
+    "held_out_of",
+    "load_model",
+    "load_networks",
+    "save_model",
+    "save_networks",
+]
 
-_MODEL, _CHECKPOINT, _LOG = "model", "checkpoint", "training.log"
+_MODEL, _CHECKPOINT, _NETWORKS, _LOG = "model", "checkpoint", "drawn", "training.log"
 
 
 def save_model(model: NetworkVAE, folder: str | os.PathLike[str]) -> None:
@@ -56,6 +64,53 @@ def load_model(folder: str | os.PathLike[str]) -> NetworkVAE:
     return model.eval()
 
 
+def save_networks(networks: Networks, folder: str | os.PathLike[str]) -> None:
+    """Write networks without tasks, such as drawn ones, as `drawn.json` and the tensors it names.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    _write(Path(folder), _NETWORKS, {"frame": dataclasses.asdict(networks.frame)}, networks.tensors())
+
+
+def load_networks(folder: str | os.PathLike[str]) -> Networks:
+    """The networks that `save_networks` wrote.
+
+    Raises:
+        LoadError: There are none, or they are damaged.
+    """
+    found = _read(Path(folder), _NETWORKS)
+    if found is None:
+        raise LoadError(f"{folder} holds no drawn networks ({_NETWORKS}.json)")
+    described, tensors = found
+    try:
+        return Networks(Frame(**described["frame"]), **tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LoadError(f"the networks in {folder} are damaged: {error}") from error
+
+
+def held_out_of(folder: str | os.PathLike[str], count: int) -> Tensor:
+    """The numbers of the networks that the model in a folder was not trained on.
+
+    Args:
+        folder: The folder of a training.
+        count: The number of networks that there are.
+
+    Raises:
+        LoadError: The folder has no checkpoint, or it was trained on another number of networks.
+    """
+    found = _read(Path(folder), _CHECKPOINT)
+    if found is None:
+        raise LoadError(f"{folder} has no {_CHECKPOINT}.json, which tells what was held out")
+    rows = torch.tensor(found[0].get("held_out", []), dtype=torch.int64)
+    if found[0].get("networks") != count:
+        raise LoadError(
+            f"the model in {folder} was trained on a data set of {found[0].get('networks')} networks, not of "
+            f"{count}: evaluate it with that"
+        )
+    return rows
+
+
 class TrainingFolder:
     """The folder of a training: its checkpoint, its model so far, and its log.
 
@@ -63,10 +118,15 @@ class TrainingFolder:
         folder: The folder; it is made if need be.
         settings: How the model is trained.
         data: The fingerprint of what it is trained on.
+        networks: The number of networks that there are.
+        held_out: Those of them that it is not trained on.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], data: str) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], data: str, networks: int, held_out: Tensor
+    ) -> None:
         self._folder, self._settings, self._data = folder, dict(settings), data
+        self._networks, self._held_out = networks, held_out.tolist()
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(
@@ -84,6 +144,8 @@ class TrainingFolder:
             "settings": self._settings,
             "data": self._data,
             "step": step,
+            "networks": self._networks,
+            "held_out": self._held_out,
             "history": [dict(row) for row in history],
         }
         _write(self._folder, _CHECKPOINT, described, tensors)
