@@ -5,13 +5,18 @@
 | the places that all networks of a data set share | `frame = Frame("dense", 4, 1, depth=3, width=8)` |
 | networks as tensors, run all at once | `networks.run(x)`, `networks.module(0)` |
 | trained networks in numbers, kept in files | `made = ng.tokens.generate(2000, frame)`, `made.save("a")` |
+| networks in one order, without signs and scales | `ng.tokens.canonical(networks)` |
+| the sensitivity of outputs to neurons | `ng.tokens.sensitivity(networks, x)`, `graph_sensitivity` |
 | tokens, and networks again | `networks.tokens()`, `ng.tokens.Networks.from_tokens(frame, tokens)` |
 | a model that reads and writes networks | `ng.tokens.train(networks, meta, inputs=x, folder="b").model` |
 | how good it is, and whether meta-features matter | `ng.tokens.scores(...)`, `ng.tokens.conditioning(...)` |
 | pictures | `ng.tokens.draw_networks(...)`, `ng.tokens.draw_latent_space(...)` |
+| rows of parent, child, weight and type | `ng.tokens.edge_list(networks, 0)`, `networks_of_edges` |
 """
 
+from naivegraph.tokens.canonical import canonical
 from naivegraph.tokens.conditioning import Conditioning, conditioning
+from naivegraph.tokens.edge_list import EdgeList, edge_list, networks_of_edges
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.generate import generate
 from naivegraph.tokens.learning_tasks import LearningTask
@@ -19,6 +24,7 @@ from naivegraph.tokens.metrics import Scores, scores
 from naivegraph.tokens.network_losses import LossWeights
 from naivegraph.tokens.network_set import NetworkSet
 from naivegraph.tokens.networks import Networks
+from naivegraph.tokens.neuron_sensitivity import graph_sensitivity, sensitivity
 from naivegraph.tokens.random_structure import random_structure
 from naivegraph.tokens.token_pictures import draw_latent_space, draw_networks
 from naivegraph.tokens.train import Trained, TrainSettings, train
@@ -27,6 +33,7 @@ from naivegraph.tokens.vae import NetworkVAE, VAESize
 
 __all__ = [
     "Conditioning",
+    "EdgeList",
     "Frame",
     "LearningTask",
     "LossWeights",
@@ -37,13 +44,18 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "VAESize",
+    "canonical",
     "conditioning",
     "draw_latent_space",
     "draw_networks",
+    "edge_list",
     "generate",
+    "graph_sensitivity",
     "load_model",
+    "networks_of_edges",
     "random_structure",
     "save_model",
     "scores",
+    "sensitivity",
     "train",
 ]
