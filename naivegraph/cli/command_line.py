@@ -26,12 +26,14 @@ from naivegraph.cli.help_examples import (
     PRUNE_EXAMPLES,
     RUNS_EXAMPLES,
     SEARCH_EXAMPLES,
+    TOKENS_EXAMPLES,
     TRADEOFF_EXAMPLES,
     TRAIN_EXAMPLES,
     TRANSFER_EXAMPLES,
     WEIGHTS_EXAMPLES,
 )
 from naivegraph.cli.search_options import add_study
+from naivegraph.cli.tokens_options import add_tokens
 from naivegraph.cli.track_options import add_runs, add_training
 from naivegraph.cli.transfer_options import add_transfers
 from naivegraph.cli.weights_options import WEIGHTS_KINDS, add_weights
@@ -134,6 +136,11 @@ def build_parser() -> ArgumentParser:
     weights = command_parser("Train networks that predict weights, as a config says.", WEIGHTS_EXAMPLES)
     subcommands.add_subcommand("weights", weights, help="train networks that predict weights")
     add_weights(weights)
+    tokens = command_parser(
+        "Handle networks as data: make them, train on them, draw new ones.", TOKENS_EXAMPLES
+    )
+    subcommands.add_subcommand("tokens", tokens, help="an autoencoder of networks, and new ones drawn of it")
+    add_tokens(tokens)
     demo = command_parser(
         "Train, prune, fine-tune, save and load a network for handwritten digits.", DEMO_EXAMPLES
     )
@@ -172,6 +179,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         budget_commands,
         commands,
         search_commands,
+        tokens_commands,
         track_commands,
         transfer_commands,
         weights_commands,
@@ -188,6 +196,7 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
         "train": track_commands.train,
         "runs": track_commands.runs,
         "weights": weights_commands.weights,
+        "tokens": tokens_commands.tokens,
         "demo": commands.demo,
     }
     table[command](**options)

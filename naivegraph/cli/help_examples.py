@@ -127,3 +127,13 @@ a file for --config; the modules are also found in the current folder:
   tune: {trials: 20, space: {optimizer.init_args.lr: {low: 0.0001, high: 0.1, log: true}}}
   parallel: {over: {plan.seed: [0, 1, 2]}, engine: processes, workers: 2}
 """
+
+TOKENS_EXAMPLES = """\
+examples:
+  naivegraph tokens demo --output runs/networks --svg runs/networks   (all steps, in under three minutes)
+  naivegraph tokens generate --frame dense --networks 2000 --output runs/data
+  naivegraph tokens train --data runs/data --output runs/model   (goes on after a stop)
+  naivegraph tokens evaluate --model runs/model --data runs/data --svg runs/pictures
+  naivegraph tokens sample --model runs/model --count 20 --output runs/drawn
+  naivegraph tokens sample --model runs/model --like data.npz --output runs/drawn
+"""

@@ -10,22 +10,26 @@
 | tokens, and networks again | `networks.tokens()`, `ng.tokens.Networks.from_tokens(frame, tokens)` |
 | a model that reads and writes networks | `ng.tokens.train(networks, meta, inputs=x, folder="b").model` |
 | how good it is, and whether meta-features matter | `ng.tokens.scores(...)`, `ng.tokens.conditioning(...)` |
+| new networks, also for data like yours | `ng.tokens.sample(model, 20, like=(x, y)).networks` |
 | pictures | `ng.tokens.draw_networks(...)`, `ng.tokens.draw_latent_space(...)` |
 | rows of parent, child, weight and type | `ng.tokens.edge_list(networks, 0)`, `networks_of_edges` |
 """
 
 from naivegraph.tokens.canonical import canonical
 from naivegraph.tokens.conditioning import Conditioning, conditioning
+from naivegraph.tokens.drawn_networks import Sampled, sample
 from naivegraph.tokens.edge_list import EdgeList, edge_list, networks_of_edges
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.generate import generate
 from naivegraph.tokens.learning_tasks import LearningTask
+from naivegraph.tokens.meta_features import meta_feature_names, meta_features
 from naivegraph.tokens.metrics import Scores, scores
 from naivegraph.tokens.network_losses import LossWeights
 from naivegraph.tokens.network_set import NetworkSet
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.neuron_sensitivity import graph_sensitivity, sensitivity
 from naivegraph.tokens.random_structure import random_structure
+from naivegraph.tokens.repair import repair
 from naivegraph.tokens.token_pictures import draw_latent_space, draw_networks
 from naivegraph.tokens.train import Trained, TrainSettings, train
 from naivegraph.tokens.training_files import load_model, save_model
@@ -40,6 +44,7 @@ __all__ = [
     "NetworkSet",
     "NetworkVAE",
     "Networks",
+    "Sampled",
     "Scores",
     "TrainSettings",
     "Trained",
@@ -52,8 +57,12 @@ __all__ = [
     "generate",
     "graph_sensitivity",
     "load_model",
+    "meta_feature_names",
+    "meta_features",
     "networks_of_edges",
     "random_structure",
+    "repair",
+    "sample",
     "save_model",
     "scores",
     "sensitivity",
