@@ -8,7 +8,14 @@
 | all combinations of some values | `parallel(config)` |
 """
 
-from naivegraph.learning.learners import ClassLearner, Learner, QuineLearner, digits, perceptron
+from naivegraph.learning.learners import (
+    AuxiliaryLearner,
+    ClassLearner,
+    Learner,
+    QuineLearner,
+    digits,
+    perceptron,
+)
 from naivegraph.learning.parallel import parallel
 from naivegraph.learning.settings import merged, read_config, train_config
 from naivegraph.learning.splits import Split
@@ -16,6 +23,7 @@ from naivegraph.learning.train_epochs import Epochs, TrainedLearner, train
 from naivegraph.learning.tune import Tuned, tune
 
 __all__ = [
+    "AuxiliaryLearner",
     "ClassLearner",
     "Epochs",
     "Learner",

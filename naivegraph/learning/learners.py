@@ -13,10 +13,11 @@ from torch.utils.data import TensorDataset
 
 from naivegraph.errors import EditError
 from naivegraph.learning.prediction_scores import class_scores, weight_scores
+from naivegraph.weights.auxiliary import auxiliary
 from naivegraph.weights.quine import Quine, quine
 from naivegraph.weights.weight_vector import WeightVector
 
-__all__ = ["ClassLearner", "Learner", "QuineLearner", "digits", "perceptron"]
+__all__ = ["AuxiliaryLearner", "ClassLearner", "Learner", "QuineLearner", "digits", "perceptron"]
 
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -118,6 +119,49 @@ class ClassLearner(Learner):
         with torch.no_grad():
             out = [self.module(self._inputs[part]) for part in torch.split(chosen, 1024)]
         return class_scores(torch.cat(out), self._classes[chosen])
+
+
+class AuxiliaryLearner(Learner):
+    """A network that is to tell classes and to predict its own weights; an example is one of the data.
+
+    Args:
+        body: From inputs to `[batch, classes + 1]`; the last output predicts weights.
+        data: Inputs and classes.
+        weight: The weight of the relative loss of replication beside the cross entropy.
+        gain: What the last output is multiplied by.
+        seed: The seed of the codes.
+    """
+
+    def __init__(
+        self, body: nn.Module, data: TensorDataset, weight: float = 1.0, gain: float = 3.0, seed: int = 0
+    ) -> None:
+        self._auxiliary = auxiliary(body, [data.tensors], weight=weight, gain=gain, seed=seed)
+        self.module, self.count, self._weight, self._gain = body, len(data), weight, gain
+        self._inputs, self._classes = data.tensors
+        self._codes = self._auxiliary.quine.codes().to(next(body.parameters()))
+
+    def loss(self, chosen: Tensor) -> Tensor:
+        """The mean cross entropy, and the relative loss over all weights times its weight."""
+        task = F.cross_entropy(self._auxiliary.outputs(self._inputs[chosen]), self._classes[chosen])
+        predicted, weights = self._replication()
+        return task + self._weight * (predicted - weights).square().sum() / weights.square().sum()
+
+    def scores(self, chosen: Tensor) -> dict[str, float]:
+        """The scores of classes, and the relative loss over all weights."""
+        with torch.no_grad():
+            out = [self._auxiliary.outputs(self._inputs[part]) for part in torch.split(chosen, 1024)]
+            relative = weight_scores(*self._replication())["relative"]
+        return class_scores(torch.cat(out), self._classes[chosen]) | {"relative": relative}
+
+    def report(self) -> str:
+        """The accuracy on all data, and the kind of fixed point."""
+        return str(self._auxiliary.report())
+
+    def _replication(self) -> tuple[Tensor, Tensor]:
+        """Predictions and weights."""
+        out: Tensor = self.module(self._codes)
+        weights = torch.cat([each.reshape(-1) for each in self.module.parameters()])
+        return self._gain * out[:, -1], weights
 
 
 def perceptron(sizes: list[int], activation: str = "tanh", double: bool = False) -> nn.Module:

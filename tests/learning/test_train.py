@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from naivegraph.cli import main
 from naivegraph.errors import EditError, StudyError
 from naivegraph.learning import (
+    AuxiliaryLearner,
     ClassLearner,
     Epochs,
     QuineLearner,
@@ -105,6 +106,19 @@ def test_random_numbers_of_the_process_stay(tmp_path: Path) -> None:
     torch.manual_seed(5)
     train(learner, optimizer, tmp_path, Epochs(epochs=1))
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_quine_with_a_task_is_trained(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learner = AuxiliaryLearner(perceptron([64, 24, 11]), some_digits(), weight=0.5)
+    adam = torch.optim.Adam(learner.module.parameters(), lr=0.01)
+    before = learner.scores(torch.arange(200))
+    found = train(learner, adam, tmp_path, Epochs(epochs=30, score="accuracy", direction="max"))
+    assert found.score > max(0.8, before["accuracy"])
+    assert found.history[-1]["relative"] < before["relative"]
+    last = learner.scores(torch.arange(200))
+    assert f"accuracy {last['accuracy']:.3f}" in found.report
+    assert f"relative {last['relative']:.3g}" in found.report
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
