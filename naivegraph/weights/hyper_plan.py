@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from naivegraph.errors import EditError
 
-__all__ = ["GeneratorPlan", "Reading", "generator_plans"]
+__all__ = ["INNER_SHARE", "GeneratorPlan", "Reading", "generator_plans"]
 
 _Shape = tuple[int, ...]
-_NESTED = 8  # the share of an embedding's numbers that one has in the hypernetwork within
+_NESTED = 3  # the share of an embedding's numbers that one has in the hypernetwork within
+INNER_SHARE = 0.8  # the share of a generator's weights that a hypernetwork within may have as parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ class GeneratorPlan:
             return embeddings + first + self.hidden + last
         try:
             shapes = {"first": (self.hidden, self.z), "last": (self.row, self.hidden)}
-            inner = generator_plans(shapes, self.inner, "static", 0.5)
+            inner = generator_plans(shapes, self.inner, "static", INNER_SHARE)
         except EditError:
             return math.inf
         return embeddings + self.hidden + sum(plan.parameters() for plan in inner)

@@ -20,7 +20,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph, capture
 from naivegraph.weights.example_weights import ExampleWeights
 from naivegraph.weights.generator import WeightGenerator
-from naivegraph.weights.hyper_plan import GeneratorPlan, Reading, generator_plans
+from naivegraph.weights.hyper_plan import INNER_SHARE, GeneratorPlan, Reading, generator_plans
 
 __all__ = ["Hypernetwork", "hyper"]
 
@@ -234,7 +234,8 @@ def _generator(plan: GeneratorPlan, weights: Mapping[str, Tensor], code: int) ->
     generator = WeightGenerator(plan, some, code)
     if plan.inner:
         graph = capture(generator.network, generator.rows[:1].detach())
-        generator.network = Hypernetwork(graph, ["0.weight", "1.weight"], plan.inner, "static", 0.5)
+        both = ["0.weight", "1.weight"]
+        generator.network = Hypernetwork(graph, both, plan.inner, "static", INNER_SHARE)
         generator.match(some)
     return generator
 
