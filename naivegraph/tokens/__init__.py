@@ -12,6 +12,7 @@
 | how good it is, and whether meta-features matter | `ng.tokens.scores(...)`, `ng.tokens.conditioning(...)` |
 | new networks, also for data like yours | `ng.tokens.sample(model, 20, like=(x, y)).networks` |
 | pictures | `ng.tokens.draw_networks(...)`, `ng.tokens.draw_latent_space(...)` |
+| any captured network as tokens, and its weights again | `of_graph(graph)`, `write(tokens, graph)` |
 | rows of parent, child, weight and type | `ng.tokens.edge_list(networks, 0)`, `networks_of_edges` |
 """
 
@@ -21,6 +22,7 @@ from naivegraph.tokens.drawn_networks import Sampled, sample
 from naivegraph.tokens.edge_list import EdgeList, edge_list, networks_of_edges
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.generate import generate
+from naivegraph.tokens.graph_tokens import GraphTokens, of_graph, write
 from naivegraph.tokens.learning_tasks import LearningTask
 from naivegraph.tokens.meta_features import meta_feature_names, meta_features
 from naivegraph.tokens.metrics import Scores, scores
@@ -39,6 +41,7 @@ __all__ = [
     "Conditioning",
     "EdgeList",
     "Frame",
+    "GraphTokens",
     "LearningTask",
     "LossWeights",
     "NetworkSet",
@@ -60,6 +63,7 @@ __all__ = [
     "meta_feature_names",
     "meta_features",
     "networks_of_edges",
+    "of_graph",
     "random_structure",
     "repair",
     "sample",
@@ -67,4 +71,5 @@ __all__ = [
     "scores",
     "sensitivity",
     "train",
+    "write",
 ]
