@@ -130,7 +130,7 @@ def target(seeds: int, steps: int, count: int) -> list[Row]:
             rows.append(
                 {"model": name, "seed": seed, "numbers": round(data.weights()), **row, **_cpu(seconds)}
             )
-            say(f"seed {seed}, {name}: {row}")
+            say(f"target: {rows[-1]}")
     return rows
 
 
@@ -144,7 +144,7 @@ def kinds(seeds: int, steps: int, count: int) -> list[Row]:
             _, row, seconds = data.trained(VAESize(), settings)
             shown = {"kind": kind, "seed": seed, "numbers": round(data.weights())}
             rows.append({**shown, "made in CPU s": round(data.seconds), **row, **_cpu(seconds)})
-            say(f"{kind}, seed {seed}: {row}")
+            say(f"kinds: {rows[-1]}")
     return rows
 
 
