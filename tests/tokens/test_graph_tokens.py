@@ -72,6 +72,20 @@ def test_weights_are_the_same_again(case: int) -> None:
     assert torch.equal(other(x), module(x))
 
 
+def test_an_encoder_of_the_size_of_minilm_is_the_same_again() -> None:
+    library = pytest.importorskip("transformers")
+    config = library.BertConfig(
+        hidden_size=384, num_hidden_layers=2, num_attention_heads=12, intermediate_size=1536, vocab_size=3000
+    )
+    one, two = (library.BertModel(config).eval() for _ in range(2))
+    x = torch.randint(3000, (1, 6))
+    tokens = of_graph(ng.capture(one, x))
+    assert len(tokens) > 10_000
+    write(tokens, ng.capture(two, x))
+    for (name, mine), theirs in zip(two.state_dict().items(), one.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
 def test_tokens_tell_widths_and_neurons() -> None:
     module, x = _images().eval(), torch.randn(2, 3, 6, 6)
     graph = ng.capture(module, x)
