@@ -164,7 +164,7 @@ def samples(seeds: int, steps: int, count: int) -> list[Row]:
         rows.append(
             {
                 **shown,
-                "valid before": float(drawn.valid_before.float().mean()),
+                "valid before": round(float(drawn.valid_before.float().mean()), 3),
                 "valid after": float(drawn.networks.valid().float().mean()),
                 "structure": row["structure"],
                 **told,
