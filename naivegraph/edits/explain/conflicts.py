@@ -95,7 +95,10 @@ def conflict_text(
     except ValueError:
         return "No sizes meet the constraints of the network's own code, whatever the requests."
     if not names:
-        return "They can be met together, but no answer was found in the time given."
+        return (
+            "They can be met together, but no answer was found in the time given, or the strategy looked for "
+            "none: Solve(Raise()) does."
+        )
     explainer = Explainer(widths, constraints)
     about = [one for one in requests if one.name in names]
     members = [_request(explainer, one) for one in about] + list(_rules(explainer, names))

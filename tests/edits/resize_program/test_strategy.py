@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import naivegraph as ng
 from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.request.requests import Delta, Request, Size
 from naivegraph.edits.resize_program.strategy import (
@@ -285,3 +286,10 @@ def test_strategies_compose() -> None:
 def test_a_strategy_must_say_what_it_does() -> None:
     with pytest.raises(TypeError, match="Strategy does not say what to do"):
         Strategy()(_attempt(**POSSIBLE))
+
+
+def test_a_strategy_that_does_not_solve_is_told_so() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    with pytest.raises(InfeasibleError, match=r"the strategy looked for none: Solve\(Raise\(\)\) does"):
+        ng.resize(net, torch.ones(1, 4), {"0": -1}, strategy=Raise())
+    assert net[0].out_features == 8
