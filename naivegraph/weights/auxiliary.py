@@ -157,7 +157,8 @@ class Auxiliary:
         def residual(x: Tensor, factor: float) -> Tensor:
             """Those of replication and those of the task."""
             off = (body(x[:count], inputs)[:, :-1] - targets) / len(inputs) ** 0.5
-            return torch.cat([factor * replication.residual(x), off.reshape(-1)])
+            found = replication.residual(x)  # the bounds of the norm count in full, whatever the weight
+            return torch.cat([factor * found[:count], found[count:], off.reshape(-1)])
 
         falling = list(weights or [each * self.weight for each in _FALLING])
         with working("solving for task and weights") as say:
