@@ -230,8 +230,9 @@ class _Training:
             group["lr"] = settings.rate * _rate(self._step, settings.steps)
         self._optimizer.zero_grad()
         losses.total(settings.loss, done).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), _NORM)
-        self._optimizer.step()
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), _NORM)
+        if length.isfinite():  # else a network drawn by chance has outputs beyond all numbers: no step
+            self._optimizer.step()
         self._step += 1
         return losses
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from naivegraph.errors import EditError, LoadError
 from naivegraph.tokens.conditioning import conditioning
 from naivegraph.tokens.frame import Frame
-from naivegraph.tokens.network_losses import LossWeights
+from naivegraph.tokens.network_losses import Losses, LossWeights
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.random_structure import random_structure
 from naivegraph.tokens.train import Trained, TrainSettings, split, train
@@ -161,3 +161,18 @@ def test_meta_features_that_tell_of_networks_make_these_likelier() -> None:
     assert found.log_density > found.log_density_shuffled + 1
     with pytest.raises(ValueError, match="nothing to shuffle"):
         conditioning(done.model, told[held[:3]], meta[:1].expand(3, -1), INPUTS)
+
+
+def test_a_step_beyond_all_numbers_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = random_structure(FRAME, 40, seed=0)
+    total, calls = Losses.total, list[int]()
+
+    def endless(self: Losses, weights: LossWeights, done: float) -> Tensor:
+        """The loss, once without end."""
+        calls.append(len(calls))
+        return total(self, weights, done) * (torch.inf if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(Losses, "total", endless)
+    trained = train(networks, inputs=INPUTS, size=SMALL, settings=SETTINGS)
+    assert len(calls) == SETTINGS.steps
+    assert all(each.isfinite().all() for each in trained.model.parameters())
