@@ -142,7 +142,7 @@ def test_arguments_are_checked(networks: Networks) -> None:
         TrainSettings(chimeras=1.5)
     with pytest.raises(ValueError, match="noise=nan is to be a number"):
         TrainSettings(noise=float("nan"))
-    broken = networks[:10]
+    broken = networks[:10].replaced(presence=networks.presence[:10].clone())
     broken.presence[4, -1, 0] = False
     with pytest.raises(ValueError, match=r"network 4 is none: .*an output is missing"):
         train(broken, inputs=INPUTS, size=SMALL)
