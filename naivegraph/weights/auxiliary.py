@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph
 from naivegraph.progress import working
 from naivegraph.weights.fixed_point import FixedPoint
@@ -102,16 +103,12 @@ class Auxiliary:
         self._inputs, self._targets = examples
         self.module, self.weight = body, weight
         outputs = self._outputs_of_task()
-        modes = [(each, each.training) for each in body.modules()]
         try:
-            with torch.no_grad():
-                out = body.eval()(self._inputs[:2])
+            with preserved(body), torch.no_grad():
+                out = body(self._inputs[:2])
         except RuntimeError as error:
             shape = tuple(self._inputs.shape[1:])
             raise EditError(f"the network does not take the task's inputs, {shape}: {error}") from error
-        finally:
-            for each, mode in modes:
-                each.training = mode
         if not isinstance(out, Tensor) or out.dim() != 2 or out.shape[1] < outputs + 1:
             told = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise EditError(
@@ -253,10 +250,8 @@ class Auxiliary:
     def _relative(self, codes: Tensor) -> Tensor:
         """The relative loss of replication, to be differentiated; norms and dropout act as in eval mode."""
         weights = torch.cat([each.reshape(-1) for each in self.module.parameters()])
-        modes = [(each, each.training) for each in self.module.modules()]
-        predicted = self.quine.gain * self.module.eval()(codes)[:, -1]
-        for each, mode in modes:
-            each.training = mode
+        with preserved(self.module, buffers=False):
+            predicted = self.quine.gain * self.module(codes)[:, -1]
         loss: Tensor = (weights - predicted).square().sum() / weights.square().sum()
         return loss
 

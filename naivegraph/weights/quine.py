@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
+from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph, capture
 from naivegraph.progress import working
 from naivegraph.weights.addresses import Addresses
@@ -231,17 +232,13 @@ class Quine:
 
     def _check_head(self, module: nn.Module, given: Tensor) -> None:
         """The network returns a number for each code."""
-        modes = [(each, each.training) for each in module.modules()]
         try:
-            with torch.no_grad():
-                out = module.eval()(given)
+            with preserved(module), torch.no_grad():
+                out = module(given)
         except RuntimeError as error:
             raise EditError(
                 f"the network does not take codes of {tuple(given.shape[1:])}: {error}"
             ) from error
-        finally:
-            for each, mode in modes:
-                each.training = mode
         if not isinstance(out, Tensor) or tuple(out.shape) not in ((2,), (2, 1)):
             told = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise EditError(
