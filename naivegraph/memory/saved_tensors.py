@@ -113,17 +113,24 @@ def _run(graph: Recording, example: dict[str, Any]) -> CallLog:
 def _same_widths(related: Widths, widths: Widths) -> dict[Atom, Atom]:
     """The atoms of the widths of a graph by those of the same graph with another run in train mode.
 
+    A width of one neuron may be a width in one of them alone, as it depends on the order of calls whether a
+    dimension of one index can be told from none. Nothing can be removed from it, so it counts as one there.
+
     Raises:
         EditError: They are not the same widths.
     """
-    one, two = ([(w.name, w.size, w.lives) for w in each.widths] for each in (related, widths))
-    if one != two:
-        other = next(iter(set(one) ^ set(two)))[0]
+    one, two = ({w: (w.size, w.lives) for w in each.widths} for each in (related, widths))
+    known = [*one.values()]
+    own = [w for w, place in one.items() if w.size > 1 or place in two.values()]
+    its = [w for w, place in two.items() if w.size > 1 or place in known]
+    other = [w for w, v in zip(own, its, strict=False) if one[w] != two[v]]
+    other += [*own[len(its) :], *its[len(own) :]]
+    if other:
         raise EditError(
-            f"in train mode the network ties its sizes in another way than in eval mode ({other}), so what "
-            "autograd saves is not known for other sizes: leave that budget out"
+            f"in train mode the network ties its sizes in another way than in eval mode ({other[0].name}), "
+            "so what autograd saves is not known for other sizes: leave that budget out"
         )
-    return {own.atom: its.atom for own, its in zip(related.widths, widths.widths, strict=True)}
+    return {w.atom: v.atom for w, v in zip(own, its, strict=True)}
 
 
 def _renamed(axis: Axis, atoms: Mapping[Atom, Atom]) -> Axis:

@@ -93,3 +93,30 @@ def test_an_edited_structure_is_refused() -> None:
     ng.insert(graph, nn.Sigmoid(), after="1")
     with pytest.raises(ng.EditError, match=r"capture graph.to_module\(\)"):
         SAVED.value(relate(graph))
+
+
+class Shuffled(nn.Module):
+    """A view takes two channels apart as a number of the code and one neuron, which a later call splits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1, groups=2)
+        self.wide, self.head = nn.Conv2d(2, 12, 1), nn.Conv2d(14, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, 3, size, size) in, (batch, 4, size, size) out."""
+        first = self.first(x)
+        mixed = first.view(x.shape[0], 2, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+        wide = self.wide(self.grouped(first).relu()).sigmoid()
+        out: Tensor = self.head(torch.cat([mixed.exp(), wide], 1))
+        return out
+
+
+def test_one_neuron_that_is_a_width_in_eval_mode_alone_counts_as_one() -> None:
+    torch.manual_seed(0)
+    net, x = Shuffled().eval(), torch.randn(2, 3, 6, 6)
+    assert any(width.size == 1 for width in ng.capture(net, x).widths)
+    edit = ng.prune(net, x, training_memory=0.6)
+    saved = edit.after["training_memory"]
+    assert saved <= 0.6 * edit.before["training_memory"]
+    assert saved == pytest.approx(left_bytes(net, (x,)), abs=64)
