@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from naivegraph.edits.request.validate import above_zero, at_least_zero, whole
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph
 from naivegraph.progress import working
+from naivegraph.weights.batched_operators import batched_operators
 from naivegraph.weights.fixed_point import FixedPoint
 from naivegraph.weights.levenberg_marquardt import least_squares
 from naivegraph.weights.quine import quine
@@ -83,9 +86,7 @@ def auxiliary(
         >>> a.outputs(x).shape, a.report().fixed_point.kind
         (torch.Size([20, 2]), 'none')
     """
-    if not weight > 0:
-        raise EditError(f"weight= is {weight!r}, and replication without a weight is none: give one above 0")
-    return Auxiliary(body, _examples(task), weight, gain, seed)
+    return Auxiliary(body, _examples(task), above_zero(weight, "weight"), gain, seed)
 
 
 class Auxiliary:
@@ -157,7 +158,11 @@ class Auxiliary:
             found = replication.residual(x)  # the bounds of the norm count in full, whatever the weight
             return torch.cat([factor * found[:count], found[count:], off.reshape(-1)])
 
-        falling = list(weights or [each * self.weight for each in _FALLING])
+        at_least_zero(seconds, "seconds")
+        at_least_zero(tolerance, "tolerance")
+        vector.check_finite()
+        falling = [above_zero(each, "weights") for each in weights or []]
+        falling = falling or [each * self.weight for each in _FALLING]
         with working("solving for task and weights") as say:
             for now in falling:
                 factor = now**0.5 / self._start
@@ -184,22 +189,41 @@ class Auxiliary:
             optimizer: Such as `torch.optim.Adam(a.module.parameters())`.
             epochs: The passes over the task.
             batch: The examples of a batch.
+
+        Raises:
+            EditError: The loss is no number any more; the network is as it was before that step.
         """
+        whole(epochs, "epochs", 1)
+        whole(batch, "batch", 1)
         like = next(self.module.parameters())
         codes, modes = self.quine.codes().to(like), [(m, m.training) for m in self.module.modules()]
         self.module.train()
-        with working("training for task and weights") as say:
-            for epoch in range(epochs):
-                for some in torch.split(torch.randperm(len(self._inputs)), batch):
-                    optimizer.zero_grad()
-                    out, targets = self.outputs(self._inputs[some]), self._targets[some]
-                    loss = F.mse_loss(out, targets) if self._numbers() else F.cross_entropy(out, targets)
-                    (loss + self.weight * self._relative(codes)).backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                say(f"training for task and weights: {epoch + 1} of {epochs} epochs, loss {loss.item():.3g}")
-        for each, mode in modes:
-            each.training = mode
+        try:
+            with working("training for task and weights") as say:
+                for epoch in range(epochs):
+                    loss = self._epoch(optimizer, codes, batch)
+                    say(f"training for task and weights: {epoch + 1} of {epochs} epochs, loss {loss:.3g}")
+        finally:
+            for each, mode in modes:
+                each.training = mode
         return self.report()
+
+    def _epoch(self, optimizer: torch.optim.Optimizer, codes: Tensor, batch: int) -> float:
+        """A pass over the task; return the last loss."""
+        now = 0.0
+        for some in torch.split(torch.randperm(len(self._inputs)), batch):
+            optimizer.zero_grad()
+            out, targets = self.outputs(self._inputs[some]), self._targets[some]
+            loss = F.mse_loss(out, targets) if self._numbers() else F.cross_entropy(out, targets)
+            loss = loss + self.weight * self._relative(codes)
+            now = loss.item()
+            if not math.isfinite(now):
+                raise EditError(
+                    f"the loss is {now}: take a smaller learning rate, and initialise the network"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return now
 
     def regenerate(self, times: int = 1, task: Iterable[Sequence[Tensor]] | None = None) -> list[float]:
         """Replace the weights by their predictions.
@@ -242,7 +266,8 @@ class Auxiliary:
 
         def outputs(weights: Tensor, x: Tensor) -> Tensor:
             """Run the network with these weights."""
-            out: Tensor = functional_call(network, dict(vector.split(weights)), (x,))
+            with batched_operators():
+                out: Tensor = functional_call(network, dict(vector.split(weights)), (x,))
             return out
 
         return outputs
@@ -265,6 +290,12 @@ class Auxiliary:
     def _goals(self, targets: Tensor | None = None) -> Tensor:
         """The targets as numbers, `[examples, outputs]`."""
         some = self._targets if targets is None else targets
+        outputs = some.shape[1] if some.dim() == 2 else int(some.max()) + 1
+        if some.dim() != self._targets.dim() or outputs > self._classes:
+            raise EditError(
+                f"the examples have targets {tuple(some.shape)} of {some.dtype} for {outputs} outputs, and "
+                f"are to be like those of the task, for {self._classes}"
+            )
         if self._numbers():
             return some
         goals: Tensor = F.one_hot(some, self._classes)
@@ -292,12 +323,23 @@ def _examples(task: Iterable[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         targets.append(y)
     if not inputs:
         raise EditError("the task has no batches, or was read before: give a list or a DataLoader")
+    for what, parts in (("inputs", inputs), ("targets", targets)):
+        shapes = {tuple(each.shape[1:]) for each in parts}
+        if len(shapes) > 1 or len({each.dtype for each in parts}) > 1:
+            raise EditError(
+                f"the {what} of the task's batches have several shapes or types: {sorted(shapes)}"
+            )
+        if not all(bool(each.isfinite().all()) for each in parts):
+            raise EditError(f"the task's {what} hold numbers that are not finite: leave these examples out")
     all_x, all_y = torch.cat(inputs), torch.cat(targets)
-    if len(all_x) != len(all_y) or all_y.dim() != (2 if all_y.is_floating_point() else 1):
+    kinds = {torch.int64: 1, torch.float16: 2, torch.bfloat16: 2, torch.float32: 2, torch.float64: 2}
+    if not len(all_x) or len(all_x) != len(all_y) or all_y.dim() != kinds.get(all_y.dtype):
         raise EditError(
             f"the task has inputs {tuple(all_x.shape)} and targets {tuple(all_y.shape)} of {all_y.dtype}: "
-            "give as many targets as inputs, classes [batch] or numbers [batch, outputs]"
+            "give as many targets as inputs, classes [batch] of int64 or numbers [batch, outputs]"
         )
+    if all_y.dim() == 1 and int(all_y.min()) < 0:
+        raise EditError(f"the task has a class {int(all_y.min())}: classes count from 0")
     return all_x, all_y
 
 

@@ -6,6 +6,8 @@ A small loss alone says little: it is small for a network whose weights are all 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ __all__ = ["FixedPoint", "fixed_point", "kind_of", "spectral_radius"]
 _ZERO = 0.05  # of the norm at the start
 _CONSTANT = 0.95  # of the root mean square
 _DENSE = 2000  # weights up to which all eigenvalues are worked out
+_PRODUCTS, _SECONDS = 200, 30.0  # the most that are done, and the time for them, with more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,7 @@ def fixed_point(
     rms = norm / count**0.5
     relative = loss / norm**2 if norm else 0.0
     mean_share = abs(float(weights.mean())) / rms if rms else 0.0
-    kept = norm / start if start else 1.0
+    kept = norm / start if start else float(norm > 0)
     kind = kind_of(relative, mean_share, kept, tolerance)
     found = spectral_radius(predict, weights) if radius is None else radius
     largest = float(difference.abs().max()) if len(difference) else 0.0
@@ -108,10 +111,12 @@ def kind_of(relative: float, mean_share: float, norm_kept: float, tolerance: flo
     Example:
         >>> kind_of(1e-9, mean_share=0.1, norm_kept=0.8), kind_of(1e-9, mean_share=0.1, norm_kept=0.01)
         ('true', 'zero')
+        >>> kind_of(float("nan"), mean_share=0.1, norm_kept=0.8)
+        'none'
     """
     if norm_kept < _ZERO:
         return "zero"
-    if relative > tolerance:
+    if not relative <= tolerance:  # nor is one where it is no number
         return "none"
     return "constant" if mean_share > _CONSTANT else "true"
 
@@ -120,7 +125,7 @@ def spectral_radius(predict: Callable[[Tensor], Tensor], weights: Tensor) -> flo
     """The largest absolute value of the eigenvalues of a map's Jacobian.
 
     Of up to 2,000 weights all eigenvalues are worked out; of more, it is Gelfand's formula after 200
-    products, ||J^k v||^(1/k), which comes near it.
+    products, or as many as there is time for, ||J^k v||^(1/k), which comes near it.
 
     Example:
         >>> round(spectral_radius(lambda w: torch.stack([2 * w[1], 0.5 * w[0]]), torch.ones(2)), 6)
@@ -134,15 +139,17 @@ def spectral_radius(predict: Callable[[Tensor], Tensor], weights: Tensor) -> flo
         rows = torch.func.vmap(lambda row: back(row)[0], chunk_size=256)(
             torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
         )
-        return float(torch.linalg.eigvals(rows).abs().max())
+        finite = bool(rows.isfinite().all())
+        return float(torch.linalg.eigvals(rows).abs().max()) if finite else math.nan
     made = torch.Generator().manual_seed(0)
     vector = torch.randn(len(weights), generator=made, dtype=weights.dtype).to(weights.device)
-    logarithm, products = 0.0, 200
-    for _ in range(products):
+    logarithm, products, end = 0.0, 0, time.monotonic() + _SECONDS
+    while products < _PRODUCTS and (products < 1 or time.monotonic() < end):
         vector = vector / vector.norm()
         vector = back(vector)[0]  # the transpose has the same eigenvalues
         size = float(vector.norm())
         if not size:
             return 0.0
+        products += 1
         logarithm += torch.tensor(size).log().item()
     return float(torch.tensor(logarithm / products).exp())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from naivegraph.edits.request.named_parts import named_parts
 from naivegraph.edits.request.target import graph_verb
+from naivegraph.edits.request.validate import above_zero, whole
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
@@ -49,9 +50,9 @@ def hyper(
             parameters, or vertices.
         z: The numbers of an embedding; each kernel has one, and each output neuron of equal kernels.
         kind: "static": the weights depend on trained embeddings alone. "dual": on the example, too, and in a
-            recurrent network on the time step: each layer reads what it is given, at each call, and its
-            weights are other ones for each example of the batch. "nested": the generator's own weights come
-            from a hypernetwork.
+            network of recurrent cells on the time step: each layer reads what it is given, at each call, and
+            its weights are other ones for each example of the batch. "nested": the generator's own weights
+            come from a hypernetwork.
         share: The most parameters that the generators may have, as a share of the weights they make. The
             hidden units of the generators are as many as that allows.
 
@@ -73,9 +74,8 @@ def hyper(
     """
     if kind not in _KINDS:
         raise EditError(f"kind= is {kind!r}, and there is no such kind{nearest(str(kind), _KINDS)}")
-    if isinstance(z, bool) or not isinstance(z, int) or z < 1:
-        raise EditError(f"z= is the number of numbers of an embedding, 1 or more, not {z!r}")
-    if not 0 < share <= 1:
+    whole(z, "z", 1)
+    if above_zero(share, "share") > 1:
         raise EditError(f"share= is above 0 and at most 1, not {share!r}")
     return Hypernetwork(model, layers, z, kind, share)
 
@@ -192,9 +192,7 @@ class Hypernetwork(nn.Module):
             self.body.set_submodule(path, wrapped)
 
     def _generator(self, name: str) -> WeightGenerator:
-        generator = self.generators[self._maker[name]]
-        assert isinstance(generator, WeightGenerator)
-        return generator
+        return cast("WeightGenerator", self.generators[self._maker[name]])
 
     def _example_layers(self) -> Iterator[tuple[str, ExampleWeights]]:
         for path, module in self.body.named_modules():
@@ -264,6 +262,8 @@ def _weights(model: Graph, source: nn.Module, layers: str | Sequence[str]) -> di
                 f"{' and '.join(map(repr, names[id(each)]))} are one parameter: a weight that is shared "
                 "stays one, so leave these out of layers="
             )
+        if not bool(each.isfinite().all()):
+            raise EditError(f"{name!r} holds values that are no finite numbers: initialise it anew")
         if not float(each.detach().std(correction=0)) > 0:
             raise EditError(
                 f"all numbers of {name!r} are equal, and weights that are made start with the variance that "
@@ -283,7 +283,8 @@ def _reads(model: Graph, name: str) -> list[tuple[int, int]]:
     if layer is model.module or not calls:
         raise EditError(
             f"{name!r} is no weight of a layer that the example reaches as one call, and only such layers "
-            'have weights for each example: leave it out of layers=, or take kind="static"'
+            'have weights for each example: leave it out of layers=, or take kind="static"; a network that '
+            "is a single layer needs one around it, as of nn.Sequential(network)"
         )
     dims = neuron_dimensions(model)
 

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from naivegraph.edits.request.target import check_model
+from naivegraph.edits.request.validate import above_zero, whole
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
 from naivegraph.weights.addresses import Addresses
+from naivegraph.weights.batched_operators import batched_operators
 from naivegraph.weights.weight_vector import WeightVector
 
 __all__ = ["FastWeights", "Introspective"]
@@ -53,7 +56,7 @@ class Introspective(nn.Module):
         seed: The seed of the codes of the weights, which follow edits of the body.
 
     Raises:
-        EditError: The body has no parameters.
+        EditError: The body has no parameters, or some that are no numbers; an argument is none of its kind.
 
     Example:
         >>> net = Introspective(nn.Sequential(nn.Linear(3 + 2, 8), nn.Tanh(), nn.Linear(8, 4 + 2 * 6 + 1)), 6)
@@ -73,10 +76,12 @@ class Introspective(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if address < 1 or not sharpness > 0:
-            raise ValueError(f"address={address} is to be 1 or more, and sharpness={sharpness:g} above 0")
+        whole(address, "address", 1)
+        above_zero(sharpness, "sharpness")
+        check_model("weights.Introspective", body)
         if next(body.parameters(), None) is None:
             raise EditError("the body has no parameters that it could read or change")
+        WeightVector(body).check_finite()
         self.body, self.address, self.sharpness, self.modify = body, address, sharpness, modify
         self._addresses, self._edits = Addresses(body, address, seed), list(history_of(body))
         self.register_buffer("codes", self._directions(), persistent=False)
@@ -128,6 +133,11 @@ class Introspective(nn.Module):
         """
         if x.dim() != 3 or not x.shape[1]:
             raise ValueError(f"sequences are [batch, time, inputs], and these are {list(x.shape)}")
+        if evaluations is not None and evaluations.shape != x.shape[:2]:
+            raise ValueError(
+                f"evaluations are [batch, time], {list(x.shape[:2])} here, and these are "
+                f"{list(evaluations.shape)}"
+            )
         state, found = self.start(len(x)), []
         for time, now in enumerate(x.unbind(1)):
             y, state = self.step(now, state, None if evaluations is None else evaluations[:, time])
@@ -135,7 +145,13 @@ class Introspective(nn.Module):
         return torch.stack(found, 1)
 
     def store(self, state: FastWeights, sequence: int = 0) -> None:
-        """Write the weights of one sequence into the parameters."""
+        """Write the weights of one sequence into the parameters.
+
+        Raises:
+            EditError: There is no sequence of that number.
+        """
+        if not -len(state.weights) <= sequence < len(state.weights):
+            raise EditError(f"there is no sequence {sequence} among {len(state.weights)}")
         WeightVector(self.body).write(state.weights[sequence].detach())
 
     def extra_repr(self) -> str:
@@ -152,8 +168,9 @@ class Introspective(nn.Module):
             return out[0]
 
         try:
-            out: Tensor = vmap(one, randomness="different")(weights, given)
-        except RuntimeError as error:
+            with batched_operators():
+                out: Tensor = vmap(one, randomness="different")(weights, given)
+        except (RuntimeError, ValueError) as error:
             raise EditError(
                 f"the body does not take {given.shape[1]} numbers (inputs, value read, evaluation) "
                 f"with weights for each sequence: {error}"

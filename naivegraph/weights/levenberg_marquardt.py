@@ -31,7 +31,8 @@ class Descent:
     Attributes:
         x: The unknowns, `[n]`.
         losses: The sum of squares at the start and after each step.
-        ended: The reason for which it ended: "solved", "seconds", "slow" or "no step lowers the loss".
+        ended: The reason for which it ended: "solved", "seconds", "steps", "slow" or "no step lowers the
+            loss".
     """
 
     x: Tensor
@@ -46,6 +47,7 @@ def least_squares(
     seconds: float,
     tolerance: float,
     jacobian: Callable[[Tensor], Tensor] | None = None,
+    steps: int | None = None,
     patience: int | None = None,
     watch: Callable[[Tensor, float], object] = lambda x, loss: None,
 ) -> Descent:
@@ -54,10 +56,11 @@ def least_squares(
     Args:
         residual: From the unknowns, `[n]`, to the residuals, `[m]`.
         x: The unknowns to start with.
-        seconds: Time after which no other step is begun.
+        seconds: Time after which no other step is begun, and none of conjugate gradients within a step.
         tolerance: The sum of squares at which it is solved.
         jacobian: From the unknowns to `[m, n]`; without it products with it are worked out by
             differentiation, and no matrix is held.
+        steps: The most steps; any number if None.
         patience: Steps within which the sum of squares is to halve, or the descent ends.
         watch: Takes the unknowns and the sum of squares after each step.
 
@@ -71,7 +74,7 @@ def least_squares(
     now = residual(x)
     losses, damping, growth = [float(now @ now)], 0.0, 2.0
     while losses[-1] > tolerance:
-        model = _Products(residual, x) if jacobian is None else _Matrix(jacobian(x))
+        model = _Products(residual, x, end) if jacobian is None else _Matrix(jacobian(x))
         gradient = model.back(now)
         damping = damping or 1e-3 * model.size(gradient)
         while True:
@@ -92,6 +95,8 @@ def least_squares(
         damping, growth = damping * max(1 / 3, 1 - (2 * min(gain, 1.0) - 1) ** 3), 2.0
         losses.append(loss)
         watch(x, loss)
+        if steps is not None and len(losses) > steps:
+            return Descent(x, tuple(losses), "steps")
         if patience and len(losses) > patience and losses[-1] > losses[-1 - patience] / 2:
             return Descent(x, tuple(losses), "slow")
     return Descent(x, tuple(losses), "solved")
@@ -147,7 +152,8 @@ class _Matrix:
 class _Products:
     """Products with a Jacobian that is not held, and solutions by conjugate gradients."""
 
-    def __init__(self, residual: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    def __init__(self, residual: Callable[[Tensor], Tensor], x: Tensor, end: float) -> None:
+        self._end = end
         here: Any = vjp(residual, x)
         now, self._back = here
         # The transpose of a transpose; forward differentiation is not there for every operator.
@@ -170,12 +176,12 @@ class _Products:
         return float(ahead @ ahead) / max(float(gradient @ gradient), 1e-300)
 
     def solve(self, right: Tensor, damping: float) -> Tensor:
-        """Solve the damped normal equations as far as so many steps lead."""
+        """Solve the damped normal equations as far as so many steps lead, or the time."""
         step, rest = torch.zeros_like(right), right
         direction, square = rest, float(rest @ rest)
         stop = square * min(0.1, square**0.25) ** 2
-        for _ in range(_INNER_STEPS):
-            if square <= stop:
+        for number in range(_INNER_STEPS):
+            if square <= stop or (number and time.monotonic() >= self._end):
                 break
             ahead = self.ahead(direction)
             length = square / (float(ahead @ ahead) + damping * float(direction @ direction))

@@ -11,16 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from naivegraph.edits.request.target import check_model
+from naivegraph.edits.request.validate import above_zero, at_least_zero, whole
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph, capture
 from naivegraph.progress import working
 from naivegraph.weights.addresses import Addresses
+from naivegraph.weights.batched_operators import batched_operators
 from naivegraph.weights.fixed_point import FixedPoint, fixed_point
 from naivegraph.weights.levenberg_marquardt import Descent, least_squares
 from naivegraph.weights.quine_history import QuineHistory
 from naivegraph.weights.replication import Replication
+from naivegraph.weights.solver_memory import check_matrices, check_products
 from naivegraph.weights.weight_vector import WeightVector
 
 __all__ = ["Quine", "quine"]
@@ -51,7 +55,8 @@ def quine(
         seed: The seed of the codes.
 
     Raises:
-        EditError: The body has no scalar head, or takes nothing of that size.
+        EditError: The body has no scalar head, takes nothing of that size, or has weights that are no
+            numbers; an argument is none of its kind.
 
     Example:
         >>> body = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 1))
@@ -59,8 +64,9 @@ def quine(
         >>> q.predictions().shape, q.report().kind
         (torch.Size([37]), 'none')
     """
-    sizes = (dim,) if isinstance(dim, int) else tuple(dim)
-    return Quine(body, sizes, gain, seed)
+    check_model("weights.quine", body)
+    sizes = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    return Quine(body, tuple(whole(each, "dim", 1) for each in sizes), above_zero(gain, "gain"), seed)
 
 
 class Quine:
@@ -78,6 +84,7 @@ class Quine:
         if like is None:
             raise EditError("the network has no weights that it could predict")
         self.gain, self._sizes = gain, sizes
+        WeightVector(module).check_finite()
         self._check_head(module, torch.zeros(2, *sizes, dtype=like.dtype, device=like.device))
         given = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device)
         self.graph = body if isinstance(body, Graph) else capture(body, given)
@@ -125,16 +132,27 @@ class Quine:
             The report on the weights found, which the network has now.
 
         Raises:
-            EditError: The matrix would take more memory than half of what is free, or the bounds are none.
+            EditError: The matrix, or else the products, would take more memory than half of what is free; the
+                bounds are none; a weight is no number, or all are zeros and their norm is to have bounds.
         """
-        if norm is not None and not 0 < norm[0] <= norm[1]:
-            raise EditError(f"norm is {norm}: give a lower and an upper bound above 0, or None")
-        codes, bounds = self.codes(), norm and (norm[0] * self._start, norm[1] * self._start)
+        at_least_zero(seconds, "seconds")
+        at_least_zero(tolerance, "tolerance")
+        _check_norm(norm)
+        bounds = norm and (norm[0] * self._start, norm[1] * self._start)
+        self._follow()
         vector = WeightVector(self.module)
+        vector.check_finite()
+        if norm is not None and not self._start:
+            raise EditError(
+                "all weights were 0 at the start, so no norm is a share of theirs: initialise them"
+            )
         held = vector.size <= _DENSE if dense is None else dense
+        body = self._body()
         if held:
-            _check_memory(vector.size)
-        replication = Replication(self._body(), codes, self.gain, bounds)
+            check_matrices(vector.size)
+        else:
+            check_products(body, vector.read(), self._sizes)
+        replication = Replication(body, self.codes(), self.gain, bounds)
         end = time.monotonic() + seconds
         best: Descent | None = None
         x, kicks = replication.unknowns(vector.read()), torch.Generator().manual_seed(0)
@@ -168,6 +186,7 @@ class Quine:
         Returns:
             The relative change of the weights each time.
         """
+        whole(times, "times", 0)
         self._follow()
         vector, predict, changes = WeightVector(self.module), self._map(), []
         weights = vector.read()
@@ -202,7 +221,8 @@ class Quine:
 
         def output(weights: Tensor, codes: Tensor) -> Tensor:
             """Run the network with these weights on all codes."""
-            out: Tensor = functional_call(network, dict(vector.split(weights)), (codes,))
+            with batched_operators():
+                out: Tensor = functional_call(network, dict(vector.split(weights)), (codes,))
             return out.reshape(len(codes))
 
         return output
@@ -247,24 +267,12 @@ class Quine:
             )
 
 
-def _check_memory(weights: int) -> None:
-    """The matrices fit into memory."""
-    needed = 4 * 8 * weights**2
-    free = _free_memory()
-    if free is not None and needed > free / 2:
-        raise EditError(
-            f"the matrices of {weights:,} weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-            "free: solve(dense=False) does without them"
-        )
-
-
-def _free_memory() -> int | None:
-    """The bytes of memory that are free, where the system tells."""
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
+def _check_norm(norm: object) -> None:
+    """The bounds of the norm are two, or None."""
+    if norm is None:
+        return
+    if not isinstance(norm, (tuple, list)) or len(norm) != 2:
+        raise EditError(f"norm is {norm!r}: give a lower and an upper bound above 0, or None")
+    low, high = (above_zero(each, "norm") for each in norm)
+    if low > high:
+        raise EditError(f"norm is {norm}: give a lower and an upper bound above 0, or None")

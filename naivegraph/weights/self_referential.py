@@ -39,7 +39,8 @@ class SelfReferential(nn.Module):
         rates: The offsets c of the rates, `[4]`.
 
     Raises:
-        ValueError: The heads do not divide the features, or there are no such keys.
+        ValueError: A size is no whole number above 0, the heads do not divide the features, or there are no
+            such keys.
 
     Example:
         >>> layer = SelfReferential(6, 4)
@@ -55,7 +56,10 @@ class SelfReferential(nn.Module):
         self, in_features: int, out_features: int, *, heads: int = 1, keys: str = "unit", modify: bool = True
     ) -> None:
         super().__init__()
-        if heads < 1 or in_features % heads or out_features % heads:
+        for name, size in (("in_features", in_features), ("out_features", out_features), ("heads", heads)):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name}={size!r} is to be a whole number of at least 1")
+        if in_features % heads or out_features % heads:
             raise ValueError(
                 f"{heads} heads do not divide {in_features} features of inputs and {out_features} of outputs"
             )
@@ -90,6 +94,8 @@ class SelfReferential(nn.Module):
         Returns:
             The outputs, `[batch, out_features]`, and the matrices from then on.
         """
+        if x.dim() != 2 or x.shape[1] != self.in_features:
+            raise ValueError(f"inputs are [batch, {self.in_features}], and these are {list(x.shape)}")
         seen = self._normed(x.reshape(len(x), self.heads, self._in))
         y, key, query, rates = torch.split(_times(state, seen), self._parts, dim=-1)
         if self.modify:

@@ -40,6 +40,16 @@ class WeightVector:
         parts = [each.detach().double().reshape(-1) for each in self._module.parameters()]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
+    def check_finite(self) -> None:
+        """Check that all weights are numbers.
+
+        Raises:
+            EditError: One is not; the message names its tensor.
+        """
+        for name, each in self._module.named_parameters():
+            if not each.is_meta and not bool(each.isfinite().all()):
+                raise EditError(f"{name!r} holds values that are no finite numbers: initialise it anew")
+
     def write(self, weights: Tensor) -> None:
         """Give the network other weights, `[size]`, in the parameters that it has."""
         parameters = dict(self._module.named_parameters())

@@ -113,9 +113,46 @@ def test_edits_are_followed() -> None:
         (_body(), [], {}, "the task has no batches, or was read before"),
         (_body(), [torch.zeros(3, 8)], {}, r"the task is batches \(inputs, targets\) of tensors"),
         (_body(), [(torch.zeros(3, 8), torch.zeros(3))], {}, r"targets \(3,\) of torch.float32: give as"),
-        (_body(), _task(), {"weight": 0.0}, "weight= is 0.0, and replication without a weight is none"),
+        (
+            _body(),
+            [(torch.zeros(3, 8), torch.tensor([0, -1, 1]))],
+            {},
+            "the task has a class -1: classes count",
+        ),
+        (_body(), [(torch.zeros(3, 8), torch.zeros(3).bool())], {}, r"targets \(3,\) of torch.bool: give as"),
+        (
+            _body(),
+            [(torch.zeros(3, 8), torch.zeros(3).long()), (torch.zeros(3, 7), torch.zeros(3).long())],
+            {},
+            r"the inputs of the task's batches have several shapes or types: \[\(7,\), \(8,\)\]",
+        ),
+        (
+            _body(),
+            [(torch.full((3, 8), torch.nan), torch.zeros(3).long())],
+            {},
+            "inputs hold numbers that are",
+        ),
+        (_body(), [(torch.zeros(3, 8), torch.full((3, 2), torch.inf))], {}, "targets hold numbers that are"),
+        (_body(), _task(), {"gain": 0.0}, "gain must be a number above 0"),
+        (_body(), _task(), {"weight": 0.0}, "weight must be a number above 0, not 0.0"),
     ],
 )
 def test_what_is_refused(body: nn.Module, task: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ng.EditError, match=message):
         auxiliary(body, task, **options)
+
+
+def test_other_examples_are_like_those_of_the_task() -> None:
+    a = auxiliary(_body(), _task())
+    with pytest.raises(ng.EditError, match=r"targets \(2,\) of torch.int64 for 8 outputs, .* for 2"):
+        a.report([(torch.zeros(2, 8).double(), torch.tensor([0, 7]))])
+    with pytest.raises(ng.EditError, match=r"targets \(2, 2\) of torch.float32 for 2 outputs"):
+        a.report([(torch.zeros(2, 8).double(), torch.zeros(2, 2))])
+
+
+def test_a_loss_that_is_no_number_ends_training_and_puts_modes_back() -> None:
+    body = _body().eval()
+    a = auxiliary(body, _task())
+    with pytest.raises(ng.EditError, match=r"the loss is .*take a smaller learning rate"):
+        a.train(torch.optim.SGD(body.parameters(), lr=1e200), epochs=5)
+    assert not body.training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -244,7 +245,7 @@ _PLAIN = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 8))
         (_PLAIN, {"layers": "1"}, "layers='1' names nothing with weights: only biases, norms"),
         (_PLAIN, {"layers": 3.5}, "layers= takes names or patterns, not 3.5"),
         (_PLAIN, {"layers": "*", "kind": "statc"}, "there is no such kind; did you mean 'static'"),
-        (_PLAIN, {"layers": "*", "z": 0}, "z= is the number of numbers of an embedding, 1 or more, not 0"),
+        (_PLAIN, {"layers": "*", "z": 0}, "z must be a whole number from 1 up, not 0"),
         (_PLAIN, {"layers": "*", "share": 1.5}, "share= is above 0 and at most 1, not 1.5"),
         (_PLAIN, {"layers": "*"}, r"z=64 .* '0.weight', '2.weight': .*take a smaller z, a larger share"),
         (_tied(), {"layers": "*"}, "'0.weight' and '2.weight' are one parameter: a weight that is shared"),
@@ -281,18 +282,69 @@ def test_networks_of_one_example() -> None:
         h.network(_x())
 
 
+class _Sequence(nn.Module):
+    """A recurrent layer that reads sequences, with states or without, and a layer after it."""
+
+    def __init__(self, layer: nn.RNNBase, states: bool = False) -> None:
+        super().__init__()
+        self.layer, self.head, self.states = layer, nn.Linear(layer.hidden_size, 8), states
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        start = x.new_zeros(self.layer.num_layers, len(x), self.layer.hidden_size)
+        given = x if self.layer.batch_first else x.transpose(0, 1)
+        if self.states:
+            out, state = self.layer(given, start)
+        else:
+            out, state = self.layer(given)
+        last = out if self.layer.batch_first else out.transpose(0, 1)
+        ends = state[0] if isinstance(state, tuple) else state
+        found: torch.Tensor = self.head(last[:, -1] + ends[-1])
+        return found
+
+
+@pytest.mark.parametrize(
+    ("layer", "states"),
+    [
+        (lambda: nn.LSTM(8, 8, batch_first=True), False),
+        (lambda: nn.LSTM(8, 8), False),
+        (lambda: nn.GRU(8, 8, num_layers=2), True),
+    ],
+)
+def test_recurrent_layers_have_weights_for_each_example(
+    layer: Callable[[], nn.RNNBase], states: bool
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 8)
+    h = hyper(_Sequence(layer(), states), x, layers="layer", z=2, kind="dual")
+    for generator in h.generators:
+        nn.init.normal_(generator.get_parameter("spread.weight"))  # so that weights do depend on the example
+    together = h(x)
+    for number in range(3):
+        one = x[number : number + 1]
+        torch.testing.assert_close(h(one)[0], together[number])
+        plain = h.network(one)
+        torch.testing.assert_close(plain(one)[0], together[number])
+    other = h.network(x[:1]).get_parameter("layer.weight_ih_l0") - plain.get_parameter("layer.weight_ih_l0")
+    assert float(other.detach().abs().max()) > 1e-3
+
+
 def test_layers_that_torch_cannot_call_with_weights_for_each_example() -> None:
-    class Sequence(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lstm = nn.LSTM(8, 8, batch_first=True)
+    h = hyper(
+        nn.Sequential(nn.Conv2d(8, 8, 3)), torch.ones(2, 8, 5, 5), layers="0", z=1, kind="dual", share=0.9
+    )
+    with pytest.raises(ng.EditError, match=r"'0' cannot be called with weights for each .*static"):
+        h(torch.ones(2, 8, 1, 1))
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.lstm(x)[0]
-            return out
 
-    x = torch.randn(2, 5, 8)
-    assert hyper(Sequence(), x, layers="lstm", z=2)(x).shape == (2, 5, 8)
-    h = hyper(Sequence(), x, layers="lstm", z=2, kind="dual")
-    with pytest.raises(ng.EditError, match=r"'lstm' cannot be called with weights for each .*static"):
-        h(x)
+def test_dual_is_refused_where_the_network_is_the_layer() -> None:
+    with pytest.raises(
+        ng.EditError, match=r"'weight_ih_l0' is no weight .* needs one around it, as of nn.Seq"
+    ):
+        hyper(nn.LSTM(8, 8), torch.zeros(5, 2, 8), layers="*", z=2, kind="dual")
+
+
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    nn.init.constant_(net.get_parameter("0.weight"), torch.nan)
+    with pytest.raises(ng.EditError, match=r"'0.weight' holds values that are no finite numbers"):
+        hyper(net, torch.zeros(2, 8), layers="*", z=1)

@@ -121,5 +121,32 @@ def test_what_is_refused() -> None:
         Introspective(nn.Tanh())
     with pytest.raises(ValueError, match=r"sequences are \[batch, time, inputs\], and these are \[2, 2\]"):
         _net()(torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="address=0 is to be 1 or more"):
+    with pytest.raises(ng.EditError, match="address must be a whole number from 1 up, not 0"):
         Introspective(nn.Linear(4, 8), 0)
+    with pytest.raises(
+        ValueError, match=r"evaluations are \[batch, time\], \[2, 4\] here, and these are \[2, 3\]"
+    ):
+        _net()(torch.zeros(2, 4, 2), torch.zeros(2, 3))
+    with pytest.raises(ng.EditError, match="there is no sequence 5 among 2"):
+        _net().store(_net().start(2), 5)
+    with pytest.raises(
+        ng.EditError, match=r"the body does not take .*Expected more than 1 value per channel"
+    ):
+        Introspective(nn.Sequential(nn.Linear(4, 19), nn.BatchNorm1d(19)))(torch.zeros(2, 4, 2))
+
+
+def test_a_recurrent_body_has_weights_of_its_own_for_each_sequence() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(4, 19)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.cell(x)
+            return out
+
+    torch.manual_seed(0)
+    net, x = Introspective(Reader()), torch.randn(2, 4, 2)
+    together = net(x)
+    for number in range(2):
+        torch.testing.assert_close(net(x[number : number + 1])[0], together[number])

@@ -1,5 +1,8 @@
 """Levenberg-Marquardt, with matrices and without, beside scipy's."""
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -47,3 +50,37 @@ def test_it_ends_in_time() -> None:
     found = least_squares(_valley, torch.full((6,), -1.2).double(), seconds=0.0, tolerance=0.0)
     assert found.ended == "seconds"
     assert np.isclose(found.losses[0], float(_valley(found.x).square().sum()))
+
+
+class _Slow(torch.autograd.Function):
+    """The identity, whose derivative takes its time."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        time.sleep(0.03)
+        return gradient.clone()
+
+
+def test_conjugate_gradients_end_in_time() -> None:
+    values = torch.logspace(-4, 0, 300, dtype=torch.float64)
+    start = time.monotonic()
+    least_squares(
+        lambda x: _Slow.apply(values * x - 1),  # type: ignore[no-untyped-call]
+        torch.zeros(300).double(),
+        seconds=0.2,
+        tolerance=0.0,
+    )
+    assert time.monotonic() - start < 1.5
+
+
+def test_steps_are_counted() -> None:
+    found = least_squares(_valley, torch.full((6,), -1.2).double(), seconds=60, tolerance=0.0, steps=3)
+    assert (found.ended, len(found.losses)) == ("steps", 4)

@@ -1,5 +1,9 @@
 """Networks that predict their own weights, and the three kinds of fixed points."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +141,99 @@ def test_more_weights_than_memory_allows() -> None:
         ng.EditError, match=r"360,001 weights take 4147.2 GB, .*solve\(dense=False\) does without"
     ):
         q.solve(dense=True)
+
+
+def test_more_weights_than_memory_allows_without_matrices() -> None:
+    q = quine(nn.Sequential(nn.Linear(64, 40_000), nn.Tanh(), nn.Linear(40_000, 1)), dim=64)
+    with pytest.raises(ng.EditError, match=r"all 2,640,001 weights takes [\d.]+ GB even without matrices"):
+        q.solve()
+
+
+class _Reader(nn.Module):
+    """A recurrent layer, or attention, and a scalar head."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.layer, nn.MultiheadAttention):
+            seen = self.layer(x, x, x, need_weights=False)[0]
+        else:
+            seen = self.layer(x)[0]
+        out: torch.Tensor = self.head(seen[:, -1])
+        return out
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.LSTM(4, 4, batch_first=True),
+        lambda: nn.GRU(4, 4, batch_first=True),
+        lambda: nn.MultiheadAttention(4, 2, batch_first=True),
+    ],
+)
+def test_layers_without_rules_for_batches_or_second_derivatives(
+    layer: Callable[[], nn.Module], dense: bool
+) -> None:
+    torch.manual_seed(0)
+    q = quine(_Reader(layer(), 4).double(), dim=(3, 4))
+    before = q.report()
+    assert q.solve(seconds=20, tolerance=0.3 * before.loss, dense=dense).loss <= 0.3 * before.loss
+
+
+def test_what_is_no_number_is_no_fixed_point() -> None:
+    q = quine(_body(0), dim=16)
+    with torch.no_grad():
+        next(q.module.parameters())[0, 0] = torch.nan
+    report = q.report()
+    assert (report.kind, math.isnan(report.relative), math.isnan(report.radius)) == ("none", True, True)
+    with pytest.raises(ng.EditError, match=r"'0.weight' holds values that are no finite numbers"):
+        q.solve(seconds=1)
+    with pytest.raises(ng.EditError, match=r"'0.weight' holds values that are no finite numbers"):
+        quine(q.module, dim=16)
+
+
+def test_nothing_but_zeros_is_a_zero_fixed_point() -> None:
+    body = _body(0)
+    with torch.no_grad():
+        for each in body.parameters():
+            each.zero_()
+    q = quine(body, dim=16)
+    assert q.report().kind == "zero"
+    with pytest.raises(ng.EditError, match="all weights were 0 at the start"):
+        q.solve(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 16.0}, r"dim must be a whole number from 1 up, not 16\.0"),
+        ({"dim": None}, "dim must be a whole number from 1 up, not None"),
+        ({"dim": 16, "gain": math.nan}, "gain must be a number above 0, not nan"),
+        ({"dim": 16, "gain": -3.0}, r"gain must be a number above 0, not -3\.0"),
+    ],
+)
+def test_arguments_that_are_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ng.EditError, match=message):
+        quine(_body(0), **options)
+    with pytest.raises(ng.EditError, match=r"weights\.quine.* a str"):
+        quine("body", dim=16)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": math.nan}, "seconds must be a number from 0 up, not nan"),
+        ({"tolerance": -1}, "tolerance must be a number from 0 up, not -1"),
+        ({"norm": 3}, "norm is 3: give a lower and an upper bound above 0"),
+        ({"norm": (2, 1)}, r"norm is \(2, 1\): give a lower and an upper bound above 0"),
+    ],
+)
+def test_searches_that_are_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ng.EditError, match=message):
+        quine(_body(0), dim=16).solve(**options)
 
 
 def test_the_history_tells_steps_edits_and_regenerations() -> None:

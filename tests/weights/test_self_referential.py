@@ -124,3 +124,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"sequences are \[batch, time, 4\], and these are \[2, 4\]"):
         SelfReferential(4, 4)(torch.zeros(2, 4))
     assert SelfReferential(4, 2)(torch.zeros(3, 0, 4)).shape == (3, 0, 2)
+    with pytest.raises(ValueError, match="in_features=0 is to be a whole number of at least 1"):
+        SelfReferential(0, 4)
+    with pytest.raises(ValueError, match=r"inputs are \[batch, 4\], and these are \[2, 3\]"):
+        SelfReferential(4, 4).step(torch.zeros(2, 3), SelfReferential(4, 4).start(2))

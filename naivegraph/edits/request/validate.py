@@ -120,6 +120,18 @@ def at_least_zero(value: Any, name: str) -> float:
     return float(value)
 
 
+def above_zero(value: Any, name: str) -> float:
+    """The number.
+
+    Raises:
+        EditError: It is none, not finite, or not above zero.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise EditError(f"{name} must be a number above 0, not {value!r}")
+    return float(value)
+
+
 def file_path(value: Any) -> str | os.PathLike[str]:
     """The path of a file.
 
