@@ -84,7 +84,7 @@ def _relu_cell(x: Tensor, state: _State, weights: Sequence[Tensor]) -> _State:
 
 
 def _parts(x: Tensor, hidden: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """What the input gives, and what the state gives."""
+    """The shares of input and state in the gates."""
     biases = weights[2:4] if len(weights) > 3 else (None, None)
     return F.linear(x, weights[0], biases[0]), F.linear(hidden, weights[1], biases[1])
 
