@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import naivegraph as ng
-from naivegraph.errors import NaivegraphError
+from naivegraph.learning.learners import digits as all_digits
 from naivegraph.progress import working
 
 SEED = 0
@@ -117,18 +117,9 @@ def load_digits() -> Digits:
     """Load the images, always split the same way.
 
     Raises:
-        NaivegraphError: scikit-learn, which brings the images, is not installed.
+        MissingPackageError: scikit-learn, which brings the images, is not installed.
     """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        message = (
-            "the demo's images come with scikit-learn, which is not installed: pip install 'naivegraph[demo]'"
-        )
-        raise NaivegraphError(message) from error
-    source = datasets.load_digits()
-    images = torch.tensor(source.images, dtype=torch.float32).unsqueeze(1) / 16
-    labels = torch.tensor(source.target, dtype=torch.int64)
+    images, labels = all_digits(flat=False).tensors
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
     test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
     return Digits(images[train], labels[train], images[test], labels[test])

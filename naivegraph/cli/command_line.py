@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _importable(Path.cwd()):
             command, options = _read(words)
             _carry_out(command, options)
-    except (NaivegraphError, ArgumentError) as error:
-        if debug:
+    except (NaivegraphError, ArgumentError, OSError) as error:
+        if debug or isinstance(error, BrokenPipeError):
             raise
         sys.stderr.write(f"naivegraph: {_sentence(error)}\n")
         return 2
@@ -204,6 +204,8 @@ def _carry_out(command: str, options: dict[str, Any]) -> None:
 
 def _sentence(error: Exception) -> str:
     """Say an error in one line, in the words of the command line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
     match = re.fullmatch(r'Parser key "(\w+)": Expected an? <class \'(\w+)\'>\. Got value: (.*)', text)
     if match is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from naivegraph.cli.load_network import UsageError
+from naivegraph.errors import NaivegraphError
 from naivegraph.learning import TrainedLearner, parallel, read_config, train_config, tune
 from naivegraph.tables import Column, TextTable, as_text
 
@@ -41,17 +42,22 @@ def weights(kind: str | None, words: Sequence[str] = ()) -> None:
         _show(parallel(config))
 
 
-def _show(found: Sequence[tuple[Mapping[str, Any], TrainedLearner]]) -> None:
+def _show(found: Sequence[tuple[Mapping[str, Any], TrainedLearner | NaivegraphError]]) -> None:
     """Print the best epoch of each training."""
-    values, first = found[0]
-    names = [*first.scores]
+    values = found[0][0]
+    done = [(given, each) for given, each in found if isinstance(each, TrainedLearner)]
+    names = [*done[0][1].scores]
     rows = [
         [*map(_text, given.values()), str(each.best), *(_text(each.scores[name]) for name in names)]
-        for given, each in found
+        for given, each in done
     ]
     _show_rows([*values, "best epoch", *names], rows)
-    for _, each in found:
-        sys.stdout.write(f"{each.folder}{': ' if each.report else ''}{each.report}\n")
+    for given, each in found:
+        if isinstance(each, TrainedLearner):
+            sys.stdout.write(f"{each.folder}{': ' if each.report else ''}{each.report}\n")
+        else:
+            said = ", ".join(f"{key} {_text(value)}" for key, value in given.items())
+            sys.stdout.write(f"{said} could not be trained: {each}\n")
 
 
 def _show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

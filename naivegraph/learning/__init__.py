@@ -16,6 +16,7 @@ from naivegraph.learning.learners import (
     digits,
     perceptron,
 )
+from naivegraph.learning.levenberg_marquardt_optimizer import LevenbergMarquardt
 from naivegraph.learning.parallel import parallel
 from naivegraph.learning.settings import merged, read_config, train_config
 from naivegraph.learning.splits import Split
@@ -27,6 +28,7 @@ __all__ = [
     "ClassLearner",
     "Epochs",
     "Learner",
+    "LevenbergMarquardt",
     "QuineLearner",
     "Split",
     "TrainedLearner",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from naivegraph.edits.request.validate import whole
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.learning.prediction_scores import class_scores, weight_scores
 from naivegraph.weights.auxiliary import auxiliary
 from naivegraph.weights.quine import Quine, quine
@@ -41,6 +44,29 @@ class Learner(ABC):
     def scores(self, chosen: Tensor) -> dict[str, float]:
         """Scores on examples, without a step; "loss" among them."""
 
+    def solve(self, chosen: Tensor, steps: int, tolerance: float) -> None:
+        """Take steps of Levenberg-Marquardt on examples, all at once; see `LevenbergMarquardt`.
+
+        Args:
+            chosen: The numbers of the examples.
+            steps: The steps.
+            tolerance: The sum of squares at which it is done.
+
+        Raises:
+            EditError: The loss is no sum of squares.
+        """
+        raise EditError(
+            f"the loss of {type(self).__name__} is no sum of squares, which LevenbergMarquardt lowers: take "
+            "another optimizer, such as torch.optim.Adam"
+        )
+
+    def state(self) -> dict[str, float]:
+        """Numbers to be kept in checkpoints beside the network; none if there are none."""
+        return {}
+
+    def restore(self, state: Mapping[str, float]) -> None:  # noqa: B027 (most have nothing to do then)
+        """Take up numbers that `state` gave."""
+
     def after_epoch(self, epoch: int) -> None:  # noqa: B027 (most have nothing to do then)
         """Do what is to be done after an epoch, by its number from 1 on."""
 
@@ -64,7 +90,7 @@ class QuineLearner(Learner):
         self, body: nn.Module, dim: int, gain: float = 1.0, regenerate_every: int = 0, seed: int = 0
     ) -> None:
         self._quine: Quine = quine(body, dim, gain=gain, seed=seed)
-        self.module, self._gain, self._every = self._quine.module, gain, regenerate_every
+        self.module, self._every = self._quine.module, whole(regenerate_every, "regenerate_every", 0)
         vector = WeightVector(self.module)
         self.count = vector.size
         like = next(self.module.parameters())
@@ -79,6 +105,26 @@ class QuineLearner(Learner):
         with torch.no_grad():
             return weight_scores(self._predicted(chosen), self._weights()[chosen])
 
+    def solve(self, chosen: Tensor, steps: int, tolerance: float) -> None:
+        """Take steps towards a fixed point of all weights; the gain is found with them.
+
+        Raises:
+            EditError: Some weights are held out.
+        """
+        if len(chosen) < self.count:
+            raise EditError(
+                "LevenbergMarquardt solves for all weights, and some are held out: say split.kind none"
+            )
+        self._quine.solve(math.inf, steps=steps, tolerance=tolerance)
+
+    def state(self) -> dict[str, float]:
+        """The gain."""
+        return {"gain": self._quine.gain}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Take up the gain."""
+        self._quine.gain = state["gain"]
+
     def after_epoch(self, epoch: int) -> None:
         """Regenerate, if it is time."""
         if self._every and epoch % self._every == 0:
@@ -90,7 +136,7 @@ class QuineLearner(Learner):
 
     def _predicted(self, chosen: Tensor) -> Tensor:
         out: Tensor = self.module(self._codes[chosen])
-        return self._gain * out.reshape(-1)
+        return self._quine.gain * out.reshape(-1)
 
     def _weights(self) -> Tensor:
         return torch.cat([each.reshape(-1) for each in self.module.parameters()])
@@ -102,6 +148,9 @@ class ClassLearner(Learner):
     Args:
         network: From inputs to `[batch, classes]`.
         data: Inputs and classes.
+
+    Raises:
+        EditError: The data are none, or the network does not take them, or has too few outputs.
     """
 
     def __init__(self, network: nn.Module, data: TensorDataset) -> None:
@@ -109,6 +158,30 @@ class ClassLearner(Learner):
             raise EditError(f"the data hold {len(data.tensors)} tensors: give inputs and classes")
         self.module, self.count = network, len(data)
         self._inputs, self._classes = data.tensors
+        self._check()
+
+    def _check(self) -> None:
+        """The network takes the data, and gives a score to each of their classes."""
+        if not len(self._inputs) or self._classes.dim() != 1 or self._classes.dtype != torch.int64:
+            raise EditError(
+                f"the data have inputs {tuple(self._inputs.shape)} and classes {tuple(self._classes.shape)} "
+                f"of {self._classes.dtype}: give at least one, with classes [examples] of int64"
+            )
+        if not bool(self._inputs.isfinite().all()) or int(self._classes.min()) < 0:
+            raise EditError("the data hold inputs that are not finite, or classes below 0: leave these out")
+        try:
+            with preserved(self.module), torch.no_grad():
+                out = self.module(self._inputs[:2])
+        except RuntimeError as error:
+            shape = tuple(self._inputs.shape[1:])
+            raise EditError(f"the network does not take the data's inputs, {shape}: {error}") from error
+        classes = int(self._classes.max()) + 1
+        if not isinstance(out, Tensor) or out.dim() != 2 or out.shape[1] < classes:
+            told = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise EditError(
+                f"the network returns {told} for two inputs, and the data have {classes} classes: give it a "
+                "score for each"
+            )
 
     def loss(self, chosen: Tensor) -> Tensor:
         """The mean cross entropy."""
@@ -136,7 +209,7 @@ class AuxiliaryLearner(Learner):
         self, body: nn.Module, data: TensorDataset, weight: float = 1.0, gain: float = 3.0, seed: int = 0
     ) -> None:
         self._auxiliary = auxiliary(body, [data.tensors], weight=weight, gain=gain, seed=seed)
-        self.module, self.count, self._weight, self._gain = body, len(data), weight, gain
+        self.module, self.count, self._weight = body, len(data), weight
         self._inputs, self._classes = data.tensors
         self._codes = self._auxiliary.quine.codes().to(next(body.parameters()))
 
@@ -153,6 +226,20 @@ class AuxiliaryLearner(Learner):
             relative = weight_scores(*self._replication())["relative"]
         return class_scores(torch.cat(out), self._classes[chosen]) | {"relative": relative}
 
+    def solve(self, chosen: Tensor, steps: int, tolerance: float) -> None:
+        """Take steps for task and weights, with the weight as it is; the gain is found with them."""
+        self._auxiliary.solve(
+            math.inf, weights=[self._weight], steps=steps, tolerance=tolerance, chosen=chosen
+        )
+
+    def state(self) -> dict[str, float]:
+        """The gain."""
+        return {"gain": self._auxiliary.quine.gain}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Take up the gain."""
+        self._auxiliary.quine.gain = state["gain"]
+
     def report(self) -> str:
         """The accuracy on all data, and the kind of fixed point."""
         return str(self._auxiliary.report())
@@ -161,7 +248,7 @@ class AuxiliaryLearner(Learner):
         """Predictions and weights."""
         out: Tensor = self.module(self._codes)
         weights = torch.cat([each.reshape(-1) for each in self.module.parameters()])
-        return self._gain * out[:, -1], weights
+        return self._auxiliary.quine.gain * out[:, -1], weights
 
 
 def perceptron(sizes: list[int], activation: str = "tanh", double: bool = False) -> nn.Module:

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import torch
 
+from naivegraph.edits.request.validate import whole
 from naivegraph.errors import EditError, nearest
 from naivegraph.learning.learners import Learner
+from naivegraph.learning.levenberg_marquardt_optimizer import LevenbergMarquardt
 from naivegraph.learning.splits import Split
 from naivegraph.learning.training_checkpoints import load_checkpoint, restore, save_checkpoint
 from naivegraph.learning.training_log import TrainingLog, opened_log
@@ -36,6 +38,9 @@ class Epochs:
         score: The score by which the best epoch is chosen, on the examples held out.
         direction: Whether it is to be small ("min") or large ("max").
         seed: The seed of the order of examples, and of dropout.
+
+    Raises:
+        EditError: A number is none, or below 1.
     """
 
     epochs: int = 100
@@ -45,13 +50,19 @@ class Epochs:
     direction: Literal["min", "max"] = "min"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checkpoint_every"):
+            whole(getattr(self, name), name, 1)
+        if self.direction not in ("min", "max"):
+            raise EditError(f"direction is {self.direction!r}: say 'min' or 'max'")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedLearner:
     """The end of a training.
 
     Attributes:
-        folder: Where its checkpoints `last.safetensors` and `best.safetensors` are, and its log.
+        folder: Where its checkpoints `last` and `best` are, JSON and the tensors it names, and its log.
         history: The scores on the examples held out, after each epoch.
         best: The best epoch, from 1 on.
         score: The score of that epoch.
@@ -109,7 +120,10 @@ def train(
     """
     plan, place = plan or Epochs(), Path(folder)
     chosen, held = (split or Split()).of(learner.count)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EditError(f"{place} is no folder, and cannot be made one: {error.strerror}") from error
     with (
         own_randomness(plan.seed, threads=None),
         opened_log(place, console=console, tensorboard=tensorboard) as log,
@@ -121,8 +135,6 @@ def train(
         report = learner.report()
         if report:
             log.say(report)
-    if not run.history:
-        raise EditError(f"epochs is {plan.epochs}: one at least is needed")
     return TrainedLearner(place, run.history, run.best, run.history[run.best - 1][plan.score], report)
 
 
@@ -145,7 +157,7 @@ class _Run:
 
     def go_on(self) -> None:
         """Take up the last checkpoint, if there is one."""
-        found = load_checkpoint(self._folder / "last.safetensors")
+        found = load_checkpoint(self._folder, "last")
         if found is None:
             return
         if found.config != self._config:
@@ -155,24 +167,19 @@ class _Run:
                 f"{self._folder} holds a training of another config ({', '.join(other)} differ): give "
                 "another folder, or remove this one"
             )
-        restore(found, self._learner.module, self._optimizer)
+        restore(found, self._learner, self._optimizer)
         self.history, self.best = found.history, found.best
         self._log.say(f"going on after epoch {found.epoch}")
 
     def epoch(self, chosen: torch.Tensor, held: torch.Tensor) -> None:
         """Train for an epoch, score it, and keep what is to be kept."""
         learner, module, plan = self._learner, self._learner.module, self._plan
-        module.train()
-        for part in torch.split(chosen[torch.randperm(len(chosen))], plan.batch_size):
-            self._optimizer.zero_grad()
-            loss = learner.loss(part)
-            if not math.isfinite(float(loss.detach())):
-                raise DivergedError(
-                    f"the loss is {float(loss.detach())} in epoch {len(self.history) + 1}: take a smaller "
-                    f"learning rate; the last checkpoint in {self._folder} is from before"
-                )
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+        if isinstance(self._optimizer, LevenbergMarquardt):
+            learner.solve(chosen, self._optimizer.steps, self._optimizer.tolerance)
+        else:
+            module.train()
+            for part in torch.split(chosen[torch.randperm(len(chosen))], plan.batch_size):
+                self._step(part)
         learner.after_epoch(len(self.history) + 1)
         module.eval()
         scores = learner.scores(held)
@@ -182,14 +189,31 @@ class _Run:
         self._log.scores(len(self.history), plan.epochs, scores)
         self._keep()
 
+    def _step(self, part: torch.Tensor) -> None:
+        """One step on a batch; optimizers that look at the loss several times, as L-BFGS, may."""
+
+        def closure() -> float:
+            """The loss, with its derivatives."""
+            self._optimizer.zero_grad()
+            loss = self._learner.loss(part)
+            now = float(loss.detach())
+            if not math.isfinite(now):
+                raise DivergedError(
+                    f"the loss is {now} in epoch {len(self.history) + 1}: take a smaller learning rate; what "
+                    f"{self._folder} holds is from before"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            return now
+
+        self._optimizer.step(closure)
+
     def _keep(self) -> None:
         """Write the checkpoints that are due."""
         plan, now = self._plan, len(self.history)
         sign = 1 if plan.direction == "min" else -1
-        better = (
-            not self.best
-            or sign * self.history[-1][plan.score] < sign * self.history[self.best - 1][plan.score]
-        )
+        score = self.history[-1][plan.score]
+        record = self.history[self.best - 1][plan.score] if self.best else math.nan
+        better = not self.best or sign * score < sign * record or (math.isnan(record) and score == score)
         self.best = now if better else self.best
         if better:
             self._save("best")
@@ -198,8 +222,9 @@ class _Run:
 
     def _save(self, name: str) -> None:
         save_checkpoint(
-            self._folder / f"{name}.safetensors",
-            self._learner.module,
+            self._folder,
+            name,
+            self._learner,
             self._optimizer,
             config=self._config,
             history=self.history,

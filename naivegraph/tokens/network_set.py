@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Self
 
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as written_tensors
 from torch import Tensor
 
 from naivegraph.errors import LoadError
+from naivegraph.tensor_files import read_tensors, write_tensors
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.learning_tasks import LearningTask
 from naivegraph.tokens.networks import Networks
-from naivegraph.whole_files import write_whole
 
 __all__ = ["NetworkSet"]
 
 _FORMAT = 1
-_TENSORS, _FACTS = "networks.safetensors", "networks.json"
+_NAME = "networks"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,26 +60,21 @@ class NetworkSet:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the data set into a folder, as `networks.safetensors` and `networks.json`.
+        """Write the data set into a folder, as `networks.json` and the tensors it names.
 
         Raises:
             OSError: It cannot be written.
         """
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
         tensors = {f"networks.{name}": value for name, value in self.networks.tensors().items()}
         tensors |= {"task": self.task, "loss": self.loss}
         for number, task in enumerate(self.tasks):
             tensors |= {f"tasks.{number}.inputs": task.inputs, f"tasks.{number}.targets": task.targets}
-        content = written_tensors({name: value.contiguous().clone() for name, value in tensors.items()})
         facts = {
             "format": _FORMAT,
             "frame": dataclasses.asdict(self.networks.frame),
             "tasks": [task.name for task in self.tasks],
-            "sha256": hashlib.sha256(content).hexdigest(),
         }
-        write_whole(path / _TENSORS, content)
-        write_whole(path / _FACTS, json.dumps(facts, indent=1).encode())
+        write_tensors(Path(folder), _NAME, facts, tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -93,23 +83,24 @@ class NetworkSet:
         Raises:
             LoadError: A file is missing or damaged; the message says which and how.
         """
-        path = Path(folder)
-        facts = _facts(path / _FACTS)
-        try:
-            content = (path / _TENSORS).read_bytes()
-        except OSError as error:
-            raise LoadError(f"{path / _TENSORS} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+        found = read_tensors(Path(folder), _NAME)
+        if found is None:
             raise LoadError(
-                f"{path / _TENSORS} is damaged, or not the file that {_FACTS} belongs to: "
-                "its checksum differs"
+                f"{folder} is no data set of networks: there is no {_NAME}.json; make one by "
+                "ng.tokens.generate(...).save(folder)"
+            )
+        facts, tensors = found
+        if facts.get("format") != _FORMAT:
+            raise LoadError(
+                f"the data set in {folder} is of format {facts.get('format')!r}, and this version reads "
+                f"{_FORMAT}"
             )
         try:
-            return cls._read(facts, read_tensors(content))
+            return cls._read(facts, tensors)
         except KeyError as error:
-            raise LoadError(f"the data set in {path} is damaged: there is no {error}") from error
-        except (SafetensorError, TypeError, ValueError) as error:
-            raise LoadError(f"the data set in {path} is damaged: {error}") from error
+            raise LoadError(f"the data set in {folder} is damaged: there is no {error}") from error
+        except (TypeError, ValueError) as error:
+            raise LoadError(f"the data set in {folder} is damaged: {error}") from error
 
     @classmethod
     def _read(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
@@ -123,17 +114,3 @@ class NetworkSet:
             for number, name in enumerate(facts["tasks"])
         ]
         return cls(Networks(Frame(**facts["frame"]), **of_networks), tensors["task"], tasks, tensors["loss"])
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """The facts that the JSON file says."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror}; it is no data set of networks") from error
-    except ValueError as error:
-        raise LoadError(f"{path} is damaged: {error}") from error
-    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
-        found = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
-        raise LoadError(f"{path} is of format {found!r}, and this version reads {_FORMAT}")
-    return facts

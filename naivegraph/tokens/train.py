@@ -124,7 +124,8 @@ def train(
             that of the networks as they were trained.
         size: The sizes of the model.
         settings: How it is trained.
-        folder: Where to save it: `model.safetensors` and `model.json`, checkpoints, and `training.log`.
+        folder: Where to save it: `model.json` and `checkpoint.json`, the tensors they name, and
+            `training.log`.
         until: A step to stop after, before the last.
 
     Returns:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from naivegraph.errors import EditError, LoadError
+from naivegraph.tensor_files import joined, parted, read_tensors, write_tensors
 from naivegraph.tokens.frame import Frame
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.vae import NetworkVAE, VAESize
@@ -35,12 +34,12 @@ _MODEL, _CHECKPOINT, _NETWORKS, _LOG = "model", "checkpoint", "drawn", "training
 
 
 def save_model(model: NetworkVAE, folder: str | os.PathLike[str]) -> None:
-    """Write a model into a folder as `model.safetensors` and `model.json`.
+    """Write a model into a folder as `model.json` and the tensors it names.
 
     Raises:
         OSError: It cannot be written.
     """
-    _write(Path(folder), _MODEL, _described(model), dict(model.state_dict()))
+    write_tensors(Path(folder), _MODEL, _described(model), dict(model.state_dict()))
 
 
 def load_model(folder: str | os.PathLike[str]) -> NetworkVAE:
@@ -49,7 +48,7 @@ def load_model(folder: str | os.PathLike[str]) -> NetworkVAE:
     Raises:
         LoadError: There is none, or it is damaged.
     """
-    found = _read(Path(folder), _MODEL)
+    found = read_tensors(Path(folder), _MODEL)
     if found is None:
         raise LoadError(
             f"{folder} holds no model ({_MODEL}.json): train one there by ng.tokens.train(folder=)"
@@ -70,7 +69,7 @@ def save_networks(networks: Networks, folder: str | os.PathLike[str]) -> None:
     Raises:
         OSError: They cannot be written.
     """
-    _write(Path(folder), _NETWORKS, {"frame": dataclasses.asdict(networks.frame)}, networks.tensors())
+    write_tensors(Path(folder), _NETWORKS, {"frame": dataclasses.asdict(networks.frame)}, networks.tensors())
 
 
 def load_networks(folder: str | os.PathLike[str]) -> Networks:
@@ -79,7 +78,7 @@ def load_networks(folder: str | os.PathLike[str]) -> Networks:
     Raises:
         LoadError: There are none, or they are damaged.
     """
-    found = _read(Path(folder), _NETWORKS)
+    found = read_tensors(Path(folder), _NETWORKS)
     if found is None:
         raise LoadError(f"{folder} holds no drawn networks ({_NETWORKS}.json)")
     described, tensors = found
@@ -99,7 +98,7 @@ def held_out_of(folder: str | os.PathLike[str], count: int) -> Tensor:
     Raises:
         LoadError: The folder has no checkpoint, or it was trained on another number of networks.
     """
-    found = _read(Path(folder), _CHECKPOINT)
+    found = read_tensors(Path(folder), _CHECKPOINT)
     if found is None:
         raise LoadError(f"{folder} has no {_CHECKPOINT}.json, which tells what was held out")
     rows = torch.tensor(found[0].get("held_out", []), dtype=torch.int64)
@@ -138,9 +137,8 @@ class TrainingFolder:
     ) -> None:
         """Write a checkpoint over the last, the model, and the log."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        for number, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
         described = _described(model) | {
+            "optimizer": parted(optimizer.state_dict(), "optimizer", tensors),
             "settings": self._settings,
             "data": self._data,
             "step": step,
@@ -148,7 +146,7 @@ class TrainingFolder:
             "held_out": self._held_out,
             "history": [dict(row) for row in history],
         }
-        _write(self._folder, _CHECKPOINT, described, tensors)
+        write_tensors(self._folder, _CHECKPOINT, described, tensors)
         save_model(model, self._folder)
         lines = [" ".join(f"{name}={value:.6g}" for name, value in row.items()) for row in history]
         write_whole(self._folder / _LOG, "".join(f"{line}\n" for line in lines).encode(), flush=False)
@@ -162,23 +160,16 @@ class TrainingFolder:
             EditError: The checkpoint is of another training.
             LoadError: It is damaged.
         """
-        found = _read(self._folder, _CHECKPOINT)
+        found = read_tensors(self._folder, _CHECKPOINT)
         if found is None:
             return None
         described, tensors = found
         self._check(described, model)
         try:
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-            for name, value in tensors.items():
-                part, _, rest = name.partition(".")
-                parts[part][rest] = value
-            model.load_state_dict(parts["model"])
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, value in parts["optimizer"].items():
-                number, _, rest = name.partition(".")
-                state.setdefault(int(number), {})[rest] = value
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            mine = "model."
+            state = {name.removeprefix(mine): each for name, each in tensors.items() if name.startswith(mine)}
+            model.load_state_dict(state)
+            optimizer.load_state_dict(joined(described["optimizer"], tensors))
             return int(described["step"]), list(described["history"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise LoadError(f"the checkpoint in {self._folder} is damaged: {error}") from error
@@ -221,44 +212,3 @@ def _as_json(data: Mapping[str, Any]) -> dict[str, Any]:
     """Data as it comes back from JSON."""
     found: dict[str, Any] = json.loads(json.dumps(data))
     return found
-
-
-def _write(folder: Path, name: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, then the JSON that names them; what was there stays until both are complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
-    digest = hashlib.sha256(content).hexdigest()
-    file = f"{name}-{digest[:12]}.safetensors"
-    write_whole(folder / file, content, flush=False)
-    data = dict(described) | {"tensors": file, "sha256": digest}
-    write_whole(folder / f"{name}.json", json.dumps(data, indent=1).encode())
-    for old in folder.glob(f"{name}-*.safetensors"):
-        if old.name != file:
-            old.unlink(missing_ok=True)
-
-
-def _read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Content that `_write` wrote; None if there is nothing.
-
-    Raises:
-        LoadError: It is damaged.
-    """
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return None
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        content = (folder / described["tensors"]).read_bytes()
-        wanted = described["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LoadError(
-            f"{path} is damaged, or what it names is missing ({error}): delete it to start anew"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != wanted:
-        raise LoadError(
-            f"{folder / described['tensors']} is damaged: its numbers are not those that were saved"
-        )
-    try:
-        return described, load(content)
-    except SafetensorError as error:
-        raise LoadError(f"{folder / described['tensors']} is damaged: {error}") from error

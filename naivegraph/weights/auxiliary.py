@@ -131,7 +131,13 @@ class Auxiliary:
         return out[:, :-1]
 
     def solve(
-        self, seconds: float = 60.0, *, weights: Sequence[float] | None = None, tolerance: float = 1e-9
+        self,
+        seconds: float = 60.0,
+        *,
+        weights: Sequence[float] | None = None,
+        tolerance: float = 1e-9,
+        steps: int | None = None,
+        chosen: Tensor | None = None,
     ) -> AuxiliaryReport:
         """Change the weights by Levenberg-Marquardt in float64, without matrices, on all examples at once.
 
@@ -142,12 +148,15 @@ class Auxiliary:
             seconds: The time it may take, an equal part for each weight.
             weights: The weights of replication, one after another; 100, 10, 3 and 1 times `weight` if None.
             tolerance: The loss at which it is done.
+            steps: The most steps for each weight; as many as there is time for if None.
+            chosen: The numbers of the examples to take; all of them if None.
 
         Returns:
             The report on the weights found, which the network has now.
         """
         codes, body, vector = self.quine.codes(), self._body(), WeightVector(self.module)
-        inputs, targets = self._inputs.double().cpu(), self._goals().double().cpu()
+        some = slice(None) if chosen is None else chosen
+        inputs, targets = self._inputs[some].double().cpu(), self._goals()[some].double().cpu()
         bounds = (_NORM[0] * self._start, _NORM[1] * self._start)
         replication = Replication(lambda w, c: body(w, c)[:, -1], codes, self.quine.gain, bounds)
         x, count = replication.unknowns(vector.read()), vector.size
@@ -171,6 +180,7 @@ class Auxiliary:
                     x,
                     seconds=seconds / len(falling),
                     tolerance=tolerance,
+                    steps=steps,
                     watch=lambda _, loss, now=now: say(  # type: ignore[misc]
                         f"solving for task and weights: weight {now:g}, loss {loss:.3g}"
                     ),

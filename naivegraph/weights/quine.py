@@ -116,6 +116,7 @@ class Quine:
         tolerance: float = 1e-9,
         norm: tuple[float, float] | None = (0.7, 1.5),
         dense: bool | None = None,
+        steps: int | None = None,
     ) -> FixedPoint:
         """Change the weights so that the predictions come true, by Levenberg-Marquardt in float64.
 
@@ -127,6 +128,7 @@ class Quine:
                 nothing but zeros is short.
             dense: Whether the matrix of derivatives is held, of `weights` squared numbers; if None, for up to
                 2,000 weights.
+            steps: The most steps; as many as there is time for if None.
 
         Returns:
             The report on the weights found, which the network has now.
@@ -163,16 +165,19 @@ class Quine:
                 self.history.add("step", replication.found(x)[0], loss=loss, start=self._start)
                 say(f"solving for the weights: {len(self.history.moments)} steps, loss {loss:.3g}")
 
-            while best is None or (best.losses[-1] > tolerance and time.monotonic() < end):
+            left = math.inf if steps is None else whole(steps, "steps", 1)
+            while best is None or (best.losses[-1] > tolerance and left > 0 and time.monotonic() < end):
                 found = least_squares(
                     replication.residual,
                     x,
                     seconds=end - time.monotonic(),
                     tolerance=tolerance,
                     jacobian=replication.jacobian if held else None,
+                    steps=None if steps is None else int(left),
                     patience=_PATIENCE,
                     watch=watch,
                 )
+                left -= max(1, len(found.losses) - 1)
                 best = found if best is None or found.losses[-1] < best.losses[-1] else best
                 size = _KICK * float(best.x.square().mean().sqrt())
                 x = best.x + size * torch.randn(best.x.shape, generator=kicks, dtype=best.x.dtype)

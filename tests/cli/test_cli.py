@@ -453,7 +453,7 @@ class TestDemo:
     def test_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setitem(sys.modules, "sklearn", None)
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
         assert main(("demo",)) == 2
         assert "pip install 'naivegraph[demo]'" in capsys.readouterr().err
 

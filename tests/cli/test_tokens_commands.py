@@ -29,7 +29,6 @@ def test_all_steps_leave_their_files(folder: Path) -> None:
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     expected = {
         "data/networks.json",
-        "data/networks.safetensors",
         "model/model.json",
         "model/checkpoint.json",
         "model/training.log",
@@ -65,7 +64,10 @@ def test_a_trained_model_is_evaluated_and_drawn_of(
         (["generate", "--frame", "round", "--output", "a"], "frame='round' is no Frame, and no kind"),
         (["generate", "--networks", "0", "--output", "a"], "count=0 is to be at least 1"),
         (["train", "--output", "a"], "say --data, such as --data runs/data"),
-        (["train", "--data", "nowhere", "--output", "a"], "it is no data set of networks"),
+        (
+            ["train", "--data", "nowhere", "--output", "a"],
+            "is no data set of networks: there is no networks.json",
+        ),
         (["evaluate", "--model", "nowhere", "--data", "b"], "holds no model (model.json): train one there"),
         (["sample", "--model", "nowhere", "--output", "a"], "holds no model (model.json)"),
     ],

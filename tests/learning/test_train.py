@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from naivegraph.cli import main
-from naivegraph.errors import EditError, StudyError
+from naivegraph.errors import EditError, LoadError, StudyError
 from naivegraph.learning import (
     AuxiliaryLearner,
     ClassLearner,
     Epochs,
+    LevenbergMarquardt,
     QuineLearner,
     Split,
     TrainedLearner,
@@ -30,6 +31,7 @@ from naivegraph.learning import (
     tune,
 )
 from naivegraph.learning.settings import check_key
+from naivegraph.tensor_files import write_tensors
 
 QUINE: dict[str, Any] = {
     "learner": {
@@ -86,7 +88,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(
     assert parts.history == whole.history
     assert len(whole.history) == 6
     for name in ("last", "best"):
-        files = [each.folder / f"{name}.safetensors" for each in (whole, parts)]
+        files = [each.folder / f"{name}.json" for each in (whole, parts)]  # with the tensors' checksum
         assert files[0].read_bytes() == files[1].read_bytes()
     assert "going on after epoch 4" in (tmp_path / "parts" / "training.log").read_text()
 
@@ -123,9 +125,16 @@ def test_a_quine_with_a_task_is_trained(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     trained(tmp_path, 2, torch.optim.Adam)
-    path = tmp_path / "last.safetensors"
+    (path,) = tmp_path.glob("last-*.safetensors")
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(EditError, match=r"last\.safetensors is no complete checkpoint .* remove it"):
+    with pytest.raises(LoadError, match=r"last-\w+\.safetensors is damaged: its numbers are not those"):
+        trained(tmp_path, 4, torch.optim.Adam)
+    facts = tmp_path / "last.json"
+    facts.write_text(facts.read_text()[:40])
+    with pytest.raises(LoadError, match=r"last\.json is damaged.*delete it to start anew"):
+        trained(tmp_path, 4, torch.optim.Adam)
+    write_tensors(tmp_path, "last", {}, {})
+    with pytest.raises(LoadError, match=r"last\.json is no checkpoint: it has no 'config'"):
         trained(tmp_path, 4, torch.optim.Adam)
 
 
@@ -136,8 +145,12 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         train(learner, optimizer, tmp_path / "a", Epochs(epochs=1, score="relativ"))
     with pytest.raises(EditError, match=r"the loss is .* in epoch .*: take a smaller learning rate"):
         train(learner, optimizer, tmp_path / "b", Epochs(epochs=50))
-    with pytest.raises(EditError, match="epochs is 0: one at least is needed"):
-        train(learner, optimizer, tmp_path / "c", Epochs(epochs=0))
+    for name in ("epochs", "batch_size", "checkpoint_every"):
+        with pytest.raises(EditError, match=f"{name} must be a whole number from 1 up, not 0"):
+            dataclasses.replace(Epochs(), **{name: 0})  # type: ignore[arg-type]
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(EditError, match="file is no folder, and cannot be made one"):
+        train(learner, optimizer, tmp_path / "file", Epochs(epochs=1))
     with pytest.raises(EditError, match="no activation 'tahn'"):
         perceptron([2, 1], "tahn")
     with pytest.raises(EditError, match=r"the network returns .* give it a scalar head"):
@@ -181,7 +194,6 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
     space = {"optimizer.init_args.lr": {"low": 1e-4, "high": 0.1, "log": True}, "plan.batch_size": [4, 16]}
     first = tune(config(tmp_path, tune={"trials": 2, "space": space}), console=False)
     assert len(first.scores) == 2
-    shutil.rmtree(tmp_path / "best")
     found = tune(config(tmp_path, tune={"trials": 4, "space": space}), console=False)
     assert found.scores[:2] == first.scores
     assert len(found.scores) == 4
@@ -191,6 +203,17 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
         tune(config(tmp_path, tune={"space": {"optimizer.init_args.rl": [1]}}), console=False)
     with pytest.raises(EditError, match=r"tune\.space is empty"):
         tune(config(tmp_path), console=False)
+    other = {"trials": 5, "space": {"plan.batch_size": [4, 16]}}
+    with pytest.raises(EditError, match=r"holds a search of another space: give another folder"):
+        tune(config(tmp_path, tune=other), console=False)
+    changed = {**QUINE["plan"], "epochs": 4}
+    with pytest.raises(EditError, match=r"holds a search of another config"):
+        tune(config(tmp_path, plan=changed, tune={"trials": 5, "space": space}), console=False)
+    with pytest.raises(EditError, match=r"tune\.trials must be a whole number from 1 up"):
+        tune(config(tmp_path / "b", tune={"trials": 0, "space": space}), console=False)
+    for given in ({"low": 0.1, "high": 0.01}, {"low": 0, "high": 0.01, "log": True}):
+        with pytest.raises(EditError, match="low is to be below high, and above 0 where log is true"):
+            tune(config(tmp_path / "b", tune={"space": {"optimizer.init_args.lr": given}}), console=False)
     with pytest.raises(EditError, match="give a list of choices, or low and high"):
         tune(config(tmp_path / "b", tune={"space": {"plan.batch_size": {"low": 2}}}), console=False)
 
@@ -199,11 +222,109 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_combinations_side_by_side(tmp_path: Path, engine: str) -> None:
     over = {"plan.seed": [0, 1], "optimizer.init_args.lr": [0.001, 0.01]}
     found = parallel(config(tmp_path, parallel={"over": over, "engine": engine, "workers": 2}))
-    assert [each.score for _, each in found] == sorted(each.score for _, each in found)
-    assert len({each.folder for _, each in found}) == 4
+    trainings = [each for _, each in found if isinstance(each, TrainedLearner)]
+    assert [each.score for each in trainings] == sorted(each.score for each in trainings)
+    assert len({each.folder for each in trainings}) == 4
     alone = train_config(config(tmp_path / "alone"), tmp_path / "alone", console=False)
     same = next(each for job, each in found if job == {"plan.seed": 0, "optimizer.init_args.lr": 0.01})
+    assert isinstance(same, TrainedLearner)
     assert same.history == alone.history
+
+
+def test_a_combination_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    over = {"optimizer.init_args.lr": [1e30, 0.01], "learner.init_args.body.init_args.sizes": [[4, 5, 1]]}
+    found = parallel(config(tmp_path, parallel={"over": over, "engine": "serial"}))
+    assert isinstance(found[0][1], TrainedLearner)
+    assert found[0][1].folder.name == "lr_0.01_sizes_-4-5-1"
+    assert isinstance(found[1][1], EditError)
+    with pytest.raises(EditError, match=r"none of 1 networks could be trained; the first: the loss is"):
+        parallel(config(tmp_path, parallel={"over": {"optimizer.init_args.lr": [1e30]}, "engine": "serial"}))
+    with pytest.raises(EditError, match=r"parallel\.over\.plan\.seed is empty"):
+        parallel(config(tmp_path, parallel={"over": {"plan.seed": []}}))
+
+
+def test_levenberg_and_marquardt_find_a_true_fixed_point_and_go_on(tmp_path: Path) -> None:
+    how = {"class_path": "naivegraph.learning.LevenbergMarquardt", "init_args": {"steps": 10}}
+    body = {
+        "class_path": "naivegraph.learning.perceptron",
+        "init_args": {"sizes": [16, 12, 8, 1], "double": True},
+    }
+    learner = {
+        "class_path": "naivegraph.learning.QuineLearner",
+        "init_args": {"body": body, "dim": 16, "gain": 3.0},
+    }
+
+    def run(name: str, epochs: int) -> TrainedLearner:
+        plan = {"epochs": epochs, "score": "relative"}
+        given = config(tmp_path / name, optimizer=how, learner=learner, plan=plan)
+        return train_config(given, tmp_path / name, console=False)
+
+    whole = run("whole", 12)
+    assert whole.score < 1e-6
+    assert "a true fixed point" in whole.report
+    run("parts", 5)
+    assert run("parts", 12).history == whole.history
+
+
+def test_levenberg_and_marquardt_need_sums_of_squares(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = perceptron([64, 4, 11], double=True)
+    data = TensorDataset(
+        *(each[:50].double() if each.is_floating_point() else each[:50] for each in digits().tensors)
+    )
+    learner = AuxiliaryLearner(network, data)
+    before = learner.scores(torch.arange(50))["relative"]
+    found = train(
+        learner,
+        LevenbergMarquardt(network.parameters(), steps=5),
+        tmp_path / "both",
+        Epochs(epochs=2),
+        split=Split("holdout"),
+    )
+    assert found.history[-1]["relative"] < before
+    classes = ClassLearner(network, data)
+    with pytest.raises(EditError, match="the loss of ClassLearner is no sum of squares"):
+        train(classes, LevenbergMarquardt(network.parameters()), tmp_path / "a", Epochs(epochs=1))
+    quine = QuineLearner(perceptron([4, 5, 1]), dim=4)
+    solver = LevenbergMarquardt(quine.module.parameters())
+    with pytest.raises(EditError, match="solves for all weights, and some are held out"):
+        train(quine, solver, tmp_path / "b", Epochs(epochs=1), split=Split("holdout"))
+    with pytest.raises(EditError, match="takes no steps from a loss"):
+        solver.step()
+
+
+def test_optimizers_that_look_at_the_loss_several_times(tmp_path: Path) -> None:
+    learner = QuineLearner(perceptron([4, 5, 1]), dim=4)
+    optimizer = torch.optim.LBFGS(learner.module.parameters(), lr=0.1)
+    found = train(learner, optimizer, tmp_path, Epochs(epochs=3))
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs", "classes", "message"),
+    [
+        (
+            [4, 2],
+            torch.zeros(3, 4),
+            torch.tensor([0, 1, 2]),
+            r"returns \(2, 2\) for two inputs, .* 3 classes",
+        ),
+        (
+            [5, 3],
+            torch.zeros(3, 4),
+            torch.tensor([0, 1, 2]),
+            r"does not take the data's inputs, \(4,\): mat1",
+        ),
+        ([4, 3], torch.full((3, 4), torch.nan), torch.tensor([0, 1, 2]), "inputs that are not finite"),
+        ([4, 3], torch.zeros(3, 4), torch.tensor([0, -1, 2]), "or classes below 0"),
+        ([4, 3], torch.zeros(3, 4), torch.zeros(3), r"classes \(3,\) of torch.float32: give"),
+    ],
+)
+def test_data_that_a_network_cannot_learn(
+    network: list[int], inputs: Tensor, classes: Tensor, message: str
+) -> None:
+    with pytest.raises(EditError, match=message):
+        ClassLearner(perceptron(network), TensorDataset(inputs, classes))
 
 
 def test_an_engine_that_is_none(tmp_path: Path) -> None:
@@ -238,5 +359,14 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(("weights", "train", "--config", str(path), "--learner.init_args.dimm", "3")) == 2
     assert "Option 'dimm' is not accepted" in (error := capsys.readouterr().err)
     assert "NoneType" not in error
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    assert (
+        main(
+            ("tokens", "generate", "--networks", "2", "--tasks", "1", "--learn", "0", "--output", str(taken))
+        )
+        == 2
+    )
+    assert capsys.readouterr().err.endswith(f"naivegraph: {taken}: File exists\n")
     assert main(("weights", "train")) == 2
     assert "naivegraph weights train --config quine.yaml" in capsys.readouterr().err
