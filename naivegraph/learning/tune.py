@@ -89,7 +89,7 @@ def tune(config: Config, *, console: bool = True) -> Tuned:
 
 
 def _check_values(key: str, given: Any) -> None:
-    """What a key of the space is given are choices, or bounds."""
+    """Refuse values of the space that are neither choices nor bounds."""
     if isinstance(given, list) and given:
         return
     bounds: list[Any] = [given.get(name) for name in ("low", "high")] if isinstance(given, dict) else []
