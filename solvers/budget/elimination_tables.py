@@ -11,6 +11,8 @@ import numpy as np
 
 from naivegraph.solvers.budget.problem import Floats, Ints
 
+_ROUNDS = 6  # of removing points of a hull all at once, before the rest goes one by one
+
 
 @dataclass(eq=False)
 class Elimination:
@@ -148,13 +150,34 @@ def conjugate(low: Floats, best: Floats, slope: Floats) -> Floats:
         if not len(low):
             return np.full(slope.shape, -np.inf)
     begins = np.flatnonzero(np.diff(low, prepend=-np.inf) > 0)
-    low, best = low[begins], np.maximum.reduceat(best, begins)
-    while True:
-        rise = np.diff(best) / np.diff(low)
-        under = np.flatnonzero(np.diff(rise) > 0) + 1  # below the line between its neighbours, so no corner
-        if not len(under):
-            break
-        low, best = np.delete(low, under), np.delete(best, under)
+    low, best = _upper_hull(low[begins], np.maximum.reduceat(best, begins))
+    rise = np.diff(best) / np.diff(low)
     at = np.searchsorted(-rise, -slope)  # the first corner after which the hull rises no more than the slope
     out: Floats = best[at] - slope * low[at]
     return out
+
+
+def _upper_hull(low: Floats, best: Floats) -> tuple[Floats, Floats]:
+    """Return the corners of the upper hull of points in order of `low`.
+
+    What lies below the line between its neighbours goes, all at once while that takes many; each round may
+    uncover further ones, so the rest goes point by point (Andrew, "Another efficient algorithm for convex
+    hulls in two dimensions", Information Processing Letters 9, 1979).
+    """
+    for _ in range(_ROUNDS):
+        rise = np.diff(best) / np.diff(low)
+        under = np.diff(rise) > 0
+        if not under.any():
+            return low, best
+        corner = np.concatenate([[True], ~under, [True]])
+        low, best = low[corner], best[corner]
+    kept: list[tuple[float, float]] = []
+    for x, y in zip(low.tolist(), best.tolist(), strict=True):
+        while len(kept) > 1:
+            (a, b), (c, d) = kept[-2:]
+            if (y - d) / (x - c) <= (d - b) / (c - a):
+                break
+            kept.pop()
+        kept.append((x, y))
+    hull = np.array(kept)
+    return hull[:, 0], hull[:, 1]

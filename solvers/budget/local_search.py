@@ -205,8 +205,8 @@ class LocalSearch:
         options = [self._one_up(x, unit, slack), self._one_down(x, unit, slack)]
         net = np.concatenate([o[0].ravel() for o in options])
         floor = 1e-9 * abs(c.value(x))
-        top = np.argsort(-net, kind="stable")[:24]
-        for flat in top[net[top] > floor]:
+        gaining = np.flatnonzero(net > floor)
+        for flat in gaining[np.argsort(-net[gaining], kind="stable")[:24]]:
             which, at = divmod(int(flat), len(x) ** 2)
             i, j = divmod(at, len(x))
             trial = x.copy()

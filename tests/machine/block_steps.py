@@ -101,8 +101,11 @@ def _twice(walk: Walk, source: str, end: str) -> Replaced | None:
     given, returned = first(walk.graph[source]), first(walk.graph[end])
     if (given.shape, given.dtype) != (returned.shape, returned.dtype):
         return None
-    once = computed(walk.graph, walk.x)[end]
-    twice = computed(walk.graph, walk.x, {source: lambda _: once})[end]
+    once = computed(walk.graph, walk.x, {}, end)[end]
+    try:
+        twice = computed(walk.graph, walk.x, {source: lambda _: once}, end)[end]
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a matrix twice as this may have no root
+        twice = torch.full(returned.shape, torch.nan, dtype=returned.dtype)
     return {end: lambda _: twice}
 
 

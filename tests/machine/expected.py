@@ -64,10 +64,13 @@ def _zeroed(result: Any, zeros: Tensor, layer: bool) -> Any:
 
 
 @torch.no_grad()
-def computed(graph: Graph, x: Tensor, replaced: Replaced | None = None) -> dict[str, Any]:
-    """The output of every vertex by name, with those of some replaced."""
-    run = _Run(graph, {}, replaced or {})
-    run.run(bind(graph, (x,), {}))
+def computed(graph: Graph, x: Tensor, replaced: Replaced, last: str) -> dict[str, Any]:
+    """The output by name of every vertex up to the last, with those of some replaced."""
+    run, inputs = _Run(graph, {}, replaced), bind(graph, (x,), {})
+    for position, vertex in enumerate(graph.vertices):
+        run.step(position, inputs)
+        if vertex.name == last:
+            break
     return run.found
 
 

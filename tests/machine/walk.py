@@ -9,6 +9,8 @@ After an edit (`Walk.edit`), with new memory poisoned by NaN:
 - requests are met;
 - the graph is as after a run of all of it;
 - what is refused or comes to nothing leaves everything as it was, bit for bit;
+- what makes another function is undone where an operator has no result for the numbers it meets then, as the
+  expected function must not have either;
 - the function is that of the network before, with the neurons at zero that went (not where they enter the
   statistics of a norm, a mean over an image or the length of a head), and with what the edit says in place of
   the output of a vertex: the input of a vertex or block that went, or its shortcut; a sum with one more or
@@ -66,6 +68,11 @@ _MAY_GROW = (
     "remove block",
 )  # fmt: skip
 
+# Edits after which a network may compute anything.
+_OTHER_FUNCTION = (
+    "connect", "branch", "disconnect", "remove", "remove block", "remove output", "duplicate", "insert",
+)  # fmt: skip
+
 
 @dataclasses.dataclass
 class Done:
@@ -99,6 +106,14 @@ class Done:
         state, groups = everything["optimizer"]
         own = {key: value for key, value in state.items() if key[0] in self.members}
         return {**everything, "tensors": tensors, "optimizer": (own, groups)}
+
+
+def _suits(run: Callable[[], Any]) -> bool:
+    """Whether all operators of a run have results for the numbers they meet."""
+    try:
+        return all(bool(tensor.isfinite().all()) for tensor in tensors(run()))
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return False
 
 
 def _known_as(graph: Graph, name: str) -> str:
@@ -207,6 +222,9 @@ class Walk:
         self.done.append(
             Done(edit, before, self.trained, network or self.graph.module, outside, x if changed else None)
         )
+        if kind in _OTHER_FUNCTION and not _suits(lambda: self.graph(self.x)):
+            self._undo_unsuitable(kind, edit, old)
+            return
         if outside:
             self.graph.refresh()
         elif self.rng.random() < 0.3:
@@ -222,6 +240,18 @@ class Walk:
                 if name.startswith(there)
             }
             self._check_function(kind, edit, old, sizes_here, x if given is None else given)
+
+    def _undo_unsuitable(self, kind: str, edit: ng.Edit, old: Graph | None) -> None:
+        """Undo an edit after which an operator meets numbers that it has no result for.
+
+        A norm of nothing but zeros, the root of a matrix that is not positive definite: so the network asked
+        for computes, as the expected function shows where there is one.
+        """
+        self.tally[f"{kind}: undone, as an operator has no result for its numbers"] += 1
+        if old is not None and self.alike is not None:
+            alike = self.alike
+            assert not _suits(lambda: expected_outputs(old, self.x, dict(edit.sizes), alike))
+        self.undo()
 
     def _follow_input(self, edit: ng.Edit) -> Tensor | None:
         """Take an input of the new size, with any numbers in its new channels.
