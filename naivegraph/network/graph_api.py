@@ -24,6 +24,7 @@ from naivegraph.graph.run.interventions import Intervened, Interventions
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import leaves, map_leaves
@@ -372,7 +373,7 @@ class Graph(Recording, Pictured):
         return {key: self[name].name for key, name in named.items()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
-        return type(self).of(_copy(self, copy.deepcopy(self.module, memo), memo))
+        return type(self).of(_copy(self, deep_copy(self.module, memo), memo))
 
 
 def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recording:

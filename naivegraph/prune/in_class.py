@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import nn
 
 from naivegraph.edits.plan.module_change import ModuleChange
 from naivegraph.graph.run.blocks import Uses, is_activation
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import common_path, modules_of
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.ir.bypass_module import BypassCall, name_of_function
@@ -210,7 +210,7 @@ def _does_nothing(uses: Uses, vertices: Sequence[Vertex]) -> bool:
 
 def _applied(vertex: Vertex, numbers: torch.Tensor) -> torch.Tensor:
     target: Any = vertex.target
-    call: Callable[..., Any] = copy.deepcopy(target).train() if isinstance(target, nn.Module) else target
+    call: Callable[..., Any] = deep_copy(target).train() if isinstance(target, nn.Module) else target
     with torch.no_grad():
         made: torch.Tensor = call(numbers.clone(), **vertex.kwargs)
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.network import Graph
 from naivegraph.surgery.align import graph_of
 from naivegraph.surgery.paired_state import network_of, paired_state
@@ -67,8 +67,8 @@ def average(
     graph: Graph | None = one if isinstance(one, Graph) else None
     if data is not None and graph is None:
         graph = graph_of("surgery.average", one, (one, two), example, kwargs)
-    made = None if graph is None else copy.deepcopy(graph)
-    module = copy.deepcopy(first) if made is None else made.module
+    made = None if graph is None else deep_copy(graph)
+    module = deep_copy(first) if made is None else made.module
     for pair in paired_state(module, second):
         if pair.one.is_floating_point() or pair.one.is_complex():
             pair.one.copy_((1 - weight) * pair.one + weight * pair.two.to(pair.one))

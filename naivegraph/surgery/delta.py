@@ -7,7 +7,6 @@ subtracted to forget it, and added to others to teach several.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from naivegraph.edits.request import validate
 from naivegraph.edits.save.checked_safetensors import read, write
 from naivegraph.errors import EditError, LoadError
 from naivegraph.graph.record.record_run import unsaved_buffers
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import tensors_of
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.network import Graph
@@ -131,7 +131,7 @@ class WeightDelta:
         Raises:
             EditError: Its structure is another; the message names the first difference.
         """
-        made: Any = copy.deepcopy(unwrapped(model) if isinstance(model, nn.Module) else model)
+        made: Any = deep_copy(unwrapped(model) if isinstance(model, nn.Module) else model)
         self._check_network(network_of("surgery.WeightDelta", made))
         self._add(network_of("surgery.WeightDelta", made), scale)
         return made  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copying
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.graph.export.shared_layers import module_of_parts
 from naivegraph.graph.record.record_run import copy_tensors
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.ir.pytree import pairs
 from naivegraph.ir.signature import nested_arguments
@@ -70,7 +70,7 @@ def merge_models(
     """
     _check_models(models)
     if copy:
-        models = copying.deepcopy(dict(models))
+        models = deep_copy(dict(models))
     taken = _taken(models, inputs or {})
     root, made = nn.Module(), fx.Graph()
     nodes = {name: made.placeholder(name) for name in taken}

@@ -17,6 +17,7 @@ from naivegraph.edits.request.validate import above_zero, whole
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph, capture
 from naivegraph.weights.example_weights import ExampleWeights
@@ -106,7 +107,7 @@ class Hypernetwork(nn.Module):
         for plan in generator_plans(shapes, z, kind, share, reading):
             self._maker.update(dict.fromkeys(plan.shapes, len(self.generators)))
             self.generators.append(_generator(plan, weights, code))
-        self.body = copy.deepcopy(source)
+        self.body = deep_copy(source)
         self._orders: dict[str, list[str]] = {}
         for name, weight in weights.items():
             self._empty(name, weight)

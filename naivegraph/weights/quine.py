@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from naivegraph.edits.request.target import check_model
 from naivegraph.edits.request.validate import above_zero, at_least_zero, whole
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph, capture
 from naivegraph.progress import working
@@ -222,7 +222,7 @@ class Quine:
 
     def _body(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The output as a function of the weights and codes."""
-        network, vector = copy.deepcopy(self.module).double().cpu().eval(), WeightVector(self.module)
+        network, vector = deep_copy(self.module).double().cpu().eval(), WeightVector(self.module)
 
         def output(weights: Tensor, codes: Tensor) -> Tensor:
             """Run the network with these weights on all codes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import json
@@ -27,6 +26,7 @@ from naivegraph.edits.save.replay import Layers, carried_out, check_layers
 from naivegraph.errors import EditError, LoadError, NaivegraphError
 from naivegraph.graph.export.history import Origin, history_of, origins_of
 from naivegraph.graph.run.snapshot import snapshot
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import Modules, modules_of
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
@@ -237,7 +237,7 @@ def restored(
                 f"the network was edited already, not as in {path}: load into a freshly built one"
             )
         check_layers([change for stage in stages for change in stage.changes], layers)
-        made: nn.Module | Graph = copy.deepcopy(model)
+        made: nn.Module | Graph = deep_copy(model)
         for stage in stages[known:]:
             made = _exported(made, stage, example, layers or {}, path)
         _in_place(made, header, changes, tensors, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import math
@@ -19,6 +18,7 @@ from naivegraph.graph.mutate import add_vertex, new_stub, register
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.blocks import Region, region_of
 from naivegraph.graph.run.interpreter import Interpreter
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.ir.pytree import leaves, map_leaves, stubs_in
@@ -52,7 +52,7 @@ def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, u
         EditError: The region uses parameters of other modules.
     """
     region = region_of(graph, vertices, repr(path))
-    copied = copy.deepcopy(graph.module.get_submodule(path))
+    copied = deep_copy(graph.module.get_submodule(path))
     forget_history(copied, undo)  # it is told by the edit that makes the copy
     register(graph, name, copied, undo=undo)
     stubs: dict[int, Stub] = {region.entry.id: region.exit}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.optim import Optimizer
 
 from naivegraph.edits.apply.optimizer_state import split_averages
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import modules_of
 from naivegraph.undo import UndoLog, all_or_nothing
 
@@ -90,7 +90,7 @@ def follow_average(
         for path in sorted(_outermost(after.keys() - before.keys()), key=list(after).index):
             home, name = _home(average, path)
             undo.keep_mapping(home._modules)
-            home.add_module(name, copy.deepcopy(after[path]))
+            home.add_module(name, deep_copy(after[path]))
 
 
 class Following:

@@ -20,6 +20,7 @@ from naivegraph.graph.export.history import Origin, history_of, note_origins, or
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.hidden_values import changed_later, needed_for
 from naivegraph.graph.run.interpreter import read_attribute
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.custom_rule import Call
@@ -266,7 +267,7 @@ class _Export:
     def _place_module(self, path: str, module: nn.Module) -> None:
         if path not in self._placed:
             self._placed.add(path)
-            _add(self._root, path, copy.deepcopy(module, self._memo))
+            _add(self._root, path, deep_copy(module, self._memo))
 
     def _assign(self, output: Any, node: fx.Node) -> None:
         """Make nodes of the tensors in a result; one changed in place gets the node of that call."""
@@ -385,7 +386,7 @@ class _Export:
         def place(leaf: Any) -> Any:
             """Return a reference to a value, and a copy of any other leaf."""
             if not isinstance(leaf, _RECORDED):
-                return copy.deepcopy(leaf, self._memo)
+                return deep_copy(leaf, self._memo)
             parts.append(self._encode(leaf))
             return ValueRef(len(parts) - 1)
 

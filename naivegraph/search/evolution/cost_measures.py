@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
 from torch import nn
 
 from naivegraph.costs import Cost, cost_named
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.latency.freed_memory import keep_freed_memory
 from naivegraph.latency.runtimes import AnyRuntime, device_of, runtime_of
 from naivegraph.latency.stopwatch import clock_of
@@ -40,7 +40,7 @@ class LatencyMeasure:
 
     def __call__(self, network: nn.Module | Graph) -> float:
         """Time a copy of a network; the network is left as it is."""
-        module = network.to_module() if isinstance(network, Graph) else copy.deepcopy(network)
+        module = network.to_module() if isinstance(network, Graph) else deep_copy(network)
         runtime = runtime_of(self.runtime)
         run = runtime.prepare(module.eval(), self.args, {})
         keep_freed_memory()

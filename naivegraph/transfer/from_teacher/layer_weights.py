@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.ir.vertex import Vertex
 from naivegraph.reconstruct.linear_call import LinearCall
 from naivegraph.reconstruct.linear_layout import Layout
@@ -34,7 +34,7 @@ def folded(vertex: Vertex, norms: Sequence[Vertex], layout: Layout) -> torch.Ten
 
 def run_with(vertex: Vertex, weights: torch.Tensor, calls: list[LinearCall]) -> list[torch.Tensor]:
     """The outputs of a layer with other weights."""
-    layer = copy.deepcopy(vertex.target)
+    layer = deep_copy(vertex.target)
     assert isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     layout = calls[0].layout
     layer.weight.copy_(layout.weight(weights[:-1][None], layer.weight.shape))
