@@ -303,6 +303,8 @@ class _Chunks:
 
 
 def _as_tensor(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):  # gradients cannot pass what was made in inference mode
+        return leaf.clone() if leaf.is_inference() else leaf
     return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiub" else leaf
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from naivegraph.errors import CaptureError
 from naivegraph.graph.record.record_train_mode import record_training
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.graph.verify.verify import record_fake, record_verified
@@ -19,6 +20,7 @@ from naivegraph.network.graph_api import Graph
 __all__ = ["capture"]
 
 
+@ordinary_mode()
 def capture(
     model: nn.Module,
     args: Any = (),

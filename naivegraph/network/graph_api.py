@@ -25,6 +25,7 @@ from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import leaves, map_leaves
@@ -372,6 +373,7 @@ class Graph(Recording, Pictured):
                 raise NaivegraphError(f"a key of outputs= is {key!r}, not a string")
         return {key: self[name].name for key, name in named.items()}
 
+    @ordinary_mode()
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
         return type(self).of(_copy(self, deep_copy(self.module, memo), memo))
 

@@ -22,6 +22,7 @@ from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.graph.record.record_train_mode import run_training
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.verify.verify import disagreement
 from naivegraph.latency.profile import Profile
@@ -57,6 +58,7 @@ __all__ = ["prune"]
 Progress = Callable[[str], None]
 
 
+@ordinary_mode()
 def prune(
     model: nn.Module | Graph,
     args: Any = (),

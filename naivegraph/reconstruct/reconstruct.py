@@ -22,6 +22,7 @@ from naivegraph.edits.request.target import check_model
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import history_of
 from naivegraph.graph.torch_utils.module_paths import buffers_of, parameters_of
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.ir.signature import keyword_inputs, nested_arguments
 from naivegraph.network import Graph, capture
@@ -34,6 +35,7 @@ __all__ = ["RefitWithEdit", "reconstruct"]
 Progress = Callable[[str], object]
 
 
+@ordinary_mode()
 def reconstruct(
     model: nn.Module | Graph,
     teacher: nn.Module | Graph,

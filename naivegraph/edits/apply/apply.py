@@ -29,6 +29,7 @@ from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
 from naivegraph.graph.torch_utils.module_paths import Modules, parameters_of
 from naivegraph.graph.torch_utils.obstacle import still_wrapped
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.unwrap import unwrapped
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.network import Graph
@@ -52,6 +53,7 @@ _NOT_RUNNING = (
 )
 
 
+@ordinary_mode()
 def apply(
     change: Change,
     target: nn.Module | Graph,

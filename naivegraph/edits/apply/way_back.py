@@ -12,6 +12,7 @@ from naivegraph.edits.apply.trained_values import TrainedValues
 from naivegraph.errors import EditError
 from naivegraph.graph.export.history import later_edits
 from naivegraph.graph.torch_utils.compiled_code import forget_compiled_code
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.undo import UndoLog
 
 __all__ = ["WayBack", "way_back"]
@@ -64,6 +65,7 @@ class WayBack:
                 "undo by the edit that was returned; for a copy of the network, ng.load what was saved before"
             )
 
+    @ordinary_mode()
     def undo(self, *, keep_training: bool) -> None:
         """Restore the network; see `check` and `Edit.undo`."""
         steps = UndoLog()  # taken the last first

@@ -14,6 +14,7 @@ from torch import nn
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.network import Graph, capture
 
 __all__ = ["GraphVerb", "check_model", "check_no_example", "graph_verb"]
@@ -58,6 +59,7 @@ def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
     """
 
     @functools.wraps(verb)
+    @ordinary_mode()
     def call(model: Any, *args: Any, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Call the verb with the graph, captured first if need be."""
         check_model(verb.__name__, model)

@@ -23,6 +23,7 @@ from naivegraph.edits.structure.optimizer_params import Following
 from naivegraph.edits.structure.rewiring import Rewiring, carry_out
 from naivegraph.edits.structure.transaction import rewire
 from naivegraph.errors import EditError
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.network import Graph
 from naivegraph.undo import UndoLog, all_or_nothing
 
@@ -33,6 +34,7 @@ Layers = Mapping[str, "nn.Module | Callable[[int], nn.Module]"]
 _WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
+@ordinary_mode()
 def replay(
     model: nn.Module | Graph,
     edits: Edit | str | Sequence[Edit | str],

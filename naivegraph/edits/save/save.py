@@ -28,6 +28,7 @@ from naivegraph.graph.export.history import Origin, history_of, origins_of
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import Modules, modules_of
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.ir.signature import nested_arguments
 from naivegraph.network import Graph, capture
 from naivegraph.undo import UndoLog, all_or_nothing
@@ -202,6 +203,7 @@ def load(
     return restored(model, header, tensors, path, layers)
 
 
+@ordinary_mode()
 def restored(
     model: nn.Module | Graph,
     header: dict[str, Any],

@@ -21,6 +21,7 @@ from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.hidden_values import changed_later, needed_for
 from naivegraph.graph.run.interpreter import read_attribute
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.custom_rule import Call
@@ -65,6 +66,7 @@ _ITEMS: dict[Any, Callable[..., Any]] = {
 }
 
 
+@ordinary_mode()
 def to_module(graph: Recording, rewrite: Rewrite, outputs: Mapping[str, str] | None = None) -> fx.GraphModule:
     """Export a graph as a `torch.fx.GraphModule` that computes the same and shares nothing with it.
 

@@ -20,6 +20,7 @@ from naivegraph.graph.record.symbolic_int import ledger, symbolic_ints
 from naivegraph.graph.record.torch_modes import DispatchMode, FunctionMode
 from naivegraph.graph.torch_utils.leaf_modules import places
 from naivegraph.graph.torch_utils.module_paths import modules_of, tensors_of
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.torch_utils.source_lines import runs_network
 from naivegraph.ir.pytree import leaves, map_leaves
@@ -34,6 +35,7 @@ _ONE_AT_A_TIME = threading.RLock()  # builtins and methods are replaced meanwhil
 _UNINITIALIZED = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
+@ordinary_mode()
 def record(
     module: nn.Module,
     args: tuple[Any, ...],

@@ -15,6 +15,7 @@ from naivegraph.graph.record.recorder import Recorder
 from naivegraph.graph.run.side_effects import follows_values, runs_torch_alone
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.graph.torch_utils.module_paths import tensors_of
+from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.verify.observed_run import ObservedRun
 from naivegraph.ir.pytree import map_leaves, stubs_in
@@ -24,6 +25,7 @@ from naivegraph.undo import all_or_nothing
 __all__ = ["new_number", "placed", "propagate_shapes"]
 
 
+@ordinary_mode()
 def propagate_shapes(graph: Recording, changed: Collection[str] | None = None) -> None:
     """Run the vertices once on the stored example, and update shapes, operators and names of state.
 
