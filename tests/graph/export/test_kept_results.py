@@ -44,7 +44,7 @@ NETWORKS = {
     "features": Features,
     "weight norm": _layers(lambda layer: weight_norm(layer)),
     "spectral norm": _layers(lambda layer: spectral_norm(layer)),
-    "pruned": _layers(lambda layer: prune.l1_unstructured(layer, "weight", 0.3)),
+    "pruned": _layers(lambda layer: prune.l1_unstructured(layer, "weight", 0.3)),  # type: ignore[no-untyped-call]
 }
 
 
