@@ -38,7 +38,7 @@ def deep_copy(value: Value, memo: dict[int, Any] | None = None) -> Value:
 
 
 class _WithoutHistory(TorchFunctionMode):
-    """Where a tensor is copied that was computed with gradients, its copy has none."""
+    """A mode in which a copy of a tensor that was computed with gradients has none behind it."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
