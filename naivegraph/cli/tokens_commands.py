@@ -19,7 +19,7 @@ from naivegraph.tokens.conditioning import conditioning
 from naivegraph.tokens.drawn_networks import sample
 from naivegraph.tokens.generate import generate
 from naivegraph.tokens.meta_features import meta_feature_names, meta_features
-from naivegraph.tokens.metrics import scores
+from naivegraph.tokens.metrics import refitted_error, scores
 from naivegraph.tokens.network_set import NetworkSet
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.random_structure import random_structure
@@ -33,6 +33,7 @@ __all__ = ["tokens"]
 
 _UNTRAINED = 4000
 _INPUTS = 256  # that networks are compared on
+_REFITTED = 100  # networks whose heads are refitted
 
 
 def tokens(kind: str, **options: Any) -> None:
@@ -126,6 +127,13 @@ def _evaluate(model: str | None, data: str | None, svg: str | None) -> None:
     with working("scoring"):
         found = scores(reader, networks, inputs, meta)
     _say(_table("networks held out", found.row()))
+    with working("repairing and refitting"):
+        error = refitted_error(
+            reader, networks[:_REFITTED], inputs, None if meta is None else meta[:_REFITTED]
+        )
+    _say(
+        f"Output error of {len(networks[:_REFITTED])} of them, repaired and with refitted heads: {error:.3g}."
+    )
     if meta is not None:
         told = conditioning(reader, networks, meta, inputs)
         _say(_table("with the meta-features of their data, and with those of other data", told.row()))

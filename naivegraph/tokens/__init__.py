@@ -11,6 +11,7 @@
 | a model that reads and writes networks | `ng.tokens.train(networks, meta, inputs=x, folder="b").model` |
 | how good it is, and whether meta-features matter | `ng.tokens.scores(...)`, `ng.tokens.conditioning(...)` |
 | new networks, also for data like yours | `ng.tokens.sample(model, 20, like=(x, y)).networks` |
+| heads that go with decoded hidden layers | `ng.tokens.refit(networks, x, y)` |
 | pictures | `ng.tokens.draw_networks(...)`, `ng.tokens.draw_latent_space(...)` |
 | any captured network as tokens, and its weights again | `of_graph(graph)`, `write(tokens, graph)` |
 | rows of parent, child, weight and type | `ng.tokens.edge_list(networks, 0)`, `networks_of_edges` |
@@ -31,6 +32,7 @@ from naivegraph.tokens.network_set import NetworkSet
 from naivegraph.tokens.networks import Networks
 from naivegraph.tokens.neuron_sensitivity import graph_sensitivity, sensitivity
 from naivegraph.tokens.random_structure import random_structure
+from naivegraph.tokens.refit_heads import refit
 from naivegraph.tokens.repair import repair
 from naivegraph.tokens.token_pictures import draw_latent_space, draw_networks
 from naivegraph.tokens.train import Trained, TrainSettings, train
@@ -65,6 +67,7 @@ __all__ = [
     "networks_of_edges",
     "of_graph",
     "random_structure",
+    "refit",
     "repair",
     "sample",
     "save_model",

@@ -24,7 +24,9 @@ __all__ = ["canonical"]
 def canonical(networks: Networks, reference: Networks | None = None) -> Networks:
     """Put networks into a form that is the same for all that differ by order, signs and scales alone.
 
-    What they compute stays, but for rounding. From the first layer on, each neuron whose activation is
+    What they compute stays, but for rounding. Norms take away what all neurons of a layer have in common, and
+    so does this form: the mean of their biases, and on vectors the mean of what they have of a neuron that
+    leads to all of them. From the first layer on, each neuron whose activation is
     homogeneous (as ReLU is) is scaled so that the numbers of its row have a norm of 1, and each whose
     activation is odd (as tanh is) has a positive sum of them. Then the layer is sorted by the sum of each
     neuron's incoming weights and its bias, the largest first, at the first places; or, with a reference, put
@@ -57,6 +59,7 @@ def canonical(networks: Networks, reference: Networks | None = None) -> Networks
     order = torch.arange(networks.frame.width).expand(len(networks), -1)
     factor = torch.ones(order.shape, dtype=networks.weights.dtype)
     for layer in range(networks.frame.depth):
+        form.centre(layer)
         own = form.factors(layer, scaled[:, layer], odd[:, layer])
         factor = torch.where(form.follows(layer), factor, own)
         form.multiply(layer, factor)
@@ -107,6 +110,20 @@ class _Form:
         if self.networks.skips is None:
             return torch.zeros(len(self.networks), 1, dtype=torch.bool)
         return self.networks.skips[:, layer, None] > 0.5
+
+    def centre(self, layer: int) -> None:
+        """Take away what the norm of a layer, where there is one, takes away."""
+        if not self.frame.norm:
+            return
+        width, tensors = self.frame.width, self.tensors
+        there = self.networks.presence[:, layer, :width].to(tensors["bias"])
+        count = there.sum(1).clamp_min(1)
+        bias, weights = tensors["bias"][:, layer, :width], tensors["weights"][:, layer, :width]
+        bias -= (bias.sum(1) / count)[:, None] * there
+        if not self.frame.images:  # at the rim of an image not all of a kernel counts
+            missing = there.bool()[..., None] & ~tensors["edges"][:, layer, :width].bool()
+            mean = weights.sum(1) / count[:, None, None] * ~missing.any(1)[..., None]
+            weights -= mean[:, None] * there[..., None, None]
 
     def factors(self, layer: int, scaled: Tensor, odd: Tensor) -> Tensor:
         """The numbers by which the neurons of a layer are to be multiplied, `[n, width]`."""

@@ -91,7 +91,7 @@ class Frame:
             raise ValueError(f"kind={self.kind!r} is none of {', '.join(map(repr, get_args(Kind)))}")
         for name in ("inputs", "outputs", "depth", "width"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r} is to be a whole number of at least 1")
         object.__setattr__(self, "activations", tuple(self.activations))
         unknown = [name for name in self.activations if name not in ACTIVATIONS]

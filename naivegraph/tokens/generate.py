@@ -61,8 +61,8 @@ def generate(
     if isinstance(tasks, int):
         tasks = made_tasks(frame, tasks, seed)
     _check_tasks(frame, tasks)
-    if steps < 0:
-        raise ValueError(f"steps={steps} is to be at least 0")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps={steps} is to be a whole number of at least 0")
     networks = random_structure(frame, count, seed, density=density)
     task = torch.arange(count) % len(tasks)
     trained, loss = train_networks(networks, task, tasks, steps, seed)

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, formula_of, indices
+from naivegraph.algebra.axis import single
+from naivegraph.edits.apply.edit import Edit
+from naivegraph.edits.plan.index_formula import Formula, Indices, formula_of, indices
 from naivegraph.edits.request.requests import Size
-from naivegraph.edits.resize import resize
-from naivegraph.edits.resize_program.strategy import Raise, Solve
+from naivegraph.edits.resize import carry_out
+from naivegraph.edits.resize_program.resize_program import AxisRequest
+from naivegraph.edits.resize_program.strategy import Attempt, Raise, Solve, decide
 from naivegraph.errors import EditError
+from naivegraph.graph import Vertex
 from naivegraph.graph.run.state_users import state_users
 from naivegraph.graph.torch_utils.module_paths import tensors_of
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.network import Graph
 from naivegraph.utility.readers import neuron_numbers
-from naivegraph.widths import Widths
+from naivegraph.widths import Widths, constraints_of
 
 __all__ = ["GraphTokens", "TokenPart", "VertexTokens", "of_graph", "write"]
 
@@ -76,13 +80,11 @@ class GraphTokens:
         vertices: The tokens, by vertex.
         widths: The names of the widths, in the order of their numbers.
         presence: For each width the neurons that are there, bool; those set to False are left out by `write`.
-        outputs: The axes of the neurons of vertices that widths are named by.
     """
 
     vertices: list[VertexTokens]
     widths: list[str]
     presence: list[Tensor]
-    outputs: Mapping[str, Formula]
 
     def __len__(self) -> int:
         return sum(map(len, self.vertices))
@@ -120,7 +122,8 @@ def write(tokens: GraphTokens, graph: Graph) -> None:
         graph: The graph.
 
     Raises:
-        EditError: The architecture is another, or cannot have these widths; the network is as it was.
+        EditError: The architecture is another, or cannot have these widths, or a value is no number; the
+            network is as it was.
     """
     kept = {str(key): there.nonzero()[:, 0].numpy() for key, there in enumerate(tokens.presence)}
     before = {str(key): len(there) for key, there in enumerate(tokens.presence)}
@@ -129,9 +132,11 @@ def write(tokens: GraphTokens, graph: Graph) -> None:
         empty = next(int(key) for key, size in after.items() if size == 0)
         raise EditError(f"the tokens leave no neuron of {tokens.widths[empty]!r}: a network has one at least")
     _check_architecture(tokens, graph)
-    sizes = {name: formula_length(formula, after) for name, formula in tokens.outputs.items()}
-    requests = {name: Size(size) for name, size in sizes.items() if graph.sizes[name] != size}
-    edit = resize(graph, requests, utility=0, strategy=Solve(Raise())) if requests else None
+    for vertex in tokens.vertices:
+        for name, part in vertex.parts.items():
+            if bool(part.numbers.isnan().any()):
+                raise EditError(f"the tokens of {name!r} hold values that are no numbers (NaN)")
+    edit = _resized(graph, [after[str(key)] for key in range(len(tokens.presence))])
     state = tensors_of(graph.module)
     found: dict[str, Tensor] = {}
     for vertex in tokens.vertices:
@@ -148,6 +153,28 @@ def write(tokens: GraphTokens, graph: Graph) -> None:
     with torch.no_grad():
         for name, value in found.items():
             state[name].copy_(value)
+
+
+def _resized(graph: Graph, sizes: Sequence[int]) -> Edit | None:
+    """Give the widths of a graph these sizes, by their numbers; None where they have them.
+
+    Asked of widths themselves, not of vertices: of four heads of six, 12 neurons could be two heads of six,
+    or four of three.
+    """
+    widths, reading = graph.widths, _Reading(graph)
+    requests = tuple(
+        AxisRequest(reading.named_by(width.name), single(width.atom), Size(size), f"width {width.name!r}")
+        for width, size in zip(widths.widths, sizes, strict=True)
+        if width.size != size
+    )
+    if not requests:
+        return None
+    constraints = constraints_of(widths)
+    attempt = Attempt(widths, constraints, requests, None, lambda utility: None)
+    answer = decide(Solve(Raise()), attempt)
+    if answer is None:
+        raise EditError("the network cannot be given the widths of the tokens")
+    return carry_out(graph, widths, constraints, answer, {}, axis_requests=requests)
 
 
 def _kept(part: TokenPart, before: Mapping[str, int], kept: Mapping[str, Indices]) -> Tensor:
@@ -197,7 +224,7 @@ class _Reading:
         vertices = [self._of_vertex(vertex, each) for (vertex, _), each in parts.items()]
         widths = self._widths.widths
         presence = [torch.ones(width.size, dtype=torch.bool) for width in widths]
-        return GraphTokens(vertices, [width.name for width in widths], presence, self._outputs())
+        return GraphTokens(vertices, [width.name for width in widths], presence)
 
     def axes(self, name: str) -> list[Formula]:
         """The axes of a tensor by width."""
@@ -224,6 +251,14 @@ class _Reading:
         """The first vertex that uses a tensor."""
         users = self._users.get(name, frozenset())
         return next((vertex.name for vertex in self._graph.vertices if vertex.name in users), "")
+
+    def named_by(self, width: str) -> Vertex:
+        """The vertex that a width is named by, or one that uses the parameter that it is."""
+        for name in (width, width.rpartition(":")[0]):
+            vertex = name if name in self._sizes else self._vertex(name)
+            if vertex:
+                return self._graph[vertex]
+        return self._graph.vertices[0]
 
     def _operator(self, vertex: str) -> str:
         """The class of a layer, or the name of a function."""
@@ -257,16 +292,6 @@ class _Reading:
     @functools.cached_property
     def _sizes(self) -> Mapping[str, int]:
         return self._graph.sizes
-
-    def _outputs(self) -> dict[str, Formula]:
-        """The axes of the neurons of vertices that widths are named by."""
-        found = {}
-        for width in self._widths.widths:
-            vertex = width.name if width.name in self._sizes else width.name.rpartition(":")[0]
-            output = self._output(vertex)
-            if output is not None:
-                found[vertex] = output
-        return found
 
     def _of_vertex(self, vertex: str, parts: Mapping[str, TokenPart]) -> VertexTokens:
         """The tokens of a vertex."""

@@ -22,11 +22,13 @@ class LearningTask:
 
     Args:
         name: Any name.
-        inputs: `[samples, inputs]`, or images, `[samples, inputs, height, width]`.
+        inputs: `[samples, inputs]`, or images, `[samples, inputs, height, width]`; kept in float32, as
+            numbers of targets are.
         targets: Numbers `[samples, outputs]`, or classes `[samples]`, int64.
 
     Raises:
-        ValueError: The tensors do not fit each other, or hold numbers that are not finite.
+        ValueError: The tensors do not fit each other, or hold numbers that are not finite, or all
+            targets are alike.
     """
 
     name: str
@@ -45,8 +47,15 @@ class LearningTask:
                 "numbers as [samples, outputs] or classes as [samples] of int64"
             )
         for what, values in (("inputs", self.inputs), ("targets", self.targets)):
+            if values.is_complex():
+                raise ValueError(f"the {what} of task {self.name!r} are of {values.dtype}: give real numbers")
             if not values.isfinite().all():
                 raise ValueError(f"the {what} of task {self.name!r} hold numbers that are not finite")
+        if not bool((self.targets != self.targets[:1]).any()):
+            raise ValueError(f"the targets of task {self.name!r} are all alike: there is nothing to learn")
+        object.__setattr__(self, "inputs", self.inputs.float())
+        if not self.classes:
+            object.__setattr__(self, "targets", self.targets.float())
 
     @property
     def classes(self) -> bool:

@@ -23,10 +23,12 @@ class MaskedRun:
     Attributes:
         outputs: `[n, b, outputs]`.
         hidden: What goes into the activation of each hidden layer, `[n, b, width, ...]`.
+        last: What goes into the head, `[n, b, W_in]`; of images, the mean over all pixels.
     """
 
     outputs: Tensor
     hidden: list[Tensor]
+    last: Tensor
 
 
 def masked_run(networks: NetworkTensors, inputs: Tensor) -> MaskedRun:
@@ -55,7 +57,8 @@ def masked_run(networks: NetworkTensors, inputs: Tensor) -> MaskedRun:
             out = out + state * _spread(networks.skips[:, layer : layer + 1].to(state.dtype), state)
         none = _spread(shares[:, layer, :1], state)
         state = none * state + (1 - none) * out
-    return MaskedRun(_head(networks, state) * presence[:, -1, None, : frame.outputs], hidden)
+    last = state.mean((-1, -2)) if frame.images else state
+    return MaskedRun(_head(networks, last) * presence[:, -1, None, : frame.outputs], hidden, last)
 
 
 def _given(networks: NetworkTensors, inputs: Tensor) -> Tensor:
@@ -107,12 +110,11 @@ def _activated(networks: NetworkTensors, shares: Tensor, z: Tensor) -> Tensor:
     return found
 
 
-def _head(networks: NetworkTensors, state: Tensor) -> Tensor:
-    """The outputs, `[n, b, outputs]`."""
+def _head(networks: NetworkTensors, given: Tensor) -> Tensor:
+    """The outputs, `[n, b, outputs]`, of what goes into the head."""
     outputs, middle = networks.frame.outputs, networks.frame.kernel // 2
-    pooled = state.mean((-1, -2)) if networks.frame.images else state
     weights = networks.weights[:, -1, :outputs, :, middle] * networks.edges[:, -1, :outputs]
-    found: Tensor = networks.bias[:, -1, None, :outputs] + pooled @ weights.mT
+    found: Tensor = networks.bias[:, -1, None, :outputs] + given @ weights.mT
     return found
 
 

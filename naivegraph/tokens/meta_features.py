@@ -74,6 +74,9 @@ def meta_feature_names() -> tuple[str, ...]:
 
 def _checked(x: Tensor, y: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Inputs as columns that vary, and classes."""
+    if not all(isinstance(each, Tensor) and each.dim() for each in (x, y)):
+        told = " and ".join(type(each).__name__ for each in (x, y))
+        raise EditError(f"inputs and targets are to be tensors with a row for each sample, not {told}")
     if not len(x) or len(x) != len(y):
         raise EditError(f"the data have {len(x)} inputs and {len(y)} targets: give as many of both")
     inputs = x.detach().cpu().double().reshape(len(x), -1)

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from naivegraph.tokens.network_losses import relative_errors
 from naivegraph.tokens.networks import Networks
+from naivegraph.tokens.refit_heads import refit
+from naivegraph.tokens.repair import repair
 from naivegraph.tokens.token_numbers import number_mask
 from naivegraph.tokens.vae import NetworkVAE
 
-__all__ = ["Scores", "scores", "structure_exact"]
+__all__ = ["Scores", "refitted_error", "scores", "structure_exact"]
 
 _CONSTANT = 1e-3  # of the mean variance of outputs: networks below have no function to keep
 
@@ -94,6 +96,29 @@ def scores(
         valid=float(found["valid"].mean()),
         constant=int((~varies).sum()),
     )
+
+
+def refitted_error(
+    model: NetworkVAE, networks: Networks, inputs: Tensor, meta: Tensor | None = None
+) -> float:
+    """The output error of decoded and repaired networks whose heads are refitted to the originals' outputs.
+
+    Heads are refitted on one half of the inputs, and the error measured on the other; networks whose outputs
+    hardly vary are left out, as in `scores`.
+
+    Raises:
+        ValueError: There are no networks, or fewer than two inputs.
+    """
+    half = len(inputs) // 2
+    if not len(networks) or not half:
+        raise ValueError("there are no networks to compare, or no two inputs")
+    with torch.no_grad():
+        decoded = model.decode(model.encode(networks, meta).mean, meta)
+        expected = networks.run(inputs)
+        found = refit(repair(model.frame, decoded.tokens()), inputs[:half], expected[:, :half])
+        errors = relative_errors(found.run(inputs[half:]), expected[:, half:], 1e-9)
+    variance = expected.var(1, unbiased=False).mean(1)
+    return float(errors[variance > _CONSTANT * variance.mean()].mean())
 
 
 def structure_exact(found: Networks, networks: Networks) -> Tensor:

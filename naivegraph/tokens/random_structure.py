@@ -31,8 +31,8 @@ def random_structure(frame: Frame, count: int, seed: int, *, density: float = 1.
     Raises:
         ValueError: The count is below 1, or the density not in (0, 1].
     """
-    if count < 1:
-        raise ValueError(f"count={count} is to be at least 1")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"count={count} is to be a whole number of at least 1")
     if not 0 < density <= 1:
         raise ValueError(f"density={density} is to be above 0 and at most 1")
     random = torch.Generator().manual_seed(seed)

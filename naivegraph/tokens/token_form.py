@@ -47,6 +47,8 @@ def tokens_to_tensors(kind: type[_Some], frame: Frame, tokens: Tensor, *, soft: 
             f"tokens are {tuple(tokens.shape)}, and are to be [n, {len(frame.places)}, {frame.size}] in this "
             "frame"
         )
+    if not tokens.is_floating_point():
+        raise ValueError(f"tokens are of {tokens.dtype}, and are to be floating numbers")
     if not tokens.isfinite().all():
         number = int((~tokens.isfinite()).flatten(1).any(1).nonzero()[0, 0])
         raise ValueError(f"the tokens of network {number} hold numbers that are not finite")

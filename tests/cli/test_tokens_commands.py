@@ -62,7 +62,7 @@ def test_a_trained_model_is_evaluated_and_drawn_of(
     [
         (["generate", *SMALL], "say --output, such as --output runs/data"),
         (["generate", "--frame", "round", "--output", "a"], "frame='round' is no Frame, and no kind"),
-        (["generate", "--networks", "0", "--output", "a"], "count=0 is to be at least 1"),
+        (["generate", "--networks", "0", "--output", "a"], "count=0 is to be a whole number of at least 1"),
         (["train", "--output", "a"], "say --data, such as --data runs/data"),
         (
             ["train", "--data", "nowhere", "--output", "a"],

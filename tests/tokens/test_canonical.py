@@ -37,6 +37,15 @@ def _disguised(networks: Networks, seed: int) -> Networks:
         taker = layer + 1 if layer + 1 < frame.depth and networks.operator[0, layer + 1] else frame.depth
         kind = ACTIVATIONS[frame.operators[number]]
         factor = torch.ones(frame.width, dtype=torch.float64)
+        if frame.norm:  # which takes the mean away
+            there = tensors["presence"][0, layer, : frame.width].double()
+            tensors["bias"][0, layer, : frame.width] += rng.normal() * there
+            edges = tensors["edges"][0, layer, : frame.width].bool()
+            common = torch.from_numpy(rng.normal(size=edges.shape[1])) * (edges | ~there.bool()[:, None]).all(
+                0
+            )
+            if not frame.images:
+                tensors["weights"][0, layer, : frame.width, :, 0] += there[:, None] * common
         if kind.homogeneous:
             factor *= torch.from_numpy(rng.uniform(0.5, 2, frame.width))
         if kind.odd:

@@ -153,7 +153,12 @@ def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(ValueError, match="needs 2 outputs"):
         generate(1, "dense", tasks=[LearningTask("two", x, torch.randn(8, 2))])
     with pytest.raises(ValueError, match="numbers and of classes mixed"):
-        generate(1, "dense", tasks=[good, LearningTask("classes", x, torch.zeros(8, dtype=torch.int64))])
+        generate(1, "dense", tasks=[good, LearningTask("classes", x, torch.arange(8) % 2)])
+    for targets in (torch.ones(8, 1), torch.zeros(8, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="targets of task 'flat' are all alike"):
+            LearningTask("flat", x, targets)
+    made = generate(2, "dense", tasks=[LearningTask("double", x.double(), y.double())], steps=1)
+    assert made.tasks[0].inputs.dtype == made.tasks[0].targets.dtype == torch.float32
     with pytest.raises(ValueError, match="as many samples"):
         LearningTask("odd", x, y[:3])
     with pytest.raises(ValueError, match="targets of task 'nan' hold"):

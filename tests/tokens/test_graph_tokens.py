@@ -138,6 +138,67 @@ def test_neurons_that_are_not_there_are_left_out() -> None:
         write(tokens, graph)
 
 
+@pytest.mark.parametrize("gone", [[0], [1, 2], [0, 1, 2]])
+def test_heads_that_are_not_there_are_left_out(gone: list[int]) -> None:
+    """Of four heads of three, what six neurons are is told by widths alone: two heads, not four of fewer."""
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = 4
+            self.q, self.k, self.v, self.out = (nn.Linear(12, 12) for _ in range(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = (
+                each(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (self.q, self.k, self.v)
+            )
+            a = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            found: torch.Tensor = x + self.out(a)
+            return found
+
+    torch.manual_seed(0)
+    module, other, x = Heads().eval(), Heads().eval(), torch.randn(2, 5, 12)
+    graph = ng.capture(module, x)
+    tokens = of_graph(graph)
+    heads = next(number for number, there in enumerate(tokens.presence) if len(there) == 4)
+    tokens.presence[heads][gone] = False
+    write(tokens, ng.capture(other, x))
+    with torch.no_grad():
+        for head in gone:
+            module.out.weight[:, 3 * head : 3 * head + 3] = 0
+        torch.testing.assert_close(other(x), module(x))
+    assert other.heads == 4 - len(gone)
+
+
+def test_heads_that_code_holds_on_to_are_told() -> None:
+    module, x = nn.MultiheadAttention(8, 2, batch_first=True).eval(), torch.randn(2, 5, 8)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.layer(x, x, x, need_weights=False)[0]
+            return found
+
+    graph = ng.capture(Attention(), x)
+    tokens, before = of_graph(graph), module.in_proj_weight.detach().clone()
+    heads = next(number for number, there in enumerate(tokens.presence) if len(there) == 2)
+    tokens.presence[heads][0] = False
+    with pytest.raises(EditError, match="exactly 1 wide"):
+        write(tokens, graph)
+    assert torch.equal(module.in_proj_weight, before)
+
+
+def test_tokens_that_are_no_numbers_are_refused() -> None:
+    graph = ng.capture(nn.Sequential(nn.Linear(3, 2)), torch.ones(1, 3))
+    tokens = of_graph(graph)
+    tokens.vertices[0].parts["0.weight"].numbers[0, 0] = torch.nan
+    with pytest.raises(EditError, match=r"the tokens of '0\.weight' hold values that are no numbers"):
+        write(tokens, graph)
+
+
 def test_what_cannot_be_said_is_named() -> None:
     class Tempered(nn.Module):
         def __init__(self) -> None:
