@@ -61,8 +61,8 @@ class Training:
     """
 
     path: str
-    on: bool | float | complex | str | None = True
-    off: bool | float | complex | str | None = False
+    on: bool | float | complex | str | tuple[Any, ...] | None = True
+    off: bool | float | complex | str | tuple[Any, ...] | None = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from naivegraph.ir.call_modes import CallModes
 from naivegraph.ir.values import Operation, SourceLine
 
 __all__ = [
@@ -42,6 +43,7 @@ class Vertex:
         operations: The ATen calls it was made of, below autograd.
         where: File and line of the user's code that made the call.
         stale: Whether it calls something else since its operations were recorded.
+        modes: The torch modes that the network's code set around the call; None if it set none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Vertex:
     operations: list[Operation] = dataclasses.field(default_factory=list)
     where: SourceLine | None = None
     stale: bool = False
+    modes: CallModes | None = None
 
     def __repr__(self) -> str:
         return f"Vertex({self.name!r}, {self.kind})"

@@ -24,6 +24,7 @@ from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
+from naivegraph.ir.call_modes import CallModes, run_in
 from naivegraph.ir.custom_rule import Call
 from naivegraph.ir.pytree import ValueRef, fields_of, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
@@ -235,13 +236,30 @@ class _Export:
         args = self._encode(positional)
         kwargs = {key: self._encode(value) for key, value in named.items()}
         target = vertex.target
-        if isinstance(target, nn.Module):
+        if vertex.modes is not None:
+            node = self._call_in(vertex.modes, target, vertex.path or vertex.name, args, kwargs)
+        elif isinstance(target, nn.Module):
             path = vertex.path or vertex.name
             self._place_module(path, target)
             node = self._fx.call_module(path, args, kwargs)
         else:
             node = self._call_function(target, args, kwargs)
         node.meta["vertex"] = vertex.name
+        return node
+
+    def _call_in(
+        self, modes: CallModes, target: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> fx.Node:
+        """The node of a call in the torch modes that the network's code set."""
+        if isinstance(target, nn.Module):
+            self._place_module(path, target)
+        else:
+            path = self._parts.name("naivegraph_call")
+            self._root.add_module(path, Call(target))
+        called = self._fx.create_node("get_attr", path)
+        how = self._encode(modes.gradients), self._encode(modes.autocast)
+        node = self._fx.call_function(run_in, (called, *how, *args), kwargs)
+        node.meta["is_wrapped"] = True  # unpickling traces the code anew, and looks into other functions
         return node
 
     def _call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:

@@ -13,6 +13,7 @@ from torch import nn
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph.fake.fake_tensor import FakeMode, FakeTensor, NoValuesError
 from naivegraph.graph.record.left_behind import left_behind
+from naivegraph.graph.record.modes_seen import modes_seen
 from naivegraph.graph.record.recorder import Recorder, Watch
 from naivegraph.graph.record.returned_objects import tensors_in_objects
 from naivegraph.graph.record.symbolic_attributes import SymbolicAttributes
@@ -92,6 +93,7 @@ def _record(
         uncompiled(module),
         SymbolicAttributes(module),
         _layers_seen(recorder),
+        modes_seen(recorder.modes),
     ):
         vertices = [recorder.enter_input(name, value) for name, value in inputs.items()]
         given = list(leaves((args, kwargs)))

@@ -17,6 +17,7 @@ from torch import nn
 from naivegraph.graph.record.data_dependent import READS, counts_in, may_be_sizes, with_expressions
 from naivegraph.graph.record.decompositions import DropoutProbability
 from naivegraph.graph.record.foreign_tensors import ForeignTensors
+from naivegraph.graph.record.modes_seen import OpenModes
 from naivegraph.graph.record.symbolic_int import SymbolicInt, ledger
 from naivegraph.graph.record.torch_modes import unseen
 from naivegraph.graph.torch_utils.leaf_modules import ModulePlace, converted_from, memory_key
@@ -76,6 +77,7 @@ class Recorder:
         self._call = call or (lambda func, args, kwargs: func(*args, **kwargs))
         self.places, self._training, self._watch = places, training, watch
         self.vertices: list[Vertex] = []
+        self.modes = OpenModes()
         self.inside = False  # a vertex is being recorded: nothing but ATen operators counts
         self.path = [""]
         self.stubs = dict(known or {})  # by id() of the tensor, kept alive below
@@ -228,7 +230,9 @@ class Recorder:
             result = run()
             if not (has_tensor(result) or self._mutated):
                 return result
-            vertex = Vertex(self._unique(name), kind, target, path, operations=self._operations)
+            vertex = Vertex(
+                self._unique(name), kind, target, path, operations=self._operations, modes=self.modes.now()
+            )
             with _DISABLED():
                 vertex.args = self.encode(args)
                 vertex.kwargs = {key: self.encode(value) for key, value in kwargs.items()}
@@ -392,7 +396,11 @@ class Recorder:
         name = function_name(operation.func)
         with _DISABLED():
             vertex = Vertex(
-                self._unique(f"{path}.{name}" if path else name), "function", operation.func, path
+                self._unique(f"{path}.{name}" if path else name),
+                "function",
+                operation.func,
+                path,
+                modes=self.modes.now(),
             )
             vertex.args, vertex.kwargs = self.encode(args), {k: self.encode(v) for k, v in kwargs.items()}
             vertex.output = map_leaves(result, self._produce)

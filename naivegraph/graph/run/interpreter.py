@@ -11,6 +11,7 @@ from torch import nn
 
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.torch_utils.source_lines import line_text
+from naivegraph.ir.call_modes import run_in
 from naivegraph.ir.pytree import leaves, map_leaves, pairs, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
@@ -186,7 +187,11 @@ class Interpreter:
             if target is None:
                 raise NaivegraphError(f"{vertex.name!r} has nothing to call")
             args = [self.resolve(arg) for arg in vertex.args]
-            return target(*args, **{key: self.resolve(arg) for key, arg in vertex.kwargs.items()})
+            kwargs = {key: self.resolve(arg) for key, arg in vertex.kwargs.items()}
+            if vertex.modes is None:
+                return target(*args, **kwargs)
+            gradients, autocast = map(self.resolve, (vertex.modes.gradients, vertex.modes.autocast))
+            return run_in(target, gradients, autocast, *args, **kwargs)
         except Exception as error:
             place = f" ({line_text(vertex.where)})" if vertex.where else ""
             error.add_note(f"while the graph ran {vertex.name!r}{place}")

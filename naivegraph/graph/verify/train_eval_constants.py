@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from naivegraph.ir.call_modes import CallModes
 from naivegraph.ir.pytree import pairs, rebuild
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Compound, ConstantTensor, DimSize, Stub, Training
@@ -18,9 +19,9 @@ _PLAIN = (bool, int, float, complex, str, type(None))
 
 
 def switch_constants(graph: Recording, training: Recording) -> bool:
-    """Let each constant that differs between eval and train mode follow the training flag.
+    """Let constants, and torch modes, that differ between eval and train mode follow the training flag.
 
-    It becomes a `Training`: both values, and the path of the innermost module whose forward made the call.
+    They become a `Training`: both values, and the path of the innermost module whose forward made the call.
 
     Args:
         graph: The run in eval mode; changed in place.
@@ -39,8 +40,11 @@ def switch_constants(graph: Recording, training: Recording) -> bool:
         output = alignment.value(graph.output, training.output, "")
     except _OtherError:
         return False
-    for vertex, (args, kwargs) in zip(graph.vertices, arguments, strict=True):
+    for vertex, other, (args, kwargs) in zip(graph.vertices, training.vertices, arguments, strict=True):
         vertex.args, vertex.kwargs = args, kwargs
+        if vertex.modes != other.modes:
+            modes = vertex.modes or CallModes()
+            vertex.modes = modes.or_in_train_mode(other.modes or CallModes(), vertex.path)
     graph.output = output
     return True
 
