@@ -209,9 +209,9 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "certificates_raw.json").write_text(json.dumps(found, indent=1))
     notes = (
-        f"CPU seconds, the least of three runs where one takes less than {SHORT:g} s, one thread; random weights; gap {GAP:g} and the limit of time (20 s by"
-        f" the clock) as by default. params={SHARES[1]} where {SHARES[0]} cannot be reached. The summary is"
-        " of problems that every build solved."
+        f"CPU seconds, the least of three runs where one takes less than {SHORT:g} s; one thread, random"
+        f" weights; gap {GAP:g} and the limit of time (20 s by the clock) as by default. params={SHARES[1]}"
+        f" where {SHARES[0]} cannot be reached. The summary is of problems that every build solved."
     )
     write(
         given.out,
