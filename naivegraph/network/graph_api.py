@@ -26,6 +26,7 @@ from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
+from naivegraph.graph.verify.catch_up import catch_up
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.pytree import leaves, map_leaves
@@ -220,6 +221,7 @@ class Graph(Recording, Pictured):
         They are counted along dimension 1 after a convolution or batch norm, along the last after a linear
         layer, embedding or layer norm, and along the same dimension as before otherwise.
         """
+        catch_up(self)
         return output_sizes(self)
 
     @property
@@ -228,6 +230,7 @@ class Graph(Recording, Pictured):
 
         Worked out from the operators at each access, which takes longer than a look at `sizes`.
         """
+        catch_up(self)
         return relate(self)
 
     def parameters(self) -> Iterator[nn.Parameter]:

@@ -15,6 +15,7 @@ from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
+from naivegraph.graph.verify.catch_up import catch_up
 from naivegraph.network import Graph, capture
 
 __all__ = ["GraphVerb", "check_model", "check_no_example", "graph_verb"]
@@ -80,7 +81,7 @@ def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
 
 
 def check_model(verb: str, model: Any) -> None:
-    """Check that a verb's first argument is a graph or a network.
+    """Check that a verb's first argument is a graph or a network, and bring a graph up to date with that.
 
     Raises:
         EditError: It is neither, or cannot be edited as it is.
@@ -94,6 +95,8 @@ def check_model(verb: str, model: Any) -> None:
             f"ng.{verb}(model, x, ...), not {kind}"
         )
     validate.editable(model)
+    if isinstance(model, Graph):
+        catch_up(model)
 
 
 def check_no_example(verb: str, args: Any, kwargs: Any) -> None:
