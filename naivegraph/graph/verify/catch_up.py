@@ -36,7 +36,8 @@ def catch_up(graph: Recording) -> None:
             raise EditError(f"it has no {missing} any more")
         propagate_shapes(graph)
     except Exception as error:
+        why = "; ".join((str(error), *getattr(error, "__notes__", ())))
         raise EditError(
             "the network was changed otherwise since this graph of it was captured or edited, which does not "
-            f"run any more ({error}): capture it again, ng.capture(model, x), or undo that change"
+            f"run any more ({why}): capture it again, ng.capture(model, x), or undo that change"
         ) from error
