@@ -56,7 +56,7 @@ def edits_of(network: Any) -> list[str]:
 
 
 def _changes_sizes(change: Change) -> bool:
-    return bool(change.tensors or change.attributes or change.modules or change.labels)
+    return bool(change.tensors or change.attributes or change.modules or change.labels or change.closing)
 
 
 def _without_values(text: str) -> str:

@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from naivegraph.edits.apply.change_module import replaced
+from naivegraph.edits.apply.attribute_settings import replaced
 from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.closing import ItemsGone
 from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import LoadError
 from naivegraph.hf.library import MODEL_TYPE
@@ -178,7 +179,11 @@ def base_config(config: Any, edits: Sequence[str]) -> Any:
     """
     out = copy.deepcopy(config)
     for change in map(Change.from_json, reversed(edits)):
-        for a in reversed(change.attributes):
+        closing = change.closing
+        for gone in () if closing is None else closing.lists:
+            if gone.path == "" and gone.name == CONFIG:
+                out = replaced(out, gone.keys, functools.partial(_filled, gone))
+        for a in reversed([*change.attributes, *(() if closing is None else closing.attributes)]):
             if a.path == "" and a.name == CONFIG and a.keys:
                 out = replaced(out, a.keys, functools.partial(_instead, a.before))
         for each in change.labels:
@@ -189,6 +194,14 @@ def base_config(config: Any, edits: Sequence[str]) -> Any:
 
 def _instead(value: float | str, _: object) -> float | str:
     return value
+
+
+def _filled(gone: ItemsGone, value: Any) -> Any:
+    """A list with the items that left it."""
+    items = list(value)
+    for place, item in sorted(gone.items):
+        items.insert(place, item)
+    return type(value)(items)
 
 
 def _before(width: WidthChange, labels: Any) -> Any:

@@ -30,6 +30,8 @@ class Bypass(nn.Module):
         layers: The layers of these paths, which keep them.
         zero: Whether to give a zero.
         outputs: The number of things that are returned as a tuple; None for a tensor by itself.
+        mark: A tensor by its name, which is saved with the module, so that files of a network with it are
+            told from those of others.
 
     Example:
         >>> import torch
@@ -45,11 +47,17 @@ class Bypass(nn.Module):
         *,
         zero: bool = False,
         outputs: int | None = None,
+        mark: tuple[str, torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.calls, self.zero, self.outputs = tuple(calls), zero, outputs
         for path, layer in (layers or {}).items():
             add_submodule(self, path, layer)
+        if mark is not None:
+            path, _, own = mark[0].rpartition(".")
+            if path:
+                add_submodule(self, path, nn.Module())
+            self.get_submodule(path).register_buffer(own, mark[1])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Give on the first tensor."""

@@ -11,6 +11,7 @@ from torch import nn
 from naivegraph.edits.structure.merges import other_summand
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph.run.blocks import Uses, is_sum
+from naivegraph.graph.run.caches import cached, caches_at, held, without_caches
 from naivegraph.graph.run.interpreter import Reads
 from naivegraph.graph.run.state_users import state_of_vertex
 from naivegraph.graph.torch_utils.module_paths import common_path
@@ -90,6 +91,8 @@ class _Finder:
         self.uses = Uses(self.graph)
         self.weighty = {contraction.where for contraction in widths.contractions}
         self.plain = self._plain()
+        self.kept, self.cached = held(self.graph), cached(self.graph)
+        self.returned = Reads.of(without_caches(self.graph.output, caches_at(self.graph)))
         self.held = {id(vertex) for vertex in self.graph.vertices if self._is_held(vertex)}
         self.measured = {
             vertex.name: Reads.of((vertex.args, vertex.kwargs)).measured for vertex in self.graph.vertices
@@ -109,8 +112,9 @@ class _Finder:
 
     def _is_held(self, vertex: Vertex) -> bool:
         """Tell whether a vertex is an input, or others than vertices use what it makes."""
+        returned = any(maker is vertex and stub.id in self.kept for maker, stub in self.uses.returned())
         kept = any(stub.id in self.graph.left_behind for stub in stubs_in(vertex.output))
-        return vertex.kind == "input" or kept or self.uses.is_returned(vertex)
+        return vertex.kind == "input" or kept or returned
 
     def of(self, total: Vertex) -> Iterator[Branch]:
         """The branches of one sum."""
@@ -140,10 +144,18 @@ class _Finder:
                 id(user) in inside or (user is total and vertex is maker and used.id == stub.id)
                 for user, used in users
             )
-            if users and mine and id(vertex) not in self.held:
+            # A part of what a branch computes may be for a cache alone.
+            used = users or not self.cached.isdisjoint(stub.id for stub in stubs_in(vertex.output))
+            if used and mine and id(vertex) not in self.held:
                 inside.add(id(vertex))
                 found.append(vertex)
-        return found[::-1] if id(maker) in inside else []
+        if id(maker) not in inside:
+            return []
+        kept = self.uses.reach([maker], inside, upwards=True)
+        for vertex in found[::-1]:
+            if any(id(source) in kept for source, _ in self.uses.taken.get(id(vertex), ())):
+                kept.add(id(vertex))
+        return [vertex for vertex in found[::-1] if id(vertex) in kept]
 
     def _may_go(self, vertices: Sequence[Vertex], total: Vertex, other: Stub) -> bool:
         """Tell whether the network goes on without a branch, and has all it was given."""
@@ -166,7 +178,7 @@ class _Finder:
         made -= {stub.id for maker in entering for stub in stubs_in(maker.output)}
         made -= {stub.id for stub in stubs_in(total.output)}
         outside = [self.measured[v.name] for v in self.graph.vertices if id(v) not in inside]
-        return all(made.isdisjoint(each) for each in [*outside, Reads.of(self.graph.output).measured])
+        return all(made.isdisjoint(each) for each in [*outside, self.returned.measured])
 
     def _name(self, vertices: Sequence[Vertex]) -> str:
         """The path of the innermost module with all layers of a branch; "" for the network itself."""

@@ -21,7 +21,7 @@ from naivegraph.prune.branch_choices import widths_gone
 from naivegraph.prune.branches import Branch
 from naivegraph.prune.budget_program import BudgetProgram
 from naivegraph.prune.floors import AT_LEAST, ratios
-from naivegraph.prune.leave_out import of_config, without_gone
+from naivegraph.prune.leave_out import without_gone
 from naivegraph.solvers import Backend
 from naivegraph.solvers.budget import (
     BudgetError,
@@ -118,7 +118,7 @@ class Chosen:
         }
         change = plan(program.widths, program.constraints, kept)
         if self.dropped:
-            return without_gone(change, graph, self.gone), of_config(graph.module)
+            return without_gone(change, graph, self.gone), ()
         return with_config(change, program.constraints)
 
     def change(self) -> Change:

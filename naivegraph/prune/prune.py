@@ -25,6 +25,7 @@ from naivegraph.graph.record.record_train_mode import run_training
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.preserve_state import same_seed
 from naivegraph.graph.verify.verify import disagreement
+from naivegraph.ir.recording import Recording
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
@@ -236,7 +237,7 @@ def prune(
     change, notes = sizes.planned
     if uniform:
         check_said(change, notes)
-    return _edit(sizes, asked, by_cost, optimizers, found, later, timing, measured)
+    return _edit(sizes, asked, by_cost, optimizers, found, later, timing, measured, uniform)
 
 
 def _by_name(values: Any) -> Any:
@@ -260,6 +261,7 @@ def _edit(
     later: RefitWithEdit | None,
     timing: LatencyReport | None,
     measured: tuple[str, ...],
+    uniform: bool,
 ) -> Edit:
     program, (change, config_notes) = chosen.program, chosen.planned
     widths = program.widths
@@ -281,27 +283,37 @@ def _edit(
         "after": Costs.of(widths, lambda a: sizes.get(a, a.length), also=costs, gone=chosen.gone),
         "notes": tuple(notes),
         "sizes": SizeReport(widths, change, gone=chosen.gone),
-        "check": functools.partial(_check_runs, widths, found),
         "latency": timing,
     }
     if chosen.dropped:
         refitted = None if later is None else later.run
-        return leave_out(found, chosen.dropped, change, refit=refitted, **told)
+        return leave_out(
+            found, chosen.dropped, change, refit=refitted, constraints=program.constraints, said=uniform,
+            check=functools.partial(_check_runs, widths, found), **told,
+        )  # fmt: skip
     refit = None if later is None else functools.partial(later.run, change)
-    return apply(change, found.edited, refit=refit, **told)
+    check = functools.partial(_check_runs, widths, found, found.graph)
+    return apply(change, found.edited, refit=refit, check=check, **told)
 
 
-def _check_runs(widths: Widths, found: Captured) -> None:
+def _check_runs(
+    widths: Widths, found: Captured, graph: Recording, seen: Callable[[Any], Any] = lambda output: output
+) -> None:
     """Run the edited network's own forward, which has to compute what the graph does.
 
     Its code may take another branch for another size, or have a size written in a way capture cannot see.
     Where the graph's structure was edited, the network's own forward computes something else and is not run.
+
+    Args:
+        widths: The related axes.
+        found: The network.
+        graph: Its graph.
+        seen: What is looked at of the network's output.
     """
     if not found.runs:
         return
-    graph = widths.graph
     try:
-        output, difference = disagreement(graph, found.args, found.kwargs)
+        output, difference = disagreement(graph, found.args, found.kwargs, seen)
         check_shapes(widths, graph, output)
         if difference:
             raise ValueError(f"it does something else than before: {difference}")

@@ -27,15 +27,23 @@ class Correspondence:
     def __init__(self, changes: Sequence[Change], teacher: nn.Module, student: nn.Module) -> None:
         self._changes = [(change, Axes(change)) for change in changes]
         self._teacher = parameters_of(teacher)
-        self._names = {id(parameter): name for name, parameter in parameters_of(student).items()}
+        self._names = {
+            id(parameter): self._in_teacher(name) for name, parameter in parameters_of(student).items()
+        }
+
+    def _in_teacher(self, name: str) -> str:
+        """The name in the teacher of a parameter of the student."""
+        for change, _ in reversed(self._changes):
+            name = name if change.closing is None else change.closing.before(name)
+        return name
 
     def misfit(self, student: nn.Module) -> str | None:
         """The first parameter whose shape does not follow from the teacher's by the edits; None if all do."""
         for name, parameter in parameters_of(student).items():
-            known = self._teacher.get(name)
-            if known is None:
+            there = self._in_teacher(name)
+            if there not in self._teacher:
                 continue
-            origins = self._origins(name)
+            origins = self._origins(there)
             if origins is None or origins[0].shape != parameter.shape:
                 return name
         return None
@@ -89,14 +97,16 @@ class Correspondence:
         numbers = torch.arange(shape.numel()).reshape(shape)
         factors = torch.ones(shape, dtype=torch.float64)
         for change, known in self._changes:
-            if name not in change.tensors:
+            here, closing = name, change.closing
+            name = name if closing is None else closing.after(name) or name
+            if here not in change.tensors:
                 continue
-            places = Places(known, change.tensors[name])
+            places = Places(known, change.tensors[here])
             if places.shape != tuple(numbers.shape):
                 return None
             numbers, factors = places.resized(numbers, -1), places.resized(factors, 1.0)
             for scaling in change.scalings:
-                if scaling.tensor == name:
+                if scaling.tensor == here:
                     factors = torch.where(places.within(scaling.rows), factors * scaling.factor, factors)
         return numbers, factors
 

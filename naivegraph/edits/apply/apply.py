@@ -73,6 +73,7 @@ def apply(
     latency: LatencyReport | None = None,
     dropped: tuple[str, ...] = (),
     function_kept: bool | None = None,
+    closed: Callable[[], None] | None = None,
     old: RelatedGraph | None = None,
 ) -> Edit:
     """Apply a change in place: sizes of tensors, attributes, optimizers; then run the network.
@@ -99,6 +100,8 @@ def apply(
         latency: The report on a budget of latency.
         dropped: The branches that the change leaves out.
         function_kept: Whether the network computes the same, as far as that is known.
+        closed: A function called when the gaps that whole layers left are closed, after all else; if it
+            raises, everything is undone.
         old: The graph before the change, where its picture is to show more than sizes of widths.
 
     Returns:
@@ -125,7 +128,8 @@ def apply(
     with all_or_nothing(undo) as log:
         if change:
             kept = checkpoint or checkpoint_of(module, change, optimizers)
-            way = WayBack(change_module(change, module, optimizers, log), log, kept)
+            done = change_module(change, module, optimizers, log, close=False)
+            way = WayBack(done, log, kept)
             forget_compiled_code()
             changed = {name: one for name, (one, shape) in shapes.items() if one.shape != shape}
             notes = (*notes, *still_wrapped(module), *forgotten_optimizer(changed, optimizers))
@@ -139,6 +143,10 @@ def apply(
             if change and check is not None:
                 check()
             report = refit() if callable(refit) and change else refit
+            if way is not None:
+                done.close(log)  # last, as all before tell layers by their paths so far
+            if change.closing is not None and closed is not None:
+                closed()
             last = after() if callable(after) else Costs.of_module(module) if after is None else after
         new = RelatedGraph.of(relate(graph)) if graph is not None and old is not None else None
         return Edit(

@@ -36,13 +36,14 @@ def bypass_modules(network: nn.Module, changes: Iterable[ModuleChange], undo: Un
             for kind, function in change.calls:
                 if kind == "function":
                     function_at(function)
+            weight = None if change.mark is None else gone.get_parameter(change.mark)
         except (AttributeError, KeyError, ValueError) as error:
             raise EditError(f"the network has no module {change.path!r} to leave out: {error}") from error
-        made = (
-            nn.Identity()
-            if change.plain
-            else Bypass(change.calls, layers, zero=change.zero, outputs=change.outputs)
-        )
+        mark = None if weight is None else (str(change.mark), weight.detach().new_zeros(1))
+        if change.plain and mark is None:
+            made: nn.Module = nn.Identity()
+        else:
+            made = Bypass(change.calls, layers, zero=change.zero, outputs=change.outputs, mark=mark)
         made.training = gone.training
         undo.keep_entry(home._modules, name)
         home._modules[name] = made

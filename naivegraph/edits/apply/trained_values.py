@@ -54,7 +54,8 @@ def _trained(
     new: NewTensor, changed: ChangedModule
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """The tensor of a name in the network of now, with its data and gradient to be."""
-    path, _, name = new.name.rpartition(".")
+    present = new.name if changed.closing is None else changed.closing.after(new.name) or new.name
+    path, _, name = present.rpartition(".")
     try:
         owner = Modules(changed.network)[path]
     except AttributeError:

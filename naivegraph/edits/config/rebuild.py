@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from naivegraph.edits.apply.change_module import replaced
+from naivegraph.edits.apply.attribute_settings import replaced
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.labels import relabelled
 from naivegraph.graph.record.record_run import unsaved_buffers
@@ -46,19 +46,31 @@ class Rebuilt:
         module: The network.
         name: The name of the config's attribute.
         change: A change whose labels the config has to have.
+        config: The config, if it is another than the network keeps.
     """
 
-    def __init__(self, module: nn.Module, name: str, change: Change | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, name: str, change: Change | None = None, config: Any = None
+    ) -> None:
         self.name, self.kind = name, type(module)
         self._change = change
-        self.config = vars(module)[name]
+        self.config = vars(module)[name] if config is None else config
         self.fields = dict(_fields(self.config, ()))
 
     def numbers(self, changed: Mapping[Field, int]) -> Numbers | None:
         """Sizes and numbers of the network that the config builds with these changes; None if it cannot."""
         try:
+            config = self._changed(changed)
+        except Exception:  # Any exception of a class of the user's.
+            return None
+        built = self.network(config)
+        return None if built is None else numbers_of(built, self.name)
+
+    def network(self, config: Any) -> nn.Module | None:
+        """The network of a config, on the meta device; None if there is none."""
+        try:
             with torch.device("meta"), _NoValues():
-                return numbers_of(self.kind(self._changed(changed)), self.name)
+                return self.kind(config)
         except Exception:  # Any exception of the constructor: there is no network of such a config.
             return None
 

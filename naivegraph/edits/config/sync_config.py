@@ -13,22 +13,39 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
 
 from naivegraph.edits.config.rebuild import ConfigPlace, Field, Numbers, Rebuilt, numbers_of, quiet
 from naivegraph.edits.plan.change import AttributeChange, Change
+from naivegraph.edits.plan.closing import Closing
 from naivegraph.edits.plan.index_formula import formula_length
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, buffers_of, modules_of
 from naivegraph.ir.pytree import is_record
 from naivegraph.widths.code.size_constraints import SizeConstraints
 
-__all__ = ["config_name", "with_config"]
+__all__ = ["FewerLayers", "config_name", "with_config"]
 
 
-def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, tuple[str, ...]]:
+@dataclasses.dataclass(frozen=True)
+class FewerLayers:
+    """A network of which whole layers leave their lists.
+
+    Attributes:
+        closing: What closes the gaps.
+        config: The config with the numbers and lists from after that.
+    """
+
+    closing: Closing
+    config: Any
+
+
+def with_config(
+    change: Change, constraints: SizeConstraints, layers: FewerLayers | None = None
+) -> tuple[Change, tuple[str, ...]]:
     """Add the change of the config that the network was built from, or a sentence why it cannot follow.
 
     The config is the first argument of the class, kept under the same name. It follows if one choice of its
@@ -38,6 +55,7 @@ def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, t
     Args:
         change: A change of a network's sizes.
         constraints: The constraints of the network's code, with the attributes it reads.
+        layers: The layers that leave the network with the change, if some do.
 
     Returns:
         The change, and notes for the reader.
@@ -47,22 +65,25 @@ def with_config(change: Change, constraints: SizeConstraints) -> tuple[Change, t
     if name is None or not change.widths:
         return change, ()
     with quiet():
-        return _followed(change, constraints, module, name)
+        return _followed(change, constraints, module, name, layers)
 
 
 def _followed(
-    change: Change, constraints: SizeConstraints, module: nn.Module, name: str
+    change: Change, constraints: SizeConstraints, module: nn.Module, name: str, layers: FewerLayers | None
 ) -> tuple[Change, tuple[str, ...]]:
-    built = Rebuilt(module, name)
+    built = Rebuilt(module, name, config=None if layers is None else layers.config)
     before, after = numbers_of(module, name), _after(change)
     read = {("number", a.path, a.name, a.keys) for a in constraints.read}
+    if layers is not None:
+        before, after = _placed(before, layers.closing), _placed(after, layers.closing)
+        read = set(_placed(dict.fromkeys(read, 0), layers.closing))
     target = {
         place: after.get(place, value)
         for place, value in before.items()
         if place[0] != "number" or place in read or isinstance(value, float)
     }
     if change.labels:
-        labelled = _labelled(change, module, name, before, target)
+        labelled = _labelled(change, module, name, before, target) if layers is None else None
         if labelled is not None:
             return labelled, ()
     given = _given(change, module, built)
@@ -71,7 +92,7 @@ def _followed(
         given = f"{lost[0]}, which is worked out from it, changed"
     found = _search(built, target, before, given)
     if isinstance(found, dict):
-        found = built.refusal(found) or _other_buffer(built, module, found) or found
+        found = built.refusal(found) or _other_buffer(built, module, found, layers) or found
     if found is None:
         return change, ()
     if isinstance(found, str):
@@ -83,7 +104,7 @@ def _followed(
     added = [
         AttributeChange(path, name, field, built.fields[field], value)
         for path, owner in modules_of(module)
-        if vars(owner).get(name) is built.config
+        if vars(owner).get(name) is vars(module)[name]
         for field, value in found.items()
         if value != built.fields[field] and (path, name, field) not in known
     ]
@@ -107,7 +128,9 @@ def _labelled(
     return dataclasses.replace(change, attributes=[*change.attributes, *added])
 
 
-def _other_buffer(built: Rebuilt, module: nn.Module, found: Mapping[Field, int]) -> str | None:
+def _other_buffer(
+    built: Rebuilt, module: nn.Module, found: Mapping[Field, int], layers: FewerLayers | None
+) -> str | None:
     """The reason why the config's numbers do not fit, if a buffer that is not saved would have other values.
 
     Those which the present config does not give either are left aside.
@@ -117,7 +140,8 @@ def _other_buffer(built: Rebuilt, module: nn.Module, found: Mapping[Field, int])
     if not present or all(buffer.is_meta for buffer in present.values()):
         return None
     start, then = built.buffers({}), built.buffers(found)
-    for name, buffer in present.items():
+    for path, buffer in present.items():
+        name = path if layers is None else layers.closing.after(path)
         if (
             name in start
             and _equal(buffer, start[name])
@@ -178,11 +202,23 @@ def _after(change: Change) -> Numbers:
     return out
 
 
+def _placed(numbers: Numbers, closing: Closing) -> Numbers:
+    """Numbers by the paths from after layers left; an added number of a layer's place is that from then."""
+    places = {
+        ("number", a.path, a.name, a.keys): float(a.after) for a in closing.attributes if type(a.after) is int
+    }
+    found = {
+        (place[0], closing.after(place[1]), *place[2:]): places.get(place, value)
+        for place, value in numbers.items()
+    }
+    return {place: value for place, value in found.items() if place[1] is not None}
+
+
 def _given(change: Change, module: nn.Module, built: Rebuilt) -> dict[Field, int] | str:
     """The numbers of the config that the change itself sets, as the forward reads them."""
     out: dict[Field, int] = {}
     for a in change.attributes:
-        of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is built.config
+        of_config = a.keys and vars(module.get_submodule(a.path)).get(a.name) is vars(module)[built.name]
         if of_config and isinstance(a.after, int) and out.setdefault(a.keys, a.after) != a.after:
             return f"{_text(a.keys)} would be {out[a.keys]} in one layer and {a.after} in {a.path}"
     return out

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from naivegraph.edits.plan.attribute_change import AttributeChange
+from naivegraph.edits.plan.closing import Closing
 from naivegraph.edits.plan.fill import Fill, NumberChange
 from naivegraph.edits.plan.index_formula import Formula, Indices, formula_length, to_runs
 from naivegraph.edits.plan.labels import Labels
@@ -61,21 +62,6 @@ class Scaling(Plain):
 
 
 @dataclasses.dataclass(frozen=True)
-class AttributeChange:
-    """A change of an attribute of a module, a number or a string; `keys` lead to it inside containers."""
-
-    path: str
-    name: str
-    keys: tuple[int | str, ...]
-    before: float | str
-    after: float | str
-
-    def __str__(self) -> str:
-        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
-        return f"{self.path + '.' if self.path else ''}{self.name}{keys}: {self.before} -> {self.after}"
-
-
-@dataclasses.dataclass(frozen=True)
 class InputChange:
     """A change of a size of an input.
 
@@ -122,6 +108,8 @@ class Change:
         labels: The dicts of labels that follow the neurons they are of.
         fills: The new entries that are filled with zeros, ones or means, after everything else.
         numbers: The numbers that vertices of the graph are called with which change.
+        closing: What closes the gaps that whole layers left, once all else is done; later edits tell their
+            names by it.
     """
 
     widths: dict[str, WidthChange]
@@ -142,6 +130,7 @@ class Change:
     labels: tuple[Labels, ...] = ()
     fills: tuple[Fill, ...] = ()
     numbers: tuple[NumberChange, ...] = ()
+    closing: Closing | None = None
 
     def seed_of(self, name: str) -> str:
         """The name of a tensor by which its new numbers are drawn."""
@@ -159,7 +148,7 @@ class Change:
             {
                 "widths": {key: width.to_data() for key, width in self.widths.items()},
                 "tensors": self.tensors,
-                "attributes": [[a.path, a.name, list(a.keys), a.before, a.after] for a in self.attributes],
+                "attributes": [each.to_data() for each in self.attributes],
                 "outgoing": [outgoing.to_data() for outgoing in self.outgoing],
                 "scalings": [scaling.to_data() for scaling in self.scalings],
                 "seed": self.seed,
@@ -174,6 +163,7 @@ class Change:
                 **({"labels": [each.to_data() for each in self.labels]} if self.labels else {}),
                 **({"fills": [each.to_data() for each in self.fills]} if self.fills else {}),
                 **({"numbers": [each.to_data() for each in self.numbers]} if self.numbers else {}),
+                **({} if self.closing is None else {"closing": self.closing.to_data()}),
             },
             separators=(",", ":"),
         )
@@ -203,10 +193,7 @@ class Change:
             tensors = {
                 str(name): [_formula(f, widths) for f in axes] for name, axes in data["tensors"].items()
             }
-            attributes = [
-                AttributeChange(str(path), str(name), tuple(keys), _setting(before), _setting(after))
-                for path, name, keys, before, after in data["attributes"]
-            ]
+            attributes = list(map(AttributeChange.from_data, data["attributes"]))
             sizes = {key: width.before for key, width in widths.items()}
             outgoing = tuple(
                 Outgoing(
@@ -236,12 +223,13 @@ class Change:
             labels = tuple(Labels.from_data(each, widths) for each in data.get("labels", ()))
             fills = tuple(Fill.from_data(each, tensors, widths) for each in data.get("fills", ()))
             numbers = tuple(map(NumberChange.from_data, data.get("numbers", ())))
+            closing = Closing.from_data(data.get("closing"))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(error) from error
         return Change(
             widths, tensors, attributes, outgoing, scalings, seed, initialise,
             structure=structure, inputs=inputs, seed_paths=paths, seed_widths=names, refitted=refitted,
-            modules=modules, starts=starts, labels=labels, fills=fills, numbers=numbers,
+            modules=modules, starts=starts, labels=labels, fills=fills, numbers=numbers, closing=closing,
         )  # fmt: skip
 
     def __bool__(self) -> bool:
@@ -302,12 +290,6 @@ def _keys(keys: Any, widths: dict[str, WidthChange]) -> tuple[str, ...]:
         if key not in widths:
             raise ValueError(f"it names the width {key!r}, which is not there")
     return tuple(map(str, keys))
-
-
-def _setting(value: Any) -> float | str:
-    if type(value) not in (int, str, float) or (type(value) is float and not math.isfinite(value)):
-        raise ValueError(f"{value!r} is no value of an attribute: a number or a word is")
-    return value  # type: ignore[no-any-return]
 
 
 def _check_rows(key: str, outside: list[Any], widths: dict[str, WidthChange]) -> None:

@@ -20,6 +20,8 @@ class ModuleChange:
         calls: The layers and functions that are left.
         zero: Whether it gives a zero.
         outputs: The number of things it returns; None for a tensor by itself.
+        mark: The name of a weight of the module that went; a tensor of another shape is in its place, so that
+            a network which has the weight refuses a file of this one.
     """
 
     path: str
@@ -27,10 +29,17 @@ class ModuleChange:
     calls: tuple[BypassCall, ...] = ()
     zero: bool = False
     outputs: int | None = None
+    mark: str | None = None
+
+    @property
+    def kept(self) -> list[str]:
+        """The paths inside of the module of the layers that are left."""
+        return [name for kind, name in self.calls if kind == "layer"]
 
     def to_data(self) -> list[Any]:
         """Give what `json.dumps` takes."""
-        return [self.path, self.plain, [list(call) for call in self.calls], self.zero, self.outputs]
+        mark = [] if self.mark is None else [self.mark]
+        return [self.path, self.plain, [list(call) for call in self.calls], self.zero, self.outputs, *mark]
 
     @classmethod
     def from_data(cls, data: Any) -> ModuleChange:
@@ -39,10 +48,13 @@ class ModuleChange:
         Raises:
             ValueError: It is something else.
         """
-        path, plain, calls, zero, outputs = data
+        path, plain, calls, zero, outputs, *more = data
+        mark = more[0] if more else None
         if any(len(call) != 2 or call[0] not in ("layer", "function") for call in calls):
             raise ValueError(f"{calls!r} are no calls of layers and functions")
         if not isinstance(path, str) or not path or type(outputs) not in (int, type(None)):
             raise ValueError(f"{data!r} is no change of a module")
+        if len(more) > 1 or type(mark) not in (str, type(None)):
+            raise ValueError(f"{more!r} is no name of a weight")
         named = tuple((str(kind), str(name)) for kind, name in calls)
-        return cls(path, bool(plain), named, bool(zero), outputs)
+        return cls(path, bool(plain), named, bool(zero), outputs, mark)

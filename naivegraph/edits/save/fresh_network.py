@@ -38,6 +38,9 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
     for change, text in zip(reversed(changes), reversed(texts), strict=True):
         if change.structure is not None:
             return list(texts)  # a graph's, whose names are those of the graph
+        if change.closing is not None:
+            shapes = {change.closing.before(name): shape for name, shape in shapes.items()}
+            gone = [change.closing.before(path) for path in gone]
         gone += [each.path for each in change.modules]
         tensors = {
             name: axes if name not in shapes and _within(name, gone) else _fitted(name, axes, change, shapes)
@@ -82,8 +85,12 @@ def _fitted(name: str, axes: list[Formula], change: Change, shapes: dict[str, li
 def _check_attributes(changes: Sequence[Change], module: nn.Module) -> None:
     """Check that the layers whose attributes were changed are still there."""
     paths = {path for path, _ in modules_of(module, every_path=True)}
-    gone = [each.path for change in changes for each in change.modules]
-    for change in changes:
+    gone: list[str] = []
+    for change in reversed(changes):
+        if change.closing is not None:
+            paths = {change.closing.before(path) for path in paths}
+            gone = [change.closing.before(path) for path in gone]
+        gone += [each.path for each in change.modules]
         for attribute in change.attributes:
             if attribute.path not in paths and not _within(attribute.path, gone):
                 raise _unloadable(attribute.path, "is gone")

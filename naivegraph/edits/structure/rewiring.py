@@ -19,6 +19,7 @@ from naivegraph.graph.export.history import forget_history
 from naivegraph.graph.list_argument import add_part, remove_part
 from naivegraph.graph.mutate import add_vertex, remove_vertex, replace_argument, set_output
 from naivegraph.graph.run.blocks import Uses, region_of
+from naivegraph.graph.run.caches import without_tensors
 from naivegraph.graph.run.liveness import changed_in_place, idle
 from naivegraph.graph.run.snapshot import snapshot
 from naivegraph.ir.pytree import leaves, with_tensors
@@ -199,6 +200,12 @@ class Rewiring:
         output = with_tensors(self.graph.output, {old.id: new})
         set_output(self.graph, output, undo=self.undo)
 
+    def forget(self, stubs: Sequence[Stub]) -> None:
+        """Let the network return caches without these tensors."""
+        self._write("forget", of=[self._tensor(stub) for stub in stubs])
+        output = without_tensors(self.graph.output, {stub.id for stub in stubs})
+        set_output(self.graph, output, undo=self.undo)
+
     def add_part(self, user: Vertex, part: Stub, index: int | None = None) -> None:
         """Add a tensor to the list a vertex takes, at `index` or at the end."""
         self._write("add part", user=user.name, part=self._tensor(part), index=index)
@@ -275,6 +282,8 @@ def carry_out(step: Mapping[str, Any], rewiring: Rewiring, make: MakeLayer) -> N
             rewiring.replace(graph[step["user"]], tensor(step["old"]), tensor(step["new"]))
         case "return":
             rewiring.give_back(tensor(step["old"]), tensor(step["new"]))
+        case "forget":
+            rewiring.forget([tensor(each) for each in step["of"]])
         case "add part":
             rewiring.add_part(graph[step["user"]], tensor(step["part"]), step["index"])
         case "remove part":

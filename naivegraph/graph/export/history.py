@@ -177,6 +177,11 @@ def _found(root: nn.Module) -> list[tuple[_Note, _Place]]:
             else:
                 here = {there: f"{prefix}{inner}".removesuffix(".") for there, inner in place.items()}
                 others.setdefault(_number(note), (note, {}))[1].update(here)
+    # The paths of parts that were edited by themselves were others if layers before them have left since.
+    for path, module in reversed(modules_of(root)):
+        for note, place in _notes(module).get(_EARLIER, ()):
+            if isinstance(place, str):
+                edits[_number(note)] = (note, ".".join(filter(None, (path, place))))
     found: dict[int, tuple[_Note, _Place]] = {**others, **edits}
     return [found[number] for number in sorted(found)]
 

@@ -32,7 +32,10 @@ def shared_text(text: str, paths: Mapping[str, str]) -> str | None:
     data = json.loads(text)
     tensors = {name: axes for name, axes in data["tensors"].items() if name.rpartition(".")[0] in paths}
     attributes = [each for each in data["attributes"] if each[0] in paths]
-    if not tensors and not attributes:
+    modules = [each for each in data.get("modules", ()) if each[0].rpartition(".")[0] in paths]
+    numbers, lists = data.get("closing", ((), ()))
+    closing = [[each for each in part if each[0] in paths] for part in (numbers, lists)]
+    if not (tensors or attributes or modules or any(closing)):
         return None
     outgoing = [each for each in data.get("outgoing", ()) if each[0] in tensors]
     scalings = [each for each in data.get("scalings", ()) if each[0] in tensors]
@@ -42,6 +45,9 @@ def shared_text(text: str, paths: Mapping[str, str]) -> str | None:
         tensors=tensors, attributes=attributes, outgoing=outgoing, scalings=scalings,
     )  # fmt: skip
     data.pop("structure", None)
+    for key, value in (("modules", modules), ("closing", closing)):
+        if key in data:
+            data[key] = value
 
     def renamed(name: str) -> str:
         """Return the name in the other network; of a width whose layer it has not, the same."""
@@ -73,7 +79,9 @@ def _renamed(text: str, name: Callable[[str], str]) -> str:
         width["name"] = name(width["name"])
     data["tensors"] = tensors
     data["attributes"] = [[name(path), *rest] for path, *rest in data["attributes"]]
-    for key in ("outgoing", "scalings"):
+    if "closing" in data:
+        data["closing"] = [[[name(path), *rest] for path, *rest in part] for part in data["closing"]]
+    for key in ("outgoing", "scalings", "modules"):
         if key in data:
             data[key] = [[name(tensor), *rest] for tensor, *rest in data[key]]
     if any(width["new"] for width in data["widths"].values()):

@@ -22,16 +22,26 @@ __all__ = ["same_operators"]
 _FEW = 64  # a larger tensor of the code is the same if it is the same object
 
 
-def same_operators(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def same_operators(
+    graph: Recording,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    seen: Callable[[Any], Any] = lambda output: output,
+) -> Any:
     """The output of the network's forward, as fake tensors, if the graph calls exactly the same operators.
 
     The same operators on the same tensors with the same other arguments, in the same order, have the same
-    results, so nothing needs to be computed to compare the two.
+    results, so nothing needs to be computed to compare the two. Of the module's output what `seen` leaves is
+    looked at.
 
     Returns:
         The output; None if the two differ, or if fake tensors cannot tell.
     """
     module = graph.module
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Run the module."""
+        return seen(module(*args, **kwargs))
 
     def repeat(*args: Any, **kwargs: Any) -> Any:
         """Run the graph."""
@@ -39,7 +49,7 @@ def same_operators(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, An
 
     def both(fake: FakeMode) -> Any:
         """Run network and graph, and return the output if they are the same."""
-        own, repeated = (_Tape(fake, module, run, args, kwargs) for run in (module, repeat))
+        own, repeated = (_Tape(fake, module, run, args, kwargs) for run in (forward, repeat))
         fake.returned = own.output if own.same_as(repeated) else None
         return fake.returned
 

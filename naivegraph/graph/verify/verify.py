@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -83,15 +84,21 @@ def verify_graph(
     return checks
 
 
-def disagreement(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
+def disagreement(
+    graph: Recording,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    seen: Callable[[Any], Any] = lambda output: output,
+) -> tuple[Any, str]:
     """The output of the module's forward in eval mode, and the difference of the graph's, if any, in words.
 
-    Nothing is computed if both call the same operators; the output is fake tensors then.
+    Nothing is computed if both call the same operators; the output is fake tensors then. Of the module's
+    output what `seen` leaves is looked at.
     """
-    output = same_operators(graph, args, kwargs)
+    output = same_operators(graph, args, kwargs, seen)
     if output is not None:
         return output, ""
-    output = _output(graph.module, graph, (args, kwargs), training=False)
+    output = seen(_output(graph.module, graph, (args, kwargs), training=False))
     found = _repeats(graph, (args, kwargs), output, training=False)
     return output, "" if found == "equal" else found
 
