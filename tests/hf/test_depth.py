@@ -48,9 +48,7 @@ def pruned_whole(name: str, *numbers: int) -> tuple[Family, Any, Any, ng.Edit]:
         without(before, layer_path(name, number))
     asked = [layer_path(name, number) for number in numbers]
     graph = ng.capture(copy.deepcopy(model), (), family.example)
-    least = sum(
-        parameter.numel() for path in asked for parameter in model.get_submodule(path).parameters()
-    )
+    least = sum(parameter.numel() for path in asked for parameter in model.get_submodule(path).parameters())
     total = sum(parameter.numel() for parameter in graph.module.parameters())
     edit = ng.prune(model, (), family.example, params=total - least, depth=asked, at_least=1.0)
     return family, model, before, edit
@@ -124,14 +122,18 @@ def test_layers_of_two_kinds_keep_their_kinds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Llama", "ViT"])
 def test_what_is_no_whole_layer_is_refused_by_plain_loading(name: str, tmp_path: Path) -> None:
     family, model = built(name)
-    edit = ng.prune(model, (), family.example, params=0.95, depth=[f"{layer_path(name, 1)}.mlp"], at_least=1.0)
+    edit = ng.prune(
+        model, (), family.example, params=0.95, depth=[f"{layer_path(name, 1)}.mlp"], at_least=1.0
+    )
     assert len(edit.dropped) == 1
     assert any("no whole layers" in note for note in edit.notes)
     model.save_pretrained(tmp_path / "plain")
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
         family.open(tmp_path / "plain")
     hf.save_pretrained(model, tmp_path / "ours", edit=edit)
-    assert torch.equal(outputs(family.open(tmp_path / "ours"), family.example), outputs(model, family.example))
+    assert torch.equal(
+        outputs(family.open(tmp_path / "ours"), family.example), outputs(model, family.example)
+    )
 
 
 def test_the_way_back_is_bit_for_bit() -> None:

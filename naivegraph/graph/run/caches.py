@@ -106,7 +106,8 @@ def gone_with(graph: Recording, gone: Collection[int]) -> set[int]:
         makers = [maker for maker, stub in uses.returned() if stub.id == number]
         above = uses.reach(makers, uses.place, upwards=True)
         return not any(
-            id(vertex) in above and (vertex.kind == "input" or has_parameters(vertex)) for vertex in graph.vertices
+            id(vertex) in above and (vertex.kind == "input" or has_parameters(vertex))
+            for vertex in graph.vertices
         )
 
     found = set(gone)
