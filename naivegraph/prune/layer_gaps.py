@@ -49,7 +49,7 @@ class OwnRun:
 
 
 def config_layers(found: Captured) -> ConfigLayers:
-    """What the config of a network says of its layers."""
+    """The search for what the config of a network says of its layers."""
     return ConfigLayers(found.graph.module, OwnRun(found), lambda one, two: not difference(one, two))
 
 

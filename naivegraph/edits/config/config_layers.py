@@ -58,7 +58,7 @@ class ConfigLayers:
 
     @property
     def known(self) -> bool:
-        """Whether the network keeps a config that it was built from."""
+        """True if the network keeps a config that it was built from."""
         return self._name is not None
 
     @functools.cached_property
@@ -72,7 +72,7 @@ class ConfigLayers:
             return self._rebuilt.network(copy.deepcopy(self._rebuilt.config))
 
     def closing(self, gone: Mapping[str, Sequence[int]]) -> Closing | str:
-        """What closes the gaps where these layers leave their lists, or the reason why the config has none.
+        """The closing of the gaps where these layers leave their lists, or the reason why the config has none.
 
         Args:
             gone: The places of the layers by the paths of their lists.
@@ -163,7 +163,7 @@ class ConfigLayers:
     # What differs
 
     def _difference(self, config: Any, gone: Mapping[str, Sequence[int]]) -> Closing | str:
-        """What differs in the network of a config from this one without layers, if that can follow.
+        """The difference of the network of a config from this one without layers, if that can follow.
 
         Otherwise what a config cannot say; nothing where its modules are not the same.
         """
@@ -211,7 +211,7 @@ class ConfigLayers:
     def _follows(
         self, before: Mapping[str, nn.Module], path: str, place: _Place, then: Any, now: Any, closing: Closing
     ) -> AttributeChange | ItemsGone | None:
-        """What a difference is: a count, the number of a layer, or a shorter list; None if it is none."""
+        """The kind of a difference: a count, the number of a layer, or a shorter list; None if it is none."""
         name, keys = place
         if isinstance(then, (list, tuple)):
             for each in closing.lists:

@@ -1,4 +1,4 @@
-"""What closes the gaps that whole layers left in the lists they were in, as plain data."""
+"""The closing of the gaps that whole layers left in the lists they were in, as plain data."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ItemsGone:
 
 @dataclasses.dataclass(frozen=True)
 class Closing:
-    """What is done once whole layers do nothing: they leave their lists, and the others move up.
+    """The end of an edit by which whole layers do nothing: they leave their lists, and others move up.
 
     All paths are those from before.
 

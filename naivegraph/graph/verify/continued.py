@@ -1,4 +1,4 @@
-"""Whether a network that gives back a cache goes on from it as it does without one."""
+"""Networks that give back a cache, going on from it as they do without one."""
 
 from __future__ import annotations
 
