@@ -72,7 +72,7 @@ class ConfigLayers:
             return self._rebuilt.network(copy.deepcopy(self._rebuilt.config))
 
     def closing(self, gone: Mapping[str, Sequence[int]]) -> Closing | str:
-        """The closing of the gaps where these layers leave their lists, or the reason why the config has none.
+        """The closing of the gaps where these layers leave their lists, or why the config has none.
 
         Args:
             gone: The places of the layers by the paths of their lists.
