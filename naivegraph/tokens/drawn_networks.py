@@ -82,6 +82,12 @@ def _told(model: NetworkVAE, like: tuple[Tensor, Tensor] | None, meta: Tensor | 
             )
         return None
     if like is not None:
+        shape, frame = tuple(like[0].shape[1:]), model.frame
+        if len(shape) != (3 if frame.images else 1) or shape[0] != frame.inputs:
+            raise ValueError(
+                f"the data's inputs are {shape}, and the networks of this model take {frame.inputs} "
+                f"{'channels of images' if frame.images else 'numbers'}"
+            )
         meta = meta_features(*like)
     if meta is None:
         meta = torch.full((model.condition,), torch.nan)

@@ -179,10 +179,10 @@ class TrainingFolder:
         wanted = _as_json(_described(model) | {"settings": self._settings, "data": self._data})
         other = [name for name, value in wanted.items() if described.get(name) != value]
         if other:
-            told = {"data": "other networks"}.get(other[0], f"{other[0]} {described.get(other[0])}")
+            told = _differences(described, wanted, other)
             raise EditError(
-                f"{self._folder} holds a training of {told}: give another folder, or the same networks and "
-                "settings to go on with it"
+                f"{self._folder} holds another training ({told}): give another folder, or the same networks "
+                "and settings to go on with it"
             )
 
 
@@ -197,6 +197,20 @@ def fingerprint(*parts: Networks | Tensor | None) -> str:
                 digest.update(str((value.dtype, tuple(value.shape))).encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any], names: list[str]) -> str:
+    """What two descriptions differ in, as words; data are told by a hash, which says nothing."""
+    found = []
+    for name in names:
+        if name == "data":
+            found.append("of other networks or data")
+        elif isinstance(there.get(name), dict) and isinstance(wanted[name], dict):
+            inner = [key for key, value in wanted[name].items() if there[name].get(key) != value]
+            found.append(_differences(there[name], wanted[name], inner))
+        else:
+            found.append(f"{name} {there.get(name)!r}, not {wanted[name]!r}")
+    return "; ".join(found)
 
 
 def _described(model: NetworkVAE) -> dict[str, Any]:

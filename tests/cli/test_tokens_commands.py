@@ -103,7 +103,7 @@ def test_a_damaged_data_set_and_files_of_another_kind(
         run("train", "--data", tmp_path / "other", "--steps", 10, "--latent", 8, "--output", folder / "model")
         == 2
     )
-    assert "holds a training of other networks" in capsys.readouterr().err
+    assert "holds another training (of other networks or data)" in capsys.readouterr().err
 
 
 def test_a_model_of_other_data_is_not_scored(

@@ -68,6 +68,10 @@ def test_what_cannot_be_asked_is_told() -> None:
     data = (torch.randn(10, 3), torch.randn(10, 1))
     with pytest.raises(ValueError, match="the model takes no meta-features: train it with meta="):
         sample(plain, like=data)
+    with pytest.raises(
+        ValueError, match=r"the data's inputs are \(9,\), and the networks of this model take"
+    ):
+        sample(told, like=(torch.randn(20, 9), torch.randn(20)))
     with pytest.raises(ValueError, match="give like= or meta=, not both"):
         sample(told, like=data, meta=torch.zeros(2))
     with pytest.raises(ValueError, match=r"meta-features are \(3,\), and the model takes 2"):

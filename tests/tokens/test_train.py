@@ -78,9 +78,11 @@ def test_random_numbers_of_the_process_stay(networks: Networks) -> None:
 
 def test_another_training_in_the_folder_is_refused(networks: Networks, tmp_path: Path) -> None:
     train(networks, inputs=INPUTS, size=SMALL, settings=SETTINGS, folder=tmp_path, until=1)
-    with pytest.raises(EditError, match="holds a training of other networks: give another folder"):
+    with pytest.raises(
+        EditError, match=r"holds another training \(of other networks or data\): give another folder"
+    ):
         train(networks[:30], inputs=INPUTS, size=SMALL, settings=SETTINGS, folder=tmp_path)
-    with pytest.raises(EditError, match="holds a training of settings"):
+    with pytest.raises(EditError, match=r"holds another training \(rate [\d.]+, not 0\.5\)"):
         train(
             networks,
             inputs=INPUTS,

@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import fx, nn
 
 from naivegraph.edits.request.requests import Size as exactly
 from naivegraph.edits.resize import resize
-from naivegraph.edits.structure.vertices import neuron_dimension
 from naivegraph.errors import CaptureError, EditError
-from naivegraph.graph.run.query import edges
-from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.step_module import add_submodule, box_at
 from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.network import Graph, capture
 from naivegraph.search.evolution.genome import Genome
+from naivegraph.search.evolution.graft_segments import Seam, Segment, seams, segments
 from naivegraph.search.evolution.mutation import NothingToDoError, output_shapes
 
-__all__ = ["Segment", "graft", "segments"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """A part of a network with one tensor in and one out, between two vertices that every way passes.
-
-    Attributes:
-        entry: The vertex whose output comes in.
-        exit: The vertex whose output goes out.
-    """
-
-    entry: str
-    exit: str
+__all__ = ["graft"]
 
 
 def graft(one: Genome, two: Genome, rng: random.Random, attempts: int = 6) -> tuple[Genome, str]:
     """A child: the first network with a segment of the second in the place of one of its own.
 
-    Sizes at the two seams are made equal in copies of both by the program, before the parts are joined; the
+    A segment has one tensor going out and up to three coming in. Sizes at the seams are made equal in copies of both by the program, before the parts are joined; the
     parts keep their weights.
 
     Args:
@@ -57,16 +43,8 @@ def graft(one: Genome, two: Genome, rng: random.Random, attempts: int = 6) -> tu
     Raises:
         NothingToDoError: No pair of segments with seams alike could be joined.
     """
-    mine, theirs = _seams(one.graph), _seams(two.graph)
-    pairs = [
-        (a, b)
-        for a in segments(one.graph)
-        for b in segments(two.graph)
-        if _alike(mine[a.entry], theirs[b.entry]) and _alike(mine[a.exit], theirs[b.exit])
-    ]
-    rng.shuffle(pairs)
     reason = "no seams of the two networks are alike"
-    for a, b in pairs[:attempts]:
+    for a, b in itertools.islice(_pairs(one.graph, two.graph, rng), attempts):
         try:
             graph = _joined(one.graph, two.graph, a, b)
         except (EditError, CaptureError) as error:
@@ -75,66 +53,50 @@ def graft(one: Genome, two: Genome, rng: random.Random, attempts: int = 6) -> tu
         if output_shapes(graph) != output_shapes(one.graph):  # the host had to give way where its output is
             reason = f"{a.exit!r} would have another size, which is that of an output"
             continue
-        return Genome(graph, dict(one.recipe)), f"graft: {b.entry} to {b.exit} for {a.entry} to {a.exit}"
+        return Genome(graph, dict(one.recipe)), f"graft: {b} for {a}"
     raise NothingToDoError(f"graft: {reason}")
 
 
-def segments(graph: Graph) -> list[Segment]:
-    """The segments of a network with one output, those with something in them."""
-    cuts = _cuts(graph)
-    places = [graph.vertices.index(graph[name]) for name in cuts]
-    found = []
-    for i, entry in enumerate(cuts):
-        for j in range(i + 1, len(cuts)):
-            inside = graph.vertices[places[i] + 1 : places[j] + 1]
-            if any(isinstance(v.target, nn.Module) and v.target._parameters for v in inside):
-                found.append(Segment(entry, cuts[j]))
-    return found
+def _pairs(one: Graph, two: Graph, rng: random.Random) -> Iterator[tuple[Segment, Segment]]:
+    """Pairs of segments whose seams are alike, each of the first network once, in an order of chance.
+
+    What comes in at alike seams is paired in an order of chance, too.
+    """
+    mine, theirs = seams(one), seams(two)
+    known: dict[tuple[Seam, ...], list[Segment]] = {}
+    for segment in segments(two):
+        kind = _kind(segment, theirs)
+        if kind is not None:
+            known.setdefault(kind, []).append(segment)
+    wanted = [(segment, _kind(segment, mine)) for segment in segments(one)]
+    rng.shuffle(wanted)
+    for segment, kind in wanted:
+        if kind is not None and kind in known:
+            yield _by_seam(segment, mine, rng), _by_seam(rng.choice(known[kind]), theirs, rng)
 
 
-def _cuts(graph: Graph) -> list[str]:
-    """The vertices whose single output every way from inputs to the output passes, in order."""
-    vertices = graph.vertices
-    place = {id(vertex): number for number, vertex in enumerate(vertices)}
-    last = [0] * len(vertices)  # the last vertex that uses an output
-    for maker, user, _ in edges(graph):
-        last[place[id(maker)]] = max(last[place[id(maker)]], place[id(user)])
-    returned = {stub.id for stub in stubs_in(graph.output)}
-    if len(returned) != 1:
-        return []
-    cuts, reach = [], 0
-    inputs = sum(vertex.kind == "input" for vertex in vertices)
-    for number, vertex in enumerate(vertices):
-        # Nothing before reaches past this vertex.
-        if reach <= number and number >= inputs - 1 and len(stubs_in(vertex.output)) == 1:
-            cuts.append(vertex.name)
-        reach = max(reach, last[number])
-    if inputs != 1:
-        cuts = [name for name in cuts if graph[name].kind != "input"]
-    ends = [n for n, v in enumerate(vertices) if {s.id for s in stubs_in(v.output)} & returned]
-    return [name for name in cuts if place[id(graph[name])] <= ends[-1]]
+def _kind(segment: Segment, known: Mapping[str, Seam]) -> tuple[Seam, ...] | None:
+    """The seams of a segment, those of entries in one order; None where a tensor has no neurons."""
+    if not all(name in known for name in (*segment.entries, segment.exit)):
+        return None
+    return (*sorted(known[name] for name in segment.entries), known[segment.exit])
 
 
-def _seams(graph: Graph) -> dict[str, tuple[Any, ...]]:
-    """By vertex of a cut: all of its output's shape but batch and neurons, and its type."""
-    out: dict[str, tuple[Any, ...]] = {}
-    for name in _cuts(graph):
-        stub = stubs_in(graph[name].output)[0]
-        dim = neuron_dimension(graph, graph[name]) if stub.shape else -1
-        rest = tuple(size for place, size in enumerate(stub.shape) if place not in (0, dim))
-        out[name] = (len(stub.shape), dim, rest, stub.dtype)
-    return out
-
-
-def _alike(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
-    return one == two and one[1] > 0
+def _by_seam(segment: Segment, known: Mapping[str, Seam], rng: random.Random) -> Segment:
+    """The segment with its entries ordered by their seams, alike ones by chance."""
+    entries = rng.sample(segment.entries, len(segment.entries))
+    return Segment(tuple(sorted(entries, key=known.__getitem__)), segment.exit)
 
 
 def _joined(one: Graph, two: Graph, a: Segment, b: Segment) -> Graph:
     """The first graph with a segment of the second; both stay as they are."""
     host, donor = copy.deepcopy(one), copy.deepcopy(two)
-    for here, there in ((a.entry, b.entry), (a.exit, b.exit)):
+    pairs = list(zip((*a.entries, a.exit), (*b.entries, b.exit), strict=True))
+    for here, there in pairs:
         _make_equal(host, here, donor, there)
+    for here, there in pairs:  # sizes of several seams may be tied to each other
+        if host.sizes[here] != donor.sizes[there]:
+            raise NothingToDoError(f"{here!r} and {there!r} of the other network cannot have one size")
     parts = host.to_module(), donor.to_module()
     if any(isinstance(part, TrainEvalModule) for part in parts):
         raise NothingToDoError("a network that calls other functions in train mode cannot be joined")
@@ -168,11 +130,13 @@ def _spliced(host: fx.GraphModule, donor: fx.GraphModule, a: Segment, b: Segment
     """The host's calls outside its segment, with the donor's calls of the other one in between."""
     made, root, nodes = fx.Graph(), nn.Module(), dict[fx.Node, fx.Node]()
     mine, other = _inside(host, a), _inside(donor, b)
+    waiting = {*mine.entries}  # behind the last of them comes what the donor gives
     for node in host.graph.nodes:
         if node in mine.between:
             continue
         nodes[node] = _copied(made, root, host, node, nodes, "")
-        if node is mine.entry:
+        waiting.discard(node)
+        if not waiting and mine.exit not in nodes:
             _let_in(made, root, host, donor, other, nodes, mine)
     found = fx.GraphModule(root, made, type(host).__name__)
     found.train(host.training)
@@ -183,29 +147,29 @@ def _spliced(host: fx.GraphModule, donor: fx.GraphModule, a: Segment, b: Segment
 class _Inside:
     """The nodes of a segment."""
 
-    entry: fx.Node
+    entries: tuple[fx.Node, ...]
     exit: fx.Node
     between: frozenset[fx.Node]
 
 
 def _inside(module: fx.GraphModule, segment: Segment) -> _Inside:
     nodes = list(module.graph.nodes)
-    entry, exit_ = (
-        next(n for n in nodes if n.meta.get("vertex") == name) for name in (segment.entry, segment.exit)
+    *entries, exit_ = (
+        next(n for n in nodes if n.meta.get("vertex") == name) for name in (*segment.entries, segment.exit)
     )
-    # All the exit needs that the entry does not come with: its calls, and the tensors they read.
+    # All the exit needs that the entries do not come with: its calls, and the tensors they read.
     needed: set[fx.Node] = set()
     waiting = [exit_]
     while waiting:
         node = waiting.pop()
-        if node not in needed and node is not entry and node.op != "placeholder":
+        if node not in needed and node not in entries and node.op != "placeholder":
             needed.add(node)
             waiting += node.all_input_nodes
     outside = [n for n in nodes if n not in needed]
     shared = {n for n in needed if any(user in outside for user in n.users) and n is not exit_}
     if any(n.op not in ("get_attr",) and not _is_size(n) for n in shared):
-        raise NothingToDoError(f"what is between {segment.entry!r} and {segment.exit!r} is used elsewhere")
-    return _Inside(entry, exit_, frozenset(needed - shared))
+        raise NothingToDoError(f"what is in the segment {segment} is used elsewhere")
+    return _Inside(tuple(entries), exit_, frozenset(needed - shared))
 
 
 def _is_size(node: fx.Node) -> bool:
@@ -221,12 +185,11 @@ def _let_in(
     nodes: dict[fx.Node, fx.Node],
     mine: _Inside,
 ) -> None:
-    """Copy the donor's segment behind the host's entry; the host's exit is then the donor's."""
-    placed: dict[fx.Node, fx.Node] = {other.entry: nodes[mine.entry]}
+    """Copy the donor's segment behind the host's entries; the host's exit is then the donor's."""
     inputs = [n for n in host.graph.nodes if n.op == "placeholder"]
-    for mate, node in zip(inputs, (n for n in donor.graph.nodes if n.op == "placeholder"), strict=False):
-        if mate in nodes:
-            placed[node] = nodes[mate]
+    mates = zip((n for n in donor.graph.nodes if n.op == "placeholder"), inputs, strict=False)
+    placed: dict[fx.Node, fx.Node] = {node: nodes[mate] for node, mate in mates if mate in nodes}
+    placed.update((there, nodes[here]) for there, here in zip(other.entries, mine.entries, strict=True))
     for node in donor.graph.nodes:
         outside = node not in other.between and (node.op == "get_attr" or _is_size(node))
         used = any(user in other.between for user in node.users)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 import naivegraph as ng
 from naivegraph import search
 from naivegraph.search import Genome
-from naivegraph.search.evolution.graft import Segment, _joined, segments
+from naivegraph.search.evolution.graft import _joined
+from naivegraph.search.evolution.graft_segments import Segment, segments
 from naivegraph.search.evolution.mutation import NothingToDoError, tried
 from tests.search.evolution.networks import image, output, residual, vectors
 
@@ -27,13 +29,15 @@ def line(sizes: tuple[int, ...], seed: int) -> Genome:
 
 def test_segments_lie_between_places_that_every_way_passes() -> None:
     found = segments(residual().graph)
-    assert Segment("relu", "add") in found
-    assert all("inner" not in (s.entry, s.exit) and "relu_1" not in (s.entry, s.exit) for s in found)
+    assert Segment(("relu",), "add") in found
+    assert Segment(("relu",), "relu_1") in found  # past which the skip goes
+    assert Segment(("inner",), "add") not in found  # the skip comes in, too
+    assert all(s.exit != "x" and len(s.entries) <= 3 for s in found)
 
 
 def test_the_child_computes_what_its_parts_do() -> None:
     one, two = line((5, 8, 8, 3), 0), line((5, 8, 8, 8, 3), 1)
-    child = _joined(one.graph, two.graph, Segment("1", "3"), Segment("3", "5"))
+    child = _joined(one.graph, two.graph, Segment(("1",), "3"), Segment(("3",), "5"))
     x = torch.randn(4, 5)
     host = [one.graph.module.get_submodule(str(i)) for i in range(6)]
     donor = two.graph.module.get_submodule("4")
@@ -43,7 +47,7 @@ def test_the_child_computes_what_its_parts_do() -> None:
 
 def test_sizes_at_the_seams_are_made_equal_with_what_stays_zeroed_elsewhere() -> None:
     one, two = line((5, 8, 8, 3), 0), line((5, 6, 6, 3), 1)
-    child = _joined(one.graph, two.graph, Segment("1", "3"), Segment("1", "3"))
+    child = _joined(one.graph, two.graph, Segment(("1",), "3"), Segment(("1",), "3"))
     assert child(torch.randn(4, 5)).shape == (4, 3)
     assert one.graph.sizes["0"] == 8
     assert two.graph.sizes["0"] == 6
@@ -72,6 +76,93 @@ def test_most_pairs_with_alike_seams_give_children_that_run_and_can_be_edited() 
     assert done == 16
 
 
+class Pair(nn.Module):
+    """A network of two inputs, which meet in a cross attention, or in a sum."""
+
+    def __init__(self, width: int, layers: int, attend: bool) -> None:
+        super().__init__()
+        self.query, self.memory = nn.Linear(5, width), nn.Linear(7, width)
+        self.deep = nn.Sequential(*[nn.Linear(width, width) for _ in range(layers)])
+        self.attend, self.out = attend, nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        query, memory = self.query(x).relu(), self.deep(self.memory(y)).tanh()
+        if self.attend:
+            met = (query @ memory.transpose(1, 2)).softmax(-1) @ memory
+        else:
+            met = query + memory.mean(1, keepdim=True)
+        out: torch.Tensor = self.out(met)
+        return out
+
+
+def two_inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    made = torch.Generator().manual_seed(2)
+    return torch.randn(2, 4, 5, generator=made), torch.randn(2, 6, 7, generator=made)
+
+
+def pair(width: int, layers: int, attend: bool, seed: int) -> Genome:
+    torch.manual_seed(seed)
+    return Genome(ng.capture(Pair(width, layers, attend).eval(), two_inputs()))
+
+
+def test_segments_with_several_inputs() -> None:
+    one, two = pair(8, 1, False, 0), pair(8, 2, True, 1)
+    found = segments(one.graph)
+    assert Segment(("relu", "tanh"), "out") in found
+    assert Segment(("x", "y"), "out") in found
+    child = _joined(one.graph, two.graph, Segment(("relu", "tanh"), "out"), Segment(("relu", "tanh"), "out"))
+    x, y = two_inputs()
+    host: Any = one.graph.module
+    donor: Any = two.graph.module
+    query, memory = host.query(x).relu(), host.deep(host.memory(y)).tanh()
+    expected = donor.out((query @ memory.transpose(1, 2)).softmax(-1) @ memory)
+    torch.testing.assert_close(child(x, y), expected)
+
+
+def test_what_comes_in_at_alike_seams_can_change_places() -> None:
+    def joined(first: nn.Linear, second: nn.Linear, last: nn.Linear) -> Genome:
+        class Branches(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.one, self.two, self.last = first, second, last
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                out: torch.Tensor = self.last(self.one(x).relu() - self.two(x).tanh())
+                return out
+
+        return Genome(ng.capture(Branches().eval(), torch.randn(4, 5)))
+
+    parents = [joined(nn.Linear(5, 8), nn.Linear(5, 8), nn.Linear(8, 3)) for _ in range(2)]
+    crossed = _joined(
+        parents[0].graph,
+        parents[1].graph,
+        Segment(("relu", "tanh"), "last"),
+        Segment(("tanh", "relu"), "last"),
+    )
+    x = torch.randn(4, 5)
+    host: Any = parents[0].graph.module
+    donor: Any = parents[1].graph.module
+    expected = donor.last(host.two(x).tanh() - host.one(x).relu())
+    torch.testing.assert_close(crossed(x), expected)
+
+
+def test_networks_of_several_inputs_have_children_that_run_and_can_be_edited() -> None:
+    rng = random.Random(1)
+    parents = [pair(8, 1, False, 0), pair(6, 2, True, 1), pair(10, 3, True, 2), pair(8, 2, False, 3)]
+    several = 0
+    for _ in range(24):
+        one, two = rng.sample(parents, 2)
+        before = one.graph(*two_inputs())
+        child, told = search.graft(one, two, rng)
+        several += " and " in told
+        assert torch.equal(one.graph(*two_inputs()), before)
+        assert child.graph(*two_inputs()).shape == (2, 4, 3), told
+        assert tried(search.wider(), child, rng) is not None, told
+        again = Genome.of_data(*child.to_data())
+        torch.testing.assert_close(again.graph(*two_inputs()), child.graph(*two_inputs()), msg=told)
+    assert several >= 5
+
+
 def test_networks_without_alike_seams_are_told() -> None:
     rows = Genome(ng.capture(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), torch.randn(2, 5, 6)))
     with pytest.raises(NothingToDoError, match="no seams of the two networks are alike"):
@@ -81,7 +172,7 @@ def test_networks_without_alike_seams_are_told() -> None:
 def test_parts_keep_their_state_and_buffers() -> None:
     one, two = residual(8, 0), residual(8, 1)
     two.graph.module.get_buffer("norm.running_mean").fill_(0.5)
-    child = _joined(one.graph, two.graph, Segment("stem", "relu"), Segment("stem", "relu"))
+    child = _joined(one.graph, two.graph, Segment(("stem",), "relu"), Segment(("stem",), "relu"))
     means = [value for name, value in child.module.named_buffers() if name.endswith("running_mean")]
     assert [float(mean[0]) for mean in means] == [0.5]
     assert child(image()).shape == (2, 5)
