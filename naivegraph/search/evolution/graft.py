@@ -28,8 +28,8 @@ __all__ = ["graft"]
 def graft(one: Genome, two: Genome, rng: random.Random, attempts: int = 6) -> tuple[Genome, str]:
     """A child: the first network with a segment of the second in the place of one of its own.
 
-    A segment has one tensor going out and up to three coming in. Sizes at the seams are made equal in copies of both by the program, before the parts are joined; the
-    parts keep their weights.
+    A segment has one tensor going out and up to three coming in. Sizes at the seams are made equal in copies
+    of both by the program, before the parts are joined; the parts keep their weights.
 
     Args:
         one: A parent, which gives what is around the segment, and the recipe.
