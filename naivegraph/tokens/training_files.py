@@ -200,7 +200,7 @@ def fingerprint(*parts: Networks | Tensor | None) -> str:
 
 
 def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any], names: list[str]) -> str:
-    """What two descriptions differ in, as words; data are told by a hash, which says nothing."""
+    """The differences of two descriptions in words; the hash of data says nothing."""
     found = []
     for name in names:
         if name == "data":
