@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -166,7 +167,7 @@ def _layer_class(name: str) -> type[nn.Module]:
 def _arguments(layer: nn.Module) -> dict[str, Any] | None:
     """The constructor's arguments, read from the attributes of the same names; None if one has none."""
     out: dict[str, Any] = {}
-    for name, parameter in inspect.signature(type(layer)).parameters.items():
+    for name, parameter in _constructor(type(layer)).items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if name in _ELSEWHERE or not named:
             continue
@@ -181,6 +182,16 @@ def _arguments(layer: nn.Module) -> dict[str, Any] | None:
             return None
         out[name] = value
     return out
+
+
+def _constructor(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    """The parameters of the constructor; those of recurrent layers are told by the class they share."""
+    found = dict(inspect.signature(kind).parameters)
+    if issubclass(kind, nn.RNNBase) and kind is not nn.RNNBase:
+        mode, *rest = inspect.signature(nn.RNNBase).parameters.values()
+        named = [mode.replace(name="nonlinearity"), *rest] if kind is nn.RNN else rest
+        found = {each.name: each for each in named if kind is nn.LSTM or each.name != "proj_size"}
+    return found
 
 
 def _plain(value: Any) -> bool:
@@ -236,4 +247,6 @@ def _alike(
 
 
 def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, list) and one and all(isinstance(each, (torch.Tensor, weakref.ref)) for each in one):
+        return isinstance(two, list) and len(one) == len(two)  # a layer's own list of its parameters
     return one is two or (type(one) is type(two) and not isinstance(one, torch.Tensor) and bool(one == two))

@@ -11,13 +11,22 @@ from torch import nn
 from naivegraph.edits.branch import branch
 from naivegraph.edits.insert import insert
 from naivegraph.edits.remove import disconnect, remove
+from naivegraph.edits.request.validate import whole
 from naivegraph.errors import EditError
 from naivegraph.graph.run.blocks import Block, Uses, is_activation, is_sum
 from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.search.evolution.genome import Genome
-from naivegraph.search.evolution.mutation import Mutation, NothingToDoError, Where, first_that_can, picked
+from naivegraph.search.evolution.mutation import (
+    Mutation,
+    NothingToDoError,
+    Where,
+    checked_where,
+    first_that_can,
+    output_shapes,
+    picked,
+)
 
 __all__ = ["activation", "deeper", "shallower", "skip", "unskip"]
 
@@ -39,9 +48,9 @@ class deeper(Mutation):
     keeps_function = True
 
     def __init__(self, kernel: int = 3, *, where: Where = None, seed: int = 0) -> None:
-        if kernel < 1 or kernel % 2 == 0:
+        if whole(kernel, "kernel", 1) % 2 == 0:
             raise EditError(f"kernel={kernel}: give an odd number")
-        self.kernel, self.where, self.seed = kernel, where, seed
+        self.kernel, self.where, self.seed = kernel, checked_where(where), seed
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -95,7 +104,7 @@ class shallower(Mutation):
     """
 
     def __init__(self, *, where: Where = None) -> None:
-        self.where = where
+        self.where = checked_where(where)
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -111,10 +120,14 @@ class shallower(Mutation):
 
         def change(what: str | Block) -> str:
             """Take out a layer or a block."""
+            shapes = output_shapes(graph)
             edit = remove(graph, what)
             if all(v.kind == "input" for v in graph):
                 edit.undo()
                 raise NothingToDoError("nothing would be left")
+            if output_shapes(graph) != shapes:
+                edit.undo()
+                raise NothingToDoError("the output would have another shape")
             return f"shallower: without {what if isinstance(what, str) else what.name}"
 
         return first_that_can(found, change, "shallower")
@@ -131,7 +144,7 @@ class skip(Mutation):
     keeps_function = True
 
     def __init__(self, *, where: Where = None, far: int = 8) -> None:
-        self.where, self.far = where, far
+        self.where, self.far = checked_where(where), whole(far, "far", 1)
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -172,7 +185,7 @@ class unskip(Mutation):
     """
 
     def __init__(self, *, where: Where = None) -> None:
-        self.where = where
+        self.where = checked_where(where)
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -202,7 +215,9 @@ class activation(Mutation):
         *,
         where: Where = None,
     ) -> None:
-        self.kinds, self.where = tuple(kinds), where
+        self.kinds, self.where = tuple(kinds), checked_where(where)
+        if not self.kinds or not all(isinstance(k, type) and issubclass(k, nn.Module) for k in self.kinds):
+            raise EditError(f"kinds={kinds!r}: give classes of layers, such as (nn.ReLU, nn.GELU)")
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -210,7 +225,10 @@ class activation(Mutation):
 
         def change(vertex: Vertex) -> str:
             """Put another activation in the place of one."""
-            kind = rng.choice([kind for kind in self.kinds if type(vertex.target) is not kind])
+            others = [kind for kind in self.kinds if type(vertex.target) is not kind]
+            if not others:
+                raise NothingToDoError(f"{vertex.name!r} has no other activation to choose")
+            kind = rng.choice(others)
             edit = insert(graph, kind(), after=vertex)
             try:
                 remove(graph, vertex)

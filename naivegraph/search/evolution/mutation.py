@@ -29,6 +29,7 @@ __all__ = [
     "alike",
     "chain",
     "chance",
+    "checked_where",
     "computed",
     "one_of",
     "output_shapes",
@@ -124,6 +125,31 @@ def output_vertices(graph: Graph) -> list[Vertex]:
     return [v for v in graph if v.kind != "input" and returned & {stub.id for stub in stubs_in(v.output)}]
 
 
+def checked_where(where: Where) -> Where:
+    """The vertices that a mutation may choose.
+
+    Raises:
+        EditError: They are told by neither names nor a function.
+    """
+    texts = [where] if isinstance(where, str) else where
+    if where is None or callable(where):
+        return where
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
+        raise EditError(f"where={where!r}: give patterns of names, or a function of a vertex")
+    return where
+
+
+def checked_mutation(mutation: object) -> Mutation:
+    """The mutation.
+
+    Raises:
+        EditError: It is none.
+    """
+    if not isinstance(mutation, Mutation):
+        raise EditError(f"{mutation!r} is no mutation, such as search.wider(), or of a class of your own")
+    return mutation
+
+
 def picked(genome: Genome, where: Where, rng: random.Random, among: Iterable[Vertex]) -> list[Vertex]:
     """The vertices that a mutation may choose, in random order."""
     if where is None:
@@ -165,9 +191,9 @@ class chance(Mutation):
     """
 
     def __init__(self, probability: float, mutation: Mutation) -> None:
-        if not 0 <= probability <= 1:
-            raise EditError(f"probability={probability}: give a number from 0 to 1")
-        self.probability, self.mutation = probability, mutation
+        if not isinstance(probability, (int, float)) or not 0 <= probability <= 1:
+            raise EditError(f"probability={probability}: give a number from 0 to 1, and then the mutation")
+        self.probability, self.mutation = probability, checked_mutation(mutation)
         self.keeps_function = mutation.keeps_function
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
@@ -183,7 +209,9 @@ class chain(Mutation):
     """
 
     def __init__(self, *mutations: Mutation) -> None:
-        self.mutations = mutations
+        if not mutations:
+            raise EditError("chain takes mutations, at least one")
+        self.mutations = tuple(map(checked_mutation, mutations))
         self.keeps_function = all(each.keeps_function for each in mutations)
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
@@ -211,7 +239,7 @@ class one_of(Mutation):
     def __init__(self, *mutations: Mutation, weights: Sequence[float] | None = None) -> None:
         if not mutations or (weights is not None and len(weights) != len(mutations)):
             raise EditError("one_of takes mutations, and as many weights as there are of them")
-        self.mutations = mutations
+        self.mutations = tuple(map(checked_mutation, mutations))
         self.weights = None if weights is None else list(weights)
         self.keeps_function = all(each.keeps_function for each in mutations)
 

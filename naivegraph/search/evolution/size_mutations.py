@@ -10,6 +10,7 @@ from torch import nn
 
 import naivegraph.edits.resize_kernel as kernels
 from naivegraph.edits.request.requests import Frozen, relaxed
+from naivegraph.edits.request.validate import above_zero, whole
 from naivegraph.edits.resize import resize
 from naivegraph.errors import EditError
 from naivegraph.ir.vertex import Vertex
@@ -19,6 +20,7 @@ from naivegraph.search.evolution.mutation import (
     NothingToDoError,
     Where,
     alike,
+    checked_where,
     computed,
     first_that_can,
     output_vertices,
@@ -46,9 +48,8 @@ class _Resized(Mutation):
     def __init__(
         self, by: float = 0.5, layers: int = 1, *, where: Where = None, utility: Utility = None
     ) -> None:
-        if not by > 0 or layers < 1:
-            raise EditError(f"by={by}, layers={layers}: give a part above 0 and a number from 1 up")
-        self.by, self.layers, self.where, self.utility = by, layers, where, utility
+        self.by, self.layers = above_zero(by, "by"), whole(layers, "layers", 1)
+        self.where, self.utility = checked_where(where), utility
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
         """Change a genome in place."""
@@ -141,7 +142,10 @@ class kernel(Mutation):
     def __init__(
         self, sizes: Sequence[int] = (1, 3, 5, 7), *, where: Where = None, grow_only: bool = False
     ) -> None:
-        self.sizes, self.where, self.grow_only = tuple(sizes), where, grow_only
+        self.sizes = tuple(whole(each, "a size of a kernel", 1) for each in sizes)
+        if not self.sizes:
+            raise EditError("sizes=(): give sizes of kernels to choose from")
+        self.where, self.grow_only = checked_where(where), grow_only
         self.keeps_function = grow_only
 
     def __call__(self, genome: Genome, rng: random.Random) -> str:
@@ -164,5 +168,5 @@ class kernel(Mutation):
 
 def _has_size(vertex: Vertex) -> bool:
     """Tell layers that make neurons from those that pass them on."""
-    weight = getattr(vertex.target, "weight", None) if isinstance(vertex.target, nn.Module) else None
-    return weight is not None and weight.ndim >= 2
+    target = vertex.target
+    return isinstance(target, nn.Module) and any(each.ndim >= 2 for each in target.parameters())

@@ -103,12 +103,16 @@ class PaddedWindow(NodeOperation):
             found.append((low, high))
         return found
 
+    def _settings(self) -> list[str]:
+        """The names of settings that are one for each dimension."""
+        return ["kernel", "stride", "dilation", "padding"]
+
     def _checked(self, given: FeatureShape, plan: SizePlan) -> int:
         """The number of dimensions, of maps alone."""
         dims = len(given.spatial)
         if given.tokens or not 1 <= dims <= 3:
             raise plan.refuse(f"{self.word} takes maps of 1 to 3 dimensions, not {given.layout}")
-        for what in ("kernel", "stride", "dilation", "padding"):
+        for what in self._settings():
             try:
                 per_dimension(getattr(self, what), dims, what)
             except ValueError as error:
@@ -220,6 +224,10 @@ class ConvTransposeOperation(PaddedWindow):
         exact = all(low == high for low, high in ends)
         return [f"output padding {_short(tuple(low for low, _ in ends))}"] if exact else []
 
+    def _settings(self) -> list[str]:
+        """The names of settings that are one for each dimension."""
+        return [*super()._settings(), "output_padding"]
+
     def _ends(self, dims: int) -> list[tuple[int, int]]:
         """The least and the largest output padding of each dimension."""
         settings = [
@@ -243,6 +251,9 @@ class ConvTransposeOperation(PaddedWindow):
         spatial, terms = [], []
         for d, (size, padding, (low, high)) in enumerate(zip(source.spatial, paddings, ends, strict=True)):
             kernel, stride, dilation = (each[d] for each in settings)
+            if low == high >= max(stride, dilation):
+                most = max(stride, dilation)
+                raise plan.refuse(f"{self.word} pads its output by less than {most}, its stride or dilation")
             stated = plan.rule("output padding", f"output padding {SizeBounds(low, high)}")
             end = plan.model.stated(stated, f"{plan.name} output padding {d}", (low, high), d, rule)
             if end.index >= 0:

@@ -67,7 +67,9 @@ def nodes_of(nodes: NodesWish) -> tuple[int, int]:
     Raises:
         SchemaError: They are none.
     """
-    span = (1, _MOST_NODES) if nodes is None else (nodes, nodes) if isinstance(nodes, int) else tuple(nodes)
-    if len(span) != 2 or not all(isinstance(each, int) for each in span) or not 1 <= span[0] <= span[1]:
+    if nodes is None:
+        return 1, _MOST_NODES
+    span = tuple(nodes) if isinstance(nodes, (tuple, list)) else (nodes, nodes)
+    if len(span) != 2 or any(type(each) is not int for each in span) or not 1 <= span[0] <= span[1]:
         raise SchemaError(f"nodes is a number from 1 up or (least, most), not {nodes!r}")
     return span[0], span[1]

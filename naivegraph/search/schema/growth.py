@@ -26,7 +26,7 @@ def scale(least: float, most: float | None = None) -> Growth:
         2.0
     """
     top = least if most is None else most
-    if not 0 < least <= top:
+    if not 0 < least <= top < math.inf:
         raise SchemaError(f"scale takes numbers above 0, the smaller one first, not {least} and {most}")
     return lambda given, draw: math.exp(draw.uniform(math.log(least), math.log(top)))
 
@@ -43,13 +43,15 @@ def _checked(spread: float) -> None:
 def linear(more: float, spread: float = 0.0) -> Growth:
     """So many channels more than are given; `spread` is the part by which the result varies."""
     _checked(spread)
+    if not math.isfinite(more):
+        raise SchemaError(f"linear takes a number of channels, not {more}")
     return lambda given, draw: max(given + more, 1) / given * _spread(draw, spread)
 
 
 def power(target: float, exponent: float, spread: float = 0.0) -> Growth:
     """Channels that approach a target: `target * (given / target) ** exponent`."""
     _checked(spread)
-    if target <= 0 or exponent <= 0:
+    if not (0 < target < math.inf and 0 < exponent < math.inf):
         raise SchemaError(f"power takes a target and an exponent above 0, not {target} and {exponent}")
     return lambda given, draw: (given / target) ** (exponent - 1) * _spread(draw, spread)
 
@@ -57,7 +59,7 @@ def power(target: float, exponent: float, spread: float = 0.0) -> Growth:
 def parabola(target: float, spread: float = 0.0) -> Growth:
     """Channels that rise up to a target and fall beyond: `target * (1 - (given / target - 1) ** 2)`."""
     _checked(spread)
-    if target <= 0:
+    if not 0 < target < math.inf:
         raise SchemaError(f"parabola takes a target above 0, not {target}")
     return lambda given, draw: max(2 - given / target, 1 / given) * _spread(draw, spread)
 
@@ -69,6 +71,6 @@ def keep() -> Growth:
 
 def anywhere(least: int, most: int) -> Growth:
     """Channels drawn between two numbers, evenly on a logarithmic scale, whatever is given."""
-    if not 0 < least <= most:
+    if not 0 < least <= most < math.inf:
         raise SchemaError(f"anywhere takes numbers above 0, the smaller one first, not {least} and {most}")
     return lambda given, draw: math.exp(draw.uniform(math.log(least), math.log(most))) / given

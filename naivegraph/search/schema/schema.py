@@ -143,6 +143,10 @@ class Schema:
         for chance in (dropout, channel_dropout):
             if not 0 <= chance < 1:
                 raise SchemaError(f"{name}: dropout is a probability from 0 to below 1, not {chance!r}")
+        if growth is not None and not callable(growth):
+            raise SchemaError(
+                f"{name}: growth is a function, as search.scale(0.5, 2) makes one, not {growth!r}"
+            )
         found = SchemaNode(
             name=name,
             operation=operation,

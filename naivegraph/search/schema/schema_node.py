@@ -138,6 +138,8 @@ def _transition(kind: TransitionKind, node: SchemaNode, port: str | None, priori
     if port is not None and port not in ports:
         known = ", ".join(ports) if ports != ("",) else "one without a name"
         raise SchemaError(f"{node.name} has no port {port!r}, but {known}")
+    if type(priority) is not int:
+        raise SchemaError(f"priority is a whole number, not {priority!r}")
     return Transition(kind, node, port or ports[0], priority)
 
 

@@ -129,7 +129,18 @@ def test_a_mutation_of_ones_own_takes_ten_lines() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: search.wider(0.0), r"by=0.0, layers=1: give a part above 0"),
+        (lambda: search.wider(0.0), r"by must be a number above 0, not 0\.0"),
+        (lambda: search.wider("half"), "by must be a number above 0, not 'half'"),  # type: ignore[arg-type]
+        (lambda: search.wider(layers=0), "layers must be a whole number from 1 up, not 0"),
+        (lambda: search.wider(where=3), "where=3: give patterns of names"),  # type: ignore[arg-type]
+        (lambda: search.kernel(()), "give sizes of kernels to choose from"),
+        (lambda: search.kernel((0,)), "a size of a kernel must be a whole number from 1 up"),
+        (lambda: search.activation(()), "give classes of layers, such as"),
+        (lambda: search.activation(("relu",)), "give classes of layers"),  # type: ignore[arg-type]
+        (lambda: search.skip(far=0), "far must be a whole number from 1 up"),
+        (lambda: search.chain(), "chain takes mutations, at least one"),
+        (lambda: search.chain("wider"), "'wider' is no mutation"),  # type: ignore[arg-type]
+        (lambda: search.chance(search.wider(), 0.5), "and then the mutation"),  # type: ignore[arg-type]
         (lambda: search.deeper(2), "kernel=2: give an odd number"),
         (lambda: search.chance(2, search.wider()), "probability=2: give a number from 0 to 1"),
         (lambda: search.one_of(), "one_of takes mutations"),
@@ -197,3 +208,54 @@ def test_the_last_layer_stays() -> None:
         search.shallower()(genome, random.Random(0))
     assert torch.equal(output(genome), before)
     genome.graph.lint()
+
+
+class Reader(nn.Module):
+    """A recurrent layer and a head."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(layer.hidden_size, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.layer(x)[0][:, -1])
+        return out
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.LSTM(4, 6, num_layers=2, batch_first=True),
+        lambda: nn.GRU(4, 6, batch_first=True),
+        lambda: nn.RNN(4, 6, nonlinearity="relu", batch_first=True),
+    ],
+)
+def test_recurrent_networks_grow_and_travel_as_data(layer: Callable[[], nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 4)
+    genome = Genome(ng.capture(Reader(layer()).eval(), x))
+    before = genome.graph(x)
+    assert "layer 6 to" in search.wider(where="layer")(genome, random.Random(0))
+    torch.testing.assert_close(genome.graph(x), before)
+    again = Genome.of_data(*genome.to_data())
+    torch.testing.assert_close(again.graph(x), genome.graph(x))
+    assert again.graph.sizes["layer"] == genome.graph.sizes["layer"] > 6
+
+
+def test_shallower_keeps_the_shape_of_the_output() -> None:
+    for seed in range(6):
+        genome = residual()
+        shape = output(genome).shape
+        search.shallower()(genome, random.Random(seed))
+        assert output(genome).shape == shape
+    last = Genome(ng.capture(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.ones(1, 4)))
+    with pytest.raises(EditError, match="the output would have another shape"):
+        search.shallower(where="2")(last, random.Random(0))
+
+
+def test_an_activation_without_another_to_choose() -> None:
+    with pytest.raises(EditError, match="has no other activation to choose"):
+        search.activation((nn.GELU,))(
+            Genome(ng.capture(nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 2)), torch.ones(1, 4))),
+            random.Random(0),
+        )

@@ -33,6 +33,7 @@ NODES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown activation": ({"activation": "rellu"}, "there is no activation 'rellu'; did you mean 'relu'"),
     "several inputs, no merge": ({"inputs": 2}, "several inputs need a merge"),
     "a layer for an operation": ({"operation": nn.Conv2d(1, 1, 1)}, r"search\.module\(lambda given"),
+    "growth is no function": ({"growth": 2}, r"growth is a function, as search\.scale\(0\.5, 2\) makes one"),
     "too few ports": (
         {"operation": search.cross_attention(2), "ports": ("query",)},
         "its operation takes 2 inputs",
@@ -56,6 +57,10 @@ def test_a_node_that_is_none(what: str) -> None:
         (lambda: search.conv(3, padding=(2, 1)), "padding: the least, 2, is above the most, 1"),
         (lambda: search.max_pool(2, padding=2), "pads by at most half of it"),
         (lambda: search.group_norm(0), "groups is a whole number"),
+        (lambda: search.scale(1, float("inf")), "scale takes numbers above 0, the smaller one first"),
+        (lambda: search.linear(float("nan")), "linear takes a number of channels, not nan"),
+        (lambda: search.new(chain().node("a"), priority="last"), "priority is a whole number"),  # type: ignore[arg-type]
+        (lambda: chain().compile((3, 8, 8), seed=0, nodes=1.5), "nodes is a number from 1 up"),  # type: ignore[arg-type]
         (lambda: search.scale(2, 1), "scale takes numbers above 0, the smaller one first"),
         (lambda: search.module(lambda: nn.ReLU()), "a factory takes its channels in and out"),
         (lambda: search.module(nn.Identity, spatial="any"), 'spatial is "same" or "measured"'),  # type: ignore[arg-type]
@@ -177,3 +182,16 @@ def test_a_second_input_without_a_merge() -> None:
     s.nodes[2].then(search.join(two))
     with pytest.raises(SchemaError, match="two: it takes one input; several need a merge"):
         s.compile((3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output_padding": 2}, "conv_transpose pads its output by less than 2, its stride or dilation"),
+        ({"output_padding": [0, 1, 0]}, r"its output_padding .* is for 3 dimensions"),
+    ],
+)
+def test_output_paddings_that_torch_refuses(settings: dict[str, Any], message: str) -> None:
+    s = chain(operation=search.conv_transpose(3, stride=2, **settings), channels=4)
+    with pytest.raises(SchemaError, match=message):
+        s.compile((3, 8, 8), seed=0)
