@@ -11,7 +11,7 @@ from naivegraph.graph import Vertex
 from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.relation import Summed, arguments
-from naivegraph.operators.sources import each_of, of_convolution, of_matrices
+from naivegraph.operators.sources import each_of, of_convolution, of_embedding, of_matrices
 from naivegraph.transfer.rearrange import width_along
 from naivegraph.widths import Width, Widths
 
@@ -104,6 +104,8 @@ class _Writers:
         if record.sources is of_convolution and named["groups"] == 1 and not named.get("transposed"):
             bias = [(named["bias"], 0)] if isinstance(named.get("bias"), Stub) else []
             return self._shown([(named["weight"], 0), *bias], place)
+        if record.sources is of_embedding:  # each neuron has a column of the table
+            return self._shown([(named["weight"], 1)], place)
         wide = [s for s in operation.operands if self._lies(s)]
         linear = record.sources is each_of or (record.additive and not self._adds(named))
         if linear and len(wide) == len(operation.operands) == 1 and wide[0].shape == stub.shape:

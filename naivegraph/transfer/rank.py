@@ -18,6 +18,8 @@ from naivegraph.edits.request.target import graph_verb
 from naivegraph.edits.resize import carry_out
 from naivegraph.edits.resize_program.strategy import Decision
 from naivegraph.edits.structure.vertices import vertex_of
+from naivegraph.errors import EditError
+from naivegraph.graph import Vertex
 from naivegraph.network import Graph
 from naivegraph.solvers.budget import Certificate
 from naivegraph.transfer.linear_pair import LinearPair, linear_pair
@@ -40,7 +42,8 @@ def rank(model: Graph, ranks: Mapping[Any, int], *, optimizer: Any = None, seed:
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
-        ranks: The number of neurons by vertex: the first layer of each pair.
+        ranks: The number of neurons by vertex, the first layer of each pair, or by a pattern of names such
+            as `"*.lora_A.*"`; a later one wins.
         optimizer: An optimizer (or several) whose state follows; that of combined neurons starts anew.
         seed: For the weights of new neurons.
 
@@ -48,7 +51,8 @@ def rank(model: Graph, ranks: Mapping[Any, int], *, optimizer: Any = None, seed:
         The edit. Its notes tell how far each product of weights is from what it was, relative to its size.
 
     Raises:
-        EditError: A vertex is not the first of such a pair; everything is as it was.
+        EditError: A vertex is not the first of such a pair, or a pattern matches none; everything is as it
+            was.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -66,8 +70,7 @@ def rank(model: Graph, ranks: Mapping[Any, int], *, optimizer: Any = None, seed:
     kept: dict[Width, Any] = {}
     new: dict[Width, int] = {}
     smaller: list[tuple[LinearPair, int]] = []
-    for key, number in asked.items():
-        vertex = vertex_of(model, key)
+    for vertex, number in _by_vertex(model, asked):
         size = validate.whole(number, f"the rank of {vertex.name}", 1)
         pair = linear_pair(widths, vertex)
         more = size - pair.width.size
@@ -93,6 +96,18 @@ def rank(model: Graph, ranks: Mapping[Any, int], *, optimizer: Any = None, seed:
         for pair, one, _, error in found
     )
     return dataclasses.replace(edit, notes=(*edit.notes, *told)) if told else edit
+
+
+def _by_vertex(graph: Graph, ranks: Mapping[Any, Any]) -> list[tuple[Vertex, Any]]:
+    """The ranks of single vertices."""
+    found: dict[str, Any] = {}
+    for key, number in ranks.items():
+        several = isinstance(key, str) and key not in graph and any(sign in key for sign in "*?[")
+        vertices = graph.find(key) if several else [vertex_of(graph, key)]
+        if not vertices:
+            raise EditError(f"no vertex has a name like {key!r}; see graph.summary() for names")
+        found.update({vertex.name: number for vertex in vertices})
+    return [(graph[name], number) for name, number in found.items()]
 
 
 def _rows(graph: Graph, pair: LinearPair) -> tuple[Weights, Weights]:

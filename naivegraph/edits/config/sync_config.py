@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.edits.config.adapter_ranks import with_adapter_ranks
 from naivegraph.edits.config.rebuild import ConfigPlace, Field, Numbers, Rebuilt, numbers_of, quiet
 from naivegraph.edits.plan.change import AttributeChange, Change
 from naivegraph.edits.plan.closing import Closing
@@ -61,11 +62,13 @@ def with_config(
         The change, and notes for the reader.
     """
     module = constraints.widths.graph.module
+    change, notes = with_adapter_ranks(change, module)
     name = config_name(module)
     if name is None or not change.widths:
-        return change, ()
+        return change, notes
     with quiet():
-        return _followed(change, constraints, module, name, layers)
+        change, unsaid = _followed(change, constraints, module, name, layers)
+    return change, (*notes, *unsaid)
 
 
 def _followed(

@@ -69,7 +69,7 @@ def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
             return verb(model, *args, **options)
         if not args or not isinstance(args[0], (torch.Tensor, tuple, list)):
             raise EditError(
-                f"{verb.__name__} takes a network followed by its example, ng.{verb.__name__}(model, x, ...) "
+                f"{verb.__name__} takes a network followed by its example, {verb.__name__}(model, x, ...) "
                 "where model(x) runs: a tensor or a tuple of positional inputs, () if there are only "
                 "kwargs={...}; or its graph, ng.capture(model, x)"
             )
