@@ -56,7 +56,7 @@ class _Rank:
 
 
 def with_adapter_ranks(change: Change, module: nn.Module) -> tuple[Change, tuple[str, ...]]:
-    """Add the changes of adapters' ranks, in layers and configs, or a sentence where a config cannot say them.
+    """Add the changes of adapters' ranks, in layers and configs, or a sentence if a config cannot say them.
 
     Args:
         change: A change of a network's sizes.
@@ -82,8 +82,9 @@ def with_adapter_ranks(change: Change, module: nn.Module) -> tuple[Change, tuple
 def _ranks(change: Change, module: nn.Module, kind: type) -> Iterator[_Rank]:
     """The ranks of all adapters in all layers."""
     sizes = {key: width.after for key, width in change.widths.items()}
-    for path, layer in modules_of(module):
-        for adapter in layer.r if isinstance(layer, kind) else ():
+    layers: list[tuple[str, Any]] = [each for each in modules_of(module) if isinstance(each[1], kind)]
+    for path, layer in layers:
+        for adapter in layer.r:
             for name, dim in _weights(layer, adapter):
                 axes = change.tensors.get(f"{path}.{name}".lstrip("."))
                 rank = layer.r[adapter] if axes is None else formula_length(axes[dim], sizes)
@@ -110,8 +111,8 @@ def _config_changes(ranks: list[_Rank], module: nn.Module, adapter: str) -> list
         return []
     if len(numbers) > 1 or any(config.rank_pattern or config.alpha_pattern for _, config in owners):
         return (
-            f"the config of the adapter {adapter!r} has one rank, and its layers now have others: use ng.save "
-            "and ng.load rather than save_pretrained, or give all of them the same rank"
+            f"the config of the adapter {adapter!r} has one rank, and its layers now have others: use "
+            "ng.save and ng.load rather than save_pretrained, or give all of them the same rank"
         )
     ((rank, alpha),) = numbers
     return [

@@ -67,7 +67,8 @@ def test_peft_loads_what_it_saved_with_another_rank(rank: int, stable: bool, tmp
     assert model.base_model.model.inner.r == {"default": rank}
     torch.testing.assert_close(reloaded(model, tmp_path), after)
     edit.undo()
-    assert model.peft_config["default"] == config and model.base_model.model.inner.r == {"default": 6}
+    assert model.peft_config["default"] == config
+    assert model.base_model.model.inner.r == {"default": 6}
     assert torch.equal(model(IDS), before)
 
 
@@ -75,9 +76,11 @@ def test_ranks_that_differ_are_not_for_the_config_of_peft() -> None:
     model = adapted(target_modules=["inner", "head"])
     edit = ng.transfer.rank(model, IDS, {"*.inner.lora_A.*": 8})
     assert any("the config of the adapter 'default' has one rank" in note for note in edit.notes)
-    assert model.base_model.model.inner.r == {"default": 8} and model.peft_config["default"].r == 6
+    assert model.base_model.model.inner.r == {"default": 8}
+    assert model.peft_config["default"].r == 6
     again = ng.transfer.rank(model, IDS, {"*.head.lora_A.*": 8})
-    assert not again.notes and model.peft_config["default"].r == 8
+    assert not again.notes
+    assert model.peft_config["default"].r == 8
     assert model.peft_config["default"].lora_alpha == 12
 
 
@@ -96,7 +99,8 @@ def test_another_adapter_stays_as_it_is() -> None:
     model.double().eval()
     ng.transfer.rank(model, IDS, {"*.inner.lora_A.default": 7})
     assert model.base_model.model.inner.r == {"default": 7, "second": 2}
-    assert model.peft_config["second"].r == 2 and model.peft_config["default"].r == 7
+    assert model.peft_config["second"].r == 2
+    assert model.peft_config["default"].r == 7
 
 
 def test_a_pattern_without_a_match_is_named() -> None:
