@@ -41,7 +41,7 @@ class _Rank:
 
     @property
     def scaled(self) -> float:
-        """What `lora_alpha` has to be for the factor to stay as it is."""
+        """The `lora_alpha` with which the factor stays as it is."""
         factor = float(self.layer.scaling[self.adapter])
         stable = self.layer.use_rslora.get(self.adapter, False)
         alpha = factor * (math.sqrt(self.after) if stable else self.after)
