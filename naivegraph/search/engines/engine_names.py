@@ -50,8 +50,8 @@ def worker_count(engine: object, workers: int | None) -> int:
     Raises:
         StudyError: It is less than one.
     """
-    if workers is not None and workers < 1:
-        raise StudyError(f"workers={workers}: at least one is needed")
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise StudyError(f"workers={workers}: at least one is needed, a whole number")
     if engine == "serial":
         return 1
     if workers is not None:

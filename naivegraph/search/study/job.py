@@ -166,9 +166,9 @@ def _evaluate(context: JobContext, job: Job, state: Any) -> tuple[Result, bytes 
             if any(values[name] > limit for name, limit in context.limits.items() if name in values):
                 result = replace(result, status="over")
             else:
-                values.update(
-                    checked_values(context.evaluate(network, job.rung, job.seed), context.objectives)
-                )
+                wanted = dict.fromkeys((*context.objectives, *context.limits))
+                needed = tuple(name for name in wanted if name not in values)
+                values.update(checked_values(context.evaluate(network, job.rung, job.seed), needed))
                 if context.keep_weights and hasattr(network, "state_dict"):
                     trained = pack(network.state_dict())
     except KeyboardInterrupt:
@@ -190,5 +190,6 @@ def _measure(context: JobContext, network: Any) -> dict[str, float]:
     if callable(getattr(network, "parameters", None)):
         values["params"] = float(sum(parameter.numel() for parameter in network.parameters()))
     for name, measure in context.measures.items():
-        values.update(checked_values({name: measure(network)}, ()))
+        needed = (name,) if name in context.objectives else ()
+        values.update(checked_values({name: measure(network)}, needed))
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -45,6 +46,9 @@ class Ranking:
             if direction not in _DIRECTIONS:
                 hint = nearest(str(direction), _DIRECTIONS, otherwise="say 'max' or 'min'")
                 raise StudyError(f"objective {name!r} is to be 'max' or 'min', not {direction!r}{hint}")
+        for name, limit in (limits or {}).items():
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or math.isnan(limit):
+                raise StudyError(f"limit {name!r} is to be a number, not {limit!r}")
         self.objectives = dict(objectives)
         self.limits = dict(limits or {})
 

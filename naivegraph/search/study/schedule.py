@@ -37,11 +37,12 @@ class Plan:
         """Check the numbers."""
         rungs = tuple(self.rungs)
         object.__setattr__(self, "rungs", rungs)
-        if not rungs or rungs[0] < 1 or any(low >= high for low, high in itertools.pairwise(rungs)):
+        whole = all(type(each) is int for each in rungs)
+        if not rungs or not whole or rungs[0] < 1 or any(a >= b for a, b in itertools.pairwise(rungs)):
             raise StudyError(f"rungs are growing numbers of epochs, such as (1, 3, 9), not {rungs!r}")
-        if self.ahead < 1:
-            raise StudyError(f"ahead={self.ahead}: at least one evaluation runs at a time")
-        if self.reduction < 2:
+        if type(self.ahead) is not int or self.ahead < 1:
+            raise StudyError(f"ahead={self.ahead}: at least one evaluation runs at a time, a whole number")
+        if type(self.reduction) is not int or self.reduction < 2:
             raise StudyError(
                 f"reduction={self.reduction}: at least two networks are compared for one to go on"
             )

@@ -101,6 +101,8 @@ class Study(StudyView):
     ) -> None:
         if not callable(getattr(space, "propose", None)):
             raise StudyError(f"a space has propose(history, rng); {type(space).__name__} has not")
+        if not isinstance(folder, (str, os.PathLike)):
+            raise StudyError(f"folder={folder!r} is no path of a folder")
         if not callable(evaluate):
             raise StudyError(f"evaluate is a function (module, rung, seed) -> dict, not {evaluate!r}")
         self.plan = Plan(rungs, ahead, reduction)
@@ -158,6 +160,12 @@ class Study(StudyView):
         """
         if networks is None and seconds is None:
             raise StudyError("say when to stop: run(networks=500) or run(seconds=600)")
+        if networks is not None and (type(networks) is not int or networks < 1):
+            raise StudyError(f"networks={networks!r}: give a whole number from 1 up")
+        if seconds is not None and (not isinstance(seconds, (int, float)) or not seconds >= 0):
+            raise StudyError(f"seconds={seconds!r}: give a number from 0 up")
+        if not isinstance(engine, str) and not callable(getattr(engine, "submit", None)):
+            raise StudyError(f"engine={engine!r} is no name of one, and no concurrent.futures.Executor")
         began = time.monotonic()
         until = began + seconds if seconds is not None else float("inf")
         count = worker_count(engine, workers)

@@ -273,6 +273,54 @@ class TestTrouble:
         assert study.best.values["digit"] <= 2
         assert any(row["digit"] > 2 for row in study.results)
 
+    def test_a_measure_may_be_an_objective(self, tmp_path: Path) -> None:
+        study = Study(
+            tmp_path,
+            space=Layers(),
+            evaluate=count_epochs,
+            objectives={"epochs": "max", "layers": "min", "params": "min"},
+            measures={"layers": lambda network: len(list(network.children()))},
+        )
+        study.run(networks=4, engine="serial")
+        assert all(row["status"] == "done" for row in study.results)
+        assert study.best is not None
+        assert study.best.values["layers"] == min(row["layers"] for row in study.results)
+
+    def test_a_limit_that_nothing_measures_is_told(self, tmp_path: Path) -> None:
+        study = study_in(tmp_path, objectives={"loss": "min"}, limits={"digits": 2})
+        study.run(networks=3, engine="serial")
+        assert all("returned no 'digits'" in row["error"] for row in study.results)
+
+    @pytest.mark.parametrize(
+        ("settings", "told"),
+        [
+            ({"limits": {"digit": math.nan}}, "limit 'digit' is to be a number, not nan"),
+            ({"limits": {"digit": "few"}}, "limit 'digit' is to be a number, not 'few'"),
+            ({"rungs": "ab"}, "rungs are growing numbers of epochs"),
+            ({"ahead": 1.5}, r"ahead=1\.5: at least one evaluation runs at a time, a whole number"),
+        ],
+    )
+    def test_settings_that_are_none(self, tmp_path: Path, settings: Any, told: str) -> None:
+        with pytest.raises(StudyError, match=told):
+            study_in(tmp_path, **settings)
+
+    def test_folders_that_are_none(self) -> None:
+        with pytest.raises(StudyError, match="folder=None is no path of a folder"):
+            study_in(None)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("settings", "told"),
+        [
+            ({"networks": 0}, "networks=0: give a whole number from 1 up"),
+            ({"seconds": math.nan}, "seconds=nan: give a number from 0 up"),
+            ({"networks": 1, "engine": 3}, "engine=3 is no name of one, and no concurrent"),
+            ({"networks": 1, "workers": 1.5}, r"workers=1\.5: at least one is needed, a whole number"),
+        ],
+    )
+    def test_runs_that_are_none(self, tmp_path: Path, settings: Any, told: str) -> None:
+        with pytest.raises(StudyError, match=told):
+            study_in(tmp_path).run(**settings)
+
     def test_measures_come_before_training(self, tmp_path: Path) -> None:
         study = Study(
             tmp_path,
