@@ -242,3 +242,53 @@ def test_what_nothing_says_the_use_of_is_told_of(build: Any, name: str, layer: s
     edits.append(ng.resize(ng.capture(build(), torch.randn(3, 4)), {layer: -1}))
     for edit in edits:
         assert any(name in note and "check that it still runs there" in note for note in edit.notes)
+
+
+class Domains(nn.Module):
+    """Norms and heads of which the call says which one runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        norms: list[list[nn.Module]] = [
+            [nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.InstanceNorm2d(8, affine=True)]
+            for _ in range(3)
+        ]
+        self.norms = nn.ModuleList(nn.Sequential(*each) for each in norms)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(8), nn.PReLU(8), nn.Linear(8, 2)) for _ in range(3)
+        )
+        self.ends = nn.ModuleList(nn.ConvTranspose2d(8, 2, 2) for _ in range(2))
+
+    def forward(self, x: Tensor, which: int = 0) -> Any:
+        h = self.norms[which](self.stem(x)).relu()
+        return self.heads[which](h.mean((2, 3))), self.ends[which % 2](h)
+
+
+@pytest.mark.parametrize("change", [-3, +2])
+def test_attributes_of_layers_that_are_not_reached_follow_their_parameters(change: int) -> None:
+    net, x = Domains().eval(), torch.randn(2, 3, 5, 5)
+    edit = ng.resize(net, x, {"stem": change})
+    size = 8 + change
+    assert not [note for note in edit.notes if "stay as they are" in note]
+    for norms, head in zip(net.norms, net.heads, strict=True):
+        batch, depthwise, instance = list(norms.children())
+        norm, activation, linear = list(head.children())
+        assert batch.num_features == instance.num_features == depthwise.groups == size
+        assert depthwise.in_channels == depthwise.out_channels == size
+        assert norm.normalized_shape == (size,)
+        assert activation.num_parameters == linear.in_features == size
+    assert [end.in_channels for end in net.ends] == [size, size]
+    for which in range(3):
+        net(x, which)
+
+
+def test_only_modules_that_share_no_size_are_told_of() -> None:
+    class Extra(Domains):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Linear(3, 3)
+
+    edit = ng.resize(Extra().eval(), torch.randn(2, 3, 5, 5), {"stem": -2})
+    (note,) = [note for note in edit.notes if "stay as they are" in note]
+    assert note.startswith("2 parameters (unused.weight, ...)")

@@ -12,6 +12,7 @@ from naivegraph.algebra.axis import Atom
 from naivegraph.edits.plan.change import AttributeChange, Change, InputChange, Scaling
 from naivegraph.edits.plan.fill import Fill
 from naivegraph.edits.plan.index_formula import Indices, formula_of
+from naivegraph.edits.plan.mask_starts import mask_starts
 from naivegraph.edits.plan.outgoing_weights import KeptGrowth, outgoing, rows_of
 from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import EditError
@@ -77,6 +78,11 @@ def plan(
     grown = {width.atom: keys[width.atom] for width in added}
     growth, copies = growth or KeptGrowth(), initialise == "duplicate"
     out = outgoing(widths, grown, copies=copies, silent=growth.silent) if grown else ()
+    masks = (
+        []
+        if copies
+        else [each for each in mask_starts(widths, grown) if each[0] not in {item.tensor for item in out}]
+    )
     scalings = _scalings(constraints, count)
     scalings += tuple(Scaling(name, None, factor) for name, factor in growth.scales.items())
     named = {item.tensor for item in out} | {item.tensor for item in scalings}
@@ -95,8 +101,9 @@ def plan(
         initialise if isinstance(initialise, str) else getattr(initialise, "__name__", "function"),
         None if isinstance(initialise, str) else initialise,
         inputs=tuple(_inputs(widths, keys)),
-        fills=tuple(
-            Fill(name, dim, keys[atom], kind, gains) for name, dim, atom, kind, gains in growth.fills
+        fills=(
+            *(Fill(name, dim, keys[atom], "one") for name, dim, atom in masks),
+            *(Fill(name, dim, keys[atom], kind, gains) for name, dim, atom, kind, gains in growth.fills),
         ),
     )
 

@@ -33,7 +33,7 @@ def catch_up(graph: Recording) -> None:
         return
     try:
         if missing is not None:
-            raise EditError(f"it has no {missing} any more")
+            raise EditError(f"it has no {missing!r} any more")
         propagate_shapes(graph)
     except Exception as error:
         why = "; ".join((str(error), *getattr(error, "__notes__", ())))

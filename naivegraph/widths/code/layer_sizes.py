@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -63,32 +63,84 @@ def unread_sizes(widths: Widths, known: Known) -> Iterator[tuple[Attribute, Poly
     called = {v.path for run in widths.graph.runs for v in run.vertices if v.kind == "layer"}
     for path, layer in widths.graph.module.named_modules():
         if path not in called:
-            for name, size in _unread(widths, known, f"{path}." if path else "", layer):
-                if getattr(layer, name) == size.value(lambda atom: atom.length):
-                    yield Attribute(path, name), size
+            for name, keys, size in _unread(widths, known, f"{path}." if path else "", layer):
+                value = functools.reduce(lambda found, key: found[key], keys, getattr(layer, name))
+                if value == size.value(lambda atom: atom.length):
+                    yield Attribute(path, name, keys), size
 
 
-def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iterator[tuple[str, Polynomial]]:
-    names = next((names for kind, names in _WEIGHTS.items() if isinstance(layer, kind)), None)
-    if names is not None:
-        if layer._parameters.get("weight") is not None and f"{prefix}weight" in widths.axes:
-            yield from zip(names, map(Polynomial.of_axis, widths.axes[f"{prefix}weight"]), strict=True)
-    elif isinstance(layer, nn.MultiheadAttention):
+_Unread = tuple[str, tuple[int, ...], Polynomial]
+
+
+def _unread(widths: Widths, known: Known, prefix: str, layer: nn.Module) -> Iterator[_Unread]:
+    for kind, rule in _BY_PARAMETERS:
+        if isinstance(layer, kind):
+            axes: Any = widths.axes
+            named = {name: axes.get(f"{prefix}{name}") for name in ("weight", "running_mean")}
+            given = {name: axes for name, axes in named.items() if axes is not None}
+            for name, keys, axis in rule(layer, given):
+                yield name, keys, Polynomial.of_axis(axis)
+            return
+    if isinstance(layer, nn.MultiheadAttention):
         packed, out = (widths.axes.get(prefix + name) for name in ("in_proj_weight", "out_proj.weight"))
         for size, name in (("kdim", "k_proj_weight"), ("vdim", "v_proj_weight")):
             weight = packed or widths.axes.get(prefix + name)
             if weight is not None:  # which an edit of the structure may have taken out
-                yield size, Polynomial.of_axis(weight[1])
+                yield size, (), Polynomial.of_axis(weight[1])
         heads = known.get(Attribute(prefix.removesuffix("."), "num_heads"))
         each = None if heads is None or out is None else Polynomial.of_axis(out[1]).divided(heads)
         if each is not None:
-            yield "head_dim", each
+            yield "head_dim", (), each
 
 
-_WEIGHTS: dict[type[nn.Module], tuple[str, str]] = {
-    nn.Linear: ("out_features", "in_features"),
-    nn.Embedding: ("num_embeddings", "embedding_dim"),
-}
+# The sizes of a layer by the axes of its parameters and buffers, where no call of it says more.
+_Axes = Mapping[str, Sequence[Axis]]
+_ByParameters = Callable[[Any, _Axes], Iterator[tuple[str, tuple[int, ...], Axis]]]
+
+
+def _of_matrix(*names: str) -> _ByParameters:
+    """The sizes of a layer whose weight has one dimension for each."""
+
+    def sizes(layer: Any, axes: _Axes) -> Iterator[tuple[str, tuple[int, ...], Axis]]:
+        """Give them."""
+        for name, axis in zip(names, axes.get("weight", ()), strict=False):
+            yield name, (), axis
+
+    return sizes
+
+
+def _of_kernels(layer: nn.modules.conv._ConvNd, axes: _Axes) -> Iterator[tuple[str, tuple[int, ...], Axis]]:
+    """The sizes of a convolution without groups, or of each channel by itself."""
+    weight = axes.get("weight")
+    if weight is None:
+        return
+    names = ("in_channels", "out_channels") if layer.transposed else ("out_channels", "in_channels")
+    if layer.groups == 1:
+        yield from ((name, (), axis) for name, axis in zip(names, weight, strict=False))
+    elif layer.groups == layer.in_channels == layer.out_channels:
+        yield from ((name, (), weight[0]) for name in (*names, "groups"))
+
+
+def _of_channels(layer: nn.Module, axes: _Axes) -> Iterator[tuple[str, tuple[int, ...], Axis]]:
+    """The size of a norm of channels."""
+    for axis in next(iter(axes.values()), ())[:1]:
+        yield "num_features", (), axis
+
+
+def _of_features(layer: nn.Module, axes: _Axes) -> Iterator[tuple[str, tuple[int, ...], Axis]]:
+    """The sizes of a norm of features."""
+    for index, axis in enumerate(axes.get("weight", ())):
+        yield "normalized_shape", (index,), axis
+
+
+_BY_PARAMETERS: tuple[tuple[Any, _ByParameters], ...] = (
+    (nn.Linear, _of_matrix("out_features", "in_features")),
+    (nn.Embedding, _of_matrix("num_embeddings", "embedding_dim")),
+    (nn.PReLU, _of_matrix("num_parameters")),
+    (nn.modules.conv._ConvNd, _of_kernels),
+    (nn.modules.batchnorm._NormBase, _of_channels),
+    ((nn.LayerNorm, nn.RMSNorm), _of_features),
+)
 
 
 def own_sizes(widths: Widths, vertex: Vertex) -> Iterator[CodeConstraint]:

@@ -164,7 +164,7 @@ def test_what_is_there_is_not_initialised_anew() -> None:
 
 
 def test_new_entries_of_masks() -> None:
-    """A mask of torch's lets new neurons through; one made by hand repeats that of a neuron there is."""
+    """A mask of torch's lets new neurons through; one by hand that hides none repeats that of a neuron."""
     model, example = network("pruned by rows", images=False)
     ng.resize(ng.capture(model, example), {"0": +2, "2": +2})
     mask = model[2].weight_mask
@@ -203,3 +203,74 @@ def test_a_layer_with_more_than_weights_is_not_taken_for_the_identity(make: Make
     before = graph(example)
     ng.insert(graph, gained, after="0", identity=True)
     torch.testing.assert_close(graph(example), before)
+
+
+class MaskedRows(nn.Linear):
+    """Masks, kept as buffers by hand: of weights and biases, or of neurons."""
+
+    def __init__(self, inputs: int, outputs: int, shape: str) -> None:
+        super().__init__(inputs, outputs)
+        sizes = {
+            "rows": (outputs,),
+            "column": (outputs, 1),
+            "entries": (outputs, inputs),
+            "after": (1, outputs),
+        }
+        self.shape = shape
+        self.register_buffer("mask", torch.ones(sizes[shape], dtype=torch.bool))
+        self.mask: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.shape == "after":
+            return super().forward(x) * self.mask
+        mask = self.mask[:, None] if self.shape == "rows" else self.mask
+        return torch.nn.functional.linear(x, self.weight * mask, self.bias)
+
+
+@pytest.mark.parametrize("shape", ["rows", "column", "entries", "after"])
+def test_masks_that_hide_neurons_let_new_ones_through(shape: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(MaskedRows(4, 6, shape), nn.ReLU(), MaskedRows(6, 3, shape)).eval()
+    first = net.get_buffer("0.mask")
+    first.view(-1, 6)[:, :4] = False if shape == "after" else first.view(-1, 6)[:, :4]
+    if shape != "after":
+        first[:4] = False
+    x = torch.randn(5, 4)
+    before, masked = net(x), first.clone()
+    graph = ng.capture(net, x)
+    edit = ng.resize(graph, {graph.inputs_of("2.linear")[0].name: +2})
+    assert edit.function_kept
+    torch.testing.assert_close(net(x), before)
+    now = net.get_buffer("0.mask")
+    assert bool(now[:, 6:].all() if shape == "after" else now[6:].all())
+    edit.undo()
+    assert torch.equal(net.get_buffer("0.mask"), masked)
+
+
+def test_masks_of_connections_are_copied() -> None:
+    """Each output of an autoregressive network (Germain et al., "MADE", 2015) knows the inputs before it."""
+
+    class Autoregressive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 4)
+            degree = torch.arange(6) % 3
+            self.first: torch.Tensor
+            self.second: torch.Tensor
+            self.register_buffer("first", (degree[:, None] >= torch.arange(4)).float())
+            self.register_buffer("second", (torch.arange(4)[:, None] > degree).float())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            function = torch.nn.functional.linear
+            hidden = function(x, self.one.weight * self.first, self.one.bias).relu()
+            return function(hidden, self.two.weight * self.second, self.two.bias)
+
+    torch.manual_seed(0)
+    net, x = Autoregressive(), torch.randn(1, 4)
+    graph = ng.capture(net, x)
+    assert ng.resize(graph, {"relu": +5}).function_kept
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    jacobian = torch.autograd.functional.jacobian(lambda given: net(given)[0], x)[:, 0]  # type: ignore[no-untyped-call]
+    assert torch.equal(jacobian.triu(), torch.zeros(4, 4))
