@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,7 @@ def can(model: Graph, verb: str, *args: Any, **options: Any) -> Feasibility:
         The answer, with the reason if it is no.
 
     Raises:
-        EditError: There is no such verb.
+        EditError: There is no such verb, or it takes other arguments.
 
     Example:
         >>> import torch
@@ -84,6 +85,10 @@ def can(model: Graph, verb: str, *args: Any, **options: Any) -> Feasibility:
     if verb not in _VERBS:
         hint = nearest(str(verb), list(_VERBS), otherwise=f"there are {', '.join(_VERBS)}")
         raise EditError(f"there is no edit {verb!r}{hint}")
+    try:
+        inspect.signature(_VERBS[verb]).bind(model, *args, **options)
+    except TypeError as error:
+        raise EditError(f"{verb} cannot be called so, ng.can(graph, {verb!r}, ...): {error}") from error
     if verb == "resize":  # which does what is nearest otherwise, with a warning
         options.setdefault("strategy", Solve())
     try:

@@ -58,9 +58,27 @@ class TradeoffPoint:
     sizes: Mapping[str, int]
     _apply: Callable[[float], Edit] = dataclasses.field(repr=False, compare=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_apply": _of_a_copy}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
     def prune(self) -> Edit:
-        """Prune the network to this budget, as `ng.prune` does; a latency is measured and corrected then."""
+        """Prune the network to this budget, as `ng.prune` does; a latency is measured and corrected then.
+
+        Raises:
+            EditError: As for `ng.prune`, and of a copy, which comes without the network.
+        """
         return self._apply(self.share)
+
+
+def _of_a_copy(share: float) -> Edit:
+    """Refuse to prune by a copy of a tradeoff."""
+    raise EditError(
+        "this is a copy of a tradeoff, which comes without the network: ng.prune(model, x, budgets={...: "
+        f"{share}}}) prunes to this budget"
+    )
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -41,3 +41,10 @@ def test_a_network_and_its_example_are_asked_about_too() -> None:
     assert ng.can(net, torch.ones(1, 4), "remove", "0")
     with pytest.raises(ng.EditError, match="there is no edit 'delete'"):
         ng.can(net, torch.ones(1, 4), "delete", "0")
+
+
+@pytest.mark.parametrize("arguments", [("connect", "0"), ("remove",), ("resize", {"0": 1}, "more")])
+def test_arguments_that_a_verb_does_not_take_are_refused(arguments: tuple[Any, ...]) -> None:
+    graph = ng.capture(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.ones(1, 4))
+    with pytest.raises(ng.EditError, match=rf"{arguments[0]} cannot be called so.* argument"):
+        ng.can(graph, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -85,3 +86,13 @@ def test_table_and_picture() -> None:
 def test_bad_input(options: dict[str, object], message: str) -> None:
     with pytest.raises(ng.EditError, match=message):
         ng.tradeoff(perceptron(), X, **options)  # type: ignore[arg-type]
+
+
+def test_a_tradeoff_is_data_that_can_be_sent() -> None:
+    found = ng.tradeoff(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.ones(1, 4), points=3)
+    for other in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert str(other) == str(found)
+        assert other.points == found.points
+        with pytest.raises(ng.EditError, match=r"a copy of a tradeoff.*budgets="):
+            other[0].prune()
+    assert found[0].prune()
