@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from naivegraph.edits.request.validate import above_zero
 from naivegraph.errors import EditError, NaivegraphError, StudyError
 from naivegraph.network import Graph
 from naivegraph.search.architecture_names import structure_name
@@ -22,6 +23,7 @@ from naivegraph.search.study import Candidate, History, Proposal, name_of
 __all__ = ["Evolution"]
 
 Start = Graph | Callable[[int], Graph]
+_LONGER = 5  # times as many attempts where the start is beyond a limit
 
 
 class Evolution:
@@ -40,7 +42,7 @@ class Evolution:
         population: The number of networks before parents are chosen.
         cross: The probability with which a child is joined of two parents before it is mutated.
         limits: The largest value of a cost by its name, such as `{"params": 50_000}`: children beyond it are
-            not proposed.
+            not proposed; a start may be, if mutations make it smaller.
         recipe: What the first networks are trained with.
         inherit: Children start with their parents' weights; otherwise with new ones.
         attempts: The number of children tried for one proposal.
@@ -72,6 +74,8 @@ class Evolution:
             )
         if not mutations and not cross:
             raise StudyError("mutations= takes at least one, such as search.wider()")
+        for name, limit in (limits or {}).items():
+            above_zero(limit, f"limit {name!r}")
         if not 0 <= cross <= 1 or population < 1 or attempts < 1:
             raise StudyError("cross= is from 0 to 1; population= and attempts= are from 1 up")
         self.starts, self.mutations = starts, list(mutations)
@@ -128,13 +132,22 @@ class Evolution:
         )
         if made or number < len(self.starts):
             return self._proposal(genome, (), "start", None, 0)
-        parent = structure_name(genome.graph)
-        for _ in range(self.attempts):
+        parent, told, keeps = structure_name(genome.graph), [], True
+        beyond, base = self._beyond(genome), genome
+        for _ in range(self.attempts * (_LONGER if beyond > 1 else 1)):
             mutation = rng.choice(self.mutations) if self.mutations else None
-            found = None if mutation is None else tried(mutation, genome, rng)
-            if found is None or mutation is None or not self._within(found[0]):
+            found = None if mutation is None else tried(mutation, base, rng)
+            if found is None or mutation is None:
                 continue
-            proposal = self._proposal(found[0], (parent,), found[1], mutation.keeps_function, 0)
+            now = self._beyond(found[0])
+            if now > 1:  # a start beyond a limit is changed until it keeps it
+                if now < beyond:
+                    beyond, base, keeps = now, found[0], keeps and mutation.keeps_function
+                    told.append(found[1])
+                continue
+            words = ", ".join(filter(None, [*told, found[1]]))
+            kept = keeps and mutation.keeps_function
+            proposal = self._proposal(found[0], (parent,), words, kept, 0)
             if proposal is not None and proposal.name not in history.names:
                 return proposal
         return self._proposal(genome, (), "start", None, 0)
@@ -168,10 +181,14 @@ class Evolution:
 
     def _within(self, genome: Genome) -> bool:
         """Check the limits that need no training."""
+        return self._beyond(genome) <= 1
+
+    def _beyond(self, genome: Genome) -> float:
+        """The largest cost as a multiple of its limit; 0 without limits."""
         if not self.limits:
-            return True
+            return 0.0
         costs = genome.graph.costs(*self.limits)
-        return all(costs[name] <= limit for name, limit in self.limits.items())
+        return max(float(costs[name]) / limit for name, limit in self.limits.items())
 
     def _proposal(
         self, genome: Genome, parents: tuple[str, ...], told: str, keeps: bool | None, epochs: int

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from naivegraph.edits.request.validate import above_zero
 from naivegraph.errors import StudyError
+from naivegraph.graph.torch_utils.preserve_state import preserved
 from naivegraph.network import Graph, capture
 from naivegraph.search.evolution.depth_mutations import deeper, shallower, skip
 from naivegraph.search.evolution.evolution import Evolution
@@ -63,18 +65,19 @@ def fit(
         The study: `study.best.graph`, `study.front`, `study.plot("front.svg")`.
 
     Raises:
-        StudyError: The examples are of no such kind.
+        StudyError: The examples are of no such kind, or the network to start from does not go with them.
     """
     inputs, targets = _tensors(x, y)
+    if not isinstance(test, (int, float)) or not 0 < test < 1:
+        raise StudyError(f"test={test!r} is to be a part of the examples, between 0 and 1")
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
-    count = max(1, round(test * len(inputs)))
+    count = min(max(1, round(test * len(inputs))), len(inputs) - 1)
     held, used = order[:count], order[count:]
     classes = not targets.dtype.is_floating_point
-    outputs = int(targets.max()) + 1 if classes else targets.shape[1]
     kind = Classification if classes else Regression
     train = kind(inputs[used], targets[used], inputs[held], targets[held])
-    first = _started(start, inputs, outputs, seed)
-    limits = {} if params is None else {"params": params}
+    limits = {} if params is None else {"params": above_zero(params, "params")}
+    first = _started(start, inputs, targets, params, seed)
     space = Evolution(first, _mutations(inputs), select=nsga2(12), population=8, limits=limits)
     study = Study(
         tempfile.mkdtemp(prefix="naivegraph-search-") if folder is None else folder,
@@ -91,44 +94,98 @@ def fit(
 
 
 def _tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    inputs = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).float()
-    targets = torch.as_tensor(np.asarray(y) if not isinstance(y, Tensor) else y)
-    if inputs.ndim not in (2, 4) or len(inputs) != len(targets) or len(inputs) < 4:
+    """Inputs as float32, and classes as int64 or numbers as rows of float32."""
+    inputs, targets = _numbers("x", x).float(), _numbers("y", y)
+    if inputs.ndim not in (2, 4) or len(inputs) != len(targets) or len(inputs) < 4 or not inputs[0].numel():
         raise StudyError(
             f"x of shape {tuple(inputs.shape)} and y of {tuple(targets.shape)}: give rows of a table or "
             "images (examples, channels, height, width), four or more, and as many targets"
         )
+    if not bool(inputs.isfinite().all()) or not bool(targets.isfinite().all()):
+        raise StudyError(
+            "x or y holds numbers that are not finite: leave these examples out, or fill them in"
+        )
+    if not bool((targets != targets[:1]).any()):
+        raise StudyError("all targets are alike, so that there is nothing to learn")
+    if not bool((inputs != inputs[:1]).any()):
+        raise StudyError("all inputs are alike, so that they tell nothing of the targets")
     if targets.dtype.is_floating_point:
         return inputs, targets.float().reshape(len(targets), -1)
     if targets.ndim != 1 or int(targets.min()) < 0:
         raise StudyError(
             "classes are whole numbers from 0, one for each example; give floats for a regression"
         )
+    if int(targets.max()) >= len(targets):
+        raise StudyError(
+            f"y names class {int(targets.max())}, and there are {len(targets)} examples: number the classes "
+            "from 0 on; give floats for a regression"
+        )
     return inputs, targets.long()
 
 
-def _started(start: nn.Module | Graph | None, inputs: Tensor, outputs: int, seed: int) -> Graph:
-    if isinstance(start, Graph):
-        return start
+def _numbers(name: str, values: Any) -> Tensor:
+    """Real numbers as a tensor."""
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise StudyError(
+                f"{name} is of {array.dtype}, and is to be real numbers: encode texts as whole numbers, and "
+                "give tables as numbers alone"
+            )
+        values = torch.from_numpy(np.array(array))  # a copy, which may be written to
+    if values.is_complex() or not values.ndim:
+        raise StudyError(f"{name} is {tuple(values.shape)} of {values.dtype}: give rows of real numbers")
+    found: Tensor = values.detach().cpu()
+    return found
+
+
+def _started(
+    start: nn.Module | Graph | None, inputs: Tensor, targets: Tensor, params: float | None, seed: int
+) -> Graph:
+    """The graph to start from, whose outputs go with the targets."""
+    classes = targets.ndim == 1
+    outputs = int(targets.max()) + 1 if classes else targets.shape[1]
     if start is None:
-        state = torch.get_rng_state()
-        try:
+        start = _within(inputs, outputs, params, seed)
+    graph = start if isinstance(start, Graph) else capture(start, inputs[:2])
+    with torch.no_grad(), preserved(graph.module):
+        given = graph(inputs[:2])
+    fits = isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] >= outputs
+    if not fits or (not classes and given.shape[1] != outputs):
+        told = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise StudyError(f"start= gives {told} for two inputs, and is to give {outputs} numbers for each")
+    if params is not None and graph.costs("params")["params"] > params:
+        raise StudyError(
+            f"start= has {graph.costs('params')['params']:,} parameters, and params={params:g}: prune it "
+            "before, as by ng.prune(model, x, params=...)"
+        )
+    return graph
+
+
+def _within(inputs: Tensor, outputs: int, params: float | None, seed: int) -> nn.Module:
+    """A small network for such inputs, of no more parameters."""
+    state, least = torch.get_rng_state(), 0
+    try:
+        for width in (16, 8, 4, 2, 1):
             torch.manual_seed(seed)
-            start = _small(inputs, outputs)
-        finally:
-            torch.set_rng_state(state)
-    return capture(start, inputs[:2])
+            made = _small(inputs, outputs, width)
+            least = sum(each.numel() for each in made.parameters())
+            if params is None or least <= params:
+                return made
+    finally:
+        torch.set_rng_state(state)
+    raise StudyError(f"the smallest network has {least} parameters, and params={params:g}: give more")
 
 
-def _small(inputs: Tensor, outputs: int) -> nn.Module:
+def _small(inputs: Tensor, outputs: int, width: int) -> nn.Module:
     if inputs.ndim == 2:
-        return nn.Sequential(nn.BatchNorm1d(inputs.shape[1]), nn.Linear(inputs.shape[1], 16), nn.ReLU(),
-                             nn.Linear(16, outputs))  # fmt: skip
-    channels = inputs.shape[1]
+        return nn.Sequential(nn.BatchNorm1d(inputs.shape[1]), nn.Linear(inputs.shape[1], width), nn.ReLU(),
+                             nn.Linear(width, outputs))  # fmt: skip
+    channels, first = inputs.shape[1], max(1, width // 2)
     return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, outputs),
+        nn.Conv2d(channels, first, 3, padding=1), nn.BatchNorm2d(first), nn.ReLU(),
+        nn.Conv2d(first, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, outputs),
     )  # fmt: skip
 
 

@@ -45,6 +45,14 @@ class _Training:
                 f"{len(x)} inputs with {len(y)} targets to train on, {len(test_x)} with {len(test_y)} to "
                 "test on: as many targets as inputs are needed, and some"
             )
+        for what, values in (
+            ("inputs", x),
+            ("targets", y),
+            ("test inputs", test_x),
+            ("test targets", test_y),
+        ):
+            if not bool(values.isfinite().all()):
+                raise StudyError(f"the {what} hold numbers that are not finite: leave these examples out")
         self.x, self.y, self.test_x, self.test_y = x, y, test_x, test_y
         self.batch_size, self.learning_rate, self.optimizer = batch_size, learning_rate, optimizer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -131,6 +132,27 @@ def test_fit_searches_in_one_call(tmp_path: Path) -> None:
     assert numbers.ranking.objectives == {"error": "min", "params": "min"}
 
 
+def test_a_search_begins_from_a_start_beyond_a_limit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+    space = search.Evolution(
+        ng.capture(net, torch.ones(2, 4)), [search.narrower(), search.wider()], limits={"params": 40}
+    )
+    study = search.Study(
+        tmp_path,
+        space=space,
+        evaluate=lambda module, rung, seed: {"loss": 1.0},
+        objectives={"loss": "min", "params": "min"},
+        limits={"params": 40},
+    )
+    study.run(networks=4, engine="serial")
+    assert study.best is not None
+    assert 0 < study.best.values["params"] <= 40
+    small = search.fit(*examples(80), networks=3, params=40, seconds=None, engine="serial", rungs=(1,))
+    assert small.best is not None
+    assert small.best.values["params"] <= 40
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -138,7 +160,33 @@ def test_fit_searches_in_one_call(tmp_path: Path) -> None:
         (lambda: search.Evolution(residual().graph, []), "mutations= takes at least one"),
         (lambda: search.Evolution(residual().graph, [search.wider()], cross=2), "cross= is from 0 to 1"),
         (lambda: search.fit(torch.ones(3, 2, 2), torch.ones(3)), "give rows of a table or images"),
-        (lambda: search.fit(torch.ones(5, 2), torch.arange(5) - 2), "classes are whole numbers from 0"),
+        (lambda: search.fit(torch.eye(5), torch.arange(5) - 2), "classes are whole numbers from 0"),
+        (lambda: search.fit(torch.eye(5), torch.arange(5) * 9), "y names class 36, and there are 5 examples"),
+        (lambda: search.fit(torch.eye(5) / 0, torch.arange(5)), "holds numbers that are not finite"),
+        (lambda: search.fit(torch.eye(5), torch.ones(5)), "all targets are alike"),
+        (lambda: search.fit(torch.ones(5, 2), torch.arange(5)), "all inputs are alike"),
+        (
+            lambda: search.fit(torch.eye(5), np.array(list("abcde"))),
+            r"y is of <U1, and is to be real numbers",
+        ),
+        (lambda: search.fit(None, torch.arange(5)), "x is of object, and is to be real numbers"),
+        (lambda: search.fit(torch.eye(5), torch.arange(5), test=0), "test=0 is to be a part of the examples"),
+        (
+            lambda: search.fit(torch.eye(5), torch.arange(5), start=nn.Linear(5, 3)),
+            r"start= gives \(2, 3\) for two inputs, and is to give 5 numbers for each",
+        ),
+        (
+            lambda: search.fit(torch.eye(5), torch.arange(5), start=nn.Linear(5, 5), params=20),
+            "start= has 30 parameters, and params=20: prune it before",
+        ),
+        (
+            lambda: search.fit(torch.eye(5), torch.arange(5), params=7),
+            "the smallest network has 26 parameters",
+        ),
+        (
+            lambda: search.Regression(torch.eye(2), torch.eye(2) / 0, torch.eye(2), torch.eye(2)),
+            "the targets hold numbers that are not finite",
+        ),
         (
             lambda: search.Classification(torch.ones(3, 2), torch.ones(2), torch.ones(1, 2), torch.ones(1)),
             "3 inputs with 2 targets",
