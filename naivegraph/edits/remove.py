@@ -62,9 +62,9 @@ def remove(
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
             `kwargs={...}` for keyword inputs.
         what: A vertex or its name; or a block: the path of a module, a pattern of names or paths (with `*`,
-            `?` or `[...]`; then all that match), the first and the last vertex, or one of `graph.blocks()`.
-            It gives one tensor. If a vertex takes several, its users are sums or concatenations, which get
-            all of them.
+            `?` or `[...]`; then all that match), the first and the last vertex, or one of `graph.blocks()`
+            or its name. It gives one tensor. If a vertex takes several, its users are sums or
+            concatenations, which get all of them.
         reconnect: False drops its output instead; its users are then sums or concatenations, too.
         utility: The values of neurons where some must go, by default "magnitude"; see
             `naivegraph.utility.utility`.

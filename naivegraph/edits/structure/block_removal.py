@@ -45,13 +45,17 @@ def blocks_named(graph: Graph, what: Any) -> tuple[str, list[list[Vertex]] | Non
 
     Args:
         graph: The graph.
-        what: A vertex or its name, the path of a module, a pattern, the first and last vertex, or a block.
+        what: A vertex or its name, the path of a module, a pattern, the first and last vertex, or a block or
+            its name.
 
     Raises:
         EditError: There is nothing of that name.
     """
     if isinstance(what, Block):
         return what.name, [[graph[name] for name in what.vertices]]
+    if isinstance(what, str) and what not in graph:  # as blocks that are no module's are called
+        ends = what.split("..")
+        what = tuple(ends) if len(ends) == 2 and all(end in graph for end in ends) else what
     if isinstance(what, (tuple, list)):
         if len(what) != 2:
             raise EditError(f"{what!r}: give the first and the last vertex of a block")

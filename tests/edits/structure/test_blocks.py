@@ -261,3 +261,17 @@ def test_sizes_change_after_an_attention_of_torch_was_taken_out_of_its_list() ->
     ng.resize(graph, {"a": +1})
     ng.remove(graph, "a")
     assert graph.sizes == {"x": 6, "b": 3}
+
+
+def test_a_block_that_is_no_modules_goes_by_the_name_it_is_listed_with() -> None:
+    net, x = encoder(norm_first=True), torch.randn(2, 3, 4)
+    graph = ng.capture(net, x)
+    names = [block.name for block in graph.blocks()]
+    (listed, *_) = [name for name in names if ".." in name]
+    by_block = ng.capture(copy.deepcopy(net), x)
+    ng.remove(by_block, by_block.blocks()[names.index(listed)])
+    edit = ng.remove(graph, listed)
+    assert torch.equal(graph(x), by_block(x))
+    edit.undo()
+    with pytest.raises(ng.EditError, match=r"no vertex 'lost\.\.too'"):
+        ng.remove(graph, "lost..too")
