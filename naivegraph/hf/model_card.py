@@ -106,8 +106,12 @@ def _edit(change: Change, report: Mapping[str, Any]) -> Iterator[str]:
         yield from _table(["width", "before", "after"], widths[:_SHOWN])
     if len(widths) > _SHOWN:
         yield from ("", f"and {len(widths) - _SHOWN} more, which are in `config.json`.")
-    if change.modules:
-        yield from ("", "Left out of the network: " + ", ".join(f"`{each.path}`" for each in change.modules))
+    left = [
+        *([] if change.closing is None else change.closing.layers),
+        *(each.path for each in change.modules),
+    ]
+    if left:
+        yield from ("", "Left out of the network: " + ", ".join(f"`{path}`" for path in left))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

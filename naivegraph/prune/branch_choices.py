@@ -53,15 +53,23 @@ class BranchChoices:
     def broken_rows(self, sizes: Ints) -> list[Row]:
         """The constraints that sizes break: of several summands of one sum that may go, one stays.
 
-        They are few and seldom broken, and with them a search takes longer; so each is added when it is.
+        So does one of the layers in a list. They are few and seldom broken, and with them a search takes
+        longer; so each is added when it is.
         """
         sums: dict[str, list[int]] = {}
+        lists: dict[tuple[str, int], list[int]] = {}
         for number, branch in enumerate(self.branches):
-            sums.setdefault(branch.total, []).append(self.first + number)
+            column = self.first + number
+            if branch.entry is None:
+                sums.setdefault(f"a summand of {branch.total}", []).append(column)
+            else:
+                lists.setdefault((branch.name.rpartition(".")[0], branch.among), []).append(column)
+        several = {what: columns for what, columns in sums.items() if len(columns) > 1}
+        several |= {f"a layer of {home}": all_ for (home, count), all_ in lists.items() if len(all_) == count}
         return [
-            Row.of(f"a summand of {total} stays", dict.fromkeys(columns, 1.0), 1.0)
-            for total, columns in sums.items()
-            if len(columns) > 1 and not sizes[columns].any()
+            Row.of(f"{what} stays", dict.fromkeys(columns, 1.0), 1.0)
+            for what, columns in several.items()
+            if not sizes[columns].any()
         ]
 
     def dropped(self, sizes: Ints) -> list[Branch]:

@@ -11,9 +11,10 @@ import torch
 
 from naivegraph.calibration import Calibration, CalibrationBatch
 from naivegraph.errors import EditError
+from naivegraph.graph.run.caches import caches_at, without_caches
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.torch_utils.preserve_state import preserved
-from naivegraph.ir.pytree import leaves, map_leaves
+from naivegraph.ir.pytree import leaves, map_leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 from naivegraph.prune.branches import Branch
@@ -38,7 +39,8 @@ def branch_values(
 ) -> tuple[list[float], tuple[str, ...]]:
     """The utility of keeping each branch, and notes on how it was measured.
 
-    What leaving a branch out changes is measured: the network runs with zeros in place of what it gives. With
+    What leaving a branch out changes is measured: the network runs with zeros in place of what it gives, or
+    of a layer with what it takes in place of what it gives. With
     a criterion that estimates the squared change of the outputs (or of the loss) by a neuron, as "fisher" and
     "taylor" do with calibration data, that is the mean of it over samples, in the unit of the criterion.
     Other criteria have no such unit. Then a branch counts for as many layers as it has, each for as much as
@@ -111,13 +113,15 @@ def _outputs(graph: Recording, branches: Sequence[Branch], batch: CalibrationBat
     """The output of a batch, and those without each branch, which run from the branch's sum on."""
     run, inputs = _Forking(graph), _copied(batch.inputs)
     found: dict[int, Any] = {}
+    starts = [branch.vertices[0] if branch.entry is not None else branch.total for branch in branches]
     try:
         for position, vertex in enumerate(graph.vertices):
             for number, branch in enumerate(branches):
-                if branch.total == vertex.name:
-                    other = run.without(_summand(graph, branch))
+                if starts[number] == vertex.name:
+                    other = run.without(graph, branch)
                     for later in range(position, len(graph.vertices)):
-                        other.step(later, inputs)
+                        if branch.entry is None or graph.vertices[later].name not in branch.inside:
+                            other.step(later, inputs)
                     found[number] = other.output()
             run.step(position, inputs)
     except Exception as error:
@@ -168,16 +172,39 @@ def _summand(graph: Recording, branch: Branch) -> Stub:
     return found
 
 
-class _Forking(Interpreter):
+class _Uncached(Interpreter):
+    """A run that gives no caches, in which a layer that goes has none."""
+
+    def output(self) -> Any:
+        """The network's output; see the base."""
+        graph = self._graph
+        return map_leaves(without_caches(graph.output, caches_at(graph)), self._resolve_leaf)
+
+
+class _Forking(_Uncached):
     """A run that can go on in several ways from where it is."""
 
-    def without(self, stub: Stub) -> _Forking:
-        """The same run with zeros for a tensor; what it computes in place does not reach this one."""
+    def without(self, graph: Recording, branch: Branch) -> _Forking:
+        """The same run without a branch; what it computes in place does not reach this one.
+
+        There are zeros for a summand; what a layer takes, for what it gives.
+        """
         other = copy.copy(self)
         other._tensors = {number: tensor.clone() for number, tensor in self._tensors.items()}
-        other._tensors[stub.id] = torch.zeros_like(self._tensors[stub.id])
         other._sizes, other.values = dict(self._sizes), {}
+        if branch.entry is None:
+            stub = _summand(graph, branch)
+            other._tensors[stub.id] = torch.zeros_like(self._tensors[stub.id])
+        else:
+            _pass_on(other, graph, branch)
         return other
+
+
+def _pass_on(run: Interpreter, graph: Recording, branch: Branch) -> None:
+    """Let a run have a copy of what a layer takes for what it gives."""
+    assert branch.entry is not None
+    for stub in stubs_in(graph[branch.total].output):
+        run._set(stub, run._tensors[branch.entry.id].clone())
 
 
 class _Without:
@@ -191,15 +218,21 @@ class _Without:
         return Interpreter(self._graph) if self._branch is None else _Zeroing(self._graph, self._branch)
 
 
-class _Zeroing(Interpreter):
-    """A run with zeros in place of what a branch gives."""
+class _Zeroing(_Uncached):
+    """A run with zeros in place of what a branch gives, or with what a layer takes."""
 
     def __init__(self, graph: Recording, branch: Branch) -> None:
         super().__init__(graph)
-        self._total, self._stub = branch.total, _summand(graph, branch)
+        self._branch = branch
 
     def step(self, position: int, inputs: dict[str, Any]) -> Any:
         """Run the vertex at a position; see the base."""
-        if self._graph.vertices[position].name == self._total:
-            self._set(self._stub, torch.zeros_like(self._tensors[self._stub.id]))
+        name, branch = self._graph.vertices[position].name, self._branch
+        if branch.entry is not None and name in branch.inside:
+            if name == branch.vertices[0]:
+                _pass_on(self, self._graph, branch)
+            return None
+        if name == branch.total:
+            stub = _summand(self._graph, branch)
+            self._set(stub, torch.zeros_like(self._tensors[stub.id]))
         return super().step(position, inputs)

@@ -27,20 +27,30 @@ __all__ = ["Branch", "chosen_branches", "find_branches"]
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """The calls that serve one summand of a sum and nothing else.
+    """The calls that serve one summand of a sum and nothing else, or those of a whole layer.
 
     Attributes:
         name: The path of the innermost module that all of its layers are in, or its first and last vertex
             where another branch has that name.
         vertices: The names of its vertices, in order.
-        total: The name of the sum.
+        total: The name of the sum; of a layer that of its last vertex.
         place: The number of the summand among the sum's arguments.
+        entry: Of a layer, what it takes, which stands for what it gives once it is gone; else None.
+        among: Of a layer, the number of layers in its list.
     """
 
     name: str
     vertices: tuple[str, ...]
     total: str
     place: int
+    entry: Stub | None = None
+    among: int = 0
+
+    def renamed(self, taken: Collection[str]) -> Branch:
+        """The branch, by its first and last vertex if its name is among those taken."""
+        if self.name and self.name not in taken:
+            return self
+        return dataclasses.replace(self, name=f"{self.vertices[0]}..{self.vertices[-1]}")
 
     @functools.cached_property
     def inside(self) -> frozenset[str]:
@@ -75,12 +85,8 @@ def find_branches(widths: Widths) -> list[Branch]:
     finder = _Finder(widths)
     found = [b for vertex in widths.graph.vertices if is_sum(vertex) for b in finder.of(vertex)]
     names = [branch.name for branch in found]
-    return [
-        branch
-        if branch.name and names.count(branch.name) == 1
-        else dataclasses.replace(branch, name=f"{branch.vertices[0]}..{branch.vertices[-1]}")
-        for branch in found
-    ]
+    taken = {name for name in names if names.count(name) > 1}
+    return [branch.renamed(taken) for branch in found]
 
 
 class _Finder:
@@ -190,11 +196,12 @@ def _parameters(graph: Recording, vertex: Vertex) -> list[nn.Parameter]:
 
 
 def chosen_branches(
-    widths: Widths, depth: bool | Sequence[Keep] | Keep, keep: Sequence[Keep] | Keep
+    found: list[Branch], widths: Widths, depth: bool | Sequence[Keep] | Keep, keep: Sequence[Keep] | Keep
 ) -> list[Branch]:
     """The branches that `depth=` lets go.
 
     Args:
+        found: Those that could.
         widths: The related axes of a graph.
         depth: True for all that `find_branches` finds; or module paths, patterns and modules as for `keep`,
             for those whose parameters are all inside of what these name.
@@ -203,7 +210,6 @@ def chosen_branches(
     Raises:
         EditError: There are none, or a path names nothing or nothing that could go.
     """
-    found = find_branches(widths)
     if not found:
         raise EditError(
             "depth= finds nothing to leave out: no sum of the network has a summand that it could do without"

@@ -9,17 +9,20 @@ from torch import nn
 
 from naivegraph.calibration import Calibration
 from naivegraph.errors import EditError
+from naivegraph.network import Graph
 from naivegraph.prune.branch_values import branch_values
-from naivegraph.prune.branches import Branch
+from naivegraph.prune.branches import Branch, find_branches
 from naivegraph.prune.budget_program import BudgetProgram
+from naivegraph.prune.captured import Captured
+from naivegraph.prune.layers import find_layers, with_layers
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.criteria import CriterionData
-from naivegraph.widths import Width
+from naivegraph.widths import Width, Widths
 
-__all__ = ["check_depth", "let_go"]
+__all__ = ["check_depth", "let_go", "may_go"]
 
 
-def check_depth(depth: Any, ratio: Any, uniform: bool) -> None:
+def check_depth(depth: Any, ratio: Any) -> None:
     """Check all of `depth=` that can be checked without a network.
 
     Raises:
@@ -33,8 +36,30 @@ def check_depth(depth: Any, ratio: Any, uniform: bool) -> None:
             raise EditError(f"depth= takes module paths, glob patterns and modules, not {item!r}")
     if depth is not False and ratio is not None:
         raise EditError("depth= goes with budgets, such as macs=0.5: ratio= sets every size by itself")
-    if depth is not False and uniform:
-        raise EditError("depth= and uniform= exclude each other: a config has no number for single branches")
+
+
+def may_go(found: Captured, widths: Widths, *, uniform: bool) -> list[Branch]:
+    """The branches and layers that a network could do without.
+
+    Args:
+        found: The network.
+        widths: Its related axes.
+        uniform: Only whole layers, as a config has no number for single branches.
+
+    Raises:
+        EditError: Only whole layers may go, and there are none.
+    """
+    layers = [] if isinstance(found.edited, Graph) else find_layers(found, widths)
+    if not uniform:
+        return with_layers(widths.graph, find_branches(widths), layers)
+    if not layers:
+        raise EditError(
+            "depth= with uniform=True leaves out whole layers, as a config has no number for single "
+            f"branches: {type(widths.graph.module).__name__} has no list of layers that its config counts"
+            + " (and of a graph only branches can go)"
+            * isinstance(found.edited, Graph)
+        )
+    return layers
 
 
 def let_go(

@@ -144,10 +144,8 @@ def _numbers(parts: Mapping[int, nn.Module | None]) -> list[str]:
     ]
 
 
-def marked(
-    network: nn.Module, changes: Sequence[ModuleChange], closing: Closing | None
-) -> list[ModuleChange]:
-    """The changes of modules, of which those that stay are marked if the network is built from a config.
+def marked(network: nn.Module, changes: Sequence[ModuleChange]) -> list[ModuleChange]:
+    """The changes of modules, which are marked if the network is built from a config.
 
     Such a network may be saved by a library that knows nothing of them. What is missing from a file, it may
     start with random numbers; what has another shape it refuses.
@@ -156,12 +154,11 @@ def marked(
         return list(changes)
     out = []
     for change in changes:
-        stays = closing is None or closing.after(change.path) is not None
         names = [
             name
             for name, parameter in network.get_submodule(change.path).named_parameters()
             if parameter.numel() > 1 and not hasattr(Bypass, name.partition(".")[0])
             if not any(name.startswith(f"{path}.") for path in change.kept)
         ]
-        out.append(dataclasses.replace(change, mark=names[0]) if stays and names else change)
+        out.append(dataclasses.replace(change, mark=names[0]) if names else change)
     return out

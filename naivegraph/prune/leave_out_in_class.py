@@ -16,7 +16,7 @@ from naivegraph.edits.apply.apply import apply, checkpoint_of
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.config.sync_config import config_name, with_config
 from naivegraph.edits.plan.module_change import ModuleChange
-from naivegraph.edits.structure.bypass import summand_gone
+from naivegraph.edits.structure.bypass import bypass, summand_gone
 from naivegraph.edits.structure.optimizer_params import Following
 from naivegraph.edits.structure.rewiring import Rewiring
 from naivegraph.errors import EditError, NaivegraphError
@@ -57,9 +57,17 @@ class NotInClass(Exception):
 
 def steps_without(graph: Graph, branches: Sequence[Branch]) -> Steps:
     """The steps that leave branches out of a graph, and what they made out of its caches."""
-    steps = [
+    place = {vertex.name: number for number, vertex in enumerate(graph.vertices)}
+    layers = [(branch, branch.entry) for branch in branches if branch.entry is not None]
+    # The last first: what one takes is what the one before gives.
+    steps: list[Callable[[Rewiring], None]] = [
+        functools.partial(bypass, gone=graph[layer.total], other=entry)
+        for layer, entry in sorted(layers, key=lambda pair: -place[pair[0].total])
+    ]
+    steps += [
         functools.partial(summand_gone, user=graph[branch.total], stub=_summand(graph, branch))
         for branch in branches
+        if branch.entry is None
     ]
     vertices = [graph[name] for branch in branches for name in branch.vertices]
     made = {stub.id for vertex in vertices for stub in stubs_in(vertex.output)}
@@ -169,13 +177,15 @@ class InClassEdit:
                 closing = fewer.closing
                 change, config_notes = with_config(change, self._constraints, fewer)
                 told = told or _inside(config_notes)
-        if any(closing is None or closing.after(each.path) is not None for each in modules):
+        if closing is not None:
+            modules = [each for each in modules if closing.after(each.path) is not None]
+        if modules:
             told = told or "branches were left out that are no whole layers"
         if way.move_up:
             closing = moved_up(self._network, closing, modules)
             if closing is None:
                 raise NotInClass(reason or "its layers know no numbers that could follow")
-        modules = marked(self._network, modules, closing)
+        modules = marked(self._network, modules)
         return dataclasses.replace(change, modules=tuple(modules), closing=closing), told
 
     def _note(self, told: str) -> tuple[str, ...]:
@@ -258,6 +268,8 @@ def within(change: Change, network: nn.Module) -> Change:
 
     def stays(path: str) -> bool:
         """Tell whether the module at a path stays."""
+        if change.closing is not None and change.closing.after(path) is None:
+            return False
         for top, inside in zip(paths, kept, strict=True):
             if path == top or path.startswith(f"{top}."):
                 return any(path == each or path.startswith(f"{each}.") for each in inside)

@@ -40,7 +40,7 @@ from naivegraph.prune.choose_sizes import (
     fixed_reasons,
     told_rounding,
 )
-from naivegraph.prune.depth_argument import check_depth, let_go
+from naivegraph.prune.depth_argument import check_depth, let_go, may_go
 from naivegraph.prune.floors import AllFloors, check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.latency_budget import AskedLatency, LatencyBudget, step_of
@@ -131,7 +131,8 @@ def prune(
             rounded.
         uniform: Only sizes that the config can say which the network was built from and keeps (as those of
             transformers do): layers built from one entry of it have one size, so that `save_pretrained` and
-            the like go on working. Sizes without an entry stay.
+            the like go on working. Sizes without an entry stay. With `depth` whole layers may go, which the
+            config counts, and no single branches.
         keep: Module paths, glob patterns or modules whose output sizes (and those inside them) stay.
         depth: Whether branches of residual sums may be left out, too: of blocks, attentions, layers of a
             decoder. Or which: paths, patterns or modules as for `keep`, all layers of a branch being inside.
@@ -182,7 +183,7 @@ def prune(
     asked_latency = AskedLatency.of(latency, runtime, profile)
     step = step_of(round_to, runtime, asked_latency is not None)
     check_size_asked(by_cost, ratio, asked_latency is not None)
-    check_depth(depth, ratio, uniform)
+    check_depth(depth, ratio)
     check_at_least(at_least)
     validate.at_least_zero(gap, "gap")
     validate.at_least_zero(time_limit, "time_limit")
@@ -200,7 +201,9 @@ def prune(
     held = kept_atoms(widths, keep)
     least = floors(widths, at_least) if ratio is None or at_least is not None else {}
     if uniform:
-        program = tie_uniform(lambda more: pose(widths, constraints, {**held, **more}, least), step)
+        program = tie_uniform(
+            lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
+        )
     else:
         program = pose(widths, constraints, held, least)
     chosen = "fisher" if utility is None and data is not None else utility
@@ -208,7 +211,8 @@ def prune(
     measured: tuple[str, ...] = ()
     if depth is not False:
         say("measuring what branches are worth")
-        measured = let_go(program, chosen_branches(widths, depth, keep), values, chosen, data, loss)
+        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
+        measured = let_go(program, branches, values, chosen, data, loss)
     may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
     options = SolveOptions(ratio, step, gap, time_limit, choice.backend, say, may_lower)
     timing = None

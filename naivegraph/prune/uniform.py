@@ -32,19 +32,22 @@ _FOLLOWS = "its size follows from others"
 _TRIES = 30
 
 
-def tie_uniform(pose: Callable[[dict[Atom, str]], BudgetProgram], round_to: int) -> BudgetProgram:
+def tie_uniform(
+    pose: Callable[[dict[Atom, str]], BudgetProgram], round_to: int, *, needed: bool = True
+) -> BudgetProgram:
     """The program in which widths built from one entry of the config have one size.
 
     Args:
         pose: Makes the program, with widths to keep and the reasons.
         round_to: What sizes are multiples of.
+        needed: Whether some size has to be one that the config can say; else something beside sizes may go.
 
     Raises:
         EditError: The network has no config that describes it.
     """
     posed = pose({})
     found = _Groups(posed, posed.steps(round_to))
-    if not found.tied:
+    if not found.tied and needed:
         raise EditError(
             "uniform=True is for networks built from a config that they keep, as those of transformers: "
             f"{type(posed.widths.graph.module).__name__} has none that says a size which may change"

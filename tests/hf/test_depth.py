@@ -12,6 +12,9 @@ import torch
 
 import naivegraph as ng
 import naivegraph.hf as hf
+from naivegraph.errors import EditError
+from naivegraph.prune.captured import captured
+from naivegraph.prune.layers import find_layers
 from tests.hf.families import FAMILIES, TEXT, Family, outputs
 from tests.hf.fresh_process import opened_elsewhere
 
@@ -22,6 +25,11 @@ DECODERS = ("Llama", "Qwen2", "Gemma", "GPT-2")
 def built(name: str, layers: int = 4, **more: Any) -> tuple[Family, Any]:
     family = FAMILIES[name]
     return family, family.build(**{DEPTH.get(name, "num_hidden_layers"): layers, **more})
+
+
+def _layers(model: Any, family: Family) -> list[Any]:
+    found = captured(model, (), family.example, lambda sentence: None)
+    return list(find_layers(found, found.graph.widths))
 
 
 def layer_path(name: str, number: int) -> str:
@@ -79,8 +87,7 @@ def test_a_fresh_process_opens_them_without_this_package(tmp_path: Path) -> None
         assert torch.allclose(torch.tensor(told[1]), expected[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("Qwen2", 2), ("GPT-2", 0)])
 def test_generation_with_a_cache(name: str, number: int) -> None:
     _, model, before, _ = pruned_whole(name, number)
     asked = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones(2, 8, dtype=torch.long)}
@@ -89,8 +96,7 @@ def test_generation_with_a_cache(name: str, number: int) -> None:
     assert torch.equal(found, before.generate(**TEXT, **asked, use_cache=True))
 
 
-@pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("Qwen2", 2), ("Gemma", 0), ("GPT-2", 0)])
 def test_generation_where_an_attention_alone_went(name: str, number: int) -> None:
     family, model = built(name)
     inner = "attn" if name == "GPT-2" else "self_attn"
@@ -101,6 +107,41 @@ def test_generation_where_an_attention_alone_went(name: str, number: int) -> Non
     asked = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones(2, 8, dtype=torch.long)}
     found = model.generate(**TEXT, **asked, use_cache=True)
     assert torch.equal(found, model.generate(**TEXT, **asked, use_cache=False))
+
+
+@pytest.mark.parametrize("name", ["Llama", "Mixtral", "BERT", "GPT-2", "T5"])
+def test_uniform_sizes_and_whole_layers_open_without_this_package(name: str, tmp_path: Path) -> None:
+    more = {"num_layers": 3, "num_decoder_layers": 3} if name == "T5" else {}
+    family, model = (FAMILIES[name], FAMILIES[name].build(**more)) if more else built(name, 3)
+    edit = ng.prune(model, (), family.example, params=0.7, depth=True, uniform=True, at_least=0.9)
+    assert edit.dropped
+    assert edit.after.params <= 0.7 * edit.before.params
+    model.save_pretrained(tmp_path)
+    plain = type(model).from_pretrained(tmp_path)
+    assert torch.equal(outputs(plain, family.example), outputs(model, family.example))
+
+
+def test_where_the_config_cannot_say_it() -> None:
+    # The rate of stochastic depth of each block depends on how many there are.
+    family = FAMILIES["Swin"]
+    with pytest.raises(EditError, match=r"whole layers, .*SwinForImageClassification has no list of layers"):
+        ng.prune(family.build(), (), family.example, params=0.8, depth=True, uniform=True)
+    model = family.build(depths=[2, 3])
+    edit = ng.prune(model, (), family.example, params=0.75, depth=True, at_least=1.0)
+    assert any("drop_prob would be" in note or "no whole layers" in note for note in edit.notes)
+
+
+def test_a_layer_with_norms_behind_its_sums_goes_as_a_whole() -> None:
+    family, model = built("BERT")
+    before = copy.deepcopy(model)
+    names = {branch.name for branch in _layers(model, family)}
+    assert {f"bert.encoder.layer.{number}" for number in range(4)} <= names
+    edit = ng.prune(model, (), family.example, params=0.5, depth=True, at_least=0.9)
+    whole = [name for name in edit.dropped if name.rpartition(".")[2].isdecimal()]
+    assert whole
+    assert model.config.num_hidden_layers == 4 - len(whole)
+    edit.undo()
+    assert torch.equal(outputs(model, TEXT), outputs(before, TEXT))
 
 
 def test_layers_of_two_kinds_keep_their_kinds(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_those_that_are_named() -> None:
     widths = ng.capture(net, X).widths
 
     def names(depth: Any, keep: Any = ()) -> list[str]:
-        return [branch.total for branch in chosen_branches(widths, depth, keep)]
+        return [branch.total for branch in chosen_branches(find_branches(widths), widths, depth, keep)]
 
     assert names(True) == ["0.add", "0.add", "1.add", "2.add"]
     assert names(["1", net[2]]) == ["1.add", "2.add"]
@@ -180,4 +180,4 @@ def test_those_that_are_named() -> None:
 def test_nothing_to_leave_out() -> None:
     widths = ng.capture(nn.Linear(4, 4), torch.ones(1, 4)).widths
     with pytest.raises(EditError, match="depth= finds nothing to leave out"):
-        chosen_branches(widths, True, ())
+        chosen_branches(find_branches(widths), widths, True, ())

@@ -372,7 +372,7 @@ def test_with_a_loss() -> None:
         ({"depth": []}, "depth= takes True, or module paths"),
         ({"depth": [3]}, "depth= takes module paths, glob patterns and modules, not 3"),
         ({"depth": True, "macs": None, "ratio": 0.5}, "depth= goes with budgets"),
-        ({"depth": True, "uniform": True}, "exclude each other"),
+        ({"depth": True, "uniform": True}, "Sequential has no list of layers that its config counts"),
     ],
 )
 def test_nonsense(options: dict[str, Any], says: str) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from naivegraph.edits.apply.attribute_settings import attribute_settings
 from naivegraph.edits.apply.bypass_modules import bypass_modules
-from naivegraph.edits.apply.close_gaps import close_gaps
+from naivegraph.edits.apply.close_gaps import close_gaps, take_out
 from naivegraph.edits.apply.give import give
 from naivegraph.edits.apply.optimizer_state import NewState, new_states, split_averages
 from naivegraph.edits.apply.resize_tensors import NewTensor, new_tensors
@@ -100,13 +100,16 @@ def change_module(
         for owner, name, value in settings:
             undo.keep_entry(vars(owner), name)
             vars(owner)[name] = value
-        if change.modules:
+        if change.modules or change.closing is not None:
             note_parts(module, undo)
             bypass_modules(module, change.modules, undo)
+        if change.closing is not None:
+            take_out(change.closing, module, undo)
         changed = [name.rpartition(".")[0] for name in change.tensors]
         changed += [attribute.path for attribute in change.attributes]
         changed += [labels.path for labels in change.labels]
         changed += [each.path.rpartition(".")[0] for each in change.modules]
+        changed += [] if change.closing is None else [g.path for g in change.closing.lists if not g.name]
         note = note_edit(module, change.to_json, undo, _label(change), group, changed)
         followed = [change_module(change, average, (), undo, note.group, close=False) for average in averages]
         changed_module = ChangedModule(module, note, made, states, followed, change.closing)
@@ -119,7 +122,7 @@ def _label(change: Change) -> str:
     """The change in a few words, for messages."""
     sizes = ", ".join(f"{w.name} {w.before} -> {w.after}" for w in list(change.widths.values())[:3])
     more = len(change.widths) - 3
-    lists = () if change.closing is None else change.closing.lists
+    lists = () if change.closing is None else change.closing.lists[:3]
     told = [*([change.structure["verb"]] if change.structure else []), *([sizes] if sizes else [])]
     told += [f"left out of {each.path}" for each in change.modules[:3]]
     told += [f"layers left out of {each.path}" for each in lists if not each.name]

@@ -15,16 +15,18 @@ from naivegraph.graph.export.history import note_parts
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.undo import UndoLog
 
-__all__ = ["close_gaps"]
+__all__ = ["close_gaps", "take_out"]
 
 _LISTS = (nn.ModuleList, nn.Sequential)
 
 
-def close_gaps(closing: Closing, network: nn.Module, undo: UndoLog) -> None:
+def take_out(closing: Closing, network: nn.Module, undo: UndoLog) -> None:
     """Take layers out of the lists they are in, and let numbers and lists beside them follow.
 
+    The other layers keep their names, until `close_gaps`.
+
     Args:
-        closing: What is done.
+        closing: What is taken out.
         network: The network, changed in place.
         undo: The log that puts everything back.
 
@@ -34,7 +36,6 @@ def close_gaps(closing: Closing, network: nn.Module, undo: UndoLog) -> None:
     modules = Modules(network)
     settings = attribute_settings(closing.attributes, modules, {})
     lists = [(_list_at(modules, each), each) for each in closing.lists if not each.name]
-    note_parts(network, undo)  # by the paths that they have so far
     for owner, name, value in settings:
         undo.keep_entry(vars(owner), name)
         vars(owner)[name] = value
@@ -44,7 +45,24 @@ def close_gaps(closing: Closing, network: nn.Module, undo: UndoLog) -> None:
             _shorten(modules, each, shared, undo)
     for home, each in lists:
         undo.keep_mapping(home._modules)
-        kept = [module for place, module in enumerate(home._modules.values()) if place not in each.places]
+        for place in each.places:
+            del home._modules[str(place)]
+
+
+def close_gaps(closing: Closing, network: nn.Module, undo: UndoLog) -> None:
+    """Let the layers that are left in lists have the names from the first on.
+
+    Args:
+        closing: What was taken out.
+        network: The network, changed in place.
+        undo: The log that puts everything back.
+    """
+    modules = Modules(network)
+    lists = [modules[each.path] for each in closing.lists if not each.name]
+    note_parts(network, undo)  # by the paths that they have so far
+    for home in lists:
+        undo.keep_mapping(home._modules)
+        kept = list(home._modules.values())
         home._modules.clear()
         home._modules.update({str(place): module for place, module in enumerate(kept)})
 
@@ -54,8 +72,11 @@ def _list_at(modules: Modules, gone: ItemsGone) -> nn.Module:
         found = modules[gone.path]
     except AttributeError:
         found = None
-    if not isinstance(found, _LISTS) or max(gone.places) >= len(found):
-        raise EditError(f"the network has no list of layers {gone.path!r} with the place {max(gone.places)}")
+    lost = [place for place in gone.places if found is None or str(place) not in found._modules]
+    if not isinstance(found, _LISTS) or lost:
+        raise EditError(
+            f"the network has no list of layers {gone.path!r} with the places {sorted(gone.places)}"
+        )
     return found
 
 

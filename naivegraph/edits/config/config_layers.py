@@ -90,6 +90,39 @@ class ConfigLayers:
                     return told
             return told
 
+    def may_go(self, home: str) -> frozenset[int]:
+        """The places of layers in a list each of which may leave it by itself, as the config says.
+
+        Layers that are alike but for their number are tried once.
+        """
+        count = len(list(self._network.get_submodule(home).children()))
+        if self._before is None or isinstance(self.closing({home: [count - 1]}), str):
+            return frozenset(n for n in range(count - 1) if not isinstance(self.closing({home: [n]}), str))
+        every = range(count)
+        kinds = {place: self._kind(f"{home}.{place}", place) for place in every}
+        if all(kind == kinds[0] for kind in kinds.values()):
+            return frozenset(every)
+        return frozenset(place for place in every if not isinstance(self.closing({home: [place]}), str))
+
+    def _kind(self, path: str, place: int) -> list[Any]:
+        """All that tells a layer from others, with its number as nothing in particular."""
+        assert self._before is not None
+        layer = self._before.get_submodule(path)
+        return [
+            (
+                inner,
+                type(module),
+                _shapes(module),
+                [
+                    (name, keys, None if type(value) is int and value == place else value)
+                    for name, held in vars(module).items()
+                    if name not in INTERNAL and name != self._name
+                    for keys, value in _leaves(held, ())
+                ],
+            )
+            for inner, module in modules_of(layer, every_path=True)
+        ]
+
     def config_after(self, gone: Mapping[str, Sequence[int]], closing: Closing) -> Any:
         """The config with the numbers and lists from after the closing."""
         config = self._rebuilt.config

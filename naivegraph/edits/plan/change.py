@@ -233,7 +233,8 @@ class Change:
         )  # fmt: skip
 
     def __bool__(self) -> bool:
-        return bool(self.widths or self.refitted or self.modules) or self.structure is not None
+        parts = (self.structure, self.closing)
+        return bool(self.widths or self.refitted or self.modules) or any(part is not None for part in parts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Change) and other.to_json() == self.to_json()

@@ -65,6 +65,13 @@ class Closing:
     attributes: tuple[AttributeChange, ...]
     lists: tuple[ItemsGone, ...]
 
+    @property
+    def layers(self) -> list[str]:
+        """The paths of the layers that go."""
+        return [
+            f"{gone.path}.{place}" for gone in self.lists if not gone.name for place in sorted(gone.places)
+        ]
+
     def _gone(self, path: str) -> frozenset[int]:
         return next((each.places for each in self.lists if each.path == path and not each.name), frozenset())
 

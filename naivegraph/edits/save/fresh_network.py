@@ -40,7 +40,7 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
             return list(texts)  # a graph's, whose names are those of the graph
         if change.closing is not None:
             shapes = {change.closing.before(name): shape for name, shape in shapes.items()}
-            gone = [change.closing.before(path) for path in gone]
+            gone = [change.closing.before(path) for path in gone] + change.closing.layers
         gone += [each.path for each in change.modules]
         tensors = {
             name: axes if name not in shapes and _within(name, gone) else _fitted(name, axes, change, shapes)
@@ -89,7 +89,7 @@ def _check_attributes(changes: Sequence[Change], module: nn.Module) -> None:
     for change in reversed(changes):
         if change.closing is not None:
             paths = {change.closing.before(path) for path in paths}
-            gone = [change.closing.before(path) for path in gone]
+            gone = [change.closing.before(path) for path in gone] + change.closing.layers
         gone += [each.path for each in change.modules]
         for attribute in change.attributes:
             if attribute.path not in paths and not _within(attribute.path, gone):

@@ -148,7 +148,7 @@ def carried_out(
                 "replay it on ng.capture(network, example)"
             )
         return _on_network(change, target, optimizer, undo)
-    if change.modules:
+    if change.modules or change.closing is not None:
         raise EditError(
             "the edit left branches out in the network's own class: replay it on the network, not its graph"
         )
@@ -178,7 +178,7 @@ def _on_network(change: Change, target: nn.Module, optimizer: Any, undo: UndoLog
     with all_or_nothing(undo) as log:
         return apply(
             change, target, asked=_asked(change), optimizer=followers, undo=log,
-            check=functools.partial(follow.go, log) if change.modules else None,
+            check=functools.partial(follow.go, log) if change.modules or change.closing is not None else None,
         )  # fmt: skip
 
 
