@@ -10,6 +10,7 @@ from typing import Any
 from naivegraph.cli.load_network import UsageError, find_object
 from naivegraph.search import Study, StudyView
 from naivegraph.search.study.result_table import cell
+from naivegraph.search.study.study_view import check_output
 from naivegraph.tables import Column, TextTable, as_text
 
 __all__ = ["search"]
@@ -57,6 +58,7 @@ def search(
     """
     if words:
         study: StudyView = StudyView(_shown(words))
+        _check_outputs(plot, genealogy, report)
     else:
         needed = {"folder": folder, "space": space, "evaluate": evaluate, "objectives": objectives}
         missing = [name for name, value in needed.items() if not value]
@@ -73,6 +75,7 @@ def search(
             limits=limits,
             **settings,
         )
+        _check_outputs(plot, genealogy, report)
         made.run(networks=networks, seconds=seconds, engine=engine, workers=workers)
         study = made
         if made.exhausted:
@@ -81,6 +84,13 @@ def search(
     for draw, path in ((study.plot, plot), (study.genealogy, genealogy), (study.report, report)):
         if path is not None:
             sys.stdout.write(f"Wrote {draw(path)}.\n")
+
+
+def _check_outputs(plot: str | None, genealogy: str | None, report: str | None) -> None:
+    """Refuse names of files that could not be written, before hours go into a search."""
+    for path, suffixes in ((plot, (".svg",)), (genealogy, (".svg",)), (report, (".md", ".html"))):
+        if path is not None:
+            check_output(path, *suffixes)
 
 
 def _shown(words: Sequence[str]) -> Path:

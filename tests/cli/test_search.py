@@ -89,3 +89,18 @@ def test_a_space_without_end_needs_a_stop(capsys: pytest.CaptureFixture[str]) ->
 def test_the_example_of_the_help_is_a_description(capsys: pytest.CaptureFixture[str]) -> None:
     names = set(re.findall(r"(?m)^  (\w+):", SEARCH_EXAMPLES.split("current folder:")[1]))
     assert names <= set(re.findall(r"(?m)^(\w+):", CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--plot", "a.png"), "a.png is to end in .svg"),
+        (("--report", "a.txt"), "a.txt is to end in .md or .html"),
+        (("--genealogy", "no/such/a.svg"), "there is no folder no/such"),
+    ],
+)
+def test_files_that_cannot_be_written_are_told_before_the_study_runs(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in fails(capsys, "--config", "study.yaml", *words)
+    assert len(StudyView("runs/numbers").results) == 0

@@ -18,7 +18,7 @@ from naivegraph.search.study.store import Store, recipe_digest
 from naivegraph.search.study.study_charts import study_charts
 from naivegraph.search.study.study_report import study_html, study_markdown
 
-__all__ = ["StudyView"]
+__all__ = ["StudyView", "check_output"]
 
 
 class StudyView:
@@ -128,6 +128,7 @@ class StudyView:
         Raises:
             StudyError: The name ends otherwise, or it cannot be written.
         """
+        check_output(path, ".md", ".html")
         found, front, results = self.candidates, self.front, [*self._results.values()]
         text = study_markdown(self.ranking, self.settings, found, front, results)
         if Path(path).suffix != ".html":
@@ -142,9 +143,8 @@ class StudyView:
 
     def _write(self, path: str | os.PathLike[str], text: str, suffix: str) -> Path:
         """Write a text."""
+        check_output(path, suffix)
         path = Path(path)
-        if path.suffix != suffix:
-            raise StudyError(f"{path} is to end in {suffix}")
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -157,3 +157,15 @@ class StudyView:
         first = next(iter(self.ranking.objectives))
         told = "" if best is None else f", best {first} {best.values[first]:.6g}"
         return f"<{type(self).__name__} {str(self.folder)!r}: {len(self.candidates)} networks{told}>"
+
+
+def check_output(path: str | os.PathLike[str], *suffixes: str) -> None:
+    """Check that a picture or report can have a name, before a study runs for it.
+
+    Raises:
+        StudyError: It ends in something else, or its folder is not there.
+    """
+    if Path(path).suffix not in suffixes:
+        raise StudyError(f"{path} is to end in {' or '.join(suffixes)}")
+    if not Path(path).parent.is_dir():
+        raise StudyError(f"{path} could not be written: there is no folder {Path(path).parent}")

@@ -98,7 +98,7 @@ def test_where_there_is_nothing_to_draw_or_to_write_it_is_told(study: Study, tmp
     assert "<svg" not in empty.report(tmp_path / "a.html").read_text()
     with pytest.raises(StudyError, match=r"a\.png is to end in \.svg"):
         study.plot(tmp_path / "a.png")
-    with pytest.raises(StudyError, match="could not be written: No such file"):
+    with pytest.raises(StudyError, match="could not be written: there is no folder"):
         study.plot(tmp_path / "nowhere" / "a.svg")
 
 
