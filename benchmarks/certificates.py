@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -20,12 +21,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import ROOT, Row, params, parser, say, write
+from benchmarks.common import ROOT, Row, params, parser, say, timm, torchvision, transformers, write
 
 LIST = ROOT.parent / "shared" / "zoo.json"
 HERE = "this build"
@@ -105,26 +107,63 @@ def timed_solver() -> list[float]:
     return seconds
 
 
+def serve(bound: float) -> None:
+    """Measure the networks whose names come in, each in a copy of this process once all is imported."""
+    import benchmarks.zoo  # noqa: F401
+    import naivegraph  # noqa: F401
+
+    for imported in (torchvision, timm, transformers):
+        imported()
+    fork = multiprocessing.get_context("fork")
+    for line in sys.stdin:
+        there, here = fork.Pipe(duplex=False)
+        process = fork.Process(target=_answer, args=(line.strip(), here))
+        process.start()
+        here.close()
+        found = there.recv() if there.poll(bound) else {"failed": {"why": f"over {bound:.0f} s"}}
+        process.kill()
+        process.join()
+        print(json.dumps(found), flush=True)
+
+
+def _answer(name: str, to: Connection) -> None:
+    sys.stdout = sys.stderr
+    try:
+        to.send(measure(name))
+    except Exception as error:  # one that fails must not end the run
+        to.send({"failed": {"why": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}})
+
+
 # -- all of them --
 
 
-def ran(name: str, build: Path, bound: float) -> dict[str, Found]:
-    """What `measure` finds with the package of a folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "naivegraph").symlink_to((build / "naivegraph").resolve())
-        path = os.pathsep.join([folder, str(ROOT)])
+class Server:
+    """A process with the package of a folder.
+
+    Args:
+        build: The folder.
+        bound: Seconds one network may take.
+    """
+
+    def __init__(self, build: Path, bound: float) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        (Path(self._folder.name) / "naivegraph").symlink_to((build / "naivegraph").resolve())
+        path = os.pathsep.join([self._folder.name, str(ROOT)])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", "-P", "-m", "benchmarks.certificates", "--measure", name]
-        try:
-            ended = subprocess.run(
-                command, env=environment, cwd=folder, capture_output=True, text=True, timeout=bound
-            )
-        except subprocess.TimeoutExpired:
-            return {"failed": {"why": f"over {bound:.0f} s"}}
-    if ended.returncode:
-        return {"failed": {"why": (ended.stderr.strip().splitlines() or ["killed"])[-1][:200]}}
-    found: dict[str, Found] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+        command = [sys.executable, "-W", "ignore", "-P", "-m", "benchmarks.certificates", "--serve"]
+        self._process = subprocess.Popen(
+            [*command, "--bound", str(bound)], env=environment, cwd=self._folder.name, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def measured(self, name: str) -> dict[str, Found]:
+        """What `measure` finds there."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        found: dict[str, Found] = json.loads(self._process.stdout.readline())
+        return found
 
 
 def each(found: Mapping[str, Mapping[str, Mapping[str, Found]]], builds: Sequence[str]) -> list[Row]:
@@ -182,21 +221,22 @@ def main() -> None:
     options.add_argument("--build", action="append", default=[], metavar="NAME=FOLDER", help="another build")
     options.add_argument("--only", nargs="*", help="names of networks, of those of the list")
     options.add_argument("--bound", type=float, default=200.0, help="seconds one process may take")
-    options.add_argument("--measure", help=argparse.SUPPRESS)
+    options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.measure:
-        print(json.dumps(measure(given.measure)))
+    if given.serve:
+        serve(given.bound)
         return
     builds = {
         HERE: ROOT,
         **{name: Path(folder) for name, _, folder in (b.partition("=") for b in given.build)},
     }
     names = [model["name"] for model in json.loads(given.list.read_text())["models"]]
+    servers = {build: Server(folder, given.bound) for build, folder in builds.items()}
     found: dict[str, dict[str, dict[str, Found]]] = {}
     for name in names:
         if given.only and name not in given.only:
             continue
-        found[name] = {build: ran(name, folder, given.bound) for build, folder in builds.items()}
+        found[name] = {build: server.measured(name) for build, server in servers.items()}
         figures = {
             build: [
                 f"{one['solving']:.2f} s" if "why" not in one else "not solved"

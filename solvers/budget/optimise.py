@@ -80,13 +80,17 @@ def optimise(
     """
     started = time.perf_counter()
 
+    def seconds_left() -> float:
+        """Return the time that is left."""
+        return started + time_limit - time.perf_counter()
+
     def late() -> bool:
         """Tell whether the time is over."""
-        return time.perf_counter() - started > time_limit
+        return seconds_left() < 0
 
     problem.validate()
     c = compact(problem)
-    search = RowSearch(c, backend) if c.rows else LocalSearch(c)
+    search = RowSearch(c, backend, gap, seconds_left) if c.rows else LocalSearch(c)
     x = _first(problem, c, search, late, backend)
     first_seconds = time.perf_counter() - started
     if progress is not None:

@@ -19,6 +19,9 @@ from naivegraph.solvers.solution import Outcome
 from naivegraph.solvers.solve import solve
 
 _PENALTY = 4.0  # utility lost per unit of a budget's excess, as a multiple of its price
+# Of the gap asked for, what each linearised program may leave: its answer is one of many on the way.
+_SHARE = 0.5
+_PART, _LEAST = 0.05, 0.3  # of the time that is left, for each of these programs; and seconds in any case
 
 
 def program_of(c: Compact, low: Ints, high: Ints) -> Program:
@@ -78,9 +81,11 @@ def smallest_positions(
 class RowSearch(LocalSearch):
     """Local search whose linearised problems are programs, so that every step keeps the rows."""
 
-    def __init__(self, c: Compact, backend: str | Backend = "highs") -> None:
+    def __init__(
+        self, c: Compact, backend: str | Backend, gap: float, seconds_left: Callable[[], float]
+    ) -> None:
         super().__init__(c)
-        self.backend = backend
+        self.backend, self.gap, self.seconds_left = backend, gap, seconds_left
         self._excess = np.zeros(len(c.limits))
 
     def allot(self, x: Ints, low: Ints, high: Ints) -> Ints:
@@ -102,7 +107,12 @@ class RowSearch(LocalSearch):
             unit = slopes[b] * c.step / scale[b]
             used = np.flatnonzero(unit)
             program.row(f"budget{b}", [*used, over], [*unit[used], -1.0], upper=float(room))
-        answer = solve(program, backend=self.backend, gap=1e-5)
+        answer = solve(
+            program,
+            backend=self.backend,
+            gap=max(_SHARE * self.gap, 1e-5),
+            time_limit=max(_PART * self.seconds_left(), _LEAST),
+        )
         if answer.outcome is Outcome.INFEASIBLE or answer.values is None:
             return x
         out: Ints = np.rint(answer.values[:n]).astype(np.int64)

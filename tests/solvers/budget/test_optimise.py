@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from naivegraph.solvers.budget import (
 from naivegraph.solvers.budget.compact import compact
 from naivegraph.solvers.budget.message_bound import MessageBound
 from naivegraph.solvers.budget.problem import Floats, Ints
+from naivegraph.solvers.budget.row_search import RowSearch
 from naivegraph.solvers.budget.tangent_bound import TangentBound
-from naivegraph.solvers.solution import Outcome
+from naivegraph.solvers.solution import Outcome, Solution
+from naivegraph.solvers.solve import solve
 
 
 def domain(problem: BudgetProblem, w: int) -> list[int]:
@@ -173,6 +176,22 @@ def test_bound_holds_when_time_is_over_at_once() -> None:
             check(problem, answer)
             assert answer.certificate.bound >= best - 1e-8
             assert (answer.outcome is Outcome.OPTIMAL) == (answer.certificate.gap <= 1e-9)
+
+
+def test_programs_on_the_way_take_a_part_of_the_gap_and_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that HiGHS cannot finish would take the whole limit of time otherwise, or go on for ever."""
+    given: list[tuple[float, float]] = []
+
+    def noted(*args: Any, gap: float = 0.0, time_limit: float = math.inf, **more: Any) -> Solution:
+        given.append((gap, time_limit))
+        return solve(*args, gap=gap, time_limit=time_limit, **more)
+
+    monkeypatch.setattr("naivegraph.solvers.budget.row_search.solve", noted)
+    for seed in range(20):
+        c = compact(random_problem(seed, with_rows=True))
+        RowSearch(c, "highs", 1e-2, lambda: 40.0).climb(c.count - 1)
+    assert given
+    assert all(gap < 1e-2 and seconds <= 10.0 for gap, seconds in given)
 
 
 def test_tangents_bound_every_point_of_a_box() -> None:
