@@ -318,7 +318,7 @@ def find_blocks(graph: Recording) -> list[Block]:
         start = _parting(uses, vertex, above)
         if start is None:
             continue
-        inside = _with_tail(uses, between(uses, start, vertex), vertex)
+        inside = _with_sources(uses, _with_tail(uses, between(uses, start, vertex), vertex))
         try:
             region = region_of(graph, inside, repr(vertex.name), uses)
         except EditError:
@@ -367,8 +367,10 @@ def _dominators(uses: Uses) -> dict[int, Vertex | None]:
                 two = found[id(two)]
         return one if one is two else None
 
+    fed = uses.reach(uses.graph.inputs, uses.place, upwards=False)
     for vertex in uses.graph.vertices:
-        makers = [maker for maker, _ in uses.taken.get(id(vertex), ())]
+        # What is made of parameters alone, such as a scale in another shape, is on no way.
+        makers = [maker for maker, _ in uses.taken.get(id(vertex), ()) if id(maker) in fed]
         top: Vertex | None = makers[0] if makers else None
         for maker in makers[1:]:
             top = meet(top, maker)
@@ -383,7 +385,22 @@ def _with_tail(uses: Uses, vertices: list[Vertex], end: Vertex) -> list[Vertex]:
         users = list(dict.fromkeys(user for user, _ in uses.users.get(id(end), ())))
         if len(users) != 1 or uses.is_returned(end) or not is_activation(uses, users[0]):
             return vertices
+        if isinstance(users[0].target, nn.Identity):  # which is no part of the block
+            return vertices
         vertices, end = [*vertices, users[0]], users[0]
+
+
+def _with_sources(uses: Uses, vertices: list[Vertex]) -> list[Vertex]:
+    """With what is made of parameters alone and used in them alone."""
+    fed = uses.reach(uses.graph.inputs, uses.place, upwards=False)
+    inside, found = {id(vertex) for vertex in vertices}, list(vertices)
+    for vertex in reversed(uses.graph.vertices):  # users come after what they use
+        users = uses.users.get(id(vertex), ())
+        alone = id(vertex) not in fed and users and not uses.is_returned(vertex)
+        if alone and all(id(user) in inside for user, _ in users):
+            inside.add(id(vertex))
+            found.append(vertex)
+    return found
 
 
 def _name(graph: Recording, vertices: Sequence[Vertex]) -> str:

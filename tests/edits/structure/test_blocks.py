@@ -275,3 +275,34 @@ def test_a_block_that_is_no_modules_goes_by_the_name_it_is_listed_with() -> None
     edit.undo()
     with pytest.raises(ng.EditError, match=r"no vertex 'lost\.\.too'"):
         ng.remove(graph, "lost..too")
+
+
+class LayerScale(nn.Module):
+    """A branch with a scale that is a raw parameter in another shape, as in ConvNeXt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.scale = nn.Conv2d(3, 3, 3, padding=1), nn.Parameter(torch.rand(3) + 0.5)
+        self.shortcut = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch: Tensor = self.convolution(x).relu() * self.scale.reshape(1, -1, 1, 1)
+        return branch + self.shortcut(x)
+
+
+def test_scales_made_of_parameters_alone_belong_to_the_block() -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(LayerScale(), LayerScale(), nn.Identity(), nn.ReLU()), torch.randn(2, 3, 4, 4)
+    graph = ng.capture(net, x)
+    first, second = graph.blocks()
+    assert (first.name, first.shortcut) == ("0", ())
+    assert (second.name, second.shortcut) == ("1", ())
+    before = graph(x)
+    for block in (first, second):
+        edit = ng.remove(graph, block)
+        assert torch.equal(graph(x), net[1 - int(block.name)](x).relu())
+        assert not [vertex for vertex in graph if vertex.path.startswith(block.name)]
+        edit.undo()
+        edit = ng.duplicate(graph, block)
+        edit.undo()
+    assert torch.equal(graph(x), before)
