@@ -287,7 +287,7 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch: Tensor = self.convolution(x).relu() * self.scale.reshape(1, -1, 1, 1)
-        return branch + self.shortcut(x)
+        return branch + self.shortcut(x)  # type: ignore[no-any-return]
 
 
 def test_scales_made_of_parameters_alone_belong_to_the_block() -> None:
