@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,12 @@ class ChoiceSpace:
         further: float = 0.25,
         attempts: int = 20,
     ) -> None:
+        given = choices.values() if isinstance(choices, Mapping) else [None]
+        if not all(isinstance(values, Sequence) and not isinstance(values, str) for values in given):
+            raise StudyError(f"choices= is a dict of lists, such as {{'layers': [2, 4, 8]}}, not {choices!r}")
         self.choices = {str(name): list(values) for name, values in choices.items()}
+        for name, values in self.choices.items():
+            _check_values(name, values)
         few = [name for name, values in self.choices.items() if len(values) < 2]
         if not self.choices or few:
             raise StudyError(
@@ -67,6 +73,8 @@ class ChoiceSpace:
             raise StudyError(
                 "fresh= is from 0 to 1, further= below 1; population= and attempts= are from 1 up"
             )
+        if build is not None and not callable(build):
+            raise StudyError(f"build= is a function that makes a network of a dict, not {build!r}")
         if build is not None:
             self.build = build  # a study looks whether there is one
         self.canonical = canonical
@@ -119,3 +127,13 @@ class ChoiceSpace:
         structure = self.changed(before, rng)
         told = [f"{name} {structure[name]}" for name in self.choices if structure[name] != before[name]]
         return Proposal(structure, self.name(structure), (parent.name,), ", ".join(told))
+
+
+def _check_values(name: str, values: Sequence[Any]) -> None:
+    """Values can be kept as JSON, and are different."""
+    try:
+        texts = [json.dumps(value, sort_keys=True, allow_nan=False) for value in values]
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"a value of {name!r} cannot be kept as JSON: {error}") from error
+    if len({*texts}) < len(texts):
+        raise StudyError(f"{name!r} has a value twice: {values!r}")

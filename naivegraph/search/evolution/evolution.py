@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from naivegraph.edits.request.validate import above_zero
 from naivegraph.errors import EditError, NaivegraphError, StudyError
+from naivegraph.ir.pytree import leaves
 from naivegraph.network import Graph
 from naivegraph.search.architecture_names import structure_name
 from naivegraph.search.evolution.genome import Genome, network_of, start_anew
 from naivegraph.search.evolution.graft import graft
-from naivegraph.search.evolution.mutation import Mutation, tried
+from naivegraph.search.evolution.mutation import Mutation, output_shapes, tried
 from naivegraph.search.evolution.network_features import network_features
 from naivegraph.search.evolution.selection import Selection, tournament
 from naivegraph.search.study import Candidate, History, Proposal, name_of
@@ -68,10 +70,21 @@ class Evolution:
         attempts: int = 10,
     ) -> None:
         starts = list(start) if isinstance(start, Sequence) else [start]
-        if not starts or not all(isinstance(each, Graph) or callable(each) for each in starts):
+        fit = [isinstance(e, Graph) or (callable(e) and not isinstance(e, (nn.Module, type))) for e in starts]
+        if not starts or not all(fit):
             raise StudyError(
                 "start= takes graphs (ng.capture(network, example)), or a function that makes one"
             )
+        _check_alike([each for each in starts if isinstance(each, Graph)], limits or {})
+        odd = [each for each in mutations if not callable(each) or isinstance(each, type)]
+        if odd:
+            raise StudyError(f"mutations= takes mutations, such as search.wider(), not {odd[0]!r}")
+        if select is not None and (not callable(select) or isinstance(select, type)):
+            raise StudyError(f"select= is a selection, such as search.tournament(5), not {select!r}")
+        try:
+            json.dumps(dict(recipe or {}))
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"recipe= holds what JSON cannot say: {error}") from error
         if not mutations and not cross:
             raise StudyError("mutations= takes at least one, such as search.wider()")
         for name, limit in (limits or {}).items():
@@ -206,6 +219,26 @@ class Evolution:
         if genome.recipe:
             name += f"-{_short(genome.recipe)}"
         return Proposal(structure, name, parents, told, weights, epochs, keeps)
+
+
+def _check_alike(starts: Sequence[Graph], limits: Mapping[str, float]) -> None:
+    """Starts have inputs and outputs of the same kind, and limits are on costs that there are."""
+    kinds = {
+        (
+            tuple((x.dtype, x.ndim, x.shape[1:2]) for x in leaves(graph.example) if isinstance(x, Tensor)),
+            tuple((len(shape), shape[1:2]) for shape in output_shapes(graph)),
+        )
+        for graph in starts
+    }
+    if len(kinds) > 1:
+        raise StudyError(
+            "the starts differ in their inputs or outputs: one evaluation could not train them all"
+        )
+    if starts and limits:
+        try:
+            starts[0].costs(*limits)
+        except EditError as error:
+            raise StudyError(f"limits=: {error}") from error
 
 
 def _genome(candidate: Candidate) -> Genome:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from naivegraph.errors import StudyError
+
 __all__ = ["gradient_norm", "jacobian_covariance", "naswot", "synflow"]
 
 
@@ -24,7 +26,12 @@ def gradient_norm(
         x: Inputs, batch first.
         y: Targets.
         loss: Of outputs and targets.
+
+    Raises:
+        StudyError: There are no inputs, or numbers that are not finite.
     """
+    _check(x, 1)
+    _check(y, 1)
 
     def measure(module: nn.Module) -> float:
         """Measure a network, which is left as it was."""
@@ -45,7 +52,11 @@ def synflow(x: Tensor) -> Callable[[nn.Module], float]:
 
     Args:
         x: Any input of the shape the network takes; ones take its place.
+
+    Raises:
+        StudyError: There is no input.
     """
+    _check(x, 1)
 
     def measure(module: nn.Module) -> float:
         """Measure a network, which is left as it was."""
@@ -81,13 +92,20 @@ def naswot(x: Tensor) -> Callable[[nn.Module], float]:
 
     Args:
         x: Inputs, batch first; eight and more tell networks apart.
+
+    Raises:
+        StudyError: There are fewer than two inputs, or numbers that are not finite; when it measures: the
+            network has no such activation.
     """
+    _check(x, 2)
 
     def measure(module: nn.Module) -> float:
         """Measure a network, which is left as it was."""
         kernel = torch.zeros(len(x), len(x), dtype=torch.double)
         with torch.no_grad(), _Signs() as signs:
             module(x)
+        if not signs.found:
+            raise StudyError("naswot counts active ReLUs and their kind, and the network has none of them")
         for active in signs.found:
             both = active.reshape(len(x), -1).double()
             kernel += both @ both.T + (1 - both) @ (1 - both).T
@@ -130,7 +148,11 @@ def jacobian_covariance(x: Tensor) -> Callable[[nn.Module], float]:
 
     Args:
         x: Inputs, batch first.
+
+    Raises:
+        StudyError: There are fewer than two inputs, or numbers that are not finite.
     """
+    _check(x, 2)
 
     def measure(module: nn.Module) -> float:
         """Measure a network, which is left as it was."""
@@ -142,3 +164,12 @@ def jacobian_covariance(x: Tensor) -> Callable[[nn.Module], float]:
         return -float((values.log() + 1 / values).sum())
 
     return measure
+
+
+def _check(values: Tensor, least: int) -> None:
+    """Examples are tensors of finite numbers, so many at least."""
+    if not isinstance(values, Tensor) or not values.ndim or len(values) < least:
+        told = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise StudyError(f"a measure takes a tensor of at least {least} examples, batch first, not {told}")
+    if not bool(values.isfinite().all()):
+        raise StudyError("the examples of a measure hold numbers that are not finite")

@@ -198,3 +198,19 @@ def test_samplers_of_optuna_propose_by_the_history_alone() -> None:
 def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("choices", "more", "message"),
+    [
+        (None, {}, "choices= is a dict of lists"),
+        ({"width": 3}, {}, "choices= is a dict of lists"),
+        ({"width": [1, {2}]}, {}, "a value of 'width' cannot be kept as JSON"),
+        ({"width": [1.0, float("nan")]}, {}, "a value of 'width' cannot be kept as JSON"),
+        ({"width": [1, 1]}, {}, "'width' has a value twice"),
+        ({"width": [1, 2]}, {"build": 3}, "build= is a function that makes a network"),
+    ],
+)
+def test_choices_that_are_none(choices: Any, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        search.ChoiceSpace(choices, **more)

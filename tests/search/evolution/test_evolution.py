@@ -158,6 +158,21 @@ def test_a_search_begins_from_a_start_beyond_a_limit(tmp_path: Path) -> None:
     [
         (lambda: search.Evolution([], [search.wider()]), "start= takes graphs"),
         (lambda: search.Evolution(residual().graph, []), "mutations= takes at least one"),
+        (lambda: search.Evolution(nn.Linear(2, 2), [search.wider()]), "start= takes graphs"),
+        (lambda: search.Evolution(residual().graph, ["wider"]), "not 'wider'"),  # type: ignore[list-item]
+        (lambda: search.Evolution(residual().graph, [search.wider()], select=3), "select= is a selection"),  # type: ignore[arg-type]
+        (
+            lambda: search.Evolution(residual().graph, [search.wider()], limits={"zz": 3}),
+            "there is no cost 'zz'",
+        ),
+        (
+            lambda: search.Evolution(residual().graph, [search.wider()], recipe={"a": {1}}),
+            "recipe= holds what",
+        ),
+        (
+            lambda: search.Evolution([residual().graph, vectors().graph], [search.wider()]),
+            "the starts differ",
+        ),
         (lambda: search.Evolution(residual().graph, [search.wider()], cross=2), "cross= is from 0 to 1"),
         (lambda: search.fit(torch.ones(3, 2, 2), torch.ones(3)), "give rows of a table or images"),
         (lambda: search.fit(torch.eye(5), torch.arange(5) - 2), "classes are whole numbers from 0"),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph import search
+from naivegraph.errors import StudyError
 
 
 def net() -> nn.Sequential:
@@ -53,3 +54,13 @@ def test_networks_are_left_as_they_were() -> None:
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_examples_that_are_none_and_networks_without_relus_are_told() -> None:
+    for made in (search.naswot, search.jacobian_covariance):
+        with pytest.raises(StudyError, match="at least 2 examples"):
+            made(torch.ones(1, 4))
+        with pytest.raises(StudyError, match="not finite"):
+            made(torch.full((3, 4), torch.nan))
+    with pytest.raises(StudyError, match="naswot counts active ReLUs and their kind"):
+        search.naswot(torch.randn(8, 4))(nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
