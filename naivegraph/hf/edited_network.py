@@ -17,6 +17,7 @@ from naivegraph.errors import EditError, LoadError
 from naivegraph.graph.record.record_run import unsaved_buffers
 from naivegraph.graph.torch_utils.module_paths import Modules
 from naivegraph.hf.description import Description
+from naivegraph.hf.edited_config import as_plain
 from naivegraph.hf.library import pretrained_kind, real_device
 from naivegraph.undo import UndoLog
 
@@ -39,7 +40,8 @@ def edited_class(kind: Any, changes: Any, where: str) -> Any:
     """
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
-        kind.__init__(self, config, *args, **kwargs)
+        # Of a config with edits the parts that it makes by an Auto class would be edited already.
+        kind.__init__(self, as_plain(config), *args, **kwargs)
         own_buffers(self)
         vars(self)[PARAMETERS] = sum(parameter.numel() for parameter in self.parameters())
         try:

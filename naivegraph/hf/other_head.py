@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from naivegraph.edits.plan.change import Change
+from naivegraph.edits.plan.change import AttributeChange, Change
+from naivegraph.edits.plan.closing import Closing, ItemsGone
 from naivegraph.errors import LoadError
 from naivegraph.graph.export.history_text import shared_text
 from naivegraph.graph.torch_utils.module_paths import modules_of
-from naivegraph.hf.description import Description
+from naivegraph.hf.description import CONFIG, Description
 
 __all__ = ["changes_for", "shared_part"]
 
@@ -36,8 +38,29 @@ def changes_for(network: Any, description: Description) -> list[Change]:
     paths = {path for path, _ in modules_of(network, every_path=True)}
     names = {_renamed(path, here, theirs): path for path in paths if _within(path, here)}
     _check_head(network, description, names)
-    told = [shared_text(text, names) for text in description.edits]
-    return [Change.from_json(text) for text in told if text is not None]
+    found = []
+    for text in description.edits:
+        told = shared_text(text, names)
+        if told is not None:
+            change = Change.from_json(told)
+            found.append(_with_config(change, Change.from_json(text)) if here and theirs else change)
+    return found
+
+
+def _with_config(change: Change, whole: Change) -> Change:
+    """A change of the shared part with that of the config of the network around it."""
+    attributes = [*change.attributes, *filter(_of_config, whole.attributes)]
+    closing = change.closing
+    if closing is not None and whole.closing is not None:
+        closing = Closing(
+            (*closing.attributes, *filter(_of_config, whole.closing.attributes)),
+            (*closing.lists, *filter(_of_config, whole.closing.lists)),
+        )
+    return dataclasses.replace(change, attributes=attributes, closing=closing)
+
+
+def _of_config(change: AttributeChange | ItemsGone) -> bool:
+    return change.path == "" and change.name == CONFIG
 
 
 def _within(path: str, part: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 from collections.abc import Collection, Iterator, Sequence
 
@@ -225,8 +226,9 @@ def _named(graph: Recording, found: list[Branch], items: Sequence[Keep]) -> list
     """The branches whose layers are all inside of one of the modules that are named."""
     chosen: dict[str, Branch] = {}
     for item in items:
-        named = {b.name: b for b in found if isinstance(item, str) and b.name == item}
-        paths = {} if named else _inside(graph, [item], "depth")
+        exact = isinstance(item, str) and any(b.name == item for b in found)
+        named = {b.name: b for b in found if isinstance(item, str) and fnmatch.fnmatchcase(b.name, item)}
+        paths = set() if exact else _inside(graph, [item], "depth")
         named |= {b.name: b for b in found if paths and _all_inside(graph, b, paths)}
         if not named:
             shown = repr(item) if isinstance(item, str) else f"a {type(item).__name__}"

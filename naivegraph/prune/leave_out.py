@@ -115,4 +115,5 @@ def leave_out(
         graph, structural, steps_without(graph, branches), asked=asked, certificate=options["certificate"],
         optimizer=optimizer, sizes=options["sizes"], notes=notes, dropped=names, latency=options["latency"],
         refit=None if refit is None else functools.partial(refit, structural),
+        costs=(options["before"], after) if "before" in options else None,
     )  # fmt: skip

@@ -213,6 +213,23 @@ def test_saved_replayed_and_edited_again(tmp_path: Path) -> None:
     assert torch.equal(body(**TEXT).last_hidden_state, model.model(**TEXT).last_hidden_state)
 
 
+def test_networks_with_other_heads(tmp_path: Path) -> None:
+    library = importlib.import_module("transformers")
+    _, model = built("Llama")
+    edit = ng.prune(model, (), TEXT, params=0.7, depth=True, at_least=1.0)
+    assert edit.change.closing is not None
+    assert edit.change.modules
+    hf.save_pretrained(model, tmp_path)
+    # This class makes its body by an Auto class.
+    opened = library.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert opened.config.num_hidden_layers == len(opened.model.layers) == len(model.model.layers)
+    expected = model.model(**TEXT).last_hidden_state
+    assert torch.equal(opened.model(**TEXT).last_hidden_state, expected)
+    opened.save_pretrained(tmp_path / "again")
+    again = library.AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
+    assert torch.equal(again.model(**TEXT).last_hidden_state, expected)
+
+
 def test_a_part_of_a_network_is_told_by_the_whole(tmp_path: Path) -> None:
     _, model = built("Llama")
     fresh = copy.deepcopy(model)

@@ -261,6 +261,30 @@ def test_code_that_cannot_do_without_them_is_told(tmp_path: Path) -> None:
     assert torch.equal(net(x), before(x))
 
 
+def test_code_that_reads_attributes_of_what_goes() -> None:
+    # The layer looks at numbers of its attention before it calls it.
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True, norm_first=True)
+    net = nn.Sequential(nn.Linear(4, 16), nn.TransformerEncoder(layer, 3, enable_nested_tensor=False))
+    x = torch.randn(2, 5, 4)
+    before = copy.deepcopy(net.eval())
+    edit = ng.prune(net, x, params=0.9, at_least=1.0, depth=["1.layers.*.self_attn"])
+    assert edit.dropped
+    assert edit.graph is None
+    assert counted_params(net) == edit.after.params
+    assert torch.isfinite(net(x)).all()
+    edit.undo()
+    assert torch.equal(net(x), before(x))
+
+
+def test_costs_of_a_graph_are_told_for_each_budget() -> None:
+    net, x = Raw().eval(), torch.randn(3, 4)
+    edit = ng.prune(net, x, memory=1.0, training_memory=0.9, weight_bytes=0.8, **BRANCHES)
+    assert edit.graph is not None
+    for cost, share in (("memory", 1.0), ("training_memory", 0.9), ("weight_bytes", 0.8)):
+        assert edit.after[cost] <= share * edit.before[cost]
+
+
 def test_all_or_nothing() -> None:
     net, x = made("convolved", 0)
     before = copy.deepcopy(net)

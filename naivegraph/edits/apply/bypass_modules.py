@@ -44,6 +44,17 @@ def bypass_modules(network: nn.Module, changes: Iterable[ModuleChange], undo: Un
             made: nn.Module = nn.Identity()
         else:
             made = Bypass(change.calls, layers, zero=change.zero, outputs=change.outputs, mark=mark)
+        _same_attributes(made, gone)
         made.training = gone.training
         undo.keep_entry(home._modules, name)
         home._modules[name] = made
+
+
+def _same_attributes(made: nn.Module, gone: nn.Module) -> None:
+    """Give a module the numbers and words of another one, which the code around may read, and no weights."""
+    for name, value in vars(gone).items():
+        if isinstance(value, (int, float, str, type(None))) and not hasattr(made, name):
+            vars(made)[name] = value
+    for name in gone._parameters:
+        if not hasattr(made, name):
+            made.register_parameter(name, None)

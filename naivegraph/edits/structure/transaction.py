@@ -51,6 +51,7 @@ def rewire(
     refit: Callable[[], RefitReport] | None = None,
     dropped: tuple[str, ...] = (),
     latency: LatencyReport | None = None,
+    costs: tuple[Costs, Costs] | None = None,
 ) -> Edit:
     """Change the structure step by step, then the sizes, then check that the network runs.
 
@@ -70,13 +71,14 @@ def rewire(
         refit: Gives kept weights other values in the end.
         dropped: The branches that the steps leave out.
         latency: The report on a budget of latency.
+        costs: The costs before and afterwards, if they are known already.
 
     Raises:
         EditError: The network would not run; everything is as it was.
     """
     count = graph.costs if counted else functools.partial(Costs.of_module, graph.module)
     followers = as_optimizers(optimizer)
-    before, follow = count(), Following(graph.module, followers)
+    before, follow = count() if costs is None else costs[0], Following(graph.module, followers)
     old = RelatedGraph.of(relate(graph)) if counted else None
     # A network that is loaded is not put back by its edits.
     checkpoint = checkpoint_of(graph.module, change, followers) if counted else Checkpoint(())
@@ -93,8 +95,8 @@ def rewire(
         refuse_forward(graph, str((change.structure or {}).get("verb", "structure")), log, children)
         return apply(
             _written(change, rewiring), graph, asked=asked, certificate=certificate, before=before,
-            after=count, notes=(*notes, *_notes(graph)), sizes=sizes, undo=log, optimizer=optimizer,
-            checkpoint=checkpoint,
+            after=count if costs is None else costs[1], notes=(*notes, *_notes(graph)), sizes=sizes, undo=log,
+            optimizer=optimizer, checkpoint=checkpoint,
             check=functools.partial(_check_sums, graph, repeating),
             failed="the network would not run after this", refit=refit, dropped=dropped, latency=latency,
             old=old,
