@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from naivegraph.errors import EditError, NaivegraphError, nearest
+from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.values import Comparison, Escape, Stub
 from naivegraph.ir.vertex import Vertex
 
@@ -109,16 +110,33 @@ class Recording:
         """The vertex of this name.
 
         Raises:
-            EditError: There is none; the message lists the names most like it.
+            EditError: There is none; the message lists the names most like it, or, for a module that the
+                graph looks into, the vertices that give its outputs.
         """
         if not isinstance(name, str):
             raise EditError(f"a vertex is found by its name, a string, not by {name!r}")
         for vertex in self.vertices:
             if vertex.name == name:
                 return vertex
+        ends = [vertex.name for vertex in self._ends(name)]
+        if ends:
+            raise EditError(
+                f"the graph has no vertex {name!r}, which is a module that it looks into: what that gives is "
+                f"the value of {' or '.join(map(repr, ends))}"
+            )
         names = [vertex.name for vertex in self.vertices]
         hint = nearest(name, names, otherwise="see graph.summary() for names")
         raise EditError(f"the graph has no vertex {name!r}{hint}")
+
+    def _ends(self, path: str) -> list[Vertex]:
+        """The vertices in the module of a path whose tensors are used outside of it."""
+        inside = [v for v in self.vertices if path and f"{v.path}.".startswith(f"{path}.")]
+        chosen = set(map(id, inside))
+        others = [(v.args, v.kwargs) for v in self.vertices if id(v) not in chosen]
+        used = {stub.id for stub in stubs_in([others, self.output])}
+        # Of a tensor that is changed in place, the last that does so.
+        makers = {stub.id: v.name for v in inside for stub in stubs_in(v.output) if stub.id in used}
+        return [v for v in inside if v.name in makers.values()]
 
     def tensor(self, name: str) -> torch.Tensor:
         """The parameter or buffer of this name, as the module has it now."""

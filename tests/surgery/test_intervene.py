@@ -308,6 +308,29 @@ def test_vertex_of_another_mode(run: str) -> None:
             called(x)
 
 
+class Inner(nn.Module):
+    """A sum that is changed in place in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.relu = nn.Linear(4, 4), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x + self.a(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("path", "name"), [("1", "1.relu"), ("2", "2.1.relu"), ("2.0", "2.0.relu")])
+def test_a_module_that_the_graph_looks_into_is_told_by_what_gives_its_output(path: str, name: str) -> None:
+    net, x = nn.Sequential(nn.Linear(4, 4), Inner(), nn.Sequential(Inner(), Inner())), torch.randn(2, 4)
+    graph = capture(net, x)
+    with pytest.raises(ng.EditError, match=f"'{path}', which is a module .* is the value of '{name}'$"):
+        graph[path]
+    given: list[Tensor] = []
+    net.get_submodule(path).register_forward_hook(lambda *call: given.append(call[-1].clone()))
+    net(x)
+    assert torch.equal(graph.run(x, [name])[name], given[0])
+
+
 def test_wrong_interventions() -> None:
     net, x = Net(), torch.randn(5, 4)
     graph = capture(net, x)
