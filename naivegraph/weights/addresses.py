@@ -93,7 +93,7 @@ class Addresses:
         for text in edits[same:]:
             self._states.append(_State(text, self._after(Change.from_json(text))))
         self._states[-1] = _State(self._states[-1].edit, self._of_layers_there())
-        self._check()
+        self.check()
         return {name: mask for name in self.ids if (mask := self._new(name, first_new)).any()}
 
     def _after(self, change: Change) -> dict[str, list[_Ids]]:
@@ -136,8 +136,12 @@ class Addresses:
             mask |= (each >= first).reshape([-1 if d == axis else 1 for d in range(len(ids))])
         return torch.from_numpy(mask)
 
-    def _check(self) -> None:
-        """Every parameter has the size that the edits say."""
+    def check(self) -> None:
+        """Check that every parameter has the size that the edits say.
+
+        Raises:
+            EditError: One has another, as where a layer was replaced by hand.
+        """
         for name, each in self._module.named_parameters():
             sizes = tuple(len(axis) for axis in self.ids[name]) if name in self.ids else None
             if sizes != tuple(each.shape):

@@ -83,8 +83,8 @@ class Quine:
         like = next(module.parameters(), None)
         if like is None:
             raise EditError("the network has no weights that it could predict")
-        self.gain, self._sizes = gain, sizes
         WeightVector(module).check_finite()
+        self.gain, self._sizes = gain, sizes
         self._check_head(module, torch.zeros(2, *sizes, dtype=like.dtype, device=like.device))
         given = torch.zeros(1, *sizes, dtype=like.dtype, device=like.device)
         self.graph = body if isinstance(body, Graph) else capture(body, given)
@@ -236,6 +236,7 @@ class Quine:
         """Follow edits; weights that came start with what is predicted for them."""
         edits = list(history_of(self.module))
         if edits == self._edits:
+            self._addresses.check()
             return
         new, vector = self._addresses.follow(), WeightVector(self.module)
         self._edits = edits

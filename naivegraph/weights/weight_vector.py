@@ -41,13 +41,15 @@ class WeightVector:
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
     def check_finite(self) -> None:
-        """Check that all weights are numbers.
+        """Check that all weights are there, and numbers.
 
         Raises:
             EditError: One is not; the message names its tensor.
         """
         for name, each in self._module.named_parameters():
-            if not each.is_meta and not bool(each.isfinite().all()):
+            if each.is_meta:
+                raise EditError(f"{name!r} is on the device meta, which holds no numbers: move it to another")
+            if not bool(each.isfinite().all()):
                 raise EditError(f"{name!r} holds values that are no finite numbers: initialise it anew")
 
     def write(self, weights: Tensor) -> None:

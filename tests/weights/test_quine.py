@@ -256,3 +256,20 @@ def test_the_history_tells_steps_edits_and_regenerations() -> None:
     drawn = str(q.history.picture())
     assert drawn.count("<circle") == len(events) + 4
     assert drawn.count(">edited</text>") == 1
+
+
+def test_weights_that_are_not_there_are_named() -> None:
+    with pytest.raises(ng.EditError, match=r"'0\.weight' is on the device meta, which holds no numbers"):
+        quine(_body(0).to("meta"), dim=16)
+    with pytest.raises(
+        ng.EditError, match=r"0\.weight has no shape yet: call the network once on an example"
+    ):
+        quine(nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 1)), dim=16)
+
+
+def test_a_layer_that_was_replaced_by_hand_is_told() -> None:
+    body = _body(0)
+    q = quine(body, dim=16)
+    body[0] = nn.Linear(16, 13).double()
+    with pytest.raises(ng.EditError, match=r"'0\.weight' is \(13, 16\).*change it by edits"):
+        q.report()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from naivegraph.graph.torch_utils.module_paths import modules_of
@@ -68,6 +69,8 @@ def _loaded(module: str, *names: str) -> tuple[type, ...]:
 
 def _of_tensor(name: str, tensor: torch.Tensor, spread: tuple[type, ...]) -> str:
     kind = type(tensor).__name__
+    if is_lazy(tensor):
+        return f"{name} has no shape yet: call the network once on an example before"
     if isinstance(tensor, spread):
         return (
             f"{name} is a {kind}, of which each process has a part: edit the network before it is "

@@ -139,3 +139,15 @@ def test_parameters_made_in_inference_mode_are_copied_first() -> None:
     ng.resize(copied, x.clone(), {"0": +3})
     with torch.inference_mode():
         torch.testing.assert_close(copied(x), net(x))
+
+
+def test_lazy_parameters_need_a_run_first() -> None:
+    net, x = nn.Sequential(nn.LazyLinear(6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4)
+    with pytest.raises(
+        ng.EditError, match=r"0\.weight has no shape yet: call the network once on an example"
+    ):
+        ng.prune(net, (x,), macs=0.5)
+    with pytest.raises(ng.EditError, match=r"0\.weight has no shape yet"):
+        ng.resize(net, x, {"0": -2})
+    net(x)
+    assert ng.resize(net, x, {"0": -2})
