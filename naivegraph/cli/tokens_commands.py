@@ -53,6 +53,7 @@ def tokens(kind: str, **options: Any) -> None:
         "sample": _sample,
         "demo": _demo,
     }
+    _check_counts(options)
     try:
         table[kind](**options)
     except ValueError as error:
@@ -82,7 +83,7 @@ def _demo(
 
 def _generate(frame: str, networks: int, tasks: int, learn: int, seed: int, output: str | None) -> None:
     """Make networks."""
-    folder = _needed("output", output, "runs/data")
+    folder = _output(output, "runs/data")
     made: NetworkSet = generate(networks, frame, seed, tasks=tasks, steps=learn)  # type: ignore[arg-type]
     made.save(folder)
     _say(
@@ -93,7 +94,7 @@ def _generate(frame: str, networks: int, tasks: int, learn: int, seed: int, outp
 
 def _train(data: str | None, output: str | None, steps: int, latent: int, no_meta: bool, seed: int) -> None:
     """Train an autoencoder."""
-    folder = _needed("output", output, "runs/model")
+    folder = _output(output, "runs/model")
     made = NetworkSet.load(_needed("data", data, "runs/data"))
     networks = canonical(made.networks)
     meta = None if no_meta else _meta(made)
@@ -146,7 +147,7 @@ def _sample(
     model: str | None, count: int, like: str | None, seed: int, temperature: float, output: str | None
 ) -> None:
     """Draw networks."""
-    folder = _needed("output", output, "runs/drawn")
+    folder = _output(output, "runs/drawn")
     reader = load_model(_needed("model", model, "runs/model"))
     data = None if like is None else _arrays(like)
     with working("drawing networks"):
@@ -167,6 +168,31 @@ def _needed(name: str, value: str | None, example: str) -> str:
     if not value:
         raise UsageError(f"say --{name}, such as --{name} {example}")
     return value
+
+
+def _output(value: str | None, example: str) -> str:
+    """A folder to write into, which is made before anything is worked out for it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder = _needed("output", value, example)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _check_counts(options: Mapping[str, Any]) -> None:
+    """The numbers of things are what they can be, told by the names of options."""
+    for name, least in (
+        ("networks", 1),
+        ("tasks", 1),
+        ("learn", 0),
+        ("steps", 1),
+        ("latent", 1),
+        ("count", 1),
+    ):
+        if name in options and options[name] < least:
+            raise UsageError(f"--{name} is to be {least} or more, not {options[name]}")
 
 
 def _meta(made: NetworkSet) -> Tensor:

@@ -62,12 +62,14 @@ def test_a_trained_model_is_evaluated_and_drawn_of(
     [
         (["generate", *SMALL], "say --output, such as --output runs/data"),
         (["generate", "--frame", "round", "--output", "a"], "frame='round' is no Frame, and no kind"),
-        (["generate", "--networks", "0", "--output", "a"], "count=0 is to be a whole number of at least 1"),
+        (["generate", "--networks", "0", "--output", "a"], "--networks is to be 1 or more, not 0"),
         (["train", "--output", "a"], "say --data, such as --data runs/data"),
         (
             ["train", "--data", "nowhere", "--output", "a"],
             "is no data set of networks: there is no networks.json",
         ),
+        (["generate", *SMALL, "--learn", "-1", "--output", "a"], "--learn is to be 0 or more, not -1"),
+        (["train", "--data", "b", "--latent", "0", "--output", "a"], "--latent is to be 1 or more, not 0"),
         (["evaluate", "--model", "nowhere", "--data", "b"], "holds no model (model.json): train one there"),
         (["sample", "--model", "nowhere", "--output", "a"], "holds no model (model.json)"),
     ],
@@ -113,3 +115,12 @@ def test_a_model_of_other_data_is_not_scored(
     assert run("generate", *few, "--output", tmp_path / "few") == 0
     assert run("evaluate", "--model", folder / "model", "--data", tmp_path / "few") == 2
     assert "was trained on a data set of 30 networks, not of 20" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_networks_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    assert run("generate", "--networks", 10**9, "--tasks", 1, "--output", taken) == 2
+    assert capsys.readouterr().err == f"naivegraph: {taken}: File exists\n"
