@@ -61,6 +61,11 @@ def add_budgets(parser: ArgumentParser) -> None:
         help="leave branches of residual sums out, too; all, or those inside of layers by path or pattern",
     )
     parser.add_argument(
+        "--uniform",
+        action="store_true",
+        help="only sizes, and with --depth whole layers, that the config of the network can say",
+    )
+    parser.add_argument(
         "--at-least",
         type=str,
         nargs="+",

@@ -103,6 +103,7 @@ def prune(
     round_to: str | None = None,
     keep: Sequence[str] = (),
     depth: Sequence[str] | None = None,
+    uniform: bool = False,
     at_least: Sequence[str] = (),
     utility: str | None = None,
     calibration: str | None = None,
@@ -135,6 +136,7 @@ def prune(
         profile: a file that `naivegraph profile --output` wrote.
         round_to: sizes are multiples of this; `auto` for what the runtime is quick at.
         keep: layers, by path or pattern, whose output sizes do not change.
+        uniform: take only sizes, and of `depth` whole layers, that the config of the network can say.
         depth: the branches of residual sums that may be left out, by path or pattern of what they are in; all
             for an empty list.
         at_least: the least that stays of every layer, a fraction or a number, or `layer=number`.
@@ -181,6 +183,7 @@ def prune(
             round_to=_step(round_to),
             keep=keep,
             depth=False if depth is None else list(depth) or True,
+            uniform=uniform,
             at_least=least,
             utility=utility,
             calibration=batches,

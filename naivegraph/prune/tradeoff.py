@@ -20,15 +20,18 @@ from naivegraph.latency.latency_cost import Latency
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
+from naivegraph.prune.branches import chosen_branches
 from naivegraph.prune.budget_program import pose
 from naivegraph.prune.captured import captured
 from naivegraph.prune.choose_sizes import SolveOptions, choose_sizes, smallest_cost
+from naivegraph.prune.depth_argument import check_depth, let_go, may_go
 from naivegraph.prune.floors import check_at_least, floors
 from naivegraph.prune.keep import Keep, kept_atoms
 from naivegraph.prune.latency_budget import AskedLatency, step_of
 from naivegraph.prune.prune import prune
 from naivegraph.prune.take_profile import take_profile
 from naivegraph.prune.trial import Trials
+from naivegraph.prune.uniform import tie_uniform
 from naivegraph.solvers.budget import Certificate
 from naivegraph.svg import BLUE, GREY, Axis2D, Drawing
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
@@ -40,6 +43,8 @@ __all__ = ["Tradeoff", "TradeoffPoint", "tradeoff"]
 
 Progress = Callable[[str], None]
 
+_LATER = frozenset({"backend", "optimizer", "refit"})
+
 
 @dataclasses.dataclass(frozen=True)
 class TradeoffPoint:
@@ -50,6 +55,7 @@ class TradeoffPoint:
         cost: The cost of the sizes; of latency as the profile predicts it, in microseconds.
         certificate: The utility kept, and the most that any sizes could keep.
         sizes: The sizes that are not as before, by the names of widths.
+        dropped: The names of the branches that are left out.
     """
 
     share: float
@@ -57,6 +63,7 @@ class TradeoffPoint:
     certificate: Certificate
     sizes: Mapping[str, int]
     _apply: Callable[[float], Edit] = dataclasses.field(repr=False, compare=False)
+    dropped: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_apply": _of_a_copy}
@@ -161,7 +168,9 @@ def tradeoff(
     profile: Profile | str | None = None,
     at_least: float | Mapping[Any, float] | None = None,
     round_to: Any = None,
+    uniform: bool = False,
     keep: Sequence[Keep] | Keep = (),
+    depth: bool | Sequence[Keep] | Keep = False,
     utility: Utility = None,
     loss: Loss | None = None,
     calibration: Any = None,
@@ -186,18 +195,20 @@ def tradeoff(
         profile: For cost="latency": a profile of `ng.profile` or its file, instead of one that is taken now.
         at_least: As for `ng.prune`.
         round_to: As for `ng.prune`.
+        uniform: As for `ng.prune`.
         keep: As for `ng.prune`.
+        depth: As for `ng.prune`.
         utility: As for `ng.prune`.
         loss: As for `ng.prune`.
         calibration: As for `ng.prune`.
         gap: As for `ng.prune`.
         time_limit: Seconds for each point.
         progress: Called with a sentence before each step that may take long.
-        options: Other options of `ng.prune`, for `point.prune()`.
+        options: Other options of `ng.prune`, for `point.prune()`: refit, optimizer, backend.
 
     Raises:
         CaptureError: The model could not be captured.
-        EditError: An argument makes no sense.
+        EditError: An argument makes no sense, or is none that goes with a tradeoff.
         InfeasibleError: No sizes meet the lowest budget.
 
     Example:
@@ -214,6 +225,12 @@ def tradeoff(
     step = step_of(round_to, runtime, by_latency)
     validate.whole(points, "points", 2)
     check_at_least(at_least)
+    check_depth(depth, None)
+    for name in options.keys() - _LATER:
+        raise EditError(
+            f"{name}= does not go with a tradeoff, which is of one cost at several budgets: of other options "
+            f"of ng.prune it takes {', '.join(sorted(_LATER))}"
+        )
     choice = SizeChoice(utility, loss, calibration=calibration)
     say = progress or (lambda sentence: None)
     found = captured(model, args, kwargs, say)
@@ -221,9 +238,19 @@ def tradeoff(
     widths = relate(found.graph)
     constraints = constraints_of(widths)
     held = kept_atoms(widths, keep)
-    program = pose(widths, constraints, held, floors(widths, at_least))
+    least = floors(widths, at_least)
+    if uniform:
+        program = tie_uniform(
+            lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
+        )
+    else:
+        program = pose(widths, constraints, held, least)
     chosen = "fisher" if utility is None and data is not None else utility
     values = utilities(widths, chosen, loss=choice.loss, calibration=data)
+    if depth is not False:
+        say("measuring what branches are worth")
+        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
+        let_go(program, branches, values, chosen, data, choice.loss)
     if asked is None:
         priced, taken = cost_named(cost), None
     else:
@@ -233,7 +260,8 @@ def tradeoff(
     solve = SolveOptions(None, step, gap, time_limit, choice.backend, say, at_least is None)
     before = priced.value(widths)
     settings = {
-        "at_least": at_least, "round_to": round_to, "keep": keep, "utility": utility, "loss": loss,
+        "at_least": at_least, "round_to": round_to, "uniform": uniform, "keep": keep, "depth": depth,
+        "utility": utility, "loss": loss,
         "calibration": calibration, "gap": gap, "time_limit": time_limit, **options,
     }  # fmt: skip
 
@@ -250,10 +278,11 @@ def tradeoff(
         say(f"choosing neurons for {share:.0%} of the {priced.title}")
         best = choose_sizes(program, values, {priced: share}, solve)
         sizes = {w.name: best.count(w.atom) for w in widths if best.count(w.atom) != w.size}
-        spent = priced.value(widths, best.count)
-        out.append(TradeoffPoint(share, spent, best.solution.certificate, sizes, apply))
+        spent = priced.value(widths, best.count, best.gone)
+        dropped = tuple(branch.name for branch in best.dropped)
+        out.append(TradeoffPoint(share, spent, best.solution.certificate, sizes, apply, dropped))
     whole = float(sum(np.maximum(values[width], 0.0).sum() for width in program.free))
-    return Tradeoff(priced, before, whole, tuple(out))
+    return Tradeoff(priced, before, whole + sum(program.choices.values), tuple(out))
 
 
 def _shares(

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,27 @@ class TestPrune:
         asked = ("--macs", "0.4", "--at-least", "1.0", "--depth", *named)
         assert main(("prune", *DIGITS, *asked, "--output", "small.safetensors")) == 0
         assert "left out" in capsys.readouterr().out
+
+    def test_whole_layers_as_the_config_counts_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("transformers")
+        sizes = (
+            "hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, vocab_size=30"
+        )
+        made = f"LlamaForCausalLM(LlamaConfig({sizes}))"
+        lines = [
+            "from transformers import LlamaConfig, LlamaForCausalLM",
+            "def build():",
+            f"    return {made}",
+        ]
+        (tmp_path / "small_decoder.py").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        asked = ("--params", "0.7", "--at-least", "1.0", "--depth", "--uniform", "--output", "d.safetensors")
+        assert main(("prune", "small_decoder:build", "--shape", "int64:1,6", *asked)) == 0
+        assert "left out" in capsys.readouterr().out
+        loaded: Any = ng.load(build_model("small_decoder:build"), "d.safetensors")
+        assert loaded.config.num_hidden_layers == len(loaded.model.layers) < 3
 
     def test_absolute_budgets_rounding_and_keep(self, capsys: pytest.CaptureFixture[str]) -> None:
         full = sum(parameter.numel() for parameter in demo.DigitsNet(width=8).parameters())

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 import naivegraph as ng
+from naivegraph.errors import EditError
 from tests.latency.simulated import linear_macs, perceptron, simulated
+from tests.prune.test_depth_program import Blocks
 
 X = torch.randn(1, 16)
 
@@ -96,3 +98,28 @@ def test_a_tradeoff_is_data_that_can_be_sent() -> None:
         with pytest.raises(ng.EditError, match=r"a copy of a tradeoff.*budgets="):
             other[0].prune()
     assert found[0].prune()
+
+
+def test_branches_are_left_out_along_the_front() -> None:
+    torch.manual_seed(0)
+    net, x = Blocks(8, [6, 8, 10]), torch.randn(5, 3)
+    found = ng.tradeoff(net, x, points=5, depth=True, gap=0.0)
+    assert found[-1].certificate.value == pytest.approx(found.utility)
+    assert any(point.dropped for point in found)
+    for point in found[:-1]:
+        other = copy.deepcopy(net)
+        edit = ng.prune(other, x, macs=point.share, depth=True, gap=0.0)
+        assert edit.certificate is not None
+        assert edit.certificate.value == pytest.approx(point.certificate.value)
+        assert edit.dropped == point.dropped
+        assert edit.after.macs == point.cost
+    edit = found[1].prune()
+    assert edit.dropped == found[1].dropped
+    edit.undo()
+
+
+def test_options_that_do_not_go_with_it() -> None:
+    with pytest.raises(
+        EditError, match=r"macs= does not go with a tradeoff, .* it takes backend, optimizer, refit"
+    ):
+        ng.tradeoff(perceptron(), X, macs=0.5)
