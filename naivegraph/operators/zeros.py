@@ -44,10 +44,15 @@ class Zeros:
         holds: The rule that tells whether results vanish, after the operator's axes were related.
         results: The number of results, from the first on, that it is about; None for all. Others never
             vanish.
+        single: Of a function of single elements: the condition, of the arguments by name, on which an element
+            is zero where those of the operands are. None for others.
+        first_alone: Whether that depends on the first operand alone.
     """
 
     holds: ZerosRule
     results: int | None = 1
+    single: Callable[[Arguments], bool] | None = None
+    first_alone: bool = True
 
 
 def covers(r: Relation, operand: Stub, out: Stub) -> bool:
@@ -86,7 +91,7 @@ def kept_if(when: Callable[[Arguments], bool] | None = None) -> Zeros:
             return False
         return _covering(r, op, op.args[0])
 
-    return Zeros(holds)
+    return Zeros(holds, single=when or (lambda a: True))
 
 
 def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
@@ -101,7 +106,7 @@ def jointly_if(when: Callable[[Arguments], bool]) -> Zeros:
         given = [stub for stub in operands if stub.dtype != torch.bool]
         return bool(given) and when(a) and all(_covering(r, op, stub) for stub in given)
 
-    return Zeros(holds)
+    return Zeros(holds, single=when, first_alone=False)
 
 
 def _jointly(r: Relation, op: Operation, a: Arguments) -> bool:

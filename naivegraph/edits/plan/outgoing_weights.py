@@ -72,7 +72,7 @@ def outgoing(
     if copies:
         _check_order(widths, keys)
     sums = [each for each in _sums(widths, keys) if each not in silent]
-    chosen = [(summed, atom, _chosen(widths, summed, atom)) for summed, atom in sums]
+    chosen = [(summed, atom, _chosen(widths, summed, atom, zero=not copies)) for summed, atom in sums]
     traced = {trace.target.id for _, _, trace in chosen if isinstance(trace, ProvenanceTrace)}
     for summed, atom, trace in chosen:
         if isinstance(trace, str):
@@ -116,7 +116,7 @@ def unkept(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING)
     for summed, atom in _sums(widths, atoms):
         if (summed, atom) in kept.silent:
             continue
-        trace = _chosen(widths, summed, atom)
+        trace = _chosen(widths, summed, atom, zero=True)
         if isinstance(trace, str):
             out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
     return out
@@ -215,8 +215,15 @@ def _provenance(widths: Widths, summed: Summed) -> Provenance:
     return next(made, widths.provenances[0])
 
 
-def _chosen(widths: Widths, summed: Summed, atom: Atom) -> ProvenanceTrace | str:
-    """The trace of a factor that can be zero for new neurons, weights first; or the reason why none can."""
+def _chosen(widths: Widths, summed: Summed, atom: Atom, *, zero: bool) -> ProvenanceTrace | str:
+    """The trace of a factor that can be zero for new neurons, weights first; or the reason why none can.
+
+    Args:
+        widths: The widths.
+        summed: The sum.
+        atom: The width.
+        zero: Whether it is to be zero; else it is to be scaled.
+    """
     provenance = _provenance(widths, summed)
 
     def along(stub: Stub, dims: Dims) -> bool:
@@ -229,7 +236,7 @@ def _chosen(widths: Widths, summed: Summed, atom: Atom) -> ProvenanceTrace | str
     reason = "nothing is summed"
     for stub, dim in factors:
         try:
-            trace = provenance.trace(stub, dim, along)
+            trace = provenance.trace(stub, dim, along, zero=zero)
             list(trace.entries())
         except Untraceable as error:
             reason = str(error)

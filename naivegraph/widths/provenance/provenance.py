@@ -35,7 +35,8 @@ from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.move_masks import moved_back, moved_on
 from naivegraph.operators.movement import Dims, Mask
 from naivegraph.operators.relation import arguments
-from naivegraph.operators.sources import Choice, LinearPart
+from naivegraph.operators.sources import Choice, LinearPart, first, together
+from naivegraph.operators.zeros import ALWAYS
 
 __all__ = ["ParameterEntries", "Provenance", "ProvenanceTrace", "Untraceable"]
 
@@ -72,19 +73,23 @@ class ProvenanceTrace:
         steps: The operators passed, by position in the run, with the operands each was followed to.
         found: The dimensions that the one followed lies along, by number of the parameter.
         along: Tells of dimensions whether the neurons sought lie along them; None for all that do.
+        zero: Whether the entries are to be zero, so that functions with f(0) = 0 may be passed, too.
     """
 
-    def __init__(self, provenance: Provenance, target: Stub, along: LiesAlong | None = None) -> None:
+    def __init__(
+        self, provenance: Provenance, target: Stub, along: LiesAlong | None = None, *, zero: bool = False
+    ) -> None:
         self.provenance = provenance
         self.target = target
         self.along = along
+        self.zero = zero
         self.masks: dict[int, Mask | None] = {}
         self.steps: dict[int, set[int]] = {}
         self.found: dict[int, set[int]] = {}
 
     def copy(self) -> ProvenanceTrace:
         """A copy, with which one of several choices is tried."""
-        out = ProvenanceTrace(self.provenance, self.target, self.along)
+        out = ProvenanceTrace(self.provenance, self.target, self.along, zero=self.zero)
         out.masks, out.found = dict(self.masks), {key: set(dims) for key, dims in self.found.items()}
         out.steps = {key: set(operands) for key, operands in self.steps.items()}
         return out
@@ -201,7 +206,14 @@ class Provenance:
         wanted = set(names)
         return any(name in wanted and key in self._users for key, (_, name) in self.states.items())
 
-    def trace(self, target: Stub, dim: int | None = None, along: LiesAlong | None = None) -> ProvenanceTrace:
+    def trace(
+        self,
+        target: Stub,
+        dim: int | None = None,
+        along: LiesAlong | None = None,
+        *,
+        zero: bool = False,
+    ) -> ProvenanceTrace:
         """Trace a tensor back to entries of parameters that it is linear in.
 
         Args:
@@ -210,12 +222,15 @@ class Provenance:
                 neurons can be scaled. None for the whole tensor.
             along: Where the dimension is a product of several, whether those meant lie along a dimension: of
                 the outer product of two vectors, only one has them.
+            zero: Trace it to entries that make it zero where they are, and leave the rest as it is: functions
+                of single elements with f(0) = 0 are passed, too.
 
         Raises:
             Untraceable: It is not known to be linear in any.
         """
         dims = frozenset(range(len(target.shape))) if dim is None else frozenset([dim % len(target.shape)])
-        return self._follow(ProvenanceTrace(self, target, along), target, dims, None, whole=dim is None)
+        begun = ProvenanceTrace(self, target, along, zero=zero)
+        return self._follow(begun, target, dims, None, whole=dim is None)
 
     def _follow(
         self, trace: ProvenanceTrace, stub: Stub, dims: frozenset[int], mask: Mask | None, *, whole: bool
@@ -248,6 +263,8 @@ class Provenance:
             found = moved_back(movement, operation, stub, dims, mask)
             return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
         choices = _choices(operation, stub, dims, mask)
+        if trace.zero and not choices:
+            choices = _silencing(operation, stub, dims, mask)
         if trace.along is not None and trace.along(stub, dims):
             complete = [each for each in choices if all(trace.along(p.stub, p.dims) for p in each)]
             if choices and not complete:
@@ -357,6 +374,16 @@ def _choices(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> 
     """The choices of operands in which a result of an operator is linear; empty if there is none."""
     sources = record_of(operation.func).sources
     return [] if sources is None else sources(arguments(operation), operation, out, dims, mask)
+
+
+def _silencing(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
+    """The choices of operands whose zeros are zeros of the result, element by element."""
+    zeros, named = record_of(operation.func).zeros, arguments(operation)
+    if zeros is ALWAYS:
+        return [[]]
+    if zeros is None or zeros.single is None or not zeros.single(named):
+        return []
+    return (first() if zeros.first_alone else together)(named, operation, out, dims, mask)
 
 
 def _adds(mask: Mask, known: Mask) -> bool:

@@ -454,3 +454,50 @@ def test_what_is_more_than_a_row_of_a_weight_is_not_copied(kind: type[nn.Module]
         ng.resize(graph, {"0": +1}, initialise="duplicate")
     ng.resize(graph, {"0": +1})
     torch.testing.assert_close(model(x), before)
+
+
+class OfWeights(nn.Module):
+    """Layers that compute with functions of their weights."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.one, self.two, self.three = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.one, self.two, self.three):
+            x = nn.functional.linear(torch.relu(x), self.function(layer.weight), layer.bias)
+        return x
+
+
+# Each keeps zeros, and leaves the other weights as they are.
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "clamped": lambda w: w.clamp(-0.2, 0.2),
+    "cubes": lambda w: w.pow(3),
+    "quantised": lambda w: w + ((w * 8).round() / 8 - w).detach(),
+    "thresholded": lambda w: torch.where(w.abs() > 0.1, w, torch.zeros_like(w)),
+    "shrunk": lambda w: nn.functional.softshrink(w, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_growth_keeps_the_function_where_weights_are_functions_with_zero_at_zero(name: str) -> None:
+    torch.manual_seed(0)
+    net, x = OfWeights(FUNCTIONS[name]), torch.randn(3, 4)
+    before, graph = net(x), ng.capture(net, x)
+    names = [vertex.name for vertex in graph if vertex.name.startswith("linear")]
+    edit = ng.resize(graph, dict.fromkeys(names[:2], +2))
+    assert edit.function_kept
+    torch.testing.assert_close(net(x), before)
+    assert bool((net.one.weight[6:] != 0).all())
+    with pytest.raises(ng.EditError, match="cannot be copies"):
+        ng.resize(graph, {names[0]: +1}, initialise="duplicate")
+
+
+@pytest.mark.parametrize("function", [torch.sigmoid, torch.cos, lambda w: w.clamp(0.1, 0.5)])
+def test_growth_behind_other_functions_of_weights_is_told(function: Callable[[Tensor], Tensor]) -> None:
+    net, x = OfWeights(function), torch.randn(3, 4)
+    edit = ng.resize(ng.capture(net, x), {"linear": +2})
+    assert not edit.function_kept
+    assert "is not linear" in edit.notes[0]
