@@ -260,7 +260,7 @@ def _changing(
     grown = {width.atom for width, (_, come) in changed.items() if come}
     if copies:
         grown -= whole_copies(widths, changed)
-    return (*growth_notes(widths, grown, growth.kept), *replacement_notes(widths, changed))
+    return (*growth_notes(widths, grown, growth.kept, copies=copies), *replacement_notes(widths, changed))
 
 
 def _is_kept(changed: Mapping[Width, tuple[int, int]], notes: tuple[str, ...]) -> bool | None:

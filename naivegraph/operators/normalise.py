@@ -144,6 +144,12 @@ def _zero_weight(r: Relation, op: Operation, a: dict[str, Any]) -> bool:
     return r.vanishes(a["v"]) and (r.vanishes(a["g"]) or r.settled(v[along]))
 
 
+def _silenced(a: Arguments, dims: Dims) -> Stub | None:
+    """A column of zeros is one of the weight, too, and adds nothing to the norms of the rows."""
+    v: Stub = a["v"]
+    return None if a["dim"] % len(v.shape) in dims else v
+
+
 def _of_length(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
     """A weight is as long as it is said to be: linear in that."""
     whole = len(a["g"].shape) == len(out.shape)
@@ -152,7 +158,7 @@ def _of_length(a: Arguments, op: Operation, out: Stub, dims: Dims, mask: Mask | 
 
 register(
     "_weight_norm_interface _weight_norm",
-    Operator(weight_norm, zeros=Zeros(_zero_weight), sources=_of_length),
+    Operator(weight_norm, zeros=Zeros(_zero_weight, silences=_silenced), sources=_of_length),
 )
 
 

@@ -47,12 +47,16 @@ class Zeros:
         single: Of a function of single elements: the condition, of the arguments by name, on which an element
             is zero where those of the operands are. None for others.
         first_alone: Whether that depends on the first operand alone.
+        silences: Of any other function: the operand whose entries, where they are zero all along some
+            dimensions of the result (it is given them), make those of the result zero and leave the others as
+            they are; None for none.
     """
 
     holds: ZerosRule
     results: int | None = 1
     single: Callable[[Arguments], bool] | None = None
     first_alone: bool = True
+    silences: Callable[[Arguments, frozenset[int]], Stub | None] | None = None
 
 
 def covers(r: Relation, operand: Stub, out: Stub) -> bool:

@@ -18,7 +18,7 @@ from naivegraph.edits.exact_growth.decisions import Decisions, ScaledNumber
 from naivegraph.edits.exact_growth.flow import Flow
 from naivegraph.edits.exact_growth.roles import Along, Roles, ShownStates, roles_of
 from naivegraph.edits.exact_growth.tensor_state import Kind
-from naivegraph.edits.plan.outgoing_weights import KeptGrowth, SilentSums, outgoing
+from naivegraph.edits.plan.outgoing_weights import KeptGrowth, SilentSums, outgoing, silent_norms
 from naivegraph.operators import record_of
 from naivegraph.widths.widths import Width, Widths
 
@@ -61,8 +61,8 @@ def exact_growth(widths: Widths, sizes: Mapping[Width, tuple[int, int]]) -> Exac
 def _entering(widths: Widths, growing: Collection[Atom]) -> dict[Atom, Kind]:
     """The widths that enter statistics, with what their new entries had better be."""
     found: dict[Atom, Kind] = {}
-    taken = _taken_away(widths)
-    for axis, _, operation in widths.relation.measured:
+    taken, silent = _taken_away(widths), silent_norms(widths, growing)
+    for axis, text, operation in widths.relation.measured:
         record = record_of(operation.func)
         centred = (
             (record.norm is not None and record.norm.centred)
@@ -70,7 +70,7 @@ def _entering(widths: Widths, growing: Collection[Atom]) -> dict[Atom, Kind]:
             or id(operation) in taken
         )
         for atom in widths.relation.algebra.resolve(axis).atoms():
-            if atom in growing and (centred or atom not in found):
+            if atom in growing and (text, atom) not in silent and (centred or atom not in found):
                 found[atom] = Kind.MEAN if centred else Kind.ZERO
     return found
 

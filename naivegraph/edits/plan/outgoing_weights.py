@@ -13,13 +13,13 @@ from naivegraph.errors import EditError
 from naivegraph.ir.values import Stub
 from naivegraph.operators import record_of
 from naivegraph.operators.movement import Dims
-from naivegraph.operators.relation import Summed
+from naivegraph.operators.relation import Summed, arguments
 from naivegraph.widths.provenance.provenance import ParameterEntries, Provenance, ProvenanceTrace, Untraceable
 from naivegraph.widths.widths import Width, Widths
 
 __all__ = [
-    "KeptGrowth", "SilentSums", "growth_notes", "outgoing", "replacement_notes", "rows_of", "unkept",
-    "whole_copies",
+    "KeptGrowth", "SilentSums", "growth_notes", "outgoing", "replacement_notes", "rows_of", "silent_norms",
+    "unkept", "whole_copies",
 ]  # fmt: skip
 
 # Sums to which the new neurons of a width add nothing, whatever the weights are.
@@ -100,18 +100,22 @@ def _check_order(widths: Widths, atoms: Collection[Atom]) -> None:
             raise EditError(f"new neurons cannot be copies: their order matters to {where}")
 
 
-def unkept(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING) -> dict[Atom, str]:
+def unkept(
+    widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING, *, copies: bool = False
+) -> dict[Atom, str]:
     """The widths, of these, whose growth changes what the network computes, with the reason.
 
     Args:
         widths: The widths of a graph.
         atoms: The widths that grow.
         kept: What lets some of them grow through statistics.
+        copies: Whether new neurons are copies.
     """
     out: dict[Atom, str] = {}
+    silent = set() if copies else silent_norms(widths, atoms)
     for axis, statistic in widths.relation.statistics:
         for atom in widths.relation.algebra.resolve(axis).atoms():
-            if atom in atoms and atom not in kept.atoms:
+            if atom in atoms and atom not in kept.atoms and (statistic, atom) not in silent:
                 out.setdefault(atom, kept.reasons.get(atom, f"it enters {statistic}"))
     for summed, atom in _sums(widths, atoms):
         if (summed, atom) in kept.silent:
@@ -120,6 +124,39 @@ def unkept(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING)
         if isinstance(trace, str):
             out.setdefault(atom, f"it is summed over at {summed.where}, and {trace}")
     return out
+
+
+def silent_norms(widths: Widths, atoms: Collection[Atom]) -> set[tuple[str, Atom]]:
+    """The statistics, as they are told, and widths of them whose new entries are zero and change nothing.
+
+    These are norms of weights, of which the entries by which new neurons act on others start as zero.
+
+    Args:
+        widths: The widths of a graph.
+        atoms: The widths that grow.
+    """
+    measured = [
+        (widths.relation.algebra.resolve(axis), text, silenced)
+        for axis, text, operation in widths.relation.measured
+        if (zeros := record_of(operation.func).zeros) is not None and zeros.silences is not None
+        if (silenced := zeros.silences(arguments(operation), frozenset())) is not None
+    ]
+    if not measured:
+        return set()
+    traces = [(atom, _chosen(widths, summed, atom, zero=True)) for summed, atom in _sums(widths, atoms)]
+    zero = {
+        (number, atom)
+        for atom, trace in traces
+        if not isinstance(trace, str)
+        for number in trace.found
+        if trace.masks[number] is None
+    }
+    return {
+        (text, atom)
+        for axis, text, silenced in measured
+        for atom in axis.atoms()
+        if (silenced.id, atom) in zero
+    }
 
 
 def whole_copies(widths: Widths, changed: Mapping[Width, tuple[int, int]]) -> set[Atom]:
@@ -143,12 +180,14 @@ def whole_copies(widths: Widths, changed: Mapping[Width, tuple[int, int]]) -> se
     return found
 
 
-def growth_notes(widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING) -> tuple[str, ...]:
-    """A sentence for each of these widths whose growth changes what the network computes."""
+def growth_notes(
+    widths: Widths, atoms: Collection[Atom], kept: KeptGrowth = _NOTHING, *, copies: bool = False
+) -> tuple[str, ...]:
+    """A sentence for each of these widths whose growth changes what the network computes; see `unkept`."""
     return tuple(
         f"The new neurons of {widths.by_atom[atom].name} change what the network computes: {reason}."
         + (_copies_hint(widths, atom) if atom in kept.reasons else "")
-        for atom, reason in unkept(widths, atoms, kept).items()
+        for atom, reason in unkept(widths, atoms, kept, copies=copies).items()
     )
 
 

@@ -263,8 +263,8 @@ class Provenance:
             found = moved_back(movement, operation, stub, dims, mask)
             return self._all(trace, place, [LinearPart(source, d, m) for source, d, m in found], whole)
         choices = _choices(operation, stub, dims, mask)
-        if trace.zero and not choices:
-            choices = _silencing(operation, stub, dims, mask)
+        if trace.zero:
+            choices = _silencing(operation, stub, dims, mask, choices)
         if trace.along is not None and trace.along(stub, dims):
             complete = [each for each in choices if all(trace.along(p.stub, p.dims) for p in each)]
             if choices and not complete:
@@ -376,12 +376,19 @@ def _choices(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> 
     return [] if sources is None else sources(arguments(operation), operation, out, dims, mask)
 
 
-def _silencing(operation: Operation, out: Stub, dims: Dims, mask: Mask | None) -> list[Choice]:
-    """The choices of operands whose zeros are zeros of the result, element by element."""
+def _silencing(
+    operation: Operation, out: Stub, dims: Dims, mask: Mask | None, linear: list[Choice]
+) -> list[Choice]:
+    """The choices of operands whose zeros are zeros of the result; those in which it is linear, if any."""
     zeros, named = record_of(operation.func).zeros, arguments(operation)
+    if zeros is not None and zeros.silences is not None and mask is None:
+        silenced = zeros.silences(named, dims)
+        return linear if silenced is None else [[LinearPart(silenced, dims, None)]]
+    if linear or zeros is None:
+        return linear
     if zeros is ALWAYS:
         return [[]]
-    if zeros is None or zeros.single is None or not zeros.single(named):
+    if zeros.single is None or not zeros.single(named):
         return []
     return (first() if zeros.first_alone else together)(named, operation, out, dims, mask)
 

@@ -501,3 +501,40 @@ def test_growth_behind_other_functions_of_weights_is_told(function: Callable[[Te
     edit = ng.resize(ng.capture(net, x), {"linear": +2})
     assert not edit.function_kept
     assert "is not linear" in edit.notes[0]
+
+
+def _normed(layer: nn.Module, *, old: bool) -> nn.Module:
+    if old:
+        return nn.utils.weight_norm(layer)  # type: ignore[no-any-return]
+    return nn.utils.parametrizations.weight_norm(layer)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+@pytest.mark.parametrize("old", [False, True])
+def test_growth_before_a_weight_norm_keeps_the_function(old: bool) -> None:
+    """New columns of zeros leave the norms of the rows as they are; copies that share an effect do not."""
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(3, 6, 3, padding=1), nn.Conv1d(6, 5, 3, padding=1), nn.Conv1d(5, 2, 1)]
+    first, second, third = [_normed(layer, old=old) for layer in layers]
+    net, x = nn.Sequential(first, nn.ReLU(), second, nn.Tanh(), third), torch.randn(2, 3, 7)
+    before, graph = net(x), ng.capture(net, x)
+    edit = ng.resize(graph, {"1": +2, "3": +3})
+    assert edit.function_kept
+    torch.testing.assert_close(net(x), before)
+    net(x).square().sum().backward()
+    columns = "2.weight_v" if old else "2.parametrizations.weight.original1"
+    grown = net.get_parameter(columns)
+    assert grown.grad is not None
+    assert bool((grown.grad[:, 6:] != 0).any())
+    edit.undo()
+    if old:
+        assert not ng.resize(graph, {"1": +2}, initialise="duplicate").function_kept
+
+
+def test_growth_inside_the_norm_of_a_weight_is_told() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 5), dim=1)
+    net, x = nn.Sequential(nn.Linear(4, 6), normed, nn.Linear(5, 2)), torch.randn(2, 4)
+    graph = ng.capture(net, x)
+    edit = ng.resize(graph, {graph.inputs_of("2")[0].name: +1})
+    assert not edit.function_kept
+    assert "it enters the norm of a weight" in edit.notes[0]
