@@ -505,8 +505,9 @@ def test_growth_behind_other_functions_of_weights_is_told(function: Callable[[Te
 
 def _normed(layer: nn.Module, *, old: bool) -> nn.Module:
     if old:
-        return nn.utils.weight_norm(layer)  # type: ignore[no-any-return]
-    return nn.utils.parametrizations.weight_norm(layer)
+        return nn.utils.weight_norm(layer)
+    made: nn.Module = nn.utils.parametrizations.weight_norm(layer)
+    return made
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm")
