@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from naivegraph.edits.request.target import check_model
 from naivegraph.edits.request.validate import whole
 from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.preserve_state import preserved
@@ -154,8 +155,9 @@ class ClassLearner(Learner):
     """
 
     def __init__(self, network: nn.Module, data: TensorDataset) -> None:
-        if len(data.tensors) != 2:
-            raise EditError(f"the data hold {len(data.tensors)} tensors: give inputs and classes")
+        if not isinstance(data, TensorDataset) or len(data.tensors) != 2:
+            raise EditError("data= is a TensorDataset of inputs and classes, as learning.digits() makes one")
+        check_model("learning.ClassLearner", network)
         self.module, self.count = network, len(data)
         self._inputs, self._classes = data.tensors
         self._check()
@@ -208,6 +210,10 @@ class AuxiliaryLearner(Learner):
     def __init__(
         self, body: nn.Module, data: TensorDataset, weight: float = 1.0, gain: float = 3.0, seed: int = 0
     ) -> None:
+        if not isinstance(data, TensorDataset) or len(data.tensors) != 2:
+            raise EditError("data= is a TensorDataset of inputs and classes, as learning.digits() makes one")
+        if data.tensors[1].is_floating_point():
+            raise EditError("the classes are numbers with a fraction: give whole numbers from 0, [examples]")
         self._auxiliary = auxiliary(body, [data.tensors], weight=weight, gain=gain, seed=seed)
         self.module, self.count, self._weight = body, len(data), weight
         self._inputs, self._classes = data.tensors
@@ -269,8 +275,10 @@ def perceptron(sizes: list[int], activation: str = "tanh", double: bool = False)
     """
     if activation not in _ACTIVATIONS:
         raise EditError(f"there is no activation {activation!r}: write {', '.join(_ACTIVATIONS)}")
-    if len(sizes) < 2:
+    if not isinstance(sizes, (list, tuple)) or len(sizes) < 2:
         raise EditError(f"sizes is {sizes}: give the size of the input and that of the output at least")
+    for size in sizes:
+        whole(size, "a size", 1)
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]

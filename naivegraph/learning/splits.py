@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from naivegraph.edits.request.validate import whole
 from naivegraph.errors import EditError
 
 __all__ = ["Split"]
+
+_Kind = Literal["none", "holdout", "k-fold"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Split:
         seed: The seed of that order.
     """
 
-    kind: Literal["none", "holdout", "k-fold"] = "none"
+    kind: _Kind = "none"
     share: float = 0.2
     folds: int = 5
     fold: int = 0
@@ -45,7 +48,9 @@ class Split:
             >>> train.tolist(), held.tolist()
             ([0, 1, 2, 3, 4], [5, 6])
         """
-        order = torch.arange(count)
+        order = torch.arange(whole(count, "count", 1))
+        if self.kind not in get_args(_Kind):
+            raise EditError(f"split.kind is {self.kind!r}: say {', '.join(map(repr, get_args(_Kind)))}")
         if self.kind == "none":
             return order, order
         if self.shuffle:
@@ -55,7 +60,9 @@ class Split:
                 raise EditError(f"split.share is {self.share}: give a share between 0 and 1")
             first, last = count - round(self.share * count), count
         else:
-            if not (self.folds > 1 and 0 <= self.fold < self.folds):
+            whole(self.folds, "split.folds", 2)
+            whole(self.fold, "split.fold", 0)
+            if self.fold >= self.folds:
                 raise EditError(
                     f"there is no part {self.fold} of {self.folds}: parts count from 0, two at least"
                 )

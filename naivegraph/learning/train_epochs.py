@@ -182,9 +182,13 @@ class _Run:
                 self._step(part)
         learner.after_epoch(len(self.history) + 1)
         module.eval()
-        scores = learner.scores(held)
+        try:
+            scores = {name: float(value) for name, value in learner.scores(held).items()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise EditError(f"{type(learner).__name__}.scores gives what is no number: {error}") from error
         if plan.score not in scores:
-            raise EditError(f"there is no score {plan.score!r}{nearest(plan.score, scores)}")
+            known = nearest(plan.score, scores, otherwise=f"there are {', '.join(scores)}")
+            raise EditError(f"there is no score {plan.score!r}{known}")
         self.history.append(scores)
         self._log.scores(len(self.history), plan.epochs, scores)
         self._keep()
@@ -196,6 +200,9 @@ class _Run:
             """The loss, with its derivatives."""
             self._optimizer.zero_grad()
             loss = self._learner.loss(part)
+            if loss.numel() != 1:
+                kind = type(self._learner).__name__
+                raise EditError(f"{kind}.loss gives {tuple(loss.shape)}: it is to be a mean, one number")
             now = float(loss.detach())
             if not math.isfinite(now):
                 raise DivergedError(

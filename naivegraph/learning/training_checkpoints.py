@@ -30,6 +30,7 @@ class TrainingState:
         tensors: The tensors of the network and of the optimizer, and torch's random state.
         optimizer: What the optimizer's state dict holds, with names in the place of tensors.
         learner: What the learner keeps beside its network.
+        kind: The class of the optimizer.
     """
 
     config: Mapping[str, Any]
@@ -38,6 +39,7 @@ class TrainingState:
     tensors: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     learner: Mapping[str, float]
+    kind: str
 
     @property
     def epoch(self) -> int:
@@ -67,6 +69,7 @@ def save_checkpoint(
         "best": best,
         "optimizer": parted(optimizer.state_dict(), "optimizer", tensors),
         "learner": learner.state(),
+        "kind": type(optimizer).__name__,
     }
     tensors["random"] = torch.get_rng_state()
     try:
@@ -89,7 +92,7 @@ def load_checkpoint(folder: Path, name: str) -> TrainingState | None:
     if found is None:
         return None
     described, tensors = found
-    fields = ("config", "history", "best", "optimizer", "learner")
+    fields = ("config", "history", "best", "optimizer", "learner", "kind")
     missing = [field for field in fields if field not in described]
     if missing or "random" not in tensors:
         raise LoadError(f"{folder / name}.json is no checkpoint: it has no {(missing or ['random'])[0]!r}")
@@ -100,8 +103,10 @@ def restore(found: TrainingState, learner: Learner, optimizer: torch.optim.Optim
     """Give a learner, its optimizer and torch's random numbers the state of a checkpoint.
 
     Raises:
-        EditError: The checkpoint is of another network.
+        EditError: The checkpoint is of another network or optimizer.
     """
+    if found.kind != type(optimizer).__name__:
+        raise EditError(f"the checkpoint is of optimizer {found.kind}, not {type(optimizer).__name__}")
     state = {
         key.removeprefix(_MODULE): each for key, each in found.tensors.items() if key.startswith(_MODULE)
     }

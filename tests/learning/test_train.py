@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,60 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         perceptron([2, 1], "tahn")
     with pytest.raises(EditError, match=r"the network returns .* give it a scalar head"):
         QuineLearner(perceptron([4, 5, 2]), dim=4)
+
+
+class Odd(ClassLearner):
+    """A learner whose loss is no mean, or whose scores are no numbers."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(perceptron([64, 10]), some_digits())
+        self.part = part
+
+    def loss(self, chosen: Tensor) -> Tensor:
+        """One number, or one for each example."""
+        one = super().loss(chosen)
+        return one.expand(3) if self.part == "loss" else one
+
+    def scores(self, chosen: Tensor) -> dict[str, float]:
+        """Numbers, or a tensor of several."""
+        return super().scores(chosen) | ({"loss": torch.ones(2)} if self.part == "scores" else {})  # type: ignore[return-value]
+
+
+def test_learners_of_ones_own_are_told_what_is_wrong(tmp_path: Path) -> None:
+    for part, message in (
+        ("loss", r"Odd\.loss gives \(3,\): it is to be a mean, one number"),
+        ("scores", r"Odd\.scores gives what is no number"),
+    ):
+        learner = Odd(part)
+        adam = torch.optim.Adam(learner.module.parameters())
+        with pytest.raises(EditError, match=message):
+            train(learner, adam, tmp_path / part, Epochs(epochs=1))
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, 2, torch.optim.Adam)
+    with pytest.raises(EditError, match="the checkpoint is of optimizer Adam, not SGD"):
+        trained(tmp_path, 4, torch.optim.SGD)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: perceptron([4, 0, 1]), "a size must be a whole number from 1 up, not 0"),
+        (lambda: perceptron([4, 2.5, 1]), r"a size must be a whole number from 1 up, not 2\.5"),  # type: ignore[list-item]
+        (lambda: ClassLearner(perceptron([4, 2]), None), "data= is a TensorDataset"),  # type: ignore[arg-type]
+        (lambda: Split("halves").of(5), "split.kind is 'halves': say 'none', 'holdout'"),  # type: ignore[arg-type]
+        (lambda: Split("k-fold", folds=2.5).of(5), "split.folds must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Split().of(0), "count must be a whole number from 1 up, not 0"),
+        (
+            lambda: AuxiliaryLearner(perceptron([4, 3]), TensorDataset(torch.ones(3, 4), torch.ones(3, 2))),
+            "the classes are numbers with a fraction",
+        ),
+    ],
+)
+def test_arguments_that_are_none(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(EditError, match=message):
+        make()
 
 
 def config(folder: Path, **more: Any) -> dict[str, Any]:
