@@ -319,6 +319,8 @@ def _infeasible(program: BudgetProgram, by_cost: Mapping[Cost, float], error: Bu
     told, alone = {}, set()
     for cost, budget in by_cost.items():
         now, least = cost.value(program.widths), smallest_cost(program, cost, step)
+        if len(by_cost) == 1:  # weights that several branches share count in the program until the last goes
+            least = max(least, error.smallest.get(cost.name, least))
         told[cost] = (
             f"at least {cost.format(least)} {cost.name} remain ({least / now:.2%} of {cost.format(now)})"
         )

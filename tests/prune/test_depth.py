@@ -285,6 +285,28 @@ def test_costs_of_a_graph_are_told_for_each_budget() -> None:
         assert edit.after[cost] <= share * edit.before[cost]
 
 
+def test_weights_that_several_branches_share() -> None:
+    class Again(nn.Module):
+        """One block, called three times."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.up, self.down = nn.Linear(3, 8), nn.Linear(8, 24), nn.Linear(24, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            for _ in range(3):
+                x = x + self.down(self.up(x).relu())
+            return x
+
+    net, x = Again().eval(), torch.randn(2, 3)
+    with pytest.raises(ng.InfeasibleError, match=r"the budget cannot be met: .* at least 448 params remain"):
+        ng.prune(net, x, params=0.5, **BRANCHES)
+    edit = ng.prune(net, x, macs=0.5, **BRANCHES)
+    assert len(edit.dropped) == 2
+    assert edit.after.params == counted_params(net) == 448
+
+
 def test_all_or_nothing() -> None:
     net, x = made("convolved", 0)
     before = copy.deepcopy(net)
