@@ -173,7 +173,7 @@ def _made(config: Config) -> Learner:
     try:
         learner: Learner = instantiate(namespace).learner
     except (TypeError, ValueError, RuntimeError) as error:
-        raise EditError(f"the learner could not be made: {' '.join(str(error).split())}") from error
+        raise EditError(f"the learner could not be made: {_sentence(error)}") from error
     return learner
 
 

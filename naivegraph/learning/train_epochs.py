@@ -212,7 +212,10 @@ class _Run:
             loss.backward()  # type: ignore[no-untyped-call]
             return now
 
-        self._optimizer.step(closure)
+        try:
+            self._optimizer.step(closure)
+        except RuntimeError as error:
+            raise EditError(f"{type(self._optimizer).__name__} could not take a step: {error}") from error
 
     def _keep(self) -> None:
         """Write the checkpoints that are due."""

@@ -389,6 +389,23 @@ def test_an_engine_that_is_none(tmp_path: Path) -> None:
         parallel(config(tmp_path))
 
 
+def test_learners_and_optimizers_of_a_config_that_cannot_be_had_are_told_in_a_sentence(
+    tmp_path: Path,
+) -> None:
+    body = {"class_path": "naivegraph.learning.perceptron", "init_args": {"sizes": [4, 5, 2]}}
+    learner = {"class_path": "naivegraph.learning.QuineLearner", "init_args": {"body": body, "dim": 4}}
+    with pytest.raises(
+        EditError, match=r"^the learner could not be made: the network returns \(2, 2\)"
+    ) as told:
+        train_config(config(tmp_path, learner=learner), tmp_path, console=False)
+    assert "NoneType" not in str(told.value)
+    sparse = {"class_path": "torch.optim.SparseAdam"}
+    with pytest.raises(
+        EditError, match="SparseAdam could not take a step: SparseAdam does not support dense"
+    ):
+        train_config(config(tmp_path, optimizer=sparse), tmp_path, console=False)
+
+
 def test_the_config_of_the_readme(tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "tutorials" / "quine.yaml"
     given = read_config(["--config", str(path), "--plan.epochs", "2", "--tensorboard", "false"])
