@@ -200,6 +200,9 @@ def prune(
     constraints = constraints_of(widths)
     held = kept_atoms(widths, keep)
     least = floors(widths, at_least) if ratio is None or at_least is not None else {}
+    branches = []
+    if depth is not False:
+        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
     if uniform:
         program = tie_uniform(
             lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
@@ -211,7 +214,6 @@ def prune(
     measured: tuple[str, ...] = ()
     if depth is not False:
         say("measuring what branches are worth")
-        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
         measured = let_go(program, branches, values, chosen, data, loss)
     may_lower = at_least is None or (isinstance(at_least, AllFloors) and at_least.may_lower)
     options = SolveOptions(ratio, step, gap, time_limit, choice.backend, say, may_lower)

@@ -239,6 +239,9 @@ def tradeoff(
     constraints = constraints_of(widths)
     held = kept_atoms(widths, keep)
     least = floors(widths, at_least)
+    branches = []
+    if depth is not False:
+        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
     if uniform:
         program = tie_uniform(
             lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
@@ -249,7 +252,6 @@ def tradeoff(
     values = utilities(widths, chosen, loss=choice.loss, calibration=data)
     if depth is not False:
         say("measuring what branches are worth")
-        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
         let_go(program, branches, values, chosen, data, choice.loss)
     if asked is None:
         priced, taken = cost_named(cost), None

@@ -19,7 +19,6 @@ from tests.hf.families import FAMILIES, TEXT, Family, outputs
 from tests.hf.fresh_process import opened_elsewhere
 
 DEPTH = {"GPT-2": "n_layer"}
-DECODERS = ("Llama", "Qwen2", "Gemma", "GPT-2")
 
 
 def built(name: str, layers: int = 4, **more: Any) -> tuple[Family, Any]:
@@ -62,7 +61,7 @@ def pruned_whole(name: str, *numbers: int) -> tuple[Family, Any, Any, ng.Edit]:
     return family, model, before, edit
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "ViT"])
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "ViT"])
 def test_a_whole_layer_leaves_its_list_and_the_config_follows(name: str, tmp_path: Path) -> None:
     family, model, before, edit = pruned_whole(name, 1)
     assert len(edit.dropped) == 2
@@ -101,7 +100,7 @@ def assert_a_cache_changes_nothing(model: Any) -> None:
     torch.testing.assert_close(last, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("Qwen2", 2), ("GPT-2", 0)])
+@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("GPT-2", 2)])
 def test_generation_with_a_cache(name: str, number: int) -> None:
     _, model, before, _ = pruned_whole(name, number)
     asked = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones(2, 8, dtype=torch.long)}
@@ -111,7 +110,7 @@ def test_generation_with_a_cache(name: str, number: int) -> None:
     assert_a_cache_changes_nothing(model)
 
 
-@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("Qwen2", 2), ("Gemma", 0), ("GPT-2", 0)])
+@pytest.mark.parametrize(("name", "number"), [("Llama", 0), ("GPT-2", 2)])
 def test_generation_where_an_attention_alone_went(name: str, number: int) -> None:
     family, model = built(name)
     inner = "attn" if name == "GPT-2" else "self_attn"
@@ -125,10 +124,9 @@ def test_generation_where_an_attention_alone_went(name: str, number: int) -> Non
     assert_a_cache_changes_nothing(model)
 
 
-@pytest.mark.parametrize("name", ["Llama", "Mixtral", "BERT", "GPT-2", "T5"])
+@pytest.mark.parametrize("name", ["Mixtral", "BERT", "GPT-2"])
 def test_uniform_sizes_and_whole_layers_open_without_this_package(name: str, tmp_path: Path) -> None:
-    more = {"num_layers": 3, "num_decoder_layers": 3} if name == "T5" else {}
-    family, model = (FAMILIES[name], FAMILIES[name].build(**more)) if more else built(name, 3)
+    family, model = built(name, 3)
     edit = ng.prune(model, (), family.example, params=0.7, depth=True, uniform=True, at_least=0.9)
     assert edit.dropped
     assert edit.after.params <= 0.7 * edit.before.params
@@ -271,7 +269,7 @@ def test_optimizers_follow_and_training_is_kept() -> None:
     assert any(bool((layer.input_layernorm.weight == 3.0).all()) for layer in model.model.layers)
 
 
-@pytest.mark.parametrize("name", ["Qwen2", "BERT"])
+@pytest.mark.parametrize("name", ["BERT"])
 def test_with_calibration_and_a_refit(name: str) -> None:
     family, model = built(name)
     data = [{"input_ids": torch.randint(3, 90, (8, 8))} for _ in range(4)]
