@@ -24,6 +24,7 @@ from naivegraph.edits.structure.vertices import new_name, output_of, returns, us
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.blocks import has_parameters
+from naivegraph.graph.run.liveness import changed_in_place
 from naivegraph.graph.run.query import edges
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.ir.pytree import contains_stub
@@ -205,6 +206,7 @@ class _Insertion:
     def add(self, rewiring: Rewiring) -> None:
         """Call the layer; nothing uses it yet."""
         at = max(self.graph.vertices.index(self.place.maker) + 1, self._inputs)
+        at = max(at, self._after_changes(at))
         if self.identity:
             start_as_identity(self.layer, self.name, rewiring.undo)
         spec = layer_spec(self.graph.module, self.layer, self.start, self.identity)
@@ -213,6 +215,32 @@ class _Insertion:
         at += given is not place.stub
         self.made = rewiring.add_layer(self.name, self.layer, given, at, spec, place.maker, inside=True)
         self._check(self.made)
+
+    def _after_changes(self, start: int) -> int:
+        """The position behind what changes the tensor in place before the users take it, from a start on.
+
+        Raises:
+            EditError: One user takes it before such a change, and another one after it.
+        """
+        vertices, place = self.graph.vertices, self.place
+        places = [at for at, v in enumerate(vertices) if any(v is user for user in place.users)]
+        if not places:
+            return start
+        for at in range(start, places[-1]):
+            vertex, takes = vertices[at], contains_stub((vertices[at].args, vertices[at].kwargs), place.stub)
+            if any(at == other for other in places) or not (takes or at < places[0]):
+                continue
+            if not changed_in_place(self.graph, place.stub, [vertex]):
+                continue
+            if at > places[0]:
+                one, two = vertices[places[0]].name, vertices[places[-1]].name
+                raise EditError(
+                    f"{vertex.name!r} changes what {place.maker.name!r} gives in place, after {one!r} took "
+                    f"it and before {two!r} does: name {vertex.name!r} among users=, too, or only such as "
+                    "come before it, or after it"
+                )
+            start = at + 1
+        return start
 
     @property
     def _inputs(self) -> int:

@@ -29,8 +29,6 @@ from naivegraph.ir.recording import Recording
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
-from naivegraph.prune.branches import chosen_branches
-from naivegraph.prune.budget_program import pose
 from naivegraph.prune.budgets import asked_budgets, check_size_asked
 from naivegraph.prune.captured import Captured, captured
 from naivegraph.prune.choose_sizes import (
@@ -40,19 +38,20 @@ from naivegraph.prune.choose_sizes import (
     fixed_reasons,
     told_rounding,
 )
-from naivegraph.prune.depth_argument import check_depth, let_go, may_go
+from naivegraph.prune.depth_argument import check_depth, let_go
 from naivegraph.prune.floors import AllFloors, check_at_least, floors
-from naivegraph.prune.keep import Keep, kept_atoms
+from naivegraph.prune.keep import Keep
 from naivegraph.prune.latency_budget import AskedLatency, LatencyBudget, step_of
 from naivegraph.prune.leave_out import leave_out
 from naivegraph.prune.outputs import check_shapes
+from naivegraph.prune.posed_program import posed_program
 from naivegraph.prune.trial import Trials
-from naivegraph.prune.uniform import check_said, tie_uniform
+from naivegraph.prune.uniform import check_said
 from naivegraph.reconstruct.reconstruct import RefitWithEdit
 from naivegraph.solvers import Backend
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.scores import Loss
-from naivegraph.widths import Widths, constraints_of, relate
+from naivegraph.widths import Widths, relate
 
 __all__ = ["prune"]
 
@@ -197,18 +196,10 @@ def prune(
     later = None if data is None or not refit else RefitWithEdit(found.graph, data, optimizers, say)
     say("relating its axes")
     widths = relate(found.graph)
-    constraints = constraints_of(widths)
-    held = kept_atoms(widths, keep)
     least = floors(widths, at_least) if ratio is None or at_least is not None else {}
-    branches = []
-    if depth is not False:
-        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
-    if uniform:
-        program = tie_uniform(
-            lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
-        )
-    else:
-        program = pose(widths, constraints, held, least)
+    program, branches = posed_program(
+        found, widths, least, keep=keep, depth=depth, uniform=uniform, step=step
+    )
     chosen = "fisher" if utility is None and data is not None else utility
     values = utilities(widths, chosen, loss=loss, calibration=data)
     measured: tuple[str, ...] = ()

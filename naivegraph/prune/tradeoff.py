@@ -20,24 +20,22 @@ from naivegraph.latency.latency_cost import Latency
 from naivegraph.latency.profile import Profile
 from naivegraph.latency.runtimes import AnyRuntime
 from naivegraph.network import Graph
-from naivegraph.prune.branches import chosen_branches
-from naivegraph.prune.budget_program import pose
 from naivegraph.prune.captured import captured
 from naivegraph.prune.choose_sizes import SolveOptions, choose_sizes, smallest_cost
-from naivegraph.prune.depth_argument import check_depth, let_go, may_go
+from naivegraph.prune.depth_argument import check_depth, let_go
 from naivegraph.prune.floors import check_at_least, floors
-from naivegraph.prune.keep import Keep, kept_atoms
+from naivegraph.prune.keep import Keep
 from naivegraph.prune.latency_budget import AskedLatency, step_of
+from naivegraph.prune.posed_program import posed_program
 from naivegraph.prune.prune import prune
 from naivegraph.prune.take_profile import take_profile
 from naivegraph.prune.trial import Trials
-from naivegraph.prune.uniform import tie_uniform
 from naivegraph.solvers.budget import Certificate
 from naivegraph.svg import BLUE, GREY, Axis2D, Drawing
 from naivegraph.tables import Block, Column, TextTable, as_html, as_text
 from naivegraph.utility import Utility, utilities
 from naivegraph.utility.scores import Loss
-from naivegraph.widths import constraints_of, relate
+from naivegraph.widths import relate
 
 __all__ = ["Tradeoff", "TradeoffPoint", "tradeoff"]
 
@@ -236,18 +234,10 @@ def tradeoff(
     found = captured(model, args, kwargs, say)
     data = None if calibration is None else Calibration(found.graph, calibration)
     widths = relate(found.graph)
-    constraints = constraints_of(widths)
-    held = kept_atoms(widths, keep)
     least = floors(widths, at_least)
-    branches = []
-    if depth is not False:
-        branches = chosen_branches(may_go(found, widths, uniform=uniform), widths, depth, keep)
-    if uniform:
-        program = tie_uniform(
-            lambda more: pose(widths, constraints, {**held, **more}, least), step, needed=depth is False
-        )
-    else:
-        program = pose(widths, constraints, held, least)
+    program, branches = posed_program(
+        found, widths, least, keep=keep, depth=depth, uniform=uniform, step=step
+    )
     chosen = "fisher" if utility is None and data is not None else utility
     values = utilities(widths, chosen, loss=choice.loss, calibration=data)
     if depth is not False:

@@ -49,6 +49,48 @@ def test_some_of_the_users_take_what_is_put_in() -> None:
     assert everything(graph) == before
 
 
+class Overwritten(nn.Module):
+    """A copy is read, partly overwritten by code that gives nothing, and read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.early, self.late = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).clone()
+        early = self.early(x)
+        x[0] = 3.0 * x[1]
+        return self.late(x) + early.detach()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"after": "clone", "users": ["late"]},
+        {"before": "late"},
+        {"edge": ("clone", "late")},
+        {"before": "early"},
+    ],
+)
+def test_a_user_takes_what_was_overwritten_before_it(place: dict[str, Any]) -> None:
+    net, x = Overwritten(), torch.randn(3, 4)
+    expected, graph = net(x), ng.capture(net, x)
+    edit = ng.insert(graph, lambda n: nn.Linear(n, n), name="more", identity=True, **place)
+    torch.testing.assert_close(graph(x), expected)
+    torch.testing.assert_close(graph.to_module()(x), expected)
+    edit.undo()
+    assert torch.equal(net(x), expected)
+
+
+def test_users_before_and_after_what_is_overwritten_are_not_taken_together() -> None:
+    net, x = Overwritten(), torch.randn(3, 4)
+    graph = ng.capture(net, x)
+    before = everything(graph)
+    with pytest.raises(ng.EditError, match="'setitem' changes what 'clone' gives in place, after 'early'"):
+        ng.insert(graph, nn.LayerNorm, after="clone", users=["early", "late"])
+    assert everything(graph) == before
+
+
 class Block(nn.Module):
     """A residual block of one's own."""
 
