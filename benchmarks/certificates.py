@@ -232,9 +232,10 @@ def main() -> None:
     }
     names = [model["name"] for model in json.loads(given.list.read_text())["models"]]
     servers = {build: Server(folder, given.bound) for build, folder in builds.items()}
-    found: dict[str, dict[str, dict[str, Found]]] = {}
+    kept = given.out / "certificates_raw.json"  # a run goes on where the last one stopped
+    found: dict[str, dict[str, dict[str, Found]]] = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in names:
-        if given.only and name not in given.only:
+        if name in found or (given.only and name not in given.only):
             continue
         found[name] = {build: server.measured(name) for build, server in servers.items()}
         figures = {
@@ -247,7 +248,7 @@ def main() -> None:
         }
         say(f"{name}: {figures}")
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "certificates_raw.json").write_text(json.dumps(found, indent=1))
+        kept.write_text(json.dumps(found, indent=1))
     notes = (
         f"CPU seconds, the least of three runs where one takes less than {SHORT:g} s; one thread, random"
         f" weights; gap {GAP:g} and the limit of time (20 s by the clock) as by default. params={SHARES[1]}"
@@ -259,7 +260,7 @@ def main() -> None:
         [("All networks", summary(found, list(builds))), ("Each network", each(found, list(builds)))],
         notes,
     )
-    (given.out / "certificates_raw.json").unlink()
+    kept.unlink()
 
 
 if __name__ == "__main__":
