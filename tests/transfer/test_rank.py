@@ -112,3 +112,8 @@ def test_nonsense() -> None:
     model, x = made()
     with pytest.raises(EditError, match="the rank of a must be a whole number from 1"):
         ng.transfer.rank(model, x, {"a": 0})
+
+
+def test_a_network_without_an_example_is_told_how_to_call() -> None:
+    with pytest.raises(EditError, match=r"its example, ng\.transfer\.rank\(model, x, \.\.\.\)"):
+        ng.transfer.rank(made()[0], {"a": 3})  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -69,7 +70,7 @@ def graph_verb(verb: Callable[Concatenate[Graph, P], R]) -> GraphVerb[P, R]:
             return verb(model, *args, **options)
         if not args or not isinstance(args[0], (torch.Tensor, tuple, list)):
             raise EditError(
-                f"{verb.__name__} takes a network followed by its example, {verb.__name__}(model, x, ...) "
+                f"{verb.__name__} takes a network followed by its example, {_public(verb)}(model, x, ...) "
                 "where model(x) runs: a tensor or a tuple of positional inputs, () if there are only "
                 "kwargs={...}; or its graph, ng.capture(model, x)"
             )
@@ -109,6 +110,13 @@ def check_no_example(verb: str, args: Any, kwargs: Any) -> None:
     if inputs or kwargs is not None:
         what = "an example" if inputs else "kwargs="
         raise EditError(f"a graph has its example already: leave {what} out, ng.{verb}(graph, ...)")
+
+
+def _public(verb: Callable[..., Any]) -> str:
+    """The name by which users call a verb, with that of its package where `ng` has none of that name."""
+    package = verb.__module__.split(".")[1]
+    top = hasattr(sys.modules["naivegraph"], verb.__name__)
+    return f"ng.{verb.__name__}" if top else f"ng.{package}.{verb.__name__}"
 
 
 def _has_tensors(value: Any) -> bool:
