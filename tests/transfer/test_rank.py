@@ -116,4 +116,4 @@ def test_nonsense() -> None:
 
 def test_a_network_without_an_example_is_told_how_to_call() -> None:
     with pytest.raises(EditError, match=r"its example, ng\.transfer\.rank\(model, x, \.\.\.\)"):
-        ng.transfer.rank(made()[0], {"a": 3})  # type: ignore[arg-type]
+        ng.transfer.rank(made()[0], {"a": 3})

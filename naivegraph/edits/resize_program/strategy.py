@@ -391,9 +391,14 @@ def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | N
 def _levels() -> int:
     """The number of calls from `Warn` out to the first line outside this package, which is warned."""
     frame, levels = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{_PACKAGE}."):
+    # Verbs that are decorated by a context are called from contextlib.
+    while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
         frame, levels = frame.f_back, levels + 1
     return levels
+
+
+def _is_inside(module: str) -> bool:
+    return module.startswith(f"{_PACKAGE}.") or module == "contextlib"
 
 
 def default_strategy() -> Strategy:
