@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import naivegraph as ng
 from naivegraph.errors import CaptureError, NaivegraphError
 from naivegraph.graph import Attribute, Compound, ConstantTensor, DimSize, State, Stub, Training
 from naivegraph.graph.record.symbolic_int import SymbolicInt
@@ -481,3 +482,36 @@ def test_arguments_that_cannot_be_compared_are_other_ones() -> None:
     assert torch.equal(graph(x, entries), Proxied()(x, entries))
     with pytest.raises(NaivegraphError, match=r"captured with .* for the argument 'entries'"):
         graph(x, types.MappingProxyType({"scale": torch.ones(3)}))
+
+
+class Rescaled(nn.Module):
+    """A table whose rows the forward makes shorter in place."""
+
+    def __init__(self, bags: bool) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 12), nn.Linear(12, 4)
+        self.table = nn.EmbeddingBag(5, 12, max_norm=1.0) if bags else nn.Embedding(5, 12, max_norm=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        at = (
+            torch.tensor([[0, 1], [1, 2], [2, 3]])
+            if isinstance(self.table, nn.EmbeddingBag)
+            else torch.arange(3)
+        )
+        return self.head(self.first(x) + self.table(at))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("bags", [False, True])
+def test_rows_that_a_forward_rescales_are_as_they_were(bags: bool) -> None:
+    net, x = Rescaled(bags).eval(), torch.randn(3, 6)
+    before = net.table.weight.detach().clone()
+    capture(net, x)
+    assert torch.equal(net.table.weight, before)
+    edit = ng.prune(net, x, ratio=0.5)
+    with torch.no_grad():
+        net(x)
+    edit.undo()
+    assert torch.equal(net.table.weight, before)
+    with torch.no_grad():
+        net(x)
+    assert not torch.equal(net.table.weight, before)

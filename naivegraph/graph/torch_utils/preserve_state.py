@@ -32,13 +32,16 @@ _STILL = frozenset(
 def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True) -> Iterator[None]:
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
+    Tables of embeddings with a `max_norm`, whose rows a forward makes shorter in place, are restored, too.
+
     Args:
         module: The network.
         training: The value of the flags inside the block.
         buffers: Whether the block may write into buffers.
     """
     flags = [(m, m.training) for _, m in modules_of(module)]
-    values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()] if buffers else []
+    written = [*(module.buffers() if buffers else ()), *_rescaled(module)]
+    values = [(tensor, tensor.detach().clone()) for tensor in written]
     with same_seed():
         for m, _ in flags:
             _set_flag(m, training)
@@ -48,9 +51,15 @@ def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True
             for m, flag in flags:
                 _set_flag(m, flag)
             with torch.no_grad():
-                for buffer, before in values:  # batch norm updates them without a new version number
-                    if not buffer.is_meta and not torch.equal(buffer, before):
-                        buffer.copy_(before)
+                for tensor, before in values:  # batch norm updates them without a new version number
+                    if not tensor.is_meta and not torch.equal(tensor, before):
+                        tensor.copy_(before)
+
+
+def _rescaled(module: nn.Module) -> list[torch.Tensor]:
+    """The parameters that forwards of torch's own layers write into."""
+    tables = (m for _, m in modules_of(module) if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
+    return [table.weight for table in tables if table.max_norm is not None]
 
 
 def _set_flag(module: nn.Module, training: bool) -> None:
