@@ -119,7 +119,9 @@ def replayed(walk: Walk) -> None:
     assert [v.name for v in fresh] == [v.name for v in walk.graph]
     mine, state = walk.graph.module.state_dict(), fresh.module.state_dict()
     assert list(state) == list(mine)
-    if not walk.trained:
+    # A forward rescales the rows of some tables, so every run of the graph is a training of these.
+    rescales = any(getattr(module, "max_norm", None) is not None for module in fresh.module.modules())
+    if not walk.trained and not rescales:
         for name, value in state.items():
             assert torch.equal(value, mine[name]), name
         same_tensors(fresh(walk.x), walk.graph(walk.x))
