@@ -24,7 +24,7 @@ from naivegraph.edits.structure.vertices import new_name, output_of, returns, us
 from naivegraph.errors import EditError
 from naivegraph.graph import Vertex
 from naivegraph.graph.run.blocks import has_parameters
-from naivegraph.graph.run.liveness import changed_in_place
+from naivegraph.graph.run.liveness import SharedMemory, written_numbers
 from naivegraph.graph.run.query import edges
 from naivegraph.graph.verify.shape_prop import propagate_shapes
 from naivegraph.ir.pytree import contains_stub
@@ -226,20 +226,20 @@ class _Insertion:
         places = [at for at, v in enumerate(vertices) if any(v is user for user in place.users)]
         if not places:
             return start
+        memory = SharedMemory(self.graph)
         for at in range(start, places[-1]):
-            vertex, takes = vertices[at], contains_stub((vertices[at].args, vertices[at].kwargs), place.stub)
-            if any(at == other for other in places) or not (takes or at < places[0]):
+            vertex = vertices[at]
+            if at in places or not memory.shared(written_numbers(vertex), {place.stub.id}):
                 continue
-            if not changed_in_place(self.graph, place.stub, [vertex]):
-                continue
-            if at > places[0]:
+            if at < places[0]:
+                start = at + 1
+            elif contains_stub((vertex.args, vertex.kwargs), place.stub):
                 one, two = vertices[places[0]].name, vertices[places[-1]].name
                 raise EditError(
                     f"{vertex.name!r} changes what {place.maker.name!r} gives in place, after {one!r} took "
                     f"it and before {two!r} does: name {vertex.name!r} among users=, too, or only such as "
                     "come before it, or after it"
                 )
-            start = at + 1
         return start
 
     @property
