@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Sessio
 from naivegraph.solvers.program import Program
 from naivegraph.solvers.solution import Outcome, Solution
 from naivegraph.solvers.tangents import Concave, Curves
-from naivegraph.solvers.whole_rows import broken_row, cover_cuts, whole_rows, with_slack
+from naivegraph.solvers.whole_rows import broken_row, cover_cuts, split_box, tightened, whole_rows, with_slack
 
 _FIRST_TANGENTS = 8  # per concave term, before the linear relaxation
 _REACH = 2  # segments on either side of the relaxation's answer to start the integers with
 _MOST_COVERS = 50  # rounds in which an answer is cut off that the solver should not have given
+_MOST_BOXES = 10_000  # parts of a program, split where only exact integers tell its answers apart
 _ANSWERED = (Outcome.OPTIMAL, Outcome.FEASIBLE)
 
 
@@ -134,14 +136,14 @@ class _Search:
         if not len(arrays.cost):
             return self._nothing_to_choose()
         if not len(curves.columns):
-            return self._rounds(self._open(arrays), relaxed=False)
+            return self._split(self._rounds(self._open(arrays), relaxed=False))
         first = curves.spread(arrays.lower, arrays.upper, _FIRST_TANGENTS)
         whole = bool(arrays.integer.any())
         answer = self._rounds(self._open(arrays.relaxed().with_rows(first)), relaxed=whole)
         if not whole or answer.outcome is not Outcome.OPTIMAL or answer.values is None or self._closed():
             return answer
         near = curves.near(answer.values, _REACH)
-        return self._rounds(self._open(arrays.with_rows(near)), relaxed=False)
+        return self._split(self._rounds(self._open(arrays.with_rows(near)), relaxed=False))
 
     def _open(self, arrays: Arrays) -> Session:
         return GuardedSession(self._backend, arrays)
@@ -178,6 +180,49 @@ class _Search:
             if not cuts.count:
                 return answer
             session.add(cuts)
+
+    def _split(self, answer: Answer) -> Answer:
+        """The answer; instead of one that breaks a row of whole numbers unseen by the solver, the best other.
+
+        Branch and bound, where the solver answers for each box of the columns and exact integers tell whether
+        what it found is one: a box with a false answer is split around it.
+        """
+        if answer.values is None or not self._is_false(answer):
+            return answer
+        arrays, done, boxes = self._arrays, -math.inf, 0
+        waiting = [(-self._bound, boxes, answer.values, arrays.lower, arrays.upper)]
+        while waiting and boxes < _MOST_BOXES and answer.outcome is not Outcome.NO_ANSWER:
+            bound, _, values, *box = heapq.heappop(waiting)
+            for lower, upper in split_box(self._whole, self._rounded(values), *box):
+                inside = tightened(self._whole, lower, upper)
+                if inside is None:
+                    continue
+                part = replace(arrays, lower=inside[0], upper=inside[1])
+                boxes, self._bound, self._complaint = boxes + 1, -bound, ""
+                near = self._curves.near(values, _REACH)
+                answer = self._rounds(self._open(part.with_rows(near)), relaxed=False)
+                if answer.values is not None and self._is_false(answer):
+                    heapq.heappush(waiting, (-self._bound, boxes, answer.values, *inside))
+                else:
+                    done = max(done, self._bound)
+        self._bound = max([done, self._value, *(-each[0] for each in waiting)])
+        if waiting and not self._closed():
+            return replace(answer, outcome=Outcome.NO_ANSWER, values=None)
+        self._complaint = ""
+        outcome = Outcome.INFEASIBLE if self._best is None else Outcome.OPTIMAL
+        return Answer(outcome, None, self._bound, answer.detail)
+
+    def _is_false(self, answer: Answer) -> bool:
+        """Tell whether a solver's best answer breaks a row of whole numbers, and a better one is needed."""
+        if answer.outcome is not Outcome.OPTIMAL or answer.values is None or self._closed():
+            return False
+        values, rows = self._rounded(answer.values), self._arrays.rows
+        activity = rows.activity(values)
+        # What is further off than a solver's tolerance is the solver's mistake.
+        close = (
+            np.maximum(rows.lower - activity, activity - rows.upper) <= 1e-6 * (1 + rows.weight(values))
+        ).all()
+        return bool(close) and broken_row(self._whole, values) is not None
 
     def _covers(self, values: FloatArray) -> Rows:
         """Rows against an answer that breaks a row of whole numbers by less than the solver's tolerance."""

@@ -7,6 +7,8 @@ million for met when it is exceeded by one.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -123,3 +125,72 @@ def _cover(
     signs = np.where(np.array([a > 0 for a in signed]), 1.0, -1.0)[chosen]
     most = float((signs * np.array([end for end, _ in ends])[chosen]).sum()) - 1.0
     return indices[chosen], signs, most
+
+
+def split_box(
+    whole: WholeRows, values: FloatArray, lower: FloatArray, upper: FloatArray
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """The boxes that a box of columns is split into around whole values in it that break a row.
+
+    One column of the row is less, more or as it was in the values; nothing is left where all of the row's
+    columns are fixed. Arguments as for `cover_cuts`.
+    """
+    row = next(iter(_broken(whole.rows, values)))
+    entries = slice(whole.rows.starts[row], whole.rows.starts[row + 1])
+    free = [j for j in whole.rows.indices[entries] if lower[j] < upper[j]]
+    if not free:
+        return
+    weights = dict(zip(whole.rows.indices[entries], np.abs(whole.rows.values[entries]), strict=True))
+    column = max(free, key=lambda j: weights[j])
+    value = values[column]
+    for low, high in ((lower[column], value - 1), (value + 1, upper[column]), (value, value)):
+        if low <= high:
+            least, most = lower.copy(), upper.copy()
+            least[column], most[column] = low, high
+            yield least, most
+
+
+def tightened(whole: WholeRows, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """The smallest box that rows of whole numbers leave of one, in exact integers; None if nothing is left.
+
+    Bound propagation (Savelsbergh, "Preprocessing and probing techniques for mixed integer programming
+    problems", 1994), each row by itself until none changes.
+    """
+    lower, upper, rows = lower.copy(), upper.copy(), whole.rows
+    changed = True
+    while changed:
+        changed = False
+        for i in range(rows.count):
+            entries = slice(rows.starts[i], rows.starts[i + 1])
+            terms = [
+                (int(j), int(a)) for j, a in zip(rows.indices[entries], rows.values[entries], strict=True)
+            ]
+            for sign, limit in ((1, rows.upper[i]), (-1, -rows.lower[i])):
+                if math.isinf(limit):
+                    continue
+                signed = [(j, sign * a) for j, a in terms]
+                found = _tighten_row(signed, math.floor(limit), lower, upper)
+                if found is None:
+                    return None
+                changed |= found
+    return lower, upper
+
+
+def _tighten_row(
+    terms: list[tuple[int, int]], limit: int, lower: FloatArray, upper: FloatArray
+) -> bool | None:
+    """Tighten columns, in place, by a row of at most `limit`; whether one changed, None if none is left."""
+    least = [lower[j] if a > 0 else upper[j] for j, a in terms]
+    if not all(math.isfinite(each) for each in least):
+        return False
+    room = limit - sum(a * int(each) for (_, a), each in zip(terms, least, strict=True))
+    if room < 0:
+        return None
+    changed = False
+    for (j, a), each in zip(terms, least, strict=True):
+        steps = room // abs(a)
+        if a > 0 and int(each) + steps < upper[j]:
+            upper[j], changed = int(each) + steps, True
+        elif a < 0 and int(each) - steps > lower[j]:
+            lower[j], changed = int(each) - steps, True
+    return changed

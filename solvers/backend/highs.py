@@ -13,6 +13,7 @@ import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray, Rows
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, Session, register_backend
+from naivegraph.solvers.backend.interruptible import interruptible
 from naivegraph.solvers.backend.quiet import first_highs
 from naivegraph.solvers.solution import Outcome
 
@@ -128,20 +129,11 @@ class _HighsSession(Session):
             return False
         if self._highs.getModelStatus() != self._module.HighsModelStatus.kTimeLimit:
             return True
-        return self._run_in_thread(limit - (time.perf_counter() - began))
-
-    def _run_in_thread(self, limit: float) -> bool:
-        ran: list[bool] = []
-        worker = threading.Thread(target=lambda: ran.append(self._run_until(limit)), daemon=True)
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(0.1)
-        except BaseException:
-            self._highs.setOptionValue("time_limit", 0.0)  # looked at again and again while HiGHS runs
-            worker.join()
-            raise
-        return ran == [True]
+        left = limit - (time.perf_counter() - began)
+        # HiGHS looks at its time limit again and again while it runs.
+        return interruptible(
+            lambda: self._run_until(left), lambda _: self._highs.setOptionValue("time_limit", 0.0)
+        )
 
     def _run_until(self, limit: float) -> bool:
         highs = self._highs

@@ -6,14 +6,16 @@ import contextlib
 import importlib.util
 import inspect
 import math
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.solvers.backend.interface import Answer, Backend, Limits, register_backend
+from naivegraph.solvers.backend.interruptible import interruptible, kill_processes
 from naivegraph.solvers.backend.quiet import first_highs
 from naivegraph.solvers.solution import Outcome
 
@@ -69,10 +71,8 @@ class PulpBackend(Backend):
                 options["timeLimit"] = limits.time
             if self.solver in ("PULP_CBC_CMD", "COIN_CMD"):
                 options["options"] = _CBC_OPTIONS
-            if self.solver == "HiGHS":
-                first_highs()
             try:
-                problem.solve(pulp.getSolver(self.solver, **options))
+                _run(pulp, problem, self.solver, options)
             except pulp.PulpSolverError as error:
                 return Answer(Outcome.ERROR, None, math.inf, str(error))
         detail = f"{self.solver}: {pulp.LpSolution[problem.sol_status]}"
@@ -80,7 +80,8 @@ class PulpBackend(Backend):
             return Answer(Outcome.UNBOUNDED, None, math.inf, detail)
         if problem.status == pulp.LpStatusInfeasible:
             # Some solvers call unbounded programs infeasible; of UNBOUNDED `solve` finds out which it is.
-            known = not arrays.cost.any()
+            endless = np.where(arrays.cost > 0, np.isinf(arrays.upper), np.isinf(arrays.lower))
+            known = not endless[arrays.cost != 0].any()
             if known:
                 return Answer(Outcome.INFEASIBLE, None, -math.inf, detail)
             return Answer(Outcome.UNBOUNDED, None, math.inf, detail)
@@ -100,6 +101,45 @@ def _limited(pulp: Any, solver: str) -> bool:
     with _quiet():
         parameters = inspect.signature(type(pulp.getSolver(solver))).parameters
     return {"gapRel", "timeLimit", "threads"} <= parameters.keys()
+
+
+def _run(pulp: Any, problem: Any, name: str, options: dict[str, Any]) -> None:
+    """Solve the problem so that Ctrl-C ends it, and leave no files and no process behind."""
+    highs = name == "HiGHS"
+
+    def stop(thread: int) -> None:
+        """Stop the solver, in this process or its own."""
+        if highs and problem.solverModel is not None:
+            problem.solverModel.setOptionValue("time_limit", 0.0)
+        kill_processes(thread)
+
+    def work() -> None:
+        """Solve with the solver's files in a folder of their own."""
+        with tempfile.TemporaryDirectory(prefix="naivegraph-", ignore_cleanup_errors=True) as folder:
+            solver = pulp.getSolver(name, **options)
+            solver.tmpDir = folder
+            problem.solve(solver)
+
+    if highs:
+        first_highs()
+    interruptible(_with_own_scheduler(work) if highs else work, stop)
+
+
+def _with_own_scheduler(work: Callable[[], None]) -> Callable[[], None]:
+    """The work; before and after it HiGHS forgets the number of threads, another than which it refuses."""
+    import highspy
+
+    reset: Any = highspy.Highs.resetGlobalScheduler
+
+    def wrapped() -> None:
+        """Do the work."""
+        reset(True)
+        try:
+            work()
+        finally:
+            reset(True)
+
+    return wrapped
 
 
 def _lost_digits(values: FloatArray) -> FloatArray:

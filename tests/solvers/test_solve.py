@@ -344,15 +344,37 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("after", [0.1, 0.6])
-def test_ctrl_c_ends_a_solve(after: float) -> None:
+@pytest.mark.parametrize("backend", ["highs", "pulp:CBC", "pulp:HiGHS"])
+def test_ctrl_c_ends_a_solve(backend: str, after: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[subprocess.Popen[Any]] = []
+
+    class Noted(subprocess.Popen[Any]):
+        """A process that is remembered."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            processes.append(self)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    solve(Program(), backend=backend)  # Which imports.
     program, _ = hard_program()
     timer = threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     began = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
-        solve(program, time_limit=20.0)
+        solve(program, time_limit=20.0, backend=backend)
     assert time.perf_counter() - began - after < 1.0  # 0.3 s where nothing else runs
     timer.join()
+    assert all(process.wait(5.0) is not None for process in processes)  # Killed, not left to run.
+    assert bool(processes) == (backend == "pulp:CBC")
+
+
+def test_highs_by_way_of_pulp_takes_another_number_of_threads() -> None:
+    program = Program()
+    program.column("x", 0, 5, objective=1.0)
+    for threads in (1, 2, 1):
+        assert solve(program, backend="pulp:HiGHS", threads=threads).outcome is Outcome.OPTIMAL
+        assert solve(program, threads=threads).outcome is Outcome.OPTIMAL
 
 
 def test_other_programs_may_use_highs_with_another_number_of_threads() -> None:

@@ -25,7 +25,7 @@ from naivegraph.edits.request.requests import Delta, Size, relaxed
 from naivegraph.edits.resize_program.decision_check import objection
 from naivegraph.edits.resize_program.resize_program import AxisRequest, Floats, ResizeProgram
 from naivegraph.errors import EditError, InfeasibleError
-from naivegraph.solvers import Backend, Outcome, Solution, solve
+from naivegraph.solvers import Backend, Outcome, Program, Solution, backends, solve
 from naivegraph.solvers.budget import Certificate
 from naivegraph.utility import Utility, check_utility
 from naivegraph.widths import SizeConstraints, Width, Widths
@@ -118,20 +118,35 @@ class Attempt:
         return ResizeProgram(self.widths, self.constraints, list(self.axis_requests), self.values, self.new)
 
     def solve(self) -> tuple[Decision | None, Outcome]:
-        """Solve it: relaxed requests first, as nearly as possible, then utility."""
+        """Solve it: relaxed requests first, as nearly as possible, then utility.
+
+        Raises:
+            EditError: The solver failed.
+        """
         program = self.program()
         if program.nearness is not None and program.first is not None:
             first, goal = program.first, program.nearness
             first.set_objective(goal.indices, goal.coefficients)
-            nearest = solve(first, backend=self.backend, time_limit=self.time_limit)
+            nearest = self._solved(first)
             if nearest.values is None:
                 return None, nearest.outcome
             slack = 1e-6 * (1 + abs(nearest.objective))
             program.program.row(
                 "as near as can be", goal.indices, goal.coefficients, lower=nearest.objective - slack
             )
-        found = solve(program.program, backend=self.backend, time_limit=self.time_limit)
+        found = self._solved(program.program)
         return self._answer(program, found), found.outcome
+
+    def _solved(self, program: Program) -> Solution:
+        """The solution; a solver that failed says nothing about the requests."""
+        found = solve(program, backend=self.backend, time_limit=self.time_limit)
+        if found.outcome is Outcome.ERROR:
+            named = repr(self.backend) if isinstance(self.backend, str) else type(self.backend).__name__
+            raise EditError(
+                f"the solver {named} failed ({found.detail}), and nothing was changed; backend= chooses "
+                f"another out of {', '.join(backends())}"
+            )
+        return found
 
     def conflict(self, *, offers: bool = True) -> str:
         """The reason why it cannot be done, in sentences; with `offers` also the nearest that can be."""

@@ -33,7 +33,8 @@ from naivegraph.edits.resize_program.strategy import (
     default_strategy,
 )
 from naivegraph.errors import InfeasibleError
-from naivegraph.solvers import Outcome
+from naivegraph.solvers import Answer, Backend, Limits, Outcome
+from naivegraph.solvers.arrays import Arrays, FloatArray
 from naivegraph.utility import utilities
 from tests.edits.resize_program.test_resize_program import Attempts, Halves
 
@@ -293,3 +294,22 @@ def test_a_strategy_that_does_not_solve_is_told_so() -> None:
     with pytest.raises(InfeasibleError, match=r"the strategy looked for none: Solve\(Raise\(\)\) does"):
         ng.resize(net, torch.ones(1, 4), {"0": -1}, strategy=Raise())
     assert net[0].out_features == 8
+
+
+class _OutOfOrder(Backend):
+    name = "out-of-order"
+
+    @classmethod
+    def available(cls) -> bool:
+        return False
+
+    def solve_arrays(self, arrays: Arrays, limits: Limits, start: FloatArray | None = None) -> Answer:
+        return Answer(Outcome.ERROR, None, np.inf, "no licence")
+
+
+def test_a_solver_that_fails_is_told_as_such_and_not_as_a_conflict() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    for request in ({"0": -1}, {"0": ng.relaxed(-1)}):
+        with pytest.raises(ng.EditError, match=r"the solver _OutOfOrder failed \(no licence\), and nothing"):
+            ng.resize(net, torch.ones(1, 4), request, backend=_OutOfOrder())
+    assert cast(nn.Linear, net[0]).out_features == 8

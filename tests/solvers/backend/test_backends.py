@@ -130,3 +130,12 @@ def test_what_is_no_backend_is_not_registered() -> None:
 def test_variants_of_a_backend_which_is_not_available_are_none() -> None:
     found: Mapping[str, Backend] = _Stubborn.variants()
     assert found == {}
+
+
+def test_cbc_that_calls_a_bounded_program_infeasible_is_not_told_as_unbounded() -> None:
+    # CBC finds an answer where nothing is to be maximised, for the row is met but for its tolerance.
+    program = Program()
+    x, y = program.column("x", 0, 3, objective=0.1), program.column("y", 0, 3, objective=0.2)
+    a = 10**12
+    program.row("never", [x, y], [2 * a, 2 * a], lower=3 * a, upper=3 * a + 1)
+    assert solve(program, backend="pulp:CBC").outcome is Outcome.INFEASIBLE
