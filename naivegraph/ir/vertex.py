@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import importlib
 from collections.abc import Callable
-from types import BuiltinFunctionType, MethodWrapperType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodWrapperType, ModuleType
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from naivegraph.ir.call_modes import CallModes
@@ -69,6 +70,8 @@ class Vertex:
             state["target"] = _ByName("torch", ("Tensor", owner.__name__, "__get__"))  # as in `x.mT`
         elif isinstance(self.target, BuiltinFunctionType) and isinstance(owner, ModuleType):
             state["target"] = _ByName(owner.__name__, (self.target.__name__,))
+        elif isinstance(self.target, FunctionType) and self.target.__module__ == torch._tensor.__name__:
+            state["target"] = _ByName("torch", ("Tensor", _method_name(self.target)))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -88,6 +91,12 @@ class _ByName:
 
     def __call__(self) -> None:
         """Do nothing: it stands for the function in the pickle alone."""
+
+
+def _method_name(function: FunctionType) -> str:
+    """The name of a method of tensors that is written in Python: `x ** 2` calls one that is named otherwise."""
+    names = (function.__name__, *vars(torch.Tensor))
+    return next((name for name in names if getattr(torch.Tensor, name, None) is function), function.__name__)
 
 
 def _module(path: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph.run.blocks import has_parameters
+from naivegraph.ir.pytree import stubs_in
 from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
@@ -138,13 +139,15 @@ def similarity(
         data: Inputs, of which both networks take the same: a tensor, a dict, or batches such as a
             DataLoader's, of at least 4 samples each. Labels are left aside.
         measure: "cka".
-        first: The vertices of the first network: names or patterns. By default those with parameters.
+        first: The vertices of the first network: names or patterns. By default those with parameters that
+            give a row for each sample.
         second: Those of the second network.
         estimator: "song": without bias, for batches of any size. "gretton": the usual one for all the data in
             one batch. "lange": without the diagonal of the centred matrices.
 
     Raises:
-        EditError: There is no such measure, estimator or vertex, or no data.
+        EditError: There is no such measure, estimator or vertex, no data, or a vertex that was named does not
+            give a row for each sample.
 
     Example:
         >>> import naivegraph as ng
@@ -173,7 +176,8 @@ def similarity(
 def _names(graph: Graph, wanted: Names, what: str) -> list[str]:
     """The vertices to compare, in order."""
     if wanted is None:
-        return [vertex.name for vertex in graph if has_parameters(vertex) and _comparable(vertex)]
+        suited = [vertex.name for vertex in graph if has_parameters(vertex) and _comparable(vertex)]
+        return [name for name in suited if not _why_not(graph, name)]
     patterns = [wanted] if isinstance(wanted, str) else list(wanted)
     found: dict[str, None] = {}
     for pattern in patterns:
@@ -191,7 +195,24 @@ def _names(graph: Graph, wanted: Names, what: str) -> list[str]:
         found.update(dict.fromkeys(suited))
     if not found:
         raise EditError(f"{what}= names no vertex")
+    for name in found:
+        reason = _why_not(graph, name)
+        if reason:
+            raise EditError(
+                f"{what}= names {name!r}, which {reason}: layers are compared by what they give for each sample"
+            )
     return [*found]
+
+
+def _why_not(graph: Graph, name: str) -> str:
+    """Why the rows of what a vertex gives are not the samples, as of weights and of windows of images."""
+    if graph[name].kind != "input" and all(vertex.kind != "input" for vertex in graph.ancestors(name)):
+        return "gives the same whatever the inputs are"
+    samples = {stub.shape[0] for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape}
+    rows = graph[name].output.shape[0]
+    if rows in samples:
+        return ""
+    return f"gives {rows} rows on the example of {', '.join(map(str, sorted(samples)))} samples"
 
 
 def _comparable(vertex: Vertex) -> bool:

@@ -172,3 +172,29 @@ def test_names_that_were_not_compared_and_networks_are_told() -> None:
         found["haed", "a"]
     with pytest.raises(ng.EditError, match=r"similarity takes graphs, ng\.capture\(model, x\), not a Net"):
         ng.surgery.similarity(a.module, b, X)  # type: ignore[arg-type]
+
+
+class Windows(nn.Module):
+    """A layer sees four windows of each sample as rows of their own, and a weight is normed by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, 8, 4) to (batch, 2)."""
+        windows = self.b(self.a(x).reshape(len(x) * 4, 2, 6))
+        out = windows.reshape(len(x), 8, 6).mean(1)
+        weight = nn.functional.normalize(self.head.weight, dim=1)
+        return nn.functional.linear(out, weight)
+
+
+def test_layers_whose_rows_are_no_samples_are_left_out_or_named() -> None:
+    graph, x = ng.capture(Windows(), torch.randn(2, 8, 4)), torch.randn(32, 8, 4)
+    found = ng.surgery.similarity(graph, graph, x)
+    assert found.first == ("a",)
+    torch.testing.assert_close(found.values.diagonal(), torch.ones(1, dtype=torch.float64))
+    with pytest.raises(ng.EditError, match="'b', which gives 8 rows on the example of 2 samples"):
+        ng.surgery.similarity(graph, graph, x, first="b")
+    with pytest.raises(ng.EditError, match="'normalize', which gives the same whatever the inputs are"):
+        ng.surgery.similarity(graph, graph, x, first="normalize")

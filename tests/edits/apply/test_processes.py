@@ -174,3 +174,28 @@ def test_a_compiled_network_is_compiled_for_every_size() -> None:
         before = len(compiled)
         assert torch.equal(fast(x), model(x))
         assert len(compiled) == before + 1
+
+
+class Powers(nn.Module):
+    """Operators of tensors that torch writes in Python, under names of other functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.a(x) ** 2
+        out **= 1.5
+        result: Tensor = self.b(2.0 - (1.0 / (1.0 + out)) // 0.1)
+        return result
+
+
+@pytest.mark.parametrize("send", [pickled, torch_saved])
+def test_operators_written_in_python_are_pickled(send: Callable[[Any], Any]) -> None:
+    x = torch.randn(3, 4)
+    graph = ng.capture(Powers(), x)
+    again = send(graph)
+    assert torch.equal(again(x), graph(x))
+    assert [vertex.target for vertex in again if vertex.kind == "function"] == [
+        vertex.target for vertex in graph if vertex.kind == "function"
+    ]
