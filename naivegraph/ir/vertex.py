@@ -94,7 +94,7 @@ class _ByName:
 
 
 def _method_name(function: FunctionType) -> str:
-    """The name of a method of tensors that is written in Python: `x ** 2` calls one that is named otherwise."""
+    """The name of a method of tensors written in Python: `x ** 2` calls one that says another of itself."""
     names = (function.__name__, *vars(torch.Tensor))
     return next((name for name in names if getattr(torch.Tensor, name, None) is function), function.__name__)
 

@@ -199,7 +199,8 @@ def _names(graph: Graph, wanted: Names, what: str) -> list[str]:
         reason = _why_not(graph, name)
         if reason:
             raise EditError(
-                f"{what}= names {name!r}, which {reason}: layers are compared by what they give for each sample"
+                f"{what}= names {name!r}, which {reason}: layers are compared by what they give for each "
+                "sample"
             )
     return [*found]
 
