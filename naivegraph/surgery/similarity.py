@@ -206,7 +206,7 @@ def _names(graph: Graph, wanted: Names, what: str) -> list[str]:
 
 
 def _why_not(graph: Graph, name: str) -> str:
-    """Why the rows of what a vertex gives are not the samples, as of weights and of windows of images."""
+    """The reason for which rows of a vertex are not the samples, as of weights and of windows of images."""
     if graph[name].kind != "input" and all(vertex.kind != "input" for vertex in graph.ancestors(name)):
         return "gives the same whatever the inputs are"
     samples = {stub.shape[0] for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape}
