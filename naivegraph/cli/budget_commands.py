@@ -10,7 +10,7 @@ from typing import Any
 
 import naivegraph as ng
 from naivegraph.cli.commands import built_network, write_text
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.progress import working
 
 __all__ = ["profile", "tradeoff"]

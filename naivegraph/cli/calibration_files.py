@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from naivegraph.cli.load_network import UsageError, first_line
+from naivegraph.cli.usage_errors import UsageError, first_line
 
 __all__ = ["CalibrationFiles", "calibration_files"]
 

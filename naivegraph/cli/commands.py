@@ -13,8 +13,9 @@ from torch import Tensor, nn
 import naivegraph as ng
 from naivegraph import demo as digits
 from naivegraph.cli.calibration_files import calibration_files
-from naivegraph.cli.load_network import UsageError, build_model, example_inputs, load_weights
+from naivegraph.cli.load_network import build_model, example_inputs, load_weights
 from naivegraph.cli.pictures import check_pictures, write_pictures
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.costs import cost_named
 from naivegraph.latency.latency_cost import latency_of
 from naivegraph.progress import working

@@ -2,33 +2,27 @@
 
 import importlib
 import operator
-import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from naivegraph.cli.read_weights import few_names, read_weights
+from naivegraph.cli.usage_errors import UsageError, first_line
 from naivegraph.edits import load
 from naivegraph.edits.save.checked_safetensors import is_saved
-from naivegraph.errors import NaivegraphError, nearest
+from naivegraph.errors import nearest
 
 # Exceptions that code raises for arguments or files it cannot use; others are faults of the code itself, and
 # end in a traceback.
 _REFUSALS = (TypeError, ValueError, RuntimeError, LookupError, OSError)
 
 _SHAPE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<sizes>[1-9]\d*(?:,[1-9]\d*)*)")
-
-
-class UsageError(NaivegraphError):
-    """A request on the command line that cannot be carried out; the message says what to write instead."""
 
 
 def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -109,7 +103,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     if is_saved(path):
         return load(model, path)
-    state = _unwrapped(_read_state(path), model.state_dict().keys())
+    state = read_weights(path, model.state_dict().keys())
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -120,8 +114,8 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     present = {id(tensors[key]) for key in state if key in tensors}
     missing = [key for key in missing if id(tensors[key]) not in present]
     if missing or unexpected:
-        lacks = [f"{_few(missing)} missing"] if missing else []
-        extra = [f"{_few(unexpected)} unknown to the network"] if unexpected else []
+        lacks = [f"{few_names(missing)} missing"] if missing else []
+        extra = [f"{few_names(unexpected)} unknown to the network"] if unexpected else []
         raise UsageError(f"{path} belongs to another network: {', '.join(lacks + extra)}")
     return model
 
@@ -176,12 +170,6 @@ def example_inputs(shapes: Sequence[str]) -> tuple[tuple[Tensor, ...], dict[str,
     return tuple(args), kwargs
 
 
-def first_line(error: BaseException) -> str:
-    """Say an exception in one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _example(sizes: list[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Make one example input: normal for floating point, else ones."""
     if dtype.is_floating_point:
@@ -212,52 +200,3 @@ def _find(module: ModuleType, attribute: str) -> object:
             return partial(create, attribute)
         hint = nearest(attribute, dir(module))
         raise UsageError(f"module '{module.__name__}' has no '{attribute}'{hint}") from error
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a file without running any code."""
-    if not path.is_file():
-        raise UsageError(f"there is no weights file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UsageError(f"{path} cannot be read as weights: {first_line(error)}") from error
-    if not isinstance(state, Mapping):
-        raise UsageError(
-            f"{path} holds a {type(state).__name__}, not a state dict, which maps names to tensors"
-        )
-    state = _inside(state)
-    strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise UsageError(
-            f"{path} holds no state dict: {_few(strange)} in it is no tensor; save the state dict alone"
-        )
-    return dict(state)
-
-
-def _inside(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict in a checkpoint: one of its values, and no more, maps names to tensors."""
-    dicts = [value for value in state.values() if isinstance(value, Mapping) and _is_state(value)]
-    if len(dicts) == 1 and not any(isinstance(value, Tensor) for value in state.values()):
-        state = dicts[0]
-    return state
-
-
-def _unwrapped(state: Mapping[str, Tensor], own: AbstractSet[str]) -> dict[str, Tensor]:
-    """Names without what DataParallel and `torch.compile` put before each, unless the network's have it."""
-    for prefix in ("module.", "_orig_mod.", "module."):
-        if not own & state.keys() and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return dict(state)
-
-
-def _is_state(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first three of some names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(f"'{name}'" for name in names[:3]) + more

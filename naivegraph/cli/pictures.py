@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 
 __all__ = ["Drawable", "check_pictures", "write_pictures"]
 

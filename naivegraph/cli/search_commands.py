@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from naivegraph.cli.load_network import UsageError, find_object
+from naivegraph.cli.load_network import find_object
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.search import Study, StudyView
 from naivegraph.search.study.result_table import cell
 from naivegraph.search.study.study_view import check_output

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.progress import working
 from naivegraph.tables import Column, TextTable, as_text
 from naivegraph.tokens.canonical import canonical

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from naivegraph import track
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.tables import as_text
 from naivegraph.track.find_runs import OPERATORS
 from naivegraph.track.run_identity import parameter_value

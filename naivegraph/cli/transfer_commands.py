@@ -8,7 +8,7 @@ from typing import Any
 import naivegraph as ng
 from naivegraph.cli.calibration_files import calibration_files
 from naivegraph.cli.commands import built_network, check_output, write_text
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.progress import working
 
 __all__ = ["transfer"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 from naivegraph.errors import NaivegraphError
 from naivegraph.learning import TrainedLearner, parallel, read_config, train_config, tune
 from naivegraph.tables import Column, TextTable, as_text

@@ -14,7 +14,7 @@ import naivegraph as ng
 from naivegraph import demo
 from naivegraph.cli import main
 from naivegraph.cli.calibration_files import calibration_files
-from naivegraph.cli.load_network import UsageError
+from naivegraph.cli.usage_errors import UsageError
 
 DIGITS = ("naivegraph.demo:DigitsNet", "--arguments", '{"width": 8}', "--shape", "1,1,8,8")
 X = np.random.default_rng(0).random((40, 1, 8, 8)).astype(np.float32)
