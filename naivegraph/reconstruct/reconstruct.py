@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,8 +112,7 @@ def reconstruct(
     checkpoint = checkpoint_of(student.module, Change({}, {}, []), optimizers)
     with all_or_nothing() as log:
         refit, report = run_refit(before, student, correspondence, given, log, say)
-        names = {id(t): name for name, t in _tensors(student.module).items()}
-        change = Change({}, {}, [], refitted=tuple(dict.fromkeys(names[id(t)] for t in refit.written)))
+        change = Change({}, {}, [], refitted=_names_of(refit.written, student.module))
         asked = {"reconstruct": type(before.module).__name__, "samples": samples}
         return apply(
             change, target, optimizer=optimizers, asked=asked, notes=notes, undo=log, checkpoint=checkpoint,
@@ -233,6 +232,13 @@ def _related(teacher: nn.Module, student: nn.Module) -> Correspondence:
             "before naivegraph edited it"
         )
     return found
+
+
+def _names_of(written: Sequence[torch.Tensor], module: nn.Module) -> tuple[str, ...]:
+    """The names of tensors of a network, or of those that they are views of, as of packed projections."""
+    names = {id(tensor): name for name, tensor in _tensors(module).items()}
+    whole = (tensor if tensor._base is None or id(tensor) in names else tensor._base for tensor in written)
+    return tuple(dict.fromkeys(names[id(tensor)] for tensor in whole))
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:

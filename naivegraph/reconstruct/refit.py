@@ -207,6 +207,11 @@ class Refit:
 
     def _fit(self, vertex: Vertex, teacher: LinearCall, call: LinearCall, ends: bool) -> LayerFit | None:
         """A fit of a layer; None, with a note, where its outputs have none of the teacher to be like."""
+        if _places(teacher) != _places(call):
+            self._left.append(
+                (vertex.name, "the places that it goes over are neurons, and some of them went")
+            )
+            return None
         found = self._correspondence.channels(teacher, call)
         if found is None:
             self._left.append((vertex.name, "its outputs are not among those of the network before the edit"))
@@ -246,6 +251,12 @@ class Refit:
         self._undo.push(functools.partial(_restore, tensor, before))
         self.written.append(tensor)
         tensor.copy_(values.to(tensor.dtype))
+
+
+def _places(call: LinearCall) -> list[int]:
+    """The sizes of the input but for its channels: samples and places, as of images and texts."""
+    channels = call.layout.channel_dim(call.x.shape)
+    return [size for dim, size in enumerate(call.x.shape) if dim != channels]
 
 
 @torch.no_grad()

@@ -92,7 +92,14 @@ def inputs(
 
     def notes(difference: float) -> tuple[str, ...]:
         """Return a sentence on the function."""
-        told = _CONDITIONS[way].format(before=width.size, after=after)
+        where = _CONDITIONS[way].format(before=width.size, after=after)
+        if difference > _ROUNDING:
+            return (
+                f"The network computes something else now, even {where}: there it differs by "
+                f"{difference:.1e} of the largest output.",
+            )
+        start = "New channels have weights of zero: the" if way == "zero" else "The"
+        told = f"{start} network computes what it did {where}"
         return (f"{told} (there it differs by {difference:.1e} of the largest output).",)
 
     asked = {"inputs": start.name, "channels": after, "new": new}
@@ -105,12 +112,14 @@ def inputs(
     )  # fmt: skip
 
 
+_ROUNDING = 1e-3  # relative to the largest output: more is no rounding of float32
+
 _CONDITIONS = {
-    "zero": "New channels have weights of zero: the network computes what it did whatever they are fed",
-    "repeat": "The network computes what it did where channel c is fed what channel c modulo {before} is",
+    "zero": "whatever they are fed",
+    "repeat": "where channel c is fed what channel c modulo {before} is",
     "mean": "New channels have the mean of the old ones' weights: the network computes what it did only "
     "where they are fed zeros.",
-    "fold": "The network computes what it did where old channels c were fed the same as c modulo {after}",
+    "fold": "where old channels c were fed the same as c modulo {after}",
 }
 
 

@@ -123,3 +123,57 @@ def test_the_factor_that_makes_up_for_a_heads_scale_is_one_of_the_target() -> No
     assert {layer.name for layer in again.refit.layers} >= {"q", "k", "v"}
     assert all(layer.before < 1e-12 for layer in again.refit.layers)
     assert distance(net, teacher, x) < 1e-20
+
+
+class Mixer(nn.Module):
+    """A layer that goes over places, then over channels, as in MLP-Mixer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.places, self.head = nn.Linear(6, 16), nn.Linear(5, 5), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, 5, 6) to (batch, 5, 3)."""
+        return self.head(self.places(self.one(x).relu().mT).mT.relu())  # type: ignore[no-any-return]
+
+
+def test_layers_over_places_stay_where_neurons_went_with_the_reason() -> None:
+    torch.manual_seed(0)
+    net, x = Mixer(), torch.randn(256, 5, 6)
+    teacher = copy.deepcopy(net)
+    ng.prune(net, x[:2], ratio=0.5)
+    before = distance(net, teacher, x)
+    edit = ng.reconstruct(net, teacher, x)
+    assert edit.refit is not None
+    assert {layer.name for layer in edit.refit.layers} == {"one", "head"}
+    assert "Not refitted: places, as the places that it goes over are neurons, and some of them went." in str(
+        edit
+    )
+    assert distance(net, teacher, x) < before
+
+
+class Crossed(nn.Module):
+    """Attention to other values: torch's layer takes its queries, keys and values from one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 16), nn.Linear(6, 16)
+        self.attend, self.head = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, 5, 6) to (batch, 5, 3)."""
+        other = self.two(x)
+        return self.head(self.attend(self.one(x), other, other)[0])  # type: ignore[no-any-return]
+
+
+def test_parts_of_a_parameter_are_refitted_and_come_back() -> None:
+    torch.manual_seed(0)
+    net, x = Crossed().eval(), torch.randn(256, 5, 6)
+    teacher = copy.deepcopy(net)
+    ng.prune(net, x[:2], ratio=0.5)
+    pruned, before = copy.deepcopy(net.state_dict()), distance(net, teacher, x)
+    edit = ng.reconstruct(net, teacher, x)
+    assert "attend.in_proj_weight" in edit.change.refitted
+    assert distance(net, teacher, x) < before
+    edit.undo()
+    assert all(torch.equal(value, pruned[name]) for name, value in net.state_dict().items())

@@ -110,3 +110,25 @@ def test_what_cannot_be_is_refused(vertex: str, more: Any, message: str) -> None
     with pytest.raises(ng.EditError, match=message):
         ng.transfer.inputs(net, image, vertex, **more)
     unchanged(net, old)
+
+
+class Directions(nn.Module):
+    """Vectors are made of length one, so that a new channel has an effect without any weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Look at directions."""
+        return self.layer(nn.functional.normalize(x, dim=-1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("channels", "new"), [(5, "zero"), (6, "repeat")])
+def test_notes_tell_where_a_channel_has_an_effect_without_weights(channels: int, new: str) -> None:
+    net, x = Directions(), torch.randn(6, 3)
+    edit = ng.transfer.inputs(net, x, "x", channels=channels, new=new)
+    assert edit.difference is not None
+    if new == "zero":
+        assert edit.function_kept is False
+    assert any("computes something else now, even" in note for note in edit.notes)
