@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from naivegraph.errors import EditError
+from naivegraph.graph.export.placeholder import placeholder
 from naivegraph.graph.run.hidden_values import needed_for
 from naivegraph.graph.run.state_users import state_of_vertex
 from naivegraph.ir.vertex import Vertex
@@ -62,7 +63,7 @@ def join(front: Graph, layer: nn.Module, back: Graph) -> Graph:
     further = [vertex.name for vertex in back.inputs[1:]]
     example.update({name: back.example[name] for name in further if name not in example})
     graph = fx.Graph()
-    nodes = {name: graph.placeholder(name) for name in example}
+    nodes = {name: placeholder(graph, name) for name in example}
     hidden = graph.call_module(FRONT, tuple(nodes[vertex.name] for vertex in front.inputs))
     stitched = graph.call_module(STITCH, (hidden,))
     graph.output(graph.call_module(BACK, (stitched, *(nodes[name] for name in further))))

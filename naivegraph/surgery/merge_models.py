@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from naivegraph.errors import EditError, nearest
 from naivegraph.graph import Vertex
+from naivegraph.graph.export.placeholder import placeholder
 from naivegraph.graph.export.shared_layers import module_of_parts
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
@@ -73,7 +74,7 @@ def merge_models(
         models = deep_copy(dict(models))
     taken = _taken(models, inputs or {})
     root, made = nn.Module(), fx.Graph()
-    nodes = {name: made.placeholder(name) for name in taken}
+    nodes = {name: placeholder(made, name) for name in taken}
     results: dict[str, Any] = {}
     for name, graph in models.items():
         module = module_of_parts(graph, rewritable) if graph.rewired else graph.module

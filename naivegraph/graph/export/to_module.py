@@ -17,6 +17,7 @@ from torch import fx, nn
 from naivegraph.errors import NaivegraphError
 from naivegraph.graph.export.added_layers import Assemble, Flag, NamedTuple
 from naivegraph.graph.export.history import Origin, history_of, note_origins, origins_of
+from naivegraph.graph.export.placeholder import placeholder
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.hidden_values import changed_later, needed_for
 from naivegraph.graph.run.interpreter import read_attribute
@@ -219,14 +220,14 @@ class _Export:
         )
 
     def _input(self, vertex: Vertex) -> None:
-        node = self._fx.placeholder(_identifier(vertex.name))
+        node = placeholder(self._fx, _identifier(vertex.name))
         node.meta["vertex"] = vertex.name
         self._assign(vertex.output, node)
 
     def _take_constants(self) -> None:
         """Add arguments that are no tensors, with the captured value as default and only value allowed."""
         plain = {n: v for n, v in self._graph.constants.items() if v is None or type(v) in _PLAIN}
-        nodes = {n: self._fx.placeholder(_identifier(n), default_value=v) for n, v in plain.items()}
+        nodes = {n: placeholder(self._fx, _identifier(n), v) for n, v in plain.items()}
         for name, value in plain.items():
             self._fx.call_function(check_constant, (name, value, nodes[name]))
 

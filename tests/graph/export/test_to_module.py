@@ -144,3 +144,28 @@ def test_packed_sequences_are_exported_and_copied() -> None:
     assert type(found) is type(expected)
     torch.testing.assert_close(found.data, expected.data)
     assert torch.equal(found.batch_sizes, expected.batch_sizes)
+
+
+class Named(nn.Module):
+    """Arguments are called as functions of Python are, as code of torch.fx does not call its values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(
+        self, input: torch.Tensor, input_1: torch.Tensor, sum: torch.Tensor, sum_1: torch.Tensor
+    ) -> torch.Tensor:
+        result: torch.Tensor = self.layer(input) - 2 * input_1 + 3 * sum - 4 * sum_1
+        return result
+
+
+def test_arguments_called_as_functions_of_python_are_kept_apart() -> None:
+    net, given = Named(), tuple(torch.randn(4, 2, 3))
+    graph = capture(net, given)
+    assert torch.equal(graph.to_module()(*given), net(*given))
+    assert torch.equal(ng.Structure.of(graph).module()(*given), net(*given))
+    two = ng.surgery.merge_models({"one": graph, "two": capture(Named(), given)}, outputs="dict", copy=True)
+    assert torch.equal(two(*given)["one"], net(*given))
+    part = ng.surgery.cut(graph, inputs=[vertex.name for vertex in graph.inputs])
+    assert torch.equal(part(*given), net(*given))
