@@ -35,7 +35,7 @@ from naivegraph.solvers.budget.factor_graph import FactorGraph
 from naivegraph.solvers.budget.label_setting import LabelSetting
 from naivegraph.solvers.budget.local_search import LocalSearch
 from naivegraph.solvers.budget.message_bound import MessageBound
-from naivegraph.solvers.budget.price_search import PriceSearch
+from naivegraph.solvers.budget.price_search import LineSearch, PriceSearch
 from naivegraph.solvers.budget.problem import Floats, Ints
 from naivegraph.solvers.budget.tangent_bound import SeparableBound, TangentBound
 
@@ -182,7 +182,9 @@ class BranchAndBound:
 
     def _sweep(self, box: Box) -> list[Box]:
         """Bound and narrow a box by messages, and split what is left of it."""
-        search, prices, answers = PriceSearch(self.c.limits), box.prices, list[Maximum]()
+        prices, answers = box.prices, list[Maximum]()
+        one = len(prices) == 1
+        search = LineSearch(float(self.c.limits[0])) if one else PriceSearch(self.c.limits)
         for _ in range(_ROUNDS):
             centre = np.clip(self.x, box.low, box.high)
             found = self.messages.bound(prices, box.low, box.high, centre, self.cutoff, self.near)

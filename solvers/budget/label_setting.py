@@ -18,6 +18,7 @@ constraints", in "Column generation", 2005). A label is dropped if
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from naivegraph.solvers.budget.bucket_elimination import BucketElimination
 from naivegraph.solvers.budget.elimination_tables import Elimination
@@ -28,19 +29,34 @@ _TRIED = 400_000  # labels that are compared at once
 _COMPARED = 3_000  # of them with several budgets, where each is compared with each
 _CELLS = 3_000_000  # labels times values of the next variable
 
+# A variable and, for each label that chose it last, the label it was made of and the variable's run.
+_Step = tuple[int, npt.NDArray[np.int32], npt.NDArray[np.int32]]
+
 
 @dataclass(eq=False)
 class _Labels:
-    """Partial choices: the run of every variable (columns), their bounds, utilities and costs."""
+    """Partial choices.
 
-    chosen: Ints
+    Args:
+        state: The run of each variable that the rest depends on, by variable.
+        before: The label that each was made of, among those of one variable less.
+        own: The run of the variable chosen last.
+        bound: Upper bounds on utility plus priced slack of all that a label can become.
+        worth: Utilities of what is chosen.
+        costs: Its costs; a column per budget.
+    """
+
+    state: dict[int, Ints]
+    before: Ints
+    own: Ints
     bound: Floats
     worth: Floats
     costs: Floats
 
     def take(self, at: Ints) -> "_Labels":
         """Return some of the labels."""
-        return _Labels(self.chosen[at], self.bound[at], self.worth[at], self.costs[at])
+        state = {u: runs[at] for u, runs in self.state.items()}
+        return _Labels(state, self.before[at], self.own[at], self.bound[at], self.worth[at], self.costs[at])
 
 
 class LabelSetting:
@@ -74,22 +90,30 @@ class LabelSetting:
         for step in steps:  # the variables that this step and those eliminated before it depend on
             needed.append((needed[-1] | set(step.scope)) - {step.v})
         share = slack / max(len(steps), 1)
+        path: list[_Step] = []
         for number, step in reversed(list(enumerate(steps))):
             if len(labels.bound) * len(grid.runs[step.v].low) > _CELLS:
                 return None
-            labels = self._extended(labels, step, cutoff)
+            labels = self._extended(labels, step, sorted(needed[number]), cutoff)
             if len(labels.bound) > _TRIED:
                 return None
-            labels = _undominated(labels, sorted(needed[number]), share)
+            labels = _undominated(labels, share)
             if len(labels.bound) > _LABELS:
                 return None
+            path.append((step.v, labels.before.astype(np.int32), labels.own.astype(np.int32)))
         fitting = np.all(labels.costs <= c.limits + c.rounding, axis=1)
         if not fitting.any():
             return cutoff + slack, None
-        labels = labels.take(np.flatnonzero(fitting))
-        at = int(np.argmax(labels.worth))
-        x = np.array([grid.runs[v].first[labels.chosen[at, v]] for v in range(grid.factors.n)])
-        return max(cutoff, float(labels.worth[at])) + slack, x.astype(np.int64)
+        at = int(np.argmax(np.where(fitting, labels.worth, -np.inf)))
+        return max(cutoff, float(labels.worth[at])) + slack, self._positions(path, at)
+
+    def _positions(self, path: list[_Step], at: int) -> Ints:
+        """Return the positions that a label of the last step stands for."""
+        runs = np.zeros(self.grid.factors.size, dtype=np.int64)
+        for v, before, own in reversed(path):
+            runs[v], at = own[at], before[at]
+        x = [self.grid.runs[v].first[runs[v]] for v in range(self.grid.factors.n)]
+        return np.array(x, dtype=np.int64)
 
     def _root(self) -> _Labels:
         """Return the label in which only fixed variables are chosen."""
@@ -98,24 +122,34 @@ class LabelSetting:
         costs = np.zeros(len(grid.factors.c.limits))
         for t in grid.settled:
             costs = costs + grid.factors.c.weights[:, t] * float(grid.product(t, {}))
+        none = np.zeros(1, dtype=np.int64)
         return _Labels(
-            np.zeros((1, grid.factors.size), dtype=np.int64),
+            {},
+            none,
+            none,
             np.array([self.total]),
             np.array([worth]),
             costs[None],
         )
 
-    def _extended(self, labels: _Labels, step: Elimination, cutoff: float) -> _Labels:
-        """Return all labels that one more variable makes of these, with bounds above the cutoff."""
+    def _extended(self, labels: _Labels, step: Elimination, needed: list[int], cutoff: float) -> _Labels:
+        """Return all labels that one more variable makes of these, with bounds above the cutoff.
+
+        Args:
+            labels: What is chosen so far.
+            step: The variable to choose.
+            needed: The variables that the rest will depend on.
+            cutoff: The bound that is too low.
+        """
         grid, v = self.grid, step.v
         runs = grid.runs[v]
-        values = {u: grid.runs[u].low[labels.chosen[:, u]][:, None] for u in step.scope}
+        values = {u: grid.runs[u].low[labels.state[u]][:, None] for u in step.scope}
         values[v] = runs.low[None, :]
         score = np.broadcast_to(runs.best, (len(labels.bound), len(runs.low))).copy()
         for i in step.tables:
             scope = grid.step_tables[i].step.scope
             axes = tuple(
-                np.arange(len(runs.low))[None, :] if u == v else labels.chosen[:, u][:, None] for u in scope
+                np.arange(len(runs.low))[None, :] if u == v else labels.state[u][:, None] for u in scope
             )
             score += self.tables[i][axes]
         products = {t: grid.product(t, values) for t in step.terms}
@@ -123,37 +157,46 @@ class LabelSetting:
             score -= self.weights[t] * product
         for r in step.constraints:
             constraint = grid.factors.constraints[r]
-            total = sum((a * self._value(labels, u, v) for u, a in constraint.parts.items()), np.zeros(()))
+            total = np.zeros(score.shape)
+            for u, a in constraint.parts.items():
+                total += a * self._value(labels, u, v)
             score[(total < constraint.low - 1e-6) | (total > constraint.high + 1e-6)] = -np.inf
         most = score.max(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
             bound = labels.bound[:, None] + np.where(np.isfinite(most), score - most, -np.inf)
         parents, own = np.nonzero(bound > cutoff)
-        out = labels.take(parents)
-        out.chosen[:, v] = own
-        out.bound = bound[parents, own]
-        out.worth = out.worth + runs.best[own]
+        costs = labels.costs[parents]
         for t, product in products.items():
             spent = np.broadcast_to(product, score.shape)[parents, own]
-            out.costs = out.costs + grid.factors.c.weights[:, t] * spent[:, None]
-        return out
+            costs = costs + grid.factors.c.weights[:, t] * spent[:, None]
+        return _Labels(
+            {u: own if u == v else labels.state[u][parents] for u in needed},
+            parents,
+            own,
+            bound[parents, own],
+            labels.worth[parents] + runs.best[own],
+            costs,
+        )
 
     def _value(self, labels: _Labels, u: int, v: int) -> Floats:
         """Return the values of a variable: along the second axis if it is the one being chosen."""
         low = self.grid.runs[u].low
-        values: Floats = low[None, :] if u == v else low[labels.chosen[:, u]][:, None]
+        if u in self.grid.fixed:
+            return low[:1, None]
+        values: Floats = low[None, :] if u == v else low[labels.state[u]][:, None]
         return values
 
 
-def _undominated(labels: _Labels, needed: list[int], slack: float) -> _Labels:
-    """Drop labels that another dominates: equal in the variables `needed`, no dearer, hardly worth less."""
+def _undominated(labels: _Labels, slack: float) -> _Labels:
+    """Drop labels that another dominates: of the same state, no dearer, hardly worth less."""
     if len(labels.bound) < 2:
         return labels
-    keys = [labels.chosen[:, u] for u in needed]
-    order = np.lexsort((-labels.worth, labels.costs.sum(axis=1), *keys))
+    order = np.lexsort((-labels.worth, labels.costs.sum(axis=1), *labels.state.values()))
     labels = labels.take(order)
-    states = labels.chosen[:, needed]
-    state = np.cumsum(np.concatenate([[False], np.any(states[1:] != states[:-1], axis=1)])).astype(np.int64)
+    new = np.zeros(len(order), dtype=bool)
+    for runs in labels.state.values():
+        new[1:] |= runs[1:] != runs[:-1]
+    state = np.cumsum(new).astype(np.int64)
     if labels.costs.shape[1] == 1:
         return labels.take(_staircase(state, labels.worth, slack))
     if len(order) > _COMPARED:

@@ -33,6 +33,7 @@ _LEVELS = ({0: 48, 1: 48, 2: 48, 3: 16}, {0: 192, 1: 192, 2: 192, 3: 32})
 _SWEEPS = 4  # between two looks at the bound over these values
 _LOOKS = 16
 _MOST = 4_000  # factors; with more, sweeps take long
+_TOGETHER = 60_000  # numbers that are worked on at once, few enough for a processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,8 @@ class MessageBound:
             sweep.settle(fixed, cutoff - 0.2 * (cutoff - near), near)
             shares = sweep.shares()
             self._shares = {(f, v): (int(low[v]), share) for (f, v), share in shares.items()}
+            if fixed + sweep.value() > cutoff:  # over all values it would be no lower
+                break
         return self._looked(sweep, shares, prices, low, high, near)
 
     def _looked(
@@ -175,8 +178,10 @@ class _Sweep:
             _positions(len(each), most[v], int(np.clip(at, 0, len(each) - 1)))
             for v, (each, at) in enumerate(zip(values, centre.tolist(), strict=True))
         ]
-        at = [each[levels] for each, levels in zip(values, self.levels, strict=True)]
-        self._cost = [self.cost[f] * _outer([at[v] for v in scope]) for f, scope in enumerate(scopes)]
+        at = self._at = [each[levels] for each, levels in zip(values, self.levels, strict=True)]
+        self._pairs = [[f for f in each if len(scopes[f]) == 2] for each in of]
+        self._more = [[f for f in each if len(scopes[f]) > 2] for each in of]
+        self._slopes = [self._pair_slopes(v) for v in range(len(of))]
         self._share = {(f, v): np.zeros(len(at[v])) for f, scope in enumerate(scopes) for v in scope}
         self._left = [each[levels].copy() for each, levels in zip(own, self.levels, strict=True)]
         # A variable hands out equal parts to the factors whose other variables come later.
@@ -212,23 +217,54 @@ class _Sweep:
 
     def _settle(self, v: int, to: list[int]) -> None:
         left = self._left[v]
-        for f in self.of[v]:
-            most = self._marginal(f, v)
-            self._share[f, v] = self._share[f, v] - most
-            left = left + most
+        others = [(f, self._most(f, v)) for f in self._more[v]]
+        for f, most in itertools.chain(zip(self._pairs[v], self._pairs_most(v), strict=True), others):
+            left = left + self._share[f, v] + most
+            self._share[f, v] = -most
         for f in to:
             self._share[f, v] = self._share[f, v] + self._part[v] * left
         self._left[v] = left * (1.0 - self._part[v] * len(to))
 
-    def _marginal(self, f: int, v: int) -> Floats:
-        """The most that a factor comes to for each value of one of its variables."""
+    def _pair_slopes(self, v: int) -> Floats:
+        """Cost of each pair of a variable per unit of it: a row per value of the other, a column per pair."""
+        others = [self._at[self._other(f, v)] for f in self._pairs[v]]
+        slopes = np.zeros((max(map(len, others), default=0), len(others)))
+        for column, (f, values) in enumerate(zip(self._pairs[v], others, strict=True)):
+            slopes[: len(values), column] = self.cost[f] * values
+        return slopes
+
+    def _other(self, f: int, v: int) -> int:
+        one, two = self.scopes[f]
+        return two if one == v else one
+
+    def _pairs_most(self, v: int) -> Floats:
+        """The most that each pair of a variable comes to without its share: a row per pair."""
+        slopes, values = self._slopes[v], self._at[v]
+        shares = np.full(slopes.shape, -np.inf)
+        for column, f in enumerate(self._pairs[v]):
+            share = self._share[f, self._other(f, v)]
+            shares[: len(share), column] = share
+        out = np.empty((slopes.shape[1], len(values)))
+        together = max(1, _TOGETHER // max(slopes.shape[0] * len(values), 1))
+        for a in range(0, len(out), together):
+            part = slice(a, a + together)
+            total = slopes[:, part, None] * -values
+            total += shares[:, part, None]
+            out[part] = total.max(axis=0)
+        return out
+
+    def _most(self, f: int, v: int) -> Floats:
+        """The most that a factor comes to for each value of one of its variables, without its share."""
         scope = self.scopes[f]
-        total, place = -self._cost[f], scope.index(v)
+        total, place = -self._cost(f), scope.index(v)
         for i, u in enumerate(scope):
             if u != v:
                 total = total + self._share[f, u].reshape([-1 if j == i else 1 for j in range(len(scope))])
         most: Floats = total.max(axis=tuple(i for i in range(len(scope)) if i != place))
-        return most + self._share[f, v]
+        return most
+
+    def _cost(self, f: int) -> Floats:
+        return float(self.cost[f]) * _outer([self._at[v] for v in self.scopes[f]])
 
     def decoded(self) -> Ints:
         """Choose one variable after the other, each by what it is worth with those chosen before."""
@@ -236,7 +272,7 @@ class _Sweep:
         for v, left in enumerate(self._left):
             score = left
             for f in self.of[v]:
-                scope, total = self.scopes[f], -self._cost[f]
+                scope, total = self.scopes[f], -self._cost(f)
                 for i, u in enumerate(scope):
                     shape = [-1 if j == i else 1 for j in range(len(scope))]
                     total = total + self._share[f, u].reshape(shape)
@@ -250,7 +286,7 @@ class _Sweep:
         """The bound over the values that are used."""
         total = float(sum(left.max() for left in self._left))
         for f, scope in enumerate(self.scopes):
-            total += float(self._marginal(f, scope[0]).max())
+            total += float((self._most(f, scope[0]) + self._share[f, scope[0]]).max())
         return total
 
     def shares(self) -> dict[tuple[int, int], Floats]:

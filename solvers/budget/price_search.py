@@ -12,7 +12,9 @@ from naivegraph.solvers.budget.bucket_elimination import Maximum
 from naivegraph.solvers.budget.compact import magnitude
 from naivegraph.solvers.budget.problem import Floats
 
-__all__ = ["PriceSearch"]
+__all__ = ["LineSearch", "PriceSearch"]
+
+_STEP = 0.05  # of a price, the first step of a line search
 
 
 class PriceSearch:
@@ -72,3 +74,52 @@ class PriceSearch:
         most = 0.5 * shares.max()
         out: Floats = np.maximum(0.0, shares - np.clip(move, -most, most)) / unit
         return out
+
+
+class LineSearch:
+    """Search for the one price with the lowest bound by the bounds themselves.
+
+    For bounds whose maximisers say little about the slope, as where parts are maximised one by one and each
+    has many maximisers. Steps double until the bound rises; then a parabola through the lowest three is
+    followed (successive parabolic interpolation; Brent, "Algorithms for minimization without derivatives",
+    1973).
+    """
+
+    def __init__(self, limit: float) -> None:
+        """Begin a search for a budget of this limit."""
+        self.limit = limit
+        self._seen: list[tuple[float, float]] = []
+
+    def next(self, prices: Floats, found: Maximum, target: float) -> Floats | None:
+        """Return the price to try next, or None when there is little left to gain.
+
+        Args:
+            prices: The price tried last.
+            found: The maximum at this price.
+            target: The bound that would be low enough.
+        """
+        price = float(prices[0])
+        if price <= 0:
+            return None
+        self._seen = sorted([*self._seen, (price, found.value)])
+        seen, at = self._seen, min(range(len(self._seen)), key=lambda i: self._seen[i][1])
+        if len(seen) == 1:
+            step = -_STEP if found.costs[0] < self.limit else _STEP
+            return np.array([price * (1 + step)])
+        if at == 0:
+            return np.array([max(seen[0][0] - 2 * (seen[1][0] - seen[0][0]), 0.5 * seen[0][0])])
+        if at == len(seen) - 1:
+            return np.array([min(seen[-1][0] + 2 * (seen[-1][0] - seen[-2][0]), 2 * seen[-1][0])])
+        return self._parabola(at, target)
+
+    def _parabola(self, at: int, target: float) -> Floats | None:
+        """Return the lowest point of the parabola through a price and its neighbours."""
+        (p1, v1), (p2, v2), (p3, v3) = self._seen[at - 1 : at + 2]
+        left, right = (v1 - v2) / (p2 - p1), (v3 - v2) / (p3 - p2)
+        if left + right <= 0:
+            return None
+        lowest = 0.5 * (left * (p2 + p3) + right * (p1 + p2)) / (left + right)
+        gain = (left + right) / (p3 - p1) * (lowest - p2) ** 2
+        if gain < 0.1 * (v2 - target):
+            return None
+        return np.array([float(np.clip(lowest, p1 + 0.1 * (p2 - p1), p3 - 0.1 * (p3 - p2)))])
