@@ -41,6 +41,7 @@ from naivegraph.solvers.budget.tangent_bound import SeparableBound, TangentBound
 
 EXACT = 1e-9  # gaps below this are rounding
 _ROUNDS = 8  # relaxations per box before it is split
+_VAIN = 6  # answers drawn anew in vain before no more are drawn
 
 
 @dataclass(order=True)
@@ -94,6 +95,7 @@ class BranchAndBound:
         self.messages = MessageBound(self.c)
         self.guide = LocalSearch(self.c)
         self._draws = np.random.default_rng(0)
+        self._vain = 0  # answers drawn anew since one was better
         self._skip_tables = False  # True once tables have proved too coarse to help
         self._seen: set[bytes] = set()
 
@@ -301,8 +303,11 @@ class BranchAndBound:
         Martin and Stützle in "Handbook of Metaheuristics", 2003).
         """
         for _ in range(2):
-            drawn = self._draws.integers(self.c.count)
+            if self._vain >= _VAIN:
+                return
+            value, drawn = self.value, self._draws.integers(self.c.count)
             self._try(np.where(self._draws.random(len(drawn)) < 0.1, drawn, self.x))
+            self._vain = 0 if self.value > value else self._vain + 1
 
     def _narrow(self, found: Maximum, grid: BucketElimination, low: Ints, high: Ints) -> bool:
         """Cut runs that cannot hold anything better off both ends of the box; tell whether that is much.
