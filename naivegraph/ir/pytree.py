@@ -102,6 +102,8 @@ def fields_of(value: object) -> dict[Any, Any] | None:
     """
     if isinstance(value, dict):
         return dict(dict.items(value))
+    if isinstance(value, types.MappingProxyType):
+        return dict(value)
     if not is_record(value):
         return None
     kind: Any = type(value)
@@ -137,6 +139,8 @@ def with_fields(value: Any, changed: Mapping[Any, Any]) -> Any:
         {'width': 8, 'depth': 2}
     """
     kind: Any = type(value)
+    if isinstance(value, types.MappingProxyType):
+        return kind({**value, **changed})
     if isinstance(value, dict):
         if kind is dict:
             return {**value, **changed}
@@ -164,10 +168,12 @@ def _set_fields(record: Any, fields: Mapping[Any, Any]) -> None:
 
 
 def rebuild(sequence: Any, items: list[Any]) -> Any:
-    """A list, tuple, named tuple or `torch.return_types` of the class of `sequence` with other items."""
+    """A list, tuple, named tuple, deque or `torch.return_types` as `sequence` with other items."""
     kind = type(sequence)
     if kind is list or isinstance(sequence, list):
         return items
+    if isinstance(sequence, collections.deque):
+        return kind(items, sequence.maxlen)
     if isinstance(sequence, torch.Size) or kind is tuple:
         return tuple(items)
     make = getattr(kind, "_make", None)
@@ -202,7 +208,7 @@ def map_leaves(value: Any, change: Callable[[Any], Any], memo: dict[int, Any] | 
     elif isinstance(value, slice):
         result = slice(change(value.start), change(value.stop), change(value.step))
     elif isinstance(value, collections.deque):
-        result = type(value)([map_leaves(item, change, memo) for item in value], value.maxlen)
+        result = rebuild(value, [map_leaves(item, change, memo) for item in value])
     elif is_record(value) and _holds_tensor(value):
         result = memo[id(value)] = with_fields(value, {})
         _set_fields(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from naivegraph.edits.plan.width_change import WidthChange
 from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import field_of
 from naivegraph.graph.torch_utils.module_paths import Modules
-from naivegraph.ir.pytree import with_fields
+from naivegraph.ir.pytree import rebuild, with_fields
 
 __all__ = ["attribute_settings", "present_value", "replaced"]
 
@@ -84,13 +86,13 @@ def replaced(value: Any, keys: tuple[int | str, ...], change: Callable[[Any], An
     if not keys:
         return change(value)
     key, rest = keys[0], keys[1:]
-    if isinstance(value, dict):
+    if isinstance(value, (dict, types.MappingProxyType)):
         return with_fields(value, {key: replaced(value[key], rest, change)})
     if isinstance(key, int):
         items = list(value)
         items[key] = replaced(items[key], rest, change)
-        if hasattr(value, "_make"):
-            return value._make(items)
+        if hasattr(value, "_make") or isinstance(value, collections.deque):
+            return rebuild(value, items)
         return type(value)(items)
     out = copy.copy(value)
     # Written past any __setattr__, which may be frozen or write through to shared state.

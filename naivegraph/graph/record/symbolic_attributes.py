@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from types import TracebackType
 from typing import Any
 
@@ -74,14 +75,14 @@ class SymbolicAttributes:
             return SymbolicInt(int(value), Attribute(path, name, keys))
         if kind in _PLAIN or len(keys) >= _DEPTH:
             return value
-        if isinstance(value, (tuple, list)):
-            if kind not in (tuple, list, torch.Size) and not hasattr(kind, "_make"):
+        if isinstance(value, (tuple, list, collections.deque)):
+            if kind not in (tuple, list, torch.Size, collections.deque) and not hasattr(kind, "_make"):
                 return value
             items = [self._symbolic(item, path, name, (*keys, i), memo) for i, item in enumerate(value)]
             if [*map(id, items)] == [*map(id, value)]:
                 return value
             new = torch.Size(items) if kind is torch.Size else rebuild(value, items)
-            if kind is list:
+            if kind in (list, collections.deque):
                 self._copies.append((value, new, dict(enumerate(items))))  # type: ignore[arg-type]
             return new
         fields = None if isinstance(value, dict) and len(value) > _MANY else fields_of(value)
@@ -142,14 +143,17 @@ def _may_hold(name: str, value: Any) -> bool:
     """Tell whether an attribute of a class may be one of the user's with a size in it."""
     if name.startswith("__") or hasattr(nn.Module, name) or isinstance(value, bool):
         return False
-    return isinstance(value, (int, np.integer, tuple, list)) or fields_of(value) is not None
+    return (
+        isinstance(value, (int, np.integer, tuple, list, collections.deque)) or fields_of(value) is not None
+    )
 
 
 def _carry_over(original: Any, made: Any, fields: dict[Any, Any]) -> None:
     """Write into the original of a list, dict or object all that the forward wrote into its copy."""
-    if isinstance(original, list):
+    if isinstance(original, (list, collections.deque)):
         if len(made) != len(fields) or any(made[i] is not item for i, item in fields.items()):
-            original[:] = [scrub(item, _DEPTH) for item in made]
+            original.clear()
+            original.extend(scrub(item, _DEPTH) for item in made)
         return
     now = fields_of(made) or {}
     for key, value in now.items():
@@ -187,7 +191,7 @@ def scrub(value: Any, depth: int) -> Any:
         if all(new is old for new, old in zip(items, value, strict=True)):
             return value
         return rebuild(value, items) if kind in (tuple, list) or hasattr(kind, "_make") else kind(items)
-    if kind is list:
+    if kind in (list, collections.deque):
         for index, item in enumerate(value):
             clean = scrub(item, depth - 1)
             if clean is not item:

@@ -127,7 +127,7 @@ def _is_whole(value: object) -> bool:
 class SymbolicInt(int):
     """An int with the expression it came from, as sums, products and quotients of it have, too.
 
-    Comparisons, hashing and printing see a plain int; comparisons are noted.
+    Comparisons and hashing see a plain int; comparisons are noted. Text is an escape, as it may be a key.
 
     >>> from naivegraph.ir.values import Attribute
     >>> ledger.escapes = []
@@ -179,6 +179,7 @@ class SymbolicInt(int):
     __pow__ = _escaping("__pow__", "power")
     __rpow__ = _escaping("__rpow__", "power")
     __float__ = _escaping("__float__", "float")
+    __format__, __str__ = _escaping("__format__", "text"), _escaping("__str__", "text")
     __int__ = _escaping("__int__", "int")
     __round__ = _escaping("__round__", "round")
     __abs__ = _escaping("__abs__", "abs")

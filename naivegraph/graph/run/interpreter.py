@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ def attribute_of(owner: nn.Module, attribute: Attribute) -> Any:
     """The present value of an attribute of the module it belongs to."""
     value: Any = getattr(owner, attribute.name)
     for key in attribute.keys:
-        value = value[key] if isinstance(key, int) or isinstance(value, dict) else field_of(value, key)
+        value = value[key] if isinstance(key, int) or isinstance(value, Mapping) else field_of(value, key)
     return value
 
 

@@ -56,6 +56,12 @@ CASES: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "named tuple": (Pair(3, 16), lambda c: c.width),
     "namespace of argparse": (argparse.Namespace(width=16), lambda c: c.width),
     "dict": ({"width": 16}, lambda c: c["width"]),
+    "deque": (collections.deque([3, 16], maxlen=4), lambda c: c[1]),
+    "read-only dict": (types.MappingProxyType({"width": 16}), lambda c: c["width"]),
+    "deque of read-only dicts": (
+        collections.deque([types.MappingProxyType({"width": 16})]),
+        lambda c: c[0]["width"],
+    ),
     "dict by numbers": ({0: 3, 1: 16}, lambda c: c[1]),
     "ordered dict": (collections.OrderedDict(depth=2, width=16), lambda c: list(c.values())[1]),
     "default dict": (collections.defaultdict(int, width=16), lambda c: c["width"]),

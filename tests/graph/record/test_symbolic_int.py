@@ -121,10 +121,16 @@ def test_an_order_must_come_out_the_same(
 
 def test_looks_like_an_int(escapes: list[Escape]) -> None:
     number = _number("a")
-    assert f"{number:03d} {number}" == "007 7"
     assert "abcdefgh"[number] == "h"
     assert 6 < number < 8
     assert hash(number) == hash(7)
     assert type(copy.deepcopy(number)) is int
     assert type(pickle.loads(pickle.dumps(number))) is int
     assert escapes == []
+
+
+def test_text_is_an_escape_for_it_may_be_a_key(escapes: list[Escape]) -> None:
+    number = _number("a")
+    assert f"{number:03d}" == "007"
+    assert str(number) == "7"
+    assert [how for _, _, how in escapes] == ["text", "text"]
