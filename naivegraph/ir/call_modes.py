@@ -71,7 +71,8 @@ def run_in(
     """
     with contextlib.ExitStack() as stack:
         if gradients is not None:
-            stack.enter_context(torch.set_grad_enabled(gradients))
+            # Recording sees these, and not `torch.set_grad_enabled`.
+            stack.enter_context(torch.enable_grad() if gradients else torch.no_grad())
         for device, dtype, enabled in autocast:
             stack.enter_context(torch.autocast(device, dtype=dtype, enabled=enabled))
         return target(*args, **kwargs)

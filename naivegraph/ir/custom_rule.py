@@ -247,6 +247,11 @@ class Call(nn.Module):
         super().__init__()
         self._function = function
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that is called."""
+        return self._function
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return self._function(*args, **kwargs)

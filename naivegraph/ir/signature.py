@@ -52,10 +52,17 @@ def bind(graph: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dic
         if name in names:
             _check_input(names[name], value)
         elif name not in graph.constants:
-            raise NaivegraphError(_other_value(name, "its default", value))
+            if not _same(_default(graph.module, name), value):
+                raise NaivegraphError(_other_value(name, "its default", value))
         else:
             check_constant(name, graph.constants[name], value)
     return {name: given[name] for name in names}
+
+
+def _default(module: nn.Module, name: str) -> Any:
+    """The default of an argument of a forward; `inspect.Parameter.empty` if it has none."""
+    parameter = inspect.signature(module.forward).parameters.get(name)
+    return inspect.Parameter.empty if parameter is None else parameter.default
 
 
 def check_constant(name: str, recorded: Any, value: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from naivegraph.errors import NaivegraphError
+from naivegraph.ir.call_modes import run_in
 from naivegraph.ir.signature import check_constant
 
 __all__ = ["function_called", "is_tensor_attribute", "is_tensor_method", "name_of"]
@@ -30,6 +31,8 @@ _PLACES: tuple[tuple[str, Any], ...] = (
 _OTHERS: dict[str, _Function] = {
     "getattr": getattr,
     "naivegraph.check_constant": check_constant,
+    "naivegraph.run_in": run_in,
+    "torch._weight_norm": torch._weight_norm,  # as torch's own parametrization calls it
     **{f"operator.{name}": getattr(operator, name) for name in (
         "add", "floordiv", "getitem", "mod", "mul", "neg", "setitem", "sub", "truediv",
     )},

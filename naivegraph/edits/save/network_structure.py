@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from naivegraph.edits.save.function_names import (
 )
 from naivegraph.edits.save.structure_layers import layers_from_json, layers_to_json, tensors_of
 from naivegraph.errors import EditError, LoadError, NaivegraphError
+from naivegraph.ir.call_modes import run_in
 from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.network import Graph, capture
 
@@ -74,7 +75,7 @@ class Structure:
             graphs.append(module.training_graph)
         tensors, facts = tensors_of(module)
         found = dict(tensors)
-        called = {str(node.target) for each in graphs for node in each.nodes if node.op == "call_module"}
+        called = {path for each in graphs for path in _called(each)}
         try:
             example = to_data(graph.example, found, EXAMPLE)
         except NaivegraphError as error:
@@ -110,6 +111,8 @@ class Structure:
         try:
             root = layers_from_json(self.data, self.tensors, layers or {})
             graphs = [_graph_from_json(calls) for calls in self.data["calls"]]
+            for path in (path for each in graphs for path in _called(each)):
+                root.get_submodule(path)  # nothing but layers is called
             kind = str(self.data["network"])
             made = (
                 fx.GraphModule(root, graphs[0], kind)
@@ -169,6 +172,18 @@ class Structure:
         return cls(data, tensors)
 
 
+def _called(calls: fx.Graph) -> Iterator[str]:
+    """The paths of the layers that a graph calls, also in torch modes that it sets around them."""
+    for node in calls.nodes:
+        if node.op == "call_module":
+            yield str(node.target)
+        elif node.op == "call_function" and node.target is run_in:
+            how = node.args[0] if node.args else None
+            if not isinstance(how, fx.Node) or how.op != "get_attr":
+                raise ValueError("modes are set around something else than a layer")
+            yield str(how.target)
+
+
 def _node_to_json(node: fx.Node) -> dict[str, Any]:
     out: dict[str, Any] = {"name": node.name, "op": node.op}
     vertex = node.meta.get("vertex")
@@ -192,6 +207,8 @@ def _graph_from_json(calls: list[dict[str, Any]]) -> fx.Graph:
         kwargs = {_checked(key): argument_from_json(value, nodes) for key, value in call["kwargs"].items()}
         target = _target(call["op"], call["target"], args)
         node = made.create_node(call["op"], target, args, kwargs, name=_checked(call["name"]))
+        if target is run_in:
+            node.meta["is_wrapped"] = True  # as `to_module` marks it
         if "vertex" in call:
             node.meta["vertex"] = str(call["vertex"])
         nodes[call["name"]] = node

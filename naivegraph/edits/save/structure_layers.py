@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from naivegraph.edits.save.function_names import function_called, is_tensor_attribute, name_of
 from naivegraph.edits.save.layer_spec import class_spec, layer_from_class_spec
 from naivegraph.errors import EditError
 from naivegraph.graph.export.added_layers import Flag
+from naivegraph.ir.custom_rule import Call
 from naivegraph.ir.step_module import add_submodule, box_at
 
 __all__ = ["layers_from_json", "layers_to_json", "tensors_of"]
@@ -46,11 +49,27 @@ def layers_to_json(root: nn.Module, called: set[str]) -> dict[str, Any]:
 def _layer(module: nn.Module) -> dict[str, Any]:
     if type(module) is Flag:
         return {"flag": list(module.values)}
+    if type(module) is Call:
+        return _call(module.function)
     if type(module) is nn.Sequential and not (module._forward_hooks or module._forward_pre_hooks):
         parts = {name: _layer(part) for name, part in module.named_children()}
         if not any("own" in part for part in parts.values()):
             return {"sequential": parts}
     return class_spec(module) or {"own": f"{type(module).__module__}.{type(module).__qualname__}"}
+
+
+def _call(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function of torch's that is called as a layer, or the reading of an attribute of tensors."""
+    if isinstance(function, operator.attrgetter):
+        return {"attribute": function.__reduce__()[1][0]}
+    return {"function": name_of(function)}
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """The function of a name, if it is one of torch's."""
+    if not name.startswith("torch."):
+        raise ValueError(f"{name!r} is no function of torch's")
+    return function_called(name)
 
 
 def tensors_of(root: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -135,6 +154,12 @@ def _of_torch(spec: Mapping[str, Any]) -> nn.Module:
         return nn.Sequential(
             OrderedDict((name, _of_torch(part)) for name, part in spec["sequential"].items())
         )
+    if "function" in spec:
+        return Call(_function(spec["function"]))
+    if "attribute" in spec:
+        if not is_tensor_attribute(spec["attribute"]):
+            raise ValueError(f"{spec['attribute']!r} is no attribute of tensors")
+        return Call(operator.attrgetter(spec["attribute"]))
     return Flag(*spec["flag"]) if "flag" in spec else layer_from_class_spec(spec)
 
 

@@ -255,6 +255,8 @@ class _Export:
         if isinstance(target, nn.Module):
             self._place_module(path, target)
         else:
+            if getattr(target, "__name__", "") == "__get__":  # which cannot be copied or pickled
+                target = operator.attrgetter(function_name(target))
             path = self._parts.name("naivegraph_call")
             self._root.add_module(path, Call(target))
         called = self._fx.create_node("get_attr", path)

@@ -108,7 +108,8 @@ def _carried(
 ) -> int | None:
     """The dimension of the result that has the neurons of the first operand whose dimension is known."""
     known = [stub for stub in operands if tensor_key(stub) in dims]
-    for stub in known:
+    numbers = [stub for stub in known if stub.dtype.is_floating_point or stub.dtype.is_complex]
+    for stub in numbers or known:  # what is looked up by indices, or masked, has the neurons; these have none
         rank, dim = len(stub.shape), dims[tensor_key(stub)]
         if movement is not None and movement.dims is viewed:
             return _viewed(stub.shape, dim, out.shape)
@@ -118,7 +119,7 @@ def _carried(
         if rank != len(out.shape):  # a dimension is taken away or added; it may be the neurons' own
             place = _viewed(stub.shape, dim, out.shape)
             return place if place is not None and out.shape[place] == stub.shape[dim] else None
-    same = [stub for stub in known if len(stub.shape) == len(out.shape)]
+    same = [stub for stub in numbers or known if len(stub.shape) == len(out.shape)]
     whole = [stub for stub in same if stub.shape == out.shape]  # one that is broadcast may have no neurons
     return dims[tensor_key((whole or same)[0])] if same else None
 

@@ -178,3 +178,74 @@ def test_arguments_come_back_as_they_were(value: Any) -> None:
     back = argument_from_json(json.loads(json.dumps(argument_to_json(value))), {})
     assert back == value
     assert type(back) is type(value)
+
+
+class InModes(nn.Module):
+    """Positions without gradients, a product in another precision, and a weight norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 6))
+        self.angle, self.head = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor, *, scaled: bool = False) -> torch.Tensor:
+        y = self.layer(x)
+        with torch.no_grad():
+            turned = self.angle(y).mT.cos().mT
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = y.mT @ turned
+        out: torch.Tensor = self.head(y @ mixed.float())
+        return out * 2 if scaled else out
+
+
+def test_calls_in_modes_of_torch_are_data(tmp_path: Path) -> None:
+    net, x = InModes(), torch.randn(3, 5, 4)
+    graph = ng.capture(net, x)
+    ng.Structure.of(graph).save(tmp_path / "made.safetensors")
+    again = ng.Structure.load(tmp_path / "made.safetensors").graph()
+    assert torch.equal(again(x), net(x))
+    for network in (net, again):
+        network(x).sum().backward()
+    assert net.angle.weight.grad is None
+    made = dict(again.module.named_parameters())
+    assert made["angle.weight"].grad is None
+    torch.testing.assert_close(made["head.weight"].grad, net.head.weight.grad, rtol=0, atol=0)
+    assert torch.equal(copy.deepcopy(again)(x), net(x))
+    ng.resize(again, {"layer.linear": -2})
+    assert again(x).isfinite().all()
+
+
+def test_arguments_may_be_given_as_they_are_by_default() -> None:
+    net, x = InModes(), torch.randn(3, 5, 4)
+    graph = ng.capture(net, x)
+    assert torch.equal(graph(x, scaled=False), net(x))
+    with pytest.raises(
+        ng.NaivegraphError, match="captured with its default for the argument 'scaled', not True"
+    ):
+        graph(x, scaled=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"function": "getattr"}, "'getattr' is no function of torch's"),
+        ({"function": "torch.save"}, "'torch.save' is no function of tensors"),
+        ({"attribute": "__class__"}, "'__class__' is no attribute of tensors"),
+    ],
+)
+def test_nothing_but_functions_of_tensors_is_called_in_modes(change: dict[str, str], message: str) -> None:
+    structure = through_json(ng.Structure.of(ng.capture(InModes(), torch.randn(3, 5, 4))))
+    layers = structure.data["layers"]
+    path = next(path for path, spec in layers.items() if "function" in spec)
+    layers[path] = change
+    with pytest.raises(ng.LoadError, match=message):
+        structure.graph()
+
+
+def test_nothing_but_layers_is_called_in_modes() -> None:
+    structure = through_json(ng.Structure.of(ng.capture(InModes(), torch.randn(3, 5, 4))))
+    call = next(c for c in structure.data["calls"][0] if c["target"] == "naivegraph.run_in")
+    made = next(c for c in structure.data["calls"][0] if c["name"] == call["args"][0]["node"])
+    made["target"] = "head.register_forward_hook"
+    with pytest.raises(ng.LoadError, match="damaged"):
+        structure.graph()

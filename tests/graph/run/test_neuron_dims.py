@@ -154,3 +154,29 @@ def test_neurons_are_those_of_the_operand_that_is_not_broadcast() -> None:
     edit = ng.resize(graph, {"mul": -3})
     assert (edit.sizes["mul"].before, edit.sizes["mul"].after) == (12, 9)
     assert graph.sizes["a"] == graph.sizes["mul"] == 9
+
+
+def test_what_is_looked_up_by_indices_has_its_neurons_where_it_had_them() -> None:
+    class Messages(nn.Module):
+        """Each edge takes what the nodes at its ends have."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.message = nn.Linear(3, 8), nn.Linear(17, 8)
+
+        def forward(self, x: Tensor, ends: Tensor, edges: Tensor) -> Tensor:
+            x = self.a(x)
+            message = self.message(torch.cat([x[ends[0]], x[ends[1]], edges], 1))
+            out: Tensor = torch.zeros_like(x).index_add(0, ends[1], message)
+            return out
+
+    inputs = torch.randn(7, 3), torch.randint(0, 7, (2, 14)), torch.randn(14, 1)
+    graph = capture(Messages(), inputs)
+    assert graph.sizes["cat"] == 17
+    assert [graph.sizes[v.name] for v in graph.inputs_of("cat")] == [8, 8, 1]
+    edit = ng.transfer.adapters(graph, "message", size=2, kind="lora")
+    assert [tuple(p.shape) for p in graph.module.get_submodule("message_lora").parameters()] == [
+        (2, 17),
+        (8, 2),
+    ]
+    edit.undo()
