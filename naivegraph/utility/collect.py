@@ -11,7 +11,13 @@ import torch
 
 from naivegraph.algebra.axis import Atom, Axis
 from naivegraph.errors import EditError
-from naivegraph.utility.effective_weights import EffectiveWeight, effective_weights, replaced_atoms
+from naivegraph.utility.effective_weights import (
+    Constants,
+    EffectiveWeight,
+    effective_weights,
+    replaced_atoms,
+)
+from naivegraph.utility.masked_activations import MaskedActivations
 from naivegraph.utility.scores import Score
 from naivegraph.widths import Width, Widths
 
@@ -48,7 +54,8 @@ class Collected(Mapping[Width, Floats]):
             neurons that have no other weights.
         power: 2 for the squares of the scores.
         in_effect: Score the weights that layers compute with by themselves, instead of the parameters they
-            are made of (see `effective_weights`).
+            are made of (see `effective_weights`), behind masks and gains of activations as far as these let
+            them (see `MaskedActivations`).
         once: Value rows of a product by themselves, without the neurons inside (see `per_atom`).
 
     Raises:
@@ -69,6 +76,7 @@ class Collected(Mapping[Width, Floats]):
         self._widths, self._score, self._how, self._power, self._once = widths, score, how, power, once
         effective = effective_weights(widths) if in_effect else []
         self._replaced = replaced_atoms(effective)
+        self._masked = MaskedActivations(widths, Constants(widths.graph)) if in_effect else None
         self._tensors: list[tuple[str, Sequence[Axis], EffectiveWeight | None]] = [
             *((name, axes, None) for name, axes in widths.parameters().items()),
             *((f"the weight of {weight.name}", weight.axes, weight) for weight in effective),
@@ -111,6 +119,12 @@ class Collected(Mapping[Width, Floats]):
         if index not in self._parts:
             name, axes, weight = self._tensors[index]
             values = self._score(name) if weight is None else weight.values
+            if self._masked is not None and weight is None and name in self._masked.gates:
+                values = None
+            if self._masked is not None and values is not None:
+                stub = self._widths.graph.state[name] if weight is None else weight.stub
+                factor = self._masked.factor(stub)
+                values = values if factor is None else values * factor.to(values)
             rank = 1 if self._how == "share" and len(axes) == 1 else 2
             self._parts[index] = rank, [] if values is None else self._summed(name, axes, values)
         return self._parts[index]

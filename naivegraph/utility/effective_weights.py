@@ -22,7 +22,7 @@ from naivegraph.operators import movement_of
 from naivegraph.operators.movement import MoveKind
 from naivegraph.widths import Widths
 
-__all__ = ["EffectiveWeight", "effective_weights", "replaced_atoms", "state_values"]
+__all__ = ["Constants", "EffectiveWeight", "effective_weights", "replaced_atoms", "state_values"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,14 @@ class EffectiveWeight:
     Attributes:
         name: The vertex that computes with it, for messages.
         values: Its values.
+        stub: It, in the graph.
         axes: The resolved axis of each of its dimensions.
         replaced: The names of the parameters it is made of that nothing else computes with.
     """
 
     name: str
     values: torch.Tensor
+    stub: Stub
     axes: tuple[Axis, ...]
     replaced: frozenset[str]
 
@@ -78,7 +80,7 @@ def effective_weights(widths: Widths) -> list[EffectiveWeight]:
         if not made_of:
             continue
         names = frozenset(name for name in made_of if numbers[name] not in search.bare_uses)
-        out.append(EffectiveWeight(vertex.name, search.value(stub, values), axes, names))
+        out.append(EffectiveWeight(vertex.name, search.value(stub, values), stub, axes, names))
     return out
 
 
@@ -134,7 +136,7 @@ class _Search:
         for vertex in self.graph.vertices:
             for operation in vertex.operations:
                 operands = operation.operands
-                known = [self._as_made(stub) for stub in operands]
+                known = [self.as_made(stub) for stub in operands]
                 if not operands or not any(known):
                     continue
                 if all(known) and not _changes(operation):
@@ -142,7 +144,8 @@ class _Search:
                 else:
                     self._meet(vertex, operation, operands)
 
-    def _as_made(self, stub: Stub) -> _Made | None:
+    def as_made(self, stub: Stub) -> _Made | None:
+        """The facts about a tensor made of parameters and buffers alone; None for others."""
         return None if stub.id in self._changed else self.made.get(stub.id)
 
     def _enter(self, vertex: Vertex, operation: Operation, sources: list[_Made]) -> None:
@@ -157,7 +160,7 @@ class _Search:
 
     def _meet(self, vertex: Vertex, operation: Operation, operands: Iterable[Stub]) -> None:
         for stub in operands:
-            found = self._as_made(stub)
+            found = self.as_made(stub)
             if found is None:
                 continue
             if not found.computed:
@@ -206,6 +209,27 @@ def replaced_atoms(found: list[EffectiveWeight]) -> Mapping[str, set[Atom]]:
         for name in weight.replaced:
             out.setdefault(name, set()).update(weight.atoms())
     return out
+
+
+class Constants:
+    """The tensors of a run that are made of parameters and buffers alone."""
+
+    def __init__(self, graph: Recording) -> None:
+        self._search = _Search(graph)
+        self._search.follow()
+        self._values: dict[int, torch.Tensor] = {}
+
+    def value(self, stub: Stub) -> torch.Tensor | None:
+        """The present values of a tensor; None if it depends on inputs."""
+        return None if self._search.as_made(stub) is None else self._search.value(stub, self._values)
+
+    def gates(self, stub: Stub) -> frozenset[str]:
+        """The names of what a tensor is computed from, and that nothing computes with as it is."""
+        made, search = self._search.as_made(stub), self._search
+        if made is None or not made.computed:
+            return frozenset()
+        states = made.states - search.bare_uses
+        return frozenset(name for name, state in search.graph.state.items() if state.id in states)
 
 
 def state_values(graph: Recording) -> Callable[[Stub], torch.Tensor]:
