@@ -515,3 +515,35 @@ def test_rows_that_a_forward_rescales_are_as_they_were(bags: bool) -> None:
     with torch.no_grad():
         net(x)
     assert not torch.equal(net.table.weight, before)
+
+
+class Normalised(nn.Module):
+    """A layer that writes into its weight: in train mode, in any mode, or past autograd."""
+
+    def __init__(self, how: str, taken: int, given: int) -> None:
+        super().__init__()
+        self.how, self.weight = how, nn.Parameter(torch.randn(given, taken))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "data":
+            self.weight.data.clamp_(-0.5, 0.5)
+        elif self.how == "always" or self.training:
+            with torch.no_grad():
+                self.weight.copy_(nn.functional.normalize(self.weight, dim=1))
+        return x @ nn.functional.normalize(self.weight, dim=1).T
+
+
+@pytest.mark.parametrize("how", ["training", "always", "data"])
+def test_weights_that_a_forward_writes_into_are_as_they_were(how: str) -> None:
+    class Once(Normalised):
+        """A class that no network of another test has."""
+
+    net, x = nn.Sequential(Once(how, 4, 8), nn.ReLU(), Once(how, 8, 3)), torch.randn(2, 4)
+    before = copy.deepcopy(net.state_dict())
+    graph = capture(net, x)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    edit = ng.prune(graph, ratio=0.5)
+    assert net[0].weight.shape == (4, 4)
+    net.train()(x)
+    edit.undo()
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())

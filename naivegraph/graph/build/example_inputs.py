@@ -96,7 +96,7 @@ def _random(*shape: int) -> torch.Tensor:
 
 
 def _run(module: nn.Module, values: tuple[torch.Tensor, ...]) -> Any:
-    with restored(module), preserved(module), torch.no_grad():
+    with restored(module), preserved(module, watch=True), torch.no_grad():
         return copy_tensors(module(*copy_tensors(values)))
 
 

@@ -96,7 +96,7 @@ def run_training(training: Recording) -> Any:
     """
     module = training.module
     args, kwargs = nested_arguments(module, {**training.constants, **copy_tensors(training.example)})
-    with restored(module), preserved(module, training=True), torch.no_grad():
+    with restored(module), preserved(module, training=True, watch=True), torch.no_grad():
         return module(*args, **kwargs)
 
 
@@ -128,7 +128,7 @@ def record_in_train_mode(graph: Recording, arguments: Arguments, fake: FakeMode 
         CaptureError: The network does not run in train mode on these arguments.
     """
     module = graph.module
-    with restored(module), preserved(module, training=True):
+    with restored(module), preserved(module, training=True, watch=True):
         return record(module, *arguments, fake=fake, first=graph)[0]
 
 

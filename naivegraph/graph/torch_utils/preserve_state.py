@@ -6,6 +6,7 @@ import contextlib
 import functools
 import random
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
+from naivegraph.graph.torch_utils.written_tensors import WrittenTensors
 from naivegraph.undo import all_or_nothing
 
 __all__ = ["preserved", "restored", "restored_on_error", "same_seed"]
@@ -28,38 +30,69 @@ _STILL = frozenset(
 )
 
 
+# Names of the parameters that forwards were seen to write into, by the class of the module that holds them.
+_WRITTEN: weakref.WeakKeyDictionary[type[nn.Module], set[str]] = weakref.WeakKeyDictionary()
+
+
 @contextlib.contextmanager
-def preserved(module: nn.Module, *, training: bool = False, buffers: bool = True) -> Iterator[None]:
+def preserved(
+    module: nn.Module, *, training: bool = False, buffers: bool = True, watch: bool = False
+) -> Iterator[None]:
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
-    Tables of embeddings with a `max_norm`, whose rows a forward makes shorter in place, are restored, too.
+    Parameters that the block writes into are restored if it is watched, or if a watched block wrote into
+    those of modules of the same class: some forwards clamp or normalise their weights.
 
     Args:
         module: The network.
         training: The value of the flags inside the block.
         buffers: Whether the block may write into buffers.
+        watch: Whether to look for operators that write into parameters, some microseconds for every operator.
     """
     flags = [(m, m.training) for _, m in modules_of(module)]
-    written = [*(module.buffers() if buffers else ()), *_rescaled(module)]
-    values = [(tensor, tensor.detach().clone()) for tensor in written]
+    # Batch norms update their buffers by an operator that does not say so: these are copied beforehand.
+    copied = [*(module.buffers() if buffers else ()), *([] if watch else _known_written(module))]
+    values = [(tensor, tensor.detach().clone()) for tensor in copied]
+    written = WrittenTensors(module.parameters()) if watch else None
     with same_seed():
         for m, _ in flags:
             _set_flag(m, training)
         try:
-            yield
+            with written or contextlib.nullcontext():
+                yield
         finally:
             for m, flag in flags:
                 _set_flag(m, flag)
-            with torch.no_grad():
-                for tensor, before in values:  # batch norm updates them without a new version number
-                    if not tensor.is_meta and not torch.equal(tensor, before):
-                        tensor.copy_(before)
+            if written is not None:
+                _remember(module, written)
+                values.extend(written.values)
+            _restore_values(values)
 
 
-def _rescaled(module: nn.Module) -> list[torch.Tensor]:
-    """The parameters that forwards of torch's own layers write into."""
-    tables = (m for _, m in modules_of(module) if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
-    return [table.weight for table in tables if table.max_norm is not None]
+def _known_written(module: nn.Module) -> list[torch.Tensor]:
+    """The parameters that forwards of these classes were seen to write into."""
+    if not _WRITTEN:
+        return []
+    found = ((m, name) for _, m in modules_of(module) for name in _WRITTEN.get(type(m), ()))
+    tensors = (m._parameters.get(name) for m, name in found)
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+def _remember(module: nn.Module, written: WrittenTensors) -> None:
+    """Note which parameters of which classes were written into."""
+    seen = {id(tensor) for tensor, _ in written.values}
+    for _, m in modules_of(module) if seen else ():
+        names = {name for name, parameter in m._parameters.items() if id(parameter) in seen}
+        if names:
+            _WRITTEN.setdefault(type(m), set()).update(names)
+
+
+def _restore_values(values: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give tensors earlier values back where they differ, so that version numbers of others stay."""
+    with torch.no_grad():
+        for tensor, before in values:
+            if not tensor.is_meta and not torch.equal(tensor, before):
+                tensor.copy_(before)
 
 
 def _set_flag(module: nn.Module, training: bool) -> None:

@@ -33,7 +33,7 @@ def record_verified(
         CaptureError: See `capture`; the network is as it was.
     """
     with restored_on_error(module):
-        with preserved(module):
+        with preserved(module, watch=True):
             graph, output = record(module, args, kwargs)
         if verify:
             graph.checks.update(verify_graph(graph, args, kwargs, output, all_checks=verify is True))
@@ -133,7 +133,11 @@ def _repeats(graph: Recording, arguments: Arguments, expected: Any, *, training:
 def _output(run: Any, graph: Recording, arguments: Arguments, training: bool) -> Any:
     """A copy of the output of a run, after which the module is as before."""
     args, kwargs = copy_tensors(arguments)
-    with restored(graph.module), preserved(graph.module, training=training), torch.no_grad():
+    with (
+        restored(graph.module),
+        preserved(graph.module, training=training, watch=training),
+        torch.no_grad(),
+    ):
         return copy_tensors(run(*args, **kwargs))  # it may be a buffer, which is about to be restored
 
 
