@@ -76,8 +76,10 @@ def _check_network(module: object) -> None:
         raise CaptureError("this is a graph already; where a network is needed, give graph.to_module()")
     if not isinstance(module, nn.Module):
         raise CaptureError(f"the network must be a torch.nn.Module, not {type(module).__name__}")
-    if isinstance(module, torch.jit.ScriptModule):
-        raise CaptureError(
-            "the code of this network was compiled by torch.jit, and its sizes with it; give the module that "
-            "it was made from, and compile it after the edit"
-        )
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            code = f"the code of {name}, a part of this network," if name else "the code of this network"
+            raise CaptureError(
+                f"{code} was compiled by torch.jit, and its sizes with it; give the module that it was made "
+                "from, and compile it after the edit"
+            )

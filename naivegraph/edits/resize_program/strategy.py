@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +25,7 @@ from naivegraph.edits.resize_program.resize_program import AxisRequest, Floats, 
 from naivegraph.errors import EditError, InfeasibleError
 from naivegraph.solvers import Backend, Outcome, Program, Solution, backends, solve
 from naivegraph.solvers.budget import Certificate
+from naivegraph.user_warnings import warn_user
 from naivegraph.utility import Utility, check_utility
 from naivegraph.widths import SizeConstraints, Width, Widths
 
@@ -55,7 +54,6 @@ __all__ = [
 # Seconds for the explanation of infeasible requests without a time limit of the user's.
 _PATIENCE = 30.0
 
-_PACKAGE = __name__.partition(".")[0]
 _log = logging.getLogger("naivegraph")
 
 
@@ -271,7 +269,7 @@ class Warn(Strategy):
         then = f"; {self.then.action}" if self.then.action else ""
         # Where another strategy comes next, that one will show what can be done.
         why = attempt.conflict(offers=isinstance(self.then, Nothing))
-        warnings.warn(f"these sizes cannot be had: {attempt}{then}. {why}", stacklevel=_levels())
+        warn_user(f"these sizes cannot be had: {attempt}{then}. {why}")
         return self.then(attempt)
 
 
@@ -401,19 +399,6 @@ def decide(strategy: Callable[[Attempt], Any], attempt: Attempt) -> Decision | N
     if wrong:
         raise EditError(f"what the strategy decided cannot be carried out: {wrong}")
     return answer
-
-
-def _levels() -> int:
-    """The number of calls from `Warn` out to the first line outside this package, which is warned."""
-    frame, levels = sys._getframe(1), 1
-    # Verbs that are decorated by a context are called from contextlib.
-    while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
-        frame, levels = frame.f_back, levels + 1
-    return levels
-
-
-def _is_inside(module: str) -> bool:
-    return module.startswith(f"{_PACKAGE}.") or module == "contextlib"
 
 
 def default_strategy() -> Strategy:

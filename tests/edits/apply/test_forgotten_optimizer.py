@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,12 @@ def stepped(make: Callable[[Any], optim.Optimizer]) -> tuple[nn.Sequential, opti
 )
 def test_a_forgotten_optimizer_is_told_of(make: Callable[[Any], optim.Optimizer]) -> None:
     net, optimizer = stepped(make)
-    edit = ng.prune(net, torch.randn(4, 6), ratio=0.5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        edit = ng.prune(net, torch.randn(4, 6), ratio=0.5)
+    # One that is not fused raises by itself at its next step.
+    assert bool(caught) == bool(optimizer.defaults.get("fused"))
+    assert all(str(each.message).startswith(SAID) and each.filename == __file__ for each in caught)
     assert [note for note in edit.notes if note.startswith(SAID)]
     edit.undo()
     edit = ng.prune(net, torch.randn(4, 6), ratio=0.5, optimizer=optimizer)
@@ -47,6 +53,16 @@ def test_of_several_the_missing_one_is_told_of() -> None:
     other.step()
     assert ng.prune(net, torch.randn(4, 6), ratio=0.5, optimizer=other).notes[0].startswith(SAID)
     assert one.state
+
+
+def test_one_of_other_parameters_is_told_of() -> None:
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    parts = [optim.Adam(net[i].parameters()) for i in (0, 2, 4)]
+    net(torch.randn(4, 6)).sum().backward()
+    for each in parts:
+        each.step()
+    edit = ng.prune(net, torch.randn(4, 6), ratio=0.5, optimizer=parts[:2])
+    assert edit.notes[0].startswith("An optimizer that was not handed over holds state of 4.weight")
 
 
 def test_nothing_is_said_of_optimizers_without_state_or_of_other_networks() -> None:

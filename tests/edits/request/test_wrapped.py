@@ -116,6 +116,10 @@ def test_a_copy_is_told_how_it_can_follow() -> None:
     [
         (lambda: Net, r"Net is a class; make a network of it first: Net\(\.\.\.\)"),
         (lambda: ng.capture(build(), data()), r"has its example already: .* ng.prune\(graph, \.\.\.\)"),
+        (
+            lambda: nn.Sequential(nn.Linear(6, 6), torch.jit.script(nn.ReLU())),
+            "the code of 1, a part of this network, was compiled by torch.jit",
+        ),
         (lambda: torch.jit.script(nn.Linear(6, 2)), "compiled by torch.jit.* the module that it was made"),
         (
             lambda: torch.jit.trace(build(), data()),  # type: ignore[no-untyped-call]
