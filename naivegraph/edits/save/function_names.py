@@ -32,7 +32,8 @@ _OTHERS: dict[str, _Function] = {
     "getattr": getattr,
     "naivegraph.check_constant": check_constant,
     "naivegraph.run_in": run_in,
-    "torch._weight_norm": torch._weight_norm,  # as torch's own parametrization calls it
+    # Torch's own parametrization calls the first, and libraries the second for experts of mixtures.
+    **{f"torch.{name}": getattr(torch, name) for name in ("_weight_norm", "_grouped_mm")},
     **{f"operator.{name}": getattr(operator, name) for name in (
         "add", "floordiv", "getitem", "mod", "mul", "neg", "setitem", "sub", "truediv",
     )},

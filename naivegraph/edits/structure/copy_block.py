@@ -33,6 +33,13 @@ _SILENCED = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm,
     nn.GroupNorm,
 )  # fmt: skip
+_SILENCED_FUNCTIONS = frozenset(
+    getattr(nn.functional, name)
+    for name in (
+        "linear", "conv1d", "conv2d", "conv3d", "batch_norm", "layer_norm", "group_norm", "instance_norm",
+        "rms_norm",
+    )
+)  # fmt: skip
 
 
 def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, undo: UndoLog) -> Region:
@@ -183,5 +190,6 @@ def _scales(graph: Graph, vertex: Vertex) -> list[torch.Tensor]:
     if isinstance(layer, nn.Module):
         known = isinstance(layer, _SILENCED) and layer.weight is not None
         return list(layer.parameters()) if known else []
-    named = {leaf.name for leaf in leaves((vertex.args, vertex.kwargs)) if isinstance(leaf, State)}
-    return [graph.tensor(name) for name in named] if layer is nn.functional.linear else []
+    named = dict.fromkeys(x.name for x in leaves((vertex.args, vertex.kwargs)) if isinstance(x, State))
+    tensors = [graph.tensor(name) for name in named] if layer in _SILENCED_FUNCTIONS else []
+    return [tensor for tensor in tensors if isinstance(tensor, nn.Parameter)]

@@ -74,6 +74,7 @@ class HistoryNote:
         label: The edit in a few words.
         network: The network.
         group: The notes that the same edit made of other networks (its averages), to which this is added.
+        changed: The modules that the edit changed.
 
     Attributes:
         copied: Whether it was copied or pickled.
@@ -82,7 +83,12 @@ class HistoryNote:
     """
 
     def __init__(
-        self, text: Callable[[], str], label: str, network: nn.Module, group: list[HistoryNote] | None = None
+        self,
+        text: Callable[[], str],
+        label: str,
+        network: nn.Module,
+        group: list[HistoryNote] | None = None,
+        changed: Iterable[nn.Module] = (),
     ) -> None:
         self._text = text
         self.copied = False
@@ -91,6 +97,9 @@ class HistoryNote:
         self.number = _new_number(modules)
         parameters = {id(p): p for module in modules for p in module._parameters.values() if p is not None}
         self._members = [weakref.ref(each) for each in (*modules, *parameters.values())]
+        # An activation that networks have in common ties nothing of one to the other.
+        bare = {id(each) for each in modules if not any(map(_has_tensors, each.modules()))}
+        self._free = bare - set(map(id, changed))
         self.group = [] if group is None else group
         self.group.append(self)
 
@@ -104,6 +113,15 @@ class HistoryNote:
     def living(self) -> dict[int, Any]:
         """The modules and parameters of the network at that time which still exist, by id."""
         return {id(each): each for each in (ref() for ref in self._members) if each is not None}
+
+    def tying(self) -> dict[int, Any]:
+        """Those of `living` that tie the edit to other networks: what it changed, and what has tensors."""
+        return {key: each for key, each in self.living().items() if key not in self._free}
+
+
+def _has_tensors(module: nn.Module) -> bool:
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    return any(tensor is not None for tensor in tensors)
 
 
 # A note, or of a copy the number and the text.
@@ -134,16 +152,17 @@ def later_edits(note: HistoryNote) -> list[HistoryNote]:
     """The edits that have to be undone before one, in that order: the last one first.
 
     They are the later ones of a network that has a module or parameter in common with this one (itself, a
-    part of it, one that it is a part of or shares a part with), or with another of them.
+    part of it, one that it is a part of or shares a part with), or with another of them. Modules without
+    tensors, such as activations, count where an edit changed them.
     """
     union = {key: each for member in note.group for key, each in member.living().items()}
     found: list[HistoryNote] = []
     for other in _DONE:
-        if other.number > note.number and not any(other is member for member in note.group):
-            living = other.living()
-            if any(union.get(key) is each for key, each in living.items()):
-                union.update(living)
-                found.append(other)
+        if other.number <= note.number or any(other is member for member in note.group):
+            continue
+        if any(union.get(key) is each for key, each in other.tying().items()):
+            union.update(other.living())
+            found.append(other)
     heads = {each.group[0].number: each.group[0] for each in found}  # an edit and its averages once
     return [heads[number] for number in sorted(heads, reverse=True)]
 
@@ -204,12 +223,14 @@ def note_edit(
         group: The notes that the same edit made of other networks.
         changed: The paths of the layers.
     """
-    notes, note = _notes(module), HistoryNote(text, f"{type(module).__name__}: {label}", module, group)
+    modules = dict(modules_of(module, every_path=True))
+    touched = [modules[path] for path in sorted(set(changed))]
+    note = HistoryNote(text, f"{type(module).__name__}: {label}", module, group, touched)
+    notes = _notes(module)
     note_parts(module, undo)
     undo.push(functools.partial(_forget, note))
     _DONE.append(note)
     _add(notes, _EDITS, note, undo)
-    modules = dict(modules_of(module, every_path=True))
     for path in sorted(set(changed)):
         _add(_notes(modules[path]), _CHANGES, (note, path), undo)
     _drop_dead()

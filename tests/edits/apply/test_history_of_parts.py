@@ -370,3 +370,43 @@ def test_layers_that_leave_the_network_keep_their_place_in_edits_made_through_an
     ng.replay(again, history_of(net))
     assert again.sizes == graph.sizes
     torch.testing.assert_close(again(x), graph(x), rtol=0, atol=0)
+
+
+class Sized(nn.Module):
+    """A module without tensors, whose attribute says a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(len(x), self.heads, -1).flatten(1)
+
+
+@pytest.mark.parametrize("common", [nn.ReLU(), nn.Sequential(nn.GELU(), nn.Dropout(0.1))], ids=["one", "two"])
+def test_an_activation_in_common_ties_no_edits(common: nn.Module) -> None:
+    one, two = (nn.Sequential(nn.Linear(4, 6), common, nn.Linear(6, 2)).eval() for _ in range(2))
+    before = copy.deepcopy(one.state_dict())
+    first = ng.prune(one, X[:, :4], ratio=0.5)
+    second = ng.prune(two, X[:, :4], ratio=0.5)
+    first.undo()
+    assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
+    second.undo()
+
+
+def test_what_an_edit_changed_in_common_ties_it() -> None:
+    common, x = Sized(), X[:, :4]
+
+    def network() -> nn.Sequential:
+        """Return a network with the part in common."""
+        return nn.Sequential(nn.Linear(4, 8), common, nn.Linear(8, 6), nn.Linear(6, 2)).eval()
+
+    one, two = network(), network()
+    first = ng.resize(one, x, {"2": -1})
+    second = ng.resize(two, x, {"0": ng.size(6)})
+    assert common.heads == 3
+    with pytest.raises(ng.EditError, match="edited again since"):
+        first.undo()
+    second.undo()
+    first.undo()
+    assert common.heads == 4

@@ -193,3 +193,34 @@ def test_what_is_nearly_the_identity_is_none() -> None:
     ):
         ng.duplicate(graph, "1", identity=True)
     assert [v.name for v in graph] == before
+
+
+class NormFunction(nn.BatchNorm2d):
+    """A norm that calls torch's function, as libraries with an activation behind it do."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias)
+
+
+class ScaledConv(nn.Module):
+    """A residual block that ends with functions."""
+
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.norm: nn.Module = NormFunction(4) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.conv2d(self.first(x).relu(), self.last.weight, self.last.bias)
+        out: Tensor = x + self.norm(y)
+        return out
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_branches_that_end_with_functions_may_start_as_the_identity(norm: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), ScaledConv(norm), nn.Conv2d(4, 2, 1)).eval()
+    graph = ng.capture(net, IMAGE[:2])
+    before = graph(IMAGE)
+    ng.duplicate(graph, "1", identity=True)
+    torch.testing.assert_close(graph(IMAGE), before)
+    assert graph.module.get_submodule("1").last.weight.abs().sum() > 0  # type: ignore[operator, union-attr]
