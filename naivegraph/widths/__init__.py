@@ -2,6 +2,7 @@
 
 from naivegraph.widths.code.rewritable import rewritable
 from naivegraph.widths.code.size_constraints import SizeConstraints, constraints_of
-from naivegraph.widths.widths import FixedAxis, Width, Widths, relate
+from naivegraph.widths.relate_graph import relate
+from naivegraph.widths.widths import FixedAxis, Width, Widths
 
 __all__ = ["FixedAxis", "SizeConstraints", "Width", "Widths", "constraints_of", "relate", "rewritable"]

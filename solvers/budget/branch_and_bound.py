@@ -29,8 +29,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum, small_enough
+from naivegraph.solvers.budget.bucket_elimination import BucketElimination, Maximum
 from naivegraph.solvers.budget.compact import Compact
+from naivegraph.solvers.budget.elimination_order import small_enough
 from naivegraph.solvers.budget.factor_graph import FactorGraph
 from naivegraph.solvers.budget.label_setting import LabelSetting
 from naivegraph.solvers.budget.local_search import LocalSearch

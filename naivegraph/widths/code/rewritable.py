@@ -19,7 +19,7 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.widths.code.constraint_kinds import SizeArgument
 from naivegraph.widths.code.function_sizes import sizes_of, value_of
 from naivegraph.widths.code.size_solver import SizeSolver
-from naivegraph.widths.widths import relate
+from naivegraph.widths.relate_graph import relate
 
 __all__ = ["rewritable"]
 
