@@ -11,7 +11,7 @@ from naivegraph.ir.values import Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.undo import UndoLog
 
-__all__ = ["add_part", "parts_of", "remove_part"]
+__all__ = ["add_part", "is_empty_part", "parts_of", "remove_part"]
 
 
 def parts_of(vertex: Vertex) -> list[Any]:
@@ -21,6 +21,11 @@ def parts_of(vertex: Vertex) -> list[Any]:
         EditError: It takes no list of tensors, or several.
     """
     return list(_parts(vertex)[1])
+
+
+def is_empty_part(part: Stub) -> bool:
+    """Tell whether a part is an empty vector, which torch lets be concatenated with tensors of any shape."""
+    return tuple(part.shape) == (0,)
 
 
 def _parts(vertex: Vertex) -> tuple[int | str, Any]:

@@ -32,8 +32,8 @@ _OTHERS: dict[str, _Function] = {
     "getattr": getattr,
     "naivegraph.check_constant": check_constant,
     "naivegraph.run_in": run_in,
-    # Torch's own parametrization calls the first, and libraries the second for experts of mixtures.
-    **{f"torch.{name}": getattr(torch, name) for name in ("_weight_norm", "_grouped_mm")},
+    # Torch's own parametrization calls the first; libraries the second, for experts (since torch 2.8).
+    **{f"torch.{n}": getattr(torch, n) for n in ("_weight_norm", "_grouped_mm") if hasattr(torch, n)},
     **{f"operator.{name}": getattr(operator, name) for name in (
         "add", "floordiv", "getitem", "mod", "mul", "neg", "setitem", "sub", "truediv",
     )},

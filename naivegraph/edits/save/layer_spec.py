@@ -223,7 +223,9 @@ def _facts(tensor: torch.Tensor) -> tuple[Any, ...]:
 def _alike(
     one: nn.Module, two: nn.Module, of_tensors: Callable[[torch.Tensor], tuple[Any, ...]] = _facts
 ) -> bool:
-    """Check that two layers differ in nothing but their numbers, device and training flag.
+    """Check that two layers differ in nothing but their numbers, device, training flag and labels.
+
+    A label is a plain value that somebody else than its class gave a layer, which its forward does not read.
 
     Args:
         one: A layer.
@@ -236,9 +238,10 @@ def _alike(
     for name, module in mine.items():
         left, right = vars(module), vars(other[name])
         own = {key for key in left if not key.startswith(_HISTORY)}
-        if type(module) is not type(other[name]) or own != right.keys():
+        labels = {key for key in own - right.keys() if _plain(left[key]) and not hasattr(type(module), key)}
+        if type(module) is not type(other[name]) or own - labels != right.keys():
             return False
-        if not all(_same(left[key], right[key]) for key in own - set(_OWN)):
+        if not all(_same(left[key], right[key]) for key in own - labels - set(_OWN)):
             return False
     first, second = _tensors(one), _tensors(two)
     return list(first) == list(second) and all(

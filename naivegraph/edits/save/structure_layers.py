@@ -13,7 +13,7 @@ from torch import nn
 from naivegraph.edits.save.function_names import function_called, is_tensor_attribute, name_of
 from naivegraph.edits.save.layer_spec import class_spec, layer_from_class_spec
 from naivegraph.errors import EditError
-from naivegraph.graph.export.added_layers import Flag
+from naivegraph.graph.export.added_layers import Assemble, Flag
 from naivegraph.ir.custom_rule import Call
 from naivegraph.ir.step_module import add_submodule, box_at
 
@@ -51,11 +51,17 @@ def _layer(module: nn.Module) -> dict[str, Any]:
         return {"flag": list(module.values)}
     if type(module) is Call:
         return _call(module.function)
+    if type(module) is Assemble:
+        return {"own": _class_name(Assemble), "returned": _class_name(module.kind)}
     if type(module) is nn.Sequential and not (module._forward_hooks or module._forward_pre_hooks):
         parts = {name: _layer(part) for name, part in module.named_children()}
         if not any("own" in part for part in parts.values()):
             return {"sequential": parts}
-    return class_spec(module) or {"own": f"{type(module).__module__}.{type(module).__qualname__}"}
+    return class_spec(module) or {"own": _class_name(type(module))}
+
+
+def _class_name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _call(function: Callable[..., Any]) -> dict[str, Any]:
@@ -139,6 +145,13 @@ def _made(
     if path in own:
         given = own[path]
         return given if isinstance(given, nn.Module) else given()
+    if "returned" in spec:
+        raise EditError(
+            f"the network returns a {spec['returned']}, which cannot be data: capture one that returns "
+            "tensors in tuples, lists or dicts (of transformers: with return_dict=False, and "
+            "use_cache=False where it returns a cache); or give "
+            f"layers={{{path!r}: graph.to_module().get_submodule({path!r})}}"
+        )
     if "own" in spec:
         raise EditError(
             f"the layer {path!r} ({spec['own']}) is not one of torch.nn as its attributes make it: give "

@@ -23,6 +23,7 @@ from naivegraph.edits.structure.joint import Joint
 from naivegraph.edits.structure.planned_sizes import PlannedSizes
 from naivegraph.errors import InfeasibleError
 from naivegraph.graph import Vertex
+from naivegraph.graph.list_argument import is_empty_part
 from naivegraph.graph.run.liveness import idle, tensor_numbers
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
@@ -111,7 +112,7 @@ class AlignmentProgram:
 
     def axis(self, stub: Stub, dim: int) -> Axis:
         """The axis of a tensor."""
-        return self.widths.of(stub)[dim]
+        return total(()) if is_empty_part(stub) else self.widths.of(stub)[dim]
 
     def knows(self, stub: Stub) -> bool:
         """Check whether a tensor is still there once what nothing needs has left."""

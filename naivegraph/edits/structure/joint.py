@@ -9,7 +9,7 @@ from naivegraph.algebra.axis import Atom, Axis, Term, product, single, total
 from naivegraph.edits.structure.merges import concatenation_dim
 from naivegraph.edits.structure.vertices import output_of
 from naivegraph.graph import Vertex
-from naivegraph.graph.list_argument import parts_of
+from naivegraph.graph.list_argument import is_empty_part, parts_of
 from naivegraph.ir.values import Stub
 from naivegraph.operators.relation import Relation
 
@@ -54,7 +54,10 @@ class Joint:
     @property
     def _beside(self) -> int | None:
         """The index of the part at whose run the new one grows: the one before it, or else after it."""
-        return None if self.position is None else max(self.position - 1, 0)
+        if self.position is None:
+            return None
+        places = (*range(self.position - 1, -1, -1), *range(self.position, len(self.parts)))
+        return next((place for place in places if not is_empty_part(self.parts[place])), None)
 
     def run(self, index: int) -> Axis:
         """The run of one part in what it gives; not resolved."""
@@ -62,12 +65,11 @@ class Joint:
 
     def relate(self, relation: Relation) -> None:
         """Set the axes of what it gives."""
-        stay = [relation.of(part) for i, part in enumerate(self.parts) if i not in self.gone]
-        own = {*self.gone, self._beside}
-        self._runs = [
-            single(Atom(part.shape[self.dim], relation.where)) if i in own else relation.of(part)[self.dim]
-            for i, part in enumerate(self.parts)
+        stay = [
+            relation.of(p) for i, p in enumerate(self.parts) if i not in self.gone and not is_empty_part(p)
         ]
+        own = {*self.gone, self._beside}
+        self._runs = [self._run_of(part, i in own, relation) for i, part in enumerate(self.parts)]
         out = [
             relation.algebra.concatenate(self._runs)
             if dim == self.dim
@@ -75,6 +77,12 @@ class Joint:
             for dim in range(len(self.out.shape))
         ]
         relation.set(self.out, out)
+
+    def _run_of(self, part: Stub, own: bool, relation: Relation) -> Axis:
+        """The axis of a part along which it is concatenated, or one of the same length that nothing ties."""
+        if is_empty_part(part):
+            return total(())
+        return single(Atom(part.shape[self.dim], relation.where)) if own else relation.of(part)[self.dim]
 
     def settle(self, relation: Relation) -> None:
         """Make a place for the part that comes, once all that uses the concatenation is related.
@@ -86,11 +94,12 @@ class Joint:
             return
         resolve, algebra = relation.algebra.resolve, relation.algebra
         run, part = resolve(self._runs[self._beside]), relation.of(self.parts[self._beside])[self.dim]
-        place = 0 if self.position == 0 else -1
+        place = 0 if self.position is not None and self.position <= self._beside else -1
         term = run.terms[place] if run.terms else ()
         atom = term[0] if term else 1
         if isinstance(atom, Atom) and not atom.alone and run.atoms().count(atom) == 1:
-            given = [*self.parts, *([self.source] if self.source else [])]
+            parts = [part for part in self.parts if not is_empty_part(part)]
+            given = [*parts, *([self.source] if self.source else [])]
             if atom not in {each for stub in given for each in resolve(relation.of(stub)[self.dim]).atoms()}:
                 rest, new = Atom(atom.length, relation.where), Atom(0, relation.where)
                 pair: list[Term] = [(new,), (rest,)] if place == 0 else [(rest,), (new,)]

@@ -22,6 +22,11 @@ class Assemble(nn.Module):
         super().__init__()
         self._template = template
 
+    @property
+    def kind(self) -> type[Any]:
+        """The class of the object."""
+        return type(self._template)
+
     def forward(self, *values: Any) -> Any:
         """A new object with these values."""
         return map_leaves(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,36 @@ def test_nothing_but_layers_is_called_in_modes() -> None:
     made["target"] = "head.register_forward_hook"
     with pytest.raises(ng.LoadError, match="damaged"):
         structure.graph()
+
+
+def test_labels_that_others_gave_a_layer_do_not_matter() -> None:
+    net, x = nn.Sequential(nn.Linear(3, 4)), torch.randn(2, 3)
+    vars(net[0])["_initialized_by_somebody"] = True
+    assert torch.equal(ng.Structure.of(ng.capture(net, x)).graph()(x), net(x))
+
+
+@dataclasses.dataclass
+class Found:
+    """An output of a class of one's own."""
+
+    first: torch.Tensor
+
+
+def test_an_output_of_ones_own_class_is_told_with_the_way_out() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> Found:
+            return Found(self.layer(x))
+
+    net, x = Net(), torch.randn(2, 3)
+    graph = ng.capture(net, x)
+    structure = ng.Structure.of(graph)
+    with pytest.raises(
+        ng.EditError, match=r"returns a .*Found, which cannot be data: capture one that returns"
+    ):
+        structure.graph()
+    own = {path: graph.to_module().get_submodule(path) for path in structure.own_layers}
+    assert torch.equal(structure.graph(own)(x).first, net(x).first)

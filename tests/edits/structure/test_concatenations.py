@@ -294,3 +294,26 @@ def test_an_optimizer_follows_a_part_in_the_middle() -> None:
     now = optimizer.state[weight]["exp_avg"]
     assert not now[:, 2:5].any()
     assert torch.equal(torch.cat([now[:, :2], now[:, 5:]], 1), old)
+
+
+def test_an_empty_part_as_of_a_cache_at_its_start_can_go() -> None:
+    class Cached(nn.Module):
+        """Torch lets an empty vector be concatenated with tensors of any shape."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            kept = torch.tensor([])
+            out: Tensor = self.b(torch.cat([kept, self.a(x)], dim=-1))
+            return out
+
+    net, x = Cached(), torch.randn(2, 3, 4)
+    graph = ng.capture(net, x)
+    edit = ng.disconnect(graph, "tensor", "cat")
+    assert torch.equal(graph(x), net.b(net.a(x)))
+    edit.undo()
+    ng.connect(graph, "a", "cat")
+    assert graph.sizes["cat"] == 12
+    assert torch.equal(graph(x)[..., :2], net.b(torch.cat([net.a(x)] * 2, -1)))
