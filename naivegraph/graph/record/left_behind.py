@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from naivegraph.graph.record.recorder import Recorder
+from naivegraph.graph.record.retained import retained
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.ir.pytree import fields_of, is_record, leaves, stubs_in
 from naivegraph.ir.vertex import Vertex
@@ -41,7 +42,7 @@ def left_behind(
     Returns:
         "Net.logits" or "Net.block.features" for what a module holds, "a hook of Net.block" for what the
         closure of a hook holds, "FEATURES" for what is under this name where the code of a forward sees it,
-        "the argument 'store'".
+        "the argument 'store'", "a dict with the key 'h'" for what anything else refers to.
     """
     known = {id(leaf) for leaf in leaves(kept) if isinstance(leaf, torch.Tensor)}
     made = {id(tensor): recorder.stubs[id(tensor)].id for tensor in recorder.made()}
@@ -49,6 +50,11 @@ def left_behind(
     for name, value in arguments.items():
         held += _tensors(value, f"the argument {name!r}")
     found = {made[key]: place for key, place in held if key in made and key not in known}
+    named = {key for key, _ in held}
+    del held
+    for key, place in retained(recorder.made(), recorder.alive).items():
+        if key not in known and key not in named:
+            found[made[key]] = place
     if not found:
         return {}
     computed = _computed_from_inputs(recorder.vertices)
