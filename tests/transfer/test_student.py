@@ -231,3 +231,24 @@ def test_a_failure_half_way_leaves_the_student_as_it_was() -> None:
     with pytest.raises(ng.EditError, match="not a number"):
         ng.transfer.student(small, big, x[:2], calibration=x)
     assert _equal(small.state_dict(), before)
+
+
+class StartingCache(nn.Module):
+    """Keys are put behind those of an empty cache, as decoders do it."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.keys, self.head = nn.Linear(4, hidden), nn.Linear(hidden, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, n, 4) to (batch, n, 3)."""
+        return self.head(torch.cat([torch.tensor([]), self.keys(x)], -2))  # type: ignore[no-any-return]
+
+
+def test_empty_tensors_ask_for_no_size() -> None:
+    torch.manual_seed(0)
+    small, big, x = StartingCache(6), StartingCache(8), torch.randn(2, 5, 4)
+    ng.transfer.student(small, big, x, select="l2")
+    kept = [row for row in range(8) if (small.keys.weight == big.keys.weight[row]).all(1).any()]
+    assert len(kept) == 6
+    assert torch.equal(small.head.weight, big.head.weight[:, kept])

@@ -127,10 +127,13 @@ def narrowed(
 
 
 def _resizable(mine: Vertex, other: Vertex, sizes: Mapping[str, int], theirs: Mapping[str, int]) -> bool:
-    """Tell whether the neurons of a vertex are counted in both networks, in tensors of one rank."""
+    """Tell whether the neurons of a vertex are counted in both networks, in tensors of one rank.
+
+    An empty tensor, as a cache begins with, has none.
+    """
     if other.name not in theirs or not isinstance(mine.output, Stub) or not isinstance(other.output, Stub):
         return False
-    return len(mine.output.shape) == len(other.output.shape) and sizes[mine.name] <= theirs[other.name]
+    return len(mine.output.shape) == len(other.output.shape) and 0 < sizes[mine.name] <= theirs[other.name]
 
 
 def _kept(edit: Edit, graph: Graph) -> list[KeptNeurons]:
