@@ -66,6 +66,10 @@ class _Package(ModuleType):
         if not (name in ("prune", "reconstruct") and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Pickle the package by its name, as functions do that are sent to other processes by value."""
+        return importlib.import_module, (self.__name__,)
+
 
 def _load() -> None:
     """Load the public names into this package.

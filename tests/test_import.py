@@ -101,3 +101,13 @@ def test_what_was_pickled_is_read_where_nothing_is_imported_yet() -> None:
     pickled = pickle.dumps(ng.size(3))
     code = f"import gc, pickle; print(repr(str(pickle.loads({pickled!r}))), gc.isenabled())"
     assert run_python(code, ROOT) == f"{str(ng.size(3))!r} True"
+
+
+def test_functions_that_name_the_package_are_sent_to_other_processes_by_value() -> None:
+    code = (
+        "import pickle, cloudpickle, naivegraph as ng\n"
+        "def version(): return ng.__version__\n"
+        "sent = pickle.loads(cloudpickle.dumps(version))\n"
+        "print(sent() == ng.__version__, pickle.loads(pickle.dumps(ng)) is ng)"
+    )
+    assert run_python(code, ROOT) == "True True"
