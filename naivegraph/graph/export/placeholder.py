@@ -34,4 +34,4 @@ def placeholder(graph: fx.Graph, name: str, default: Any = inspect.Parameter.emp
     if node.name == name:
         return node
     graph.erase_node(node)
-    return graph.create_node("placeholder", name, args, name=f"naivegraph_{name}")
+    return graph.create_node("placeholder", name, args, name=f"argument_{name}")
