@@ -52,9 +52,8 @@ def left_behind(
     found = {made[key]: place for key, place in held if key in made and key not in known}
     named = {key for key, _ in held}
     del held
-    for key, place in retained(recorder.made(), recorder.alive).items():
-        if key not in known and key not in named:
-            found[made[key]] = place
+    others = retained(recorder.made(), recorder.alive, known | named)
+    found.update({made[key]: place for key, place in others.items()})
     if not found:
         return {}
     computed = _computed_from_inputs(recorder.vertices)

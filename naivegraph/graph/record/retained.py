@@ -18,12 +18,15 @@ import torch
 __all__ = ["retained"]
 
 
-def retained(tensors: Sequence[torch.Tensor], alive: list[torch.Tensor]) -> dict[int, str]:
+def retained(
+    tensors: Sequence[torch.Tensor], alive: list[torch.Tensor], known: Collection[int] = ()
+) -> dict[int, str]:
     """The tensors, by their `id`, to which there are other references, with a word on whose.
 
     Args:
         tensors: The tensors, in a list that nothing else refers to.
         alive: Another list, which has all of them.
+        known: The `id` of tensors that are known to be referred to, and not asked about.
 
     Example:
         >>> one, two = torch.ones(2), torch.ones(2)
@@ -40,17 +43,18 @@ def retained(tensors: Sequence[torch.Tensor], alive: list[torch.Tensor]) -> dict
         index
         for index, count in enumerate(counts)
         if count > expected + (of_base if id(tensors[index]) in bases else 0)
+        and id(tensors[index]) not in known
     ]
     if not held:
         return {}
     gc.collect()  # what is in cycles that nothing reaches is not kept
-    known = {id(tensors), id(alive)}
+    own = {id(tensors), id(alive)}
     found: dict[int, str] = {}
     for index in held:
         owners = [
             owner
             for owner in gc.get_referrers(tensors[index])
-            if id(owner) not in known and not isinstance(owner, types.FrameType)
+            if id(owner) not in own and not isinstance(owner, types.FrameType)
         ]
         if owners:
             found[id(tensors[index])] = _told(owners, tensors[index])
