@@ -61,7 +61,8 @@ def crossing(run: Recording, name: str) -> list[str]:
         EditError: What the run returns does not depend on the vertex.
     """
     given = {name: name}
-    return _Running(_with_sizes_at_hand(run, given), given, None).missing()
+    wanted = "cut the network to what is wanted first, ng.surgery.cut(graph, inputs, outputs)"
+    return _Running(_with_sizes_at_hand(run, given), given, None).missing(wanted)
 
 
 def _with_sizes_at_hand(run: Recording, given: Mapping[str, str]) -> Recording:
@@ -143,8 +144,11 @@ class _Running:
         self.names = ", ".join(map(repr, given))
         self.wanted = ", ".join(map(repr, outputs)) if outputs else "the network's output"
 
-    def missing(self) -> list[str]:
+    def missing(self, remedy: str = "say with outputs= what is wanted") -> list[str]:
         """The vertices that make what is used beside that which is given.
+
+        Args:
+            remedy: The way out where the network returns something else, too.
 
         Raises:
             EditError: Something that is wanted does not depend on what is given.
@@ -161,11 +165,7 @@ class _Running:
                 inside |= made | {n for n in outside if self.memory.shared({n}, writes)}
                 outside = {number: maker for number, maker in outside.items() if number not in inside}
             elif vertex.name in self._last:
-                hint = (
-                    ""
-                    if self._named
-                    else ", which the network returns, too; say with outputs= what is wanted"
-                )
+                hint = "" if self._named else f", which the network returns, too; {remedy}"
                 raise EditError(
                     f"{vertex.name!r} does not depend on {self.names}: no part leads from there to it{hint}"
                 )

@@ -318,3 +318,27 @@ def test_sequences_of_different_length_are_told() -> None:
     ]
     with pytest.raises(ng.EditError, match="sequences of different length cannot be joined"):
         ng.surgery.stitch(graphs[0], "1", graphs[1], "1", fit="random")
+
+
+class TwoOutputs(nn.Module):
+    """What the first layer gives is returned, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (batch, 4) to (batch, 6) and (batch, 3)."""
+        h = self.a(x)
+        return h, self.b(h.tanh())
+
+
+def test_an_output_that_the_end_cannot_make_is_told_with_the_way_out() -> None:
+    graph, x = ng.capture(TwoOutputs(), torch.randn(2, 4)), torch.randn(32, 4)
+    with pytest.raises(
+        ng.EditError, match=r"'a' does not depend on 'tanh'.*cut the network to what is wanted"
+    ):
+        ng.surgery.stitch(graph, "tanh", graph, "tanh", data=x)
+    part = ng.surgery.cut(graph, ["x"], ["b"])
+    stitched = ng.surgery.stitch(part, "tanh", part, "tanh", data=x)
+    torch.testing.assert_close(stitched(x), part(x), atol=1e-2, rtol=1e-2)
