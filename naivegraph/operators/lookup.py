@@ -14,6 +14,7 @@ from naivegraph.operators import (
     order,
     parts,
     pointwise,
+    quantise,
     recurrent,
     reduce,
     sample,
@@ -29,7 +30,10 @@ from naivegraph.operators.unknown import unknown
 __all__ = ["movement_of", "record_of", "relate_operation"]
 
 # Imported for the records they register.
-_ = (fourier, index, linear, losses, normalise, order, parts, recurrent, reduce, sample, scatter, views)
+_ = (
+    fourier, index, linear, losses, normalise, order, parts, quantise, recurrent, reduce, sample, scatter,
+    views,
+)  # fmt: skip
 
 _POINTWISE = Operator(pointwise.pointwise)
 _UNKNOWN = Operator(unknown)

@@ -159,7 +159,7 @@ register(
     "special_modified_bessel_i1 celu elu erf expm1 floor fmod gelu hardshrink "
     "hardswish log1p mish nan_to_num relu6 round selu sgn sign silu sin sinh softshrink tan "
     "tanh trunc floor_divide fake_quantize_per_tensor_affine_cachemask "
-    "fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
     Operator(pointwise, zeros=KEPT),
 )
 register("hardtanh", Operator(pointwise, zeros=jointly_if(_bounds_hold_zero)))

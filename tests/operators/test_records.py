@@ -27,8 +27,8 @@ _UNTOLD = {
     # A complex number is one element, its parts are two.
     "movement": "view_as_real view_as_real_copy",
     # Linear in numbers together with the steps to which they are rounded, or in which of them differ.
-    "sources": "fake_quantize_per_channel_affine_cachemask _unique2 unique_dim "
-    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    "sources": "fake_quantize_per_channel_affine_cachemask _fused_moving_avg_obs_fq_helper _unique2 "
+    "unique_dim _fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
 }
 UNTOLD = {name: facts.split() for facts, names in _UNTOLD.items() for name in names.split()}
 # In place, it takes no notice of what was there.

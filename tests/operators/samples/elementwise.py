@@ -9,6 +9,14 @@ from tests.operators.samples.make import Samples, chance, flags, mixed, numbers,
 
 __all__ = ["ELEMENTWISE"]
 
+
+def _observer(count: int) -> list[torch.Tensor]:
+    """Switches, of an observer that rests, ranges, steps and zeros."""
+    switches = [torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)]
+    ranges = [torch.full((count,), -1.0), torch.full((count,), 1.0), torch.full((count,), 0.125)]
+    return [*switches, *(each.float() for each in ranges), torch.zeros(count, dtype=torch.int32)]
+
+
 _X = real(2, 3, 4)
 _ONE = [S(_X)]
 _TWO = [S(_X, real(2, 3, 4)), S(_X, real(3, 1)), S(real(4), _X)]
@@ -75,7 +83,22 @@ ELEMENTWISE: Samples = rows(
                 1,
                 -128,
                 127,
-            )
+            ),
+            S(
+                single(5, 3, 2),
+                torch.full((5,), 0.125, dtype=torch.float32),
+                torch.zeros(5, dtype=torch.int32),
+                0,
+                -128,
+                127,
+            ),
+        ],
+    ),
+    (
+        "_fused_moving_avg_obs_fq_helper",
+        [
+            S(single(2, 3), *_observer(1), 0.01, -128, 127, -1),
+            S(single(5, 3), *_observer(5), 0.01, -128, 127, 0, True, True),
         ],
     ),
     (
