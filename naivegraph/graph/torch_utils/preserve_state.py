@@ -30,7 +30,7 @@ _STILL = frozenset(
 )
 
 
-# Names of the parameters that forwards were seen to write into, by the class of the module that holds them.
+# Names of the parameters that forwards were seen to write into, by the class of the network.
 _WRITTEN: weakref.WeakKeyDictionary[type[nn.Module], set[str]] = weakref.WeakKeyDictionary()
 
 
@@ -41,7 +41,7 @@ def preserved(
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
     Parameters that the block writes into are restored if it is watched, or if a watched block wrote into
-    those of modules of the same class: some forwards clamp or normalise their weights.
+    those of a network of the same class: some forwards clamp or normalise their weights.
 
     Args:
         module: The network.
@@ -64,27 +64,24 @@ def preserved(
             for m, flag in flags:
                 _set_flag(m, flag)
             if written is not None:
+                written.give_memory_back()
                 _remember(module, written)
                 values.extend(written.values)
             _restore_values(values)
 
 
 def _known_written(module: nn.Module) -> list[torch.Tensor]:
-    """The parameters that forwards of these classes were seen to write into."""
-    if not _WRITTEN:
-        return []
-    found = ((m, name) for _, m in modules_of(module) for name in _WRITTEN.get(type(m), ()))
-    tensors = (m._parameters.get(name) for m, name in found)
-    return [tensor for tensor in tensors if tensor is not None]
+    """The parameters that the forward of this class was seen to write into."""
+    names = _WRITTEN.get(type(module))
+    return [] if names is None else [p for name, p in module.named_parameters() if name in names]
 
 
 def _remember(module: nn.Module, written: WrittenTensors) -> None:
-    """Note which parameters of which classes were written into."""
-    seen = {id(tensor) for tensor, _ in written.values}
-    for _, m in modules_of(module) if seen else ():
-        names = {name for name, parameter in m._parameters.items() if id(parameter) in seen}
-        if names:
-            _WRITTEN.setdefault(type(m), set()).update(names)
+    """Note which parameters were written into."""
+    if written.values:
+        seen = {id(tensor) for tensor, _ in written.values}
+        names = {name for name, parameter in module.named_parameters() if id(parameter) in seen}
+        _WRITTEN.setdefault(type(module), set()).update(names)
 
 
 def _restore_values(values: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -34,10 +34,12 @@ class WrittenTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._in: dict[int | None, list[Tensor]] = {}
+        self._memory: list[tuple[Tensor, Tensor]] = []
         for tensor in tensors:
             storage = _storage(tensor)
             if storage is not None:
                 self._in.setdefault(storage, []).append(tensor)
+                self._memory.append((tensor, tensor.detach()))
         self.values: list[tuple[Tensor, Tensor]] = []
 
     def __torch_dispatch__(
@@ -49,6 +51,13 @@ class WrittenTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for tensor in self._in.pop(_storage(written), ()):
                     self.values.append((tensor, tensor.detach().clone()))
         return func(*args, **kwargs)
+
+    def give_memory_back(self) -> None:
+        """Give tensors their memory back that got other memory (`tensor.data = values`)."""
+        for tensor, before in self._memory:
+            if _storage(tensor) != _storage(before):
+                tensor.data = before
+                self.values.append((tensor, before))
 
 
 def _storage(tensor: Tensor) -> int | None:
