@@ -86,6 +86,7 @@ class Done:
         outside: Whether the graph did not follow by itself.
         x: The input before it, if the edit changed its channels.
         members: The modules and parameters of that network, by id.
+        bare: Those of the modules that have no tensors, such as activations.
     """
 
     edit: ng.Edit
@@ -95,10 +96,12 @@ class Done:
     outside: bool
     x: Tensor | None = None
     members: set[int] = dataclasses.field(default_factory=set)
+    bare: set[int] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
         network = self.network
         self.members = set(map(id, (*network.modules(), *network.parameters(), *network.buffers())))
+        self.bare = {id(each) for each in network.modules() if not [*each.parameters(), *each.buffers()]}
 
     def alone(self, everything: dict[str, Any]) -> dict[str, Any]:
         """Everything but the tensors of other networks and their state, which undo leaves as trained."""
@@ -342,11 +345,16 @@ class Walk:
 
     # Undo
 
-    def later(self, index: int) -> list[Done]:
-        """The edits that must be undone before one of those done: of networks that have a part in common."""
+    def later(self, index: int, bare: bool = True) -> list[Done]:
+        """The edits that must be undone before one of those done: of networks that have a part in common.
+
+        Args:
+            index: The edit.
+            bare: Whether parts without tensors count; they do where an edit changed them.
+        """
         union, found = set(self.done[index].members), list[Done]()
         for other in self.done[index + 1 :]:
-            if other.members & union:
+            if (other.members - (set() if bare else other.bare)) & union:
                 union |= other.members
                 found.append(other)
         return found
