@@ -17,6 +17,7 @@ from naivegraph.ir.values import Operation, Stub
 from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.move_masks import moved_back, moved_on
 from naivegraph.operators.movement import Mask, MoveKind
+from naivegraph.operators.normalise import batch_norm
 from naivegraph.operators.pointwise import pointwise
 from naivegraph.operators.relation import arguments, tensors_in
 from naivegraph.utility.constant_products import MULTIPLICATIONS, constant_products, operator_name
@@ -277,7 +278,7 @@ def _depthwise(operation: Operation) -> Stub | None:
 def _own_channels(operation: Operation, mask: Mask) -> dict[int, Mask]:
     """The elements of an input of which each channel makes its own alone, behind those of the result."""
     named, source = arguments(operation), _depthwise(operation)
-    if "batch_norm" in operator_name(operation):
+    if record_of(operation.func).axes is batch_norm:
         source = named["input"]
     if source is None or mask.ndim < 2:
         return {}

@@ -6,7 +6,6 @@ forward has stored the tensor in. Only where there is one Python's garbage colle
 
 from __future__ import annotations
 
-import collections
 import gc
 import sys
 import types
@@ -86,5 +85,4 @@ def _told(owners: list[Any], tensor: torch.Tensor) -> str:
         if isinstance(owner, types.CellType):
             return "a variable of a function that is kept"
     kind = type(owners[0])
-    named = "deque" if kind is collections.deque else kind.__name__
-    return f"an object of the class {named}" if kind.__module__ != "builtins" else f"a {named}"
+    return f"{'a' if kind.__module__ == 'builtins' else 'an object of the class'} {kind.__name__}"
