@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import random
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ from naivegraph.search.evolution.mutation import tried
 
 MOST_VERTICES = 24
 LENGTH = 20  # mutations of a line
+MOST_PARENTS = 200  # networks kept for crossover
+SAID = 1000  # mutations between two lines of progress
 
 # -- networks to start from --
 
@@ -277,21 +279,31 @@ def crossed(one: Genome, two: Genome, rng: random.Random, tally: Tally, where: s
 
 
 def descend(
-    mutations: Sequence[Mutation], seconds: float, numbers: Iterator[int]
-) -> tuple[list[Row], list[Genome]]:
-    """Lines of descent for some CPU seconds: a row for each mutation, and the last networks."""
-    until = time.process_time() + seconds
+    mutations: Sequence[Mutation], count: int, numbers: Iterator[int], what: str,
+    report: Callable[[list[Row]], None],
+) -> list[Genome]:  # fmt: skip
+    """Lines of descent until so many mutations are made; reports on the way; the last networks."""
     tallies: dict[str, Tally] = {}
     last: list[Genome] = []
-    while time.process_time() < until and (number := next(numbers, None)) is not None:
-        last += line(number, mutations, tallies)
+    made = 0
+    while made < count and (number := next(numbers, None)) is not None:
+        last = [*last[-MOST_PARENTS:], *line(number, mutations, tallies)]
+        before, made = made, sum(tally.done for tally in tallies.values())
+        if before // SAID != made // SAID:
+            report(summed(tallies))
+            say(f"{what}: {made} of {count}, line {number}")
+    report(summed(tallies))
+    return last
+
+
+def summed(tallies: Mapping[str, Tally]) -> list[Row]:
+    """A row for each kind of mutation, and one for all."""
     total = Tally()
     for tally in tallies.values():
         total.done, total.refused = total.done + tally.done, total.refused + tally.refused
         total.largest = max(total.largest, tally.largest)
         total.failures += tally.failures
-    tallies = {**dict(sorted(tallies.items())), "all": total}
-    return [row(name, tally) for name, tally in tallies.items()], last
+    return [row(name, tally) for name, tally in [*sorted(tallies.items()), ("all", total)]]
 
 
 def row(name: str, tally: Tally) -> Row:
@@ -305,13 +317,10 @@ def row(name: str, tally: Tally) -> Row:
     }
 
 
-def crossings(parents: Sequence[Genome], seconds: float, rng: random.Random) -> list[Row]:
-    """Pairs of parents for some CPU seconds."""
-    until = time.process_time() + seconds
+def crossings(parents: Sequence[Genome], pairs: int, rng: random.Random) -> list[Row]:
+    """Random pairs of parents."""
     tally = Tally()
-    pair = 0
-    while time.process_time() < until and len(parents) > 1:
-        pair += 1
+    for _ in range(pairs if len(parents) > 1 else 0):
         one, two = rng.sample(range(len(parents)), 2)
         crossed(parents[one], parents[two], rng, tally, f"{one}, {two}")
     alike = tally.done + tally.refused + sum(tally.failures.values())
@@ -319,7 +328,7 @@ def crossings(parents: Sequence[Genome], seconds: float, rng: random.Random) -> 
         say(example)
     return [
         {
-            "pairs": pair,
+            "pairs": pairs,
             "with seams alike": alike,
             "children that run and can be edited": f"{tally.done} ({tally.done / max(1, alike):.1%})",
             "refused": tally.refused,
@@ -330,18 +339,16 @@ def crossings(parents: Sequence[Genome], seconds: float, rng: random.Random) -> 
 
 def main() -> None:
     """Run."""
-    options = parser(__doc__, "python -m benchmarks.mutations --seconds 20", threads=1)
-    options.add_argument("--seconds", type=float, default=200, help="CPU seconds for each of three parts")
+    options = parser(__doc__, "python -m benchmarks.mutations --growing 100 --all 100 --pairs 20", threads=1)
+    options.add_argument("--growing", type=int, default=1000, help="mutations that grow to make")
+    options.add_argument("--all", type=int, default=5000, help="mutations of all kinds to make")
+    options.add_argument("--pairs", type=int, default=500, help="pairs to cross")
     options.add_argument("--first", type=int, default=0, help="the number of the first line")
     options.add_argument("--lines", type=int, default=1_000_000, help="the most lines of each part")
     args = options.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     numbers = range(args.first, args.first + args.lines)
-    growing, _ = descend(GROWING, args.seconds, iter(numbers))
-    say("growing done")
-    every, parents = descend(ALL, args.seconds, iter(numbers))
-    say("all done")
     notes = (
         "Lines of twenty mutations from three kinds of small networks, up to 24 vertices. Each child is "
         "linted, run on two batch sizes, and comes back from data with the same outputs and name. Change is "
@@ -349,12 +356,19 @@ def main() -> None:
         "leave vertices, weights, sizes, name and output bit for bit. `Verb`: a verb of the package with "
         "arguments drawn at random."
     )
-    sections: list[tuple[str, list[Row]]] = [
-        ("Mutations that grow", growing),
-        ("Mutations of all kinds", every),
-        ("Crossover", crossings(parents, args.seconds, random.Random(args.seed))),
-    ]
-    write(args.out, "mutations", sections, notes)
+    titles = ("Mutations that grow", "Mutations of all kinds", "Crossover")
+    found: dict[str, list[Row]] = {}
+
+    def report(title: str, rows: list[Row]) -> None:
+        found[title] = rows
+        write(args.out, "mutations", [(each, found[each]) for each in titles if each in found], notes)
+
+    parents: list[Genome] = []
+    for title, mutations, count in zip(titles, (GROWING, ALL), (args.growing, args.all), strict=False):
+        if count:
+            parents = descend(mutations, count, iter(numbers), title, functools.partial(report, title))
+    if args.pairs:
+        report(titles[2], crossings(parents, args.pairs, random.Random(args.seed)))
 
 
 if __name__ == "__main__":

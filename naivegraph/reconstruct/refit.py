@@ -242,8 +242,8 @@ class Refit:
             self._write(call.bias, shift.reshape(call.bias.shape))
             return
         norm = self._around.norm_after(vertex)
-        if norm is not None and norm.running_mean is not None:
-            self._write(norm.running_mean, norm.running_mean.double() - shift)
+        if norm is not None and norm.mean is not None:
+            self._write(norm.mean, norm.mean.double() - shift)
 
     def _write(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         """Give a tensor other values, and push what takes that back."""

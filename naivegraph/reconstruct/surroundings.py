@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from naivegraph.graph.run.batch_norm_calls import BatchNormCall, batch_norm_call
 from naivegraph.graph.run.blocks import Uses, is_sum
 from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.recording import Recording
@@ -31,14 +31,14 @@ class OtherSummand:
     """
 
     stub: Stub
-    norms: tuple[_BatchNorm, ...]
+    norms: tuple[BatchNormCall, ...]
 
     def factor(self) -> torch.Tensor:
         """The change of the layer's output, by channel, that changes the sum by one; 0 where none does."""
         out = torch.ones((), dtype=torch.float64)
         for norm in self.norms:
-            assert norm.running_var is not None
-            scale = (norm.running_var.detach().double() + norm.eps).rsqrt()
+            assert norm.var is not None
+            scale = (norm.var.detach().double() + norm.eps).rsqrt()
             scale = scale if norm.weight is None else scale * norm.weight.detach().double()
             small = scale.abs() <= _SMALL * scale.abs().max()
             out = out.to(scale.device) * torch.where(small, 0.0, 1 / torch.where(small, 1.0, scale))
@@ -58,11 +58,8 @@ class Surroundings:
         for number, vertex in enumerate(graph.vertices):
             for stub in stubs_in(vertex.output):
                 self._first.setdefault(stub.id, number)
-        self._targets: dict[int, int] = {}
         self._tensors: dict[int, int] = {}
         for vertex in graph.vertices:
-            if isinstance(vertex.target, nn.Module):
-                self._targets[id(vertex.target)] = self._targets.get(id(vertex.target), 0) + 1
             for tensor in self.parameters(vertex):
                 self._tensors[id(tensor)] = self._tensors.get(id(tensor), 0) + 1
 
@@ -79,16 +76,16 @@ class Surroundings:
         """Tell whether several vertices compute with a parameter."""
         return self._tensors.get(id(tensor), 0) > 1
 
-    def norm_after(self, vertex: Vertex) -> _BatchNorm | None:
+    def norm_after(self, vertex: Vertex) -> BatchNormCall | None:
         """The batch norm that alone uses the output of a vertex, and measured statistics before."""
         user = self._only_user(vertex)
         return None if user is None else self._norm(user)
 
-    def _norm(self, vertex: Vertex) -> _BatchNorm | None:
-        norm = vertex.target
-        if not isinstance(norm, _BatchNorm) or self._targets[id(norm)] > 1:
+    def _norm(self, vertex: Vertex) -> BatchNormCall | None:
+        norm = batch_norm_call(self._graph, vertex)
+        if norm is None or norm.of_batch or norm.computed or norm.mean is None or norm.var is None:
             return None
-        return norm if norm.running_mean is not None and norm.track_running_stats else None
+        return None if self.shared(norm.mean) else norm
 
     def _only_user(self, vertex: Vertex) -> Vertex | None:
         """The vertex that alone uses the one tensor that a vertex gives."""

@@ -102,9 +102,11 @@ class SurrogateSpace:
         return list(found.values())[int(np.argmax(promising))]
 
     def recommended(self, study: _Evaluated) -> Candidate | None:
-        """The network that is best by the first objective once the model has taken the noise from results.
+        """The network that is best by the first objective once most of the noise is taken from results.
 
-        The best result of many is mostly one that had luck; the model knows what its neighbours reached.
+        The best result of many is mostly one that had luck; the model knows what its neighbours reached. But
+        it knows networks by their features alone, so a part of what it takes for noise is what a network
+        reaches for reasons of its own.
 
         Args:
             study: A study (or history) of this space.
@@ -116,8 +118,10 @@ class SurrogateSpace:
         if len(allowed) < 3:
             return min(allowed, key=lambda each: study.ranking.key(each.result), default=None)
         gains = -np.array([study.ranking.losses(each.result)[0] for each in allowed])
-        model = _Model([self._known(each) for each in allowed], normal_scores(gains))
-        return allowed[int(np.argmax(model.process.fitted))]
+        scores = normal_scores(gains)
+        model = _Model([self._known(each) for each in allowed], scores)
+        noise = scores - model.process.fitted
+        return allowed[int(np.argmax(scores - _LUCK * noise))]
 
     @property
     def fingerprint(self) -> str:
@@ -147,6 +151,7 @@ class SurrogateSpace:
 
 
 _EPOCHS = "log2 epochs"
+_LUCK = 0.75  # of what the features of a network do not explain
 
 
 class _Model:

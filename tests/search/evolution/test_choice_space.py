@@ -131,13 +131,13 @@ def test_a_surrogate_climbs_higher_than_evolution_alone_with_as_many_trainings()
 
 
 def test_the_network_recommended_is_not_the_one_with_the_luck() -> None:
-    names = "abcd"
+    names = "abcde"
     space = search.SurrogateSpace(search.ChoiceSpace({name: [0, 1] for name in names}))
     history, store = History(Ranking({"height": "max"})), Kept()
-    lucky = {"a": 1, "b": 0, "c": 0, "d": 1}
+    lucky = {"a": 1, "b": 0, "c": 0, "d": 1, "e": 0}
     rng = random.Random(0)
     # All with b = 1 are good, but of the others one was measured far too high.
-    for number in range(16):
+    for number in range(32):
         structure = {name: number >> place & 1 for place, name in enumerate(names)}
         value = 5.0 * structure["b"] + rng.gauss(0, 0.5) + (9.0 if structure == lucky else 0.0)
         told(history, store, Proposal(structure), {"height": value}, number)
