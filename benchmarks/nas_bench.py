@@ -330,7 +330,8 @@ def main() -> None:
         "which count where trainings are looked up. Settings were chosen on other seeds."
     )
     sections: list[tuple[str, list[Row]]] = [("Regret after 100 and 300 trainings", []), ("Fronts", [])]
-    parts = [(regrets, seeds, "regret"), (hypervolumes, seeds[: args.fronts], "hypervolume")]
+    fronts = range(args.seed, args.seed + args.fronts)
+    parts = [(regrets, seeds, "regret"), (hypervolumes, fronts, "hypervolume")]
     for (_, section), (measure, used, what) in zip(sections, parts, strict=True):
         if used:
             section.extend(rows(measure, args.searches, used, args.few, what, args.workers))

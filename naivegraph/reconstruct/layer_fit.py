@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -9,13 +10,18 @@ import torch
 from naivegraph.edits.apply.refit_report import LayerRefit
 from naivegraph.reconstruct.linear_call import LinearCall
 from naivegraph.reconstruct.moments import Moments
-from naivegraph.reconstruct.ridge import RIDGES, least_squares
+from naivegraph.reconstruct.ridge import RIDGES, RidgeSystem, least_squares
+from naivegraph.reconstruct.saturated_rows import SaturatedRows
+from naivegraph.reconstruct.surroundings import Behind
 
-__all__ = ["LayerFit"]
+__all__ = ["HELD", "LayerFit", "Summands"]
+
+Summands = tuple[torch.Tensor, torch.Tensor]  # what is added to a layer's output, before and after an edit
 
 ROWS = 48  # per unknown; more change little, and cost as much as the network itself
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
+_MOVES = 4  # of targets to where answers are as good; more bring little
 _EXACT = 1e-10  # a share of the target's variance that is rounding
 
 
@@ -27,11 +33,19 @@ class LayerFit:
         channels: The channel of the teacher's output for each of the call's.
         factors: The factor of each.
         samples: The number of samples there are in all.
+        behind: What the output goes through.
         bias: Whether the outputs may be shifted.
     """
 
     def __init__(
-        self, call: LinearCall, channels: torch.Tensor, factors: torch.Tensor, samples: int, *, bias: bool
+        self,
+        call: LinearCall,
+        channels: torch.Tensor,
+        factors: torch.Tensor,
+        samples: int,
+        behind: Behind,
+        *,
+        bias: bool,
     ) -> None:
         device = call.weight.device
         self._channels, self._factors = channels.to(device), factors.to(device)
@@ -43,6 +57,12 @@ class LayerFit:
             shift = call.bias.detach().double().reshape(shift.shape)
         self.kept = torch.cat([matrix, shift], 1)
         self._fit, self._held = (Moments.none(groups, unknowns, outputs, device) for _ in range(2))
+        self._behind = behind
+        scale, self._shift = (
+            each.to(device).expand(groups * outputs) for each in (behind.scale(), behind.shift())
+        )
+        self._back = torch.where(scale == 0, 0.0, 1 / torch.where(scale == 0, 1.0, scale))
+        self._saturated = SaturatedRows(ROWS * (unknowns + 1), unknowns) if behind.saturation else None
         self._random = torch.Generator().manual_seed(0)
 
     def add(
@@ -51,7 +71,7 @@ class LayerFit:
         student: LinearCall,
         first: int,
         samples: int,
-        correction: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        summands: Summands | None = None,
     ) -> None:
         """Add a batch.
 
@@ -60,8 +80,7 @@ class LayerFit:
             student: The call in the edited network.
             first: The number of samples before this batch.
             samples: The number of samples in it.
-            correction: What the target misses: a tensor like the teacher's output, one like the student's,
-                and a factor for each channel of their difference.
+            summands: What is added to the teacher's output, and to the student's, behind the layer.
         """
         y = teacher.output
         assert y is not None
@@ -71,16 +90,29 @@ class LayerFit:
         rows = self._rows(*layout.rows_by_example(y.shape), samples).to(y.device)
         inputs = layout.inputs(student.x, torch.Size(sizes), rows)
         targets = teacher.layout.outputs(y, rows)[:, self._channels] * self._factors
-        if correction is not None:
-            before, after, factor = correction
-            missing = teacher.layout.outputs(before, rows)[:, self._channels] - layout.outputs(after, rows)
-            targets = targets + missing * factor
+        added = None
+        if summands is not None:
+            added = layout.outputs(summands[1], rows)
+            missing = teacher.layout.outputs(summands[0], rows)[:, self._channels] - added
+            targets = targets + missing * self._back
         groups, _, outputs = self._shape
         targets = targets.reshape(len(rows), groups, outputs).transpose(0, 1)
         total = math.prod(layout.rows_by_example(y.shape))
         held = (first + rows * samples // total) % HELD == HELD - 1
         self._fit.add(inputs[:, ~held], targets[:, ~held])
         self._held.add(inputs[:, held], targets[:, held])
+        if self._saturated is not None and (summands is None) == (self._behind.summand is None):
+            low, high = self._bounds(added)
+            self._saturated.add(inputs, targets, low, high, held)
+
+    def _bounds(self, added: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """The numbers beyond which the activation takes all for one, as outputs of the layer."""
+        inside = self._shift if added is None else self._shift + added
+        saturation, (groups, _, outputs) = self._behind.saturation, self._shape
+        one, two = ((bound - inside) * self._back for bound in (saturation.low, saturation.high))
+        low = torch.where(self._back < 0, two, one).where(self._back != 0, -math.inf)
+        high = torch.where(self._back < 0, one, two).where(self._back != 0, math.inf)
+        return tuple(end.reshape(-1, groups, outputs).transpose(0, 1) for end in (low, high))
 
     def _rows(self, examples: int, each: int, samples: int) -> torch.Tensor:
         """The rows to take: as many of every example."""
@@ -102,19 +134,49 @@ class LayerFit:
         before = judged.error(self.kept)
         groups, unknowns, outputs = self._shape
 
-        def told(after: float, ridge: float | None) -> LayerRefit:
+        def told(before: float, after: float, ridge: float | None) -> LayerRefit:
             """Return the report."""
             unit = spread or 1.0
             return LayerRefit(name, groups * outputs, unknowns, rows, before / unit, after / unit, ridge)
 
         if not (self._fit.finite and self._held.finite) or before <= _EXACT * spread:
-            return None, told(before, None)
-        best, chosen = before, None
+            return None, told(before, before, None)
+        best, chosen, found = before, None, None
         for ridge in RIDGES if self._held.rows else (_UNHELD,):
             weights = least_squares(self._fit, self.kept, ridge, bias=self._bias)
             error = math.inf if weights is None else judged.error(weights)
             if error < best:
-                best, chosen = error, ridge
-        if chosen is None:
-            return None, told(before, None)
-        return least_squares(self._fit + self._held, self.kept, chosen, bias=self._bias), told(best, chosen)
+                best, chosen, found = error, ridge, weights
+        if chosen is None or found is None:
+            return None, told(before, before, None)
+        moments = self._fit + self._held
+        if self._saturated:
+            before, best, found = self._past_saturation(found, chosen)
+            if best >= before:
+                return None, told(before, before, None)
+            moved = self._saturated.moved(found, False) + self._saturated.moved(found, True)
+            moments = dataclasses.replace(moments, cross=moments.cross + moved)
+        return least_squares(moments, self.kept, chosen, bias=self._bias), told(before, best, chosen)
+
+    def _past_saturation(self, weights: torch.Tensor, ridge: float) -> tuple[float, float, torch.Tensor]:
+        """The errors behind the activation of the weights kept and of the best found, and these.
+
+        The steps are those of an accelerated proximal gradient method (Beck and Teboulle, "A fast iterative
+        shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009), in the metric of the moments.
+        """
+        rows, held = self._saturated, bool(self._held.rows)
+        assert rows is not None
+        before, best = rows.error(self.kept, held), rows.error(weights, held)
+        if before < best:
+            best, weights = before, self.kept
+        system = RidgeSystem(self._fit, ridge, bias=self._bias)
+        last = ahead = weights
+        for step in range(_MOVES):
+            now = system.solve(self._fit.cross + rows.moved(ahead, False), self.kept)
+            if now is None:
+                break
+            error = rows.error(now, held)
+            if error < best:
+                best, weights = error, now
+            ahead, last = now + step / (step + 3) * (now - last), now
+        return before, best, weights

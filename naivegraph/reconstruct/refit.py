@@ -22,9 +22,9 @@ from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.reconstruct.correspondence import Correspondence
 from naivegraph.reconstruct.frontier import MEMORY, samples_held
-from naivegraph.reconstruct.layer_fit import HELD, LayerFit
+from naivegraph.reconstruct.layer_fit import HELD, LayerFit, Summands
 from naivegraph.reconstruct.linear_call import LinearCall, LinearCalls, Reached
-from naivegraph.reconstruct.surroundings import OtherSummand, Surroundings
+from naivegraph.reconstruct.surroundings import Behind, Surroundings
 from naivegraph.undo import UndoLog
 
 __all__ = ["SAMPLES", "Refit", "run_refit", "some_batches"]
@@ -33,8 +33,6 @@ SAMPLES = 1024  # more bring little
 
 # Tables whose rows are looked up: what is kept of them gives what it gave.
 _TABLES, _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag), (F.embedding, F.embedding_bag)
-
-Correction = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Refit:
@@ -157,7 +155,7 @@ class Refit:
         """Run the teacher's vertex on all batches; refit the student's, if it is linear in a weight."""
         with LinearCalls() as seen:
             result = self._step(0, 0, place)
-        summand, theirs, fit = None, None, None
+        theirs, mine, fit = Behind(), Behind(), None
         left_out = not self._around.parameters(vertex) and self._before.parameters(
             self._teacher.vertices[place]
         )
@@ -165,9 +163,9 @@ class Refit:
             call = self._reached(0, position)
             ends = seen.found[0].output is result
             # Not by the student's tensor: of a sum whose branch was left out it is what the branch took.
-            summand = self._around.other_summand(position) if ends else None
-            theirs = self._before.other_summand(place) if ends else None
-            fit = self._fit(vertex, seen.found[0], call, ends)
+            if ends:
+                theirs, mine = self._before.behind(place), self._around.behind(position)
+            fit = self._fit(vertex, seen.found[0], call, ends, mine)
         first = 0
         for number, batch in enumerate(self._batches[: len(self._runs)]):
             if number:
@@ -175,7 +173,7 @@ class Refit:
                     self._step(number, 0, place)
             if fit is not None:
                 call = self._reached(number, position) if number else call
-                fit.add(seen.found[0], call, first, batch.samples, self._correction(number, theirs, summand))
+                fit.add(seen.found[0], call, first, batch.samples, self._summands(number, theirs, mine))
             first += batch.samples
         if fit is not None:
             self._solve(vertex, fit, call)
@@ -205,7 +203,9 @@ class Refit:
             raise self._failed(number, error) from error
         raise EditError(f"{self._student.vertices[position].name!r} does not call what it called before")
 
-    def _fit(self, vertex: Vertex, teacher: LinearCall, call: LinearCall, ends: bool) -> LayerFit | None:
+    def _fit(
+        self, vertex: Vertex, teacher: LinearCall, call: LinearCall, ends: bool, behind: Behind
+    ) -> LayerFit | None:
         """A fit of a layer; None, with a note, where its outputs have none of the teacher to be like."""
         if _places(teacher) != _places(call):
             self._left.append(
@@ -218,16 +218,14 @@ class Refit:
             return None
         shift = isinstance(call.bias, nn.Parameter) and not self._around.shared(call.bias)
         norm = self._around.norm_after(vertex) if call.bias is None and ends else None
-        return LayerFit(call, *found, self._samples, bias=shift or norm is not None)
+        return LayerFit(call, *found, self._samples, behind, bias=shift or norm is not None)
 
-    def _correction(
-        self, number: int, theirs: OtherSummand | None, mine: OtherSummand | None
-    ) -> Correction | None:
-        """The loss that a branch has to make up for: the other summand before and after the edit."""
-        if theirs is None or mine is None:
+    def _summands(self, number: int, theirs: Behind, mine: Behind) -> Summands | None:
+        """The other summand before and after the edit, of a sum that a branch ends in."""
+        if theirs.summand is None or mine.summand is None:
             return None
         teacher, student = self._runs[number]
-        return teacher.resolve(theirs.stub), student.resolve(mine.stub), mine.factor()
+        return teacher.resolve(theirs.summand), student.resolve(mine.summand)
 
     def _solve(self, vertex: Vertex, fit: LayerFit, call: LinearCall) -> None:
         """Solve for the weights of a layer and write them."""

@@ -1,4 +1,4 @@
-"""Followers of a layer: a batch norm that can take its shift, and the sum its branch ends in."""
+"""Followers of a layer: a batch norm that can take its shift, a sum its branch ends in, an activation."""
 
 from __future__ import annotations
 
@@ -9,40 +9,60 @@ import torch
 from torch import nn
 
 from naivegraph.graph.run.batch_norm_calls import BatchNormCall, batch_norm_call
-from naivegraph.graph.run.blocks import Uses, is_sum
+from naivegraph.graph.run.blocks import Uses, is_activation, is_sum
+from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.ir.pytree import leaves, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import State, Stub
 from naivegraph.ir.vertex import Vertex
+from naivegraph.reconstruct.saturation import Saturation, saturation_of
 
-__all__ = ["OtherSummand", "Surroundings"]
+__all__ = ["Behind", "Surroundings"]
 
 _SMALL = 1e-3  # a scale, next to the largest, through which nothing is made up for
+_NOTHING = Saturation()
 _STILL = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 @dataclasses.dataclass(frozen=True)
-class OtherSummand:
-    """The other summand of a sum that a layer's branch ends in, which is there before the layer.
+class Behind:
+    """What the output of a layer goes through, used by nothing else on the way.
 
     Attributes:
-        stub: The tensor.
-        norms: The batch norms between the layer and the sum.
+        norms: Batch norms with statistics.
+        summand: What is added then, if it is there before the layer; None if nothing is.
+        saturation: What the activation then makes alike.
     """
 
-    stub: Stub
-    norms: tuple[BatchNormCall, ...]
+    norms: tuple[BatchNormCall, ...] = ()
+    summand: Stub | None = None
+    saturation: Saturation = _NOTHING
 
-    def factor(self) -> torch.Tensor:
-        """The change of the layer's output, by channel, that changes the sum by one; 0 where none does."""
+    def scale(self) -> torch.Tensor:
+        """The factor of the layer's output in the sum, by channel; 0 where it is next to nothing."""
         out = torch.ones((), dtype=torch.float64)
         for norm in self.norms:
-            assert norm.var is not None
-            scale = (norm.var.detach().double() + norm.eps).rsqrt()
-            scale = scale if norm.weight is None else scale * norm.weight.detach().double()
+            scale = _scale(norm)
             small = scale.abs() <= _SMALL * scale.abs().max()
-            out = out.to(scale.device) * torch.where(small, 0.0, 1 / torch.where(small, 1.0, scale))
+            out = out.to(scale.device) * torch.where(small, 0.0, scale)
         return out
+
+    def shift(self) -> torch.Tensor:
+        """What is in the sum, by channel, where the layer's output is zero."""
+        out = torch.zeros((), dtype=torch.float64)
+        for norm in self.norms:
+            assert norm.mean is not None
+            mean = norm.mean.detach().double()
+            out = (out.to(mean.device) - mean) * _scale(norm)
+            out = out if norm.bias is None else out + norm.bias.detach().double()
+        return out
+
+
+def _scale(norm: BatchNormCall) -> torch.Tensor:
+    """The factor of a batch norm, by channel."""
+    assert norm.var is not None
+    scale = (norm.var.detach().double() + norm.eps).rsqrt()
+    return scale if norm.weight is None else scale * norm.weight.detach().double()
 
 
 class Surroundings:
@@ -53,7 +73,7 @@ class Surroundings:
     """
 
     def __init__(self, graph: Recording) -> None:
-        self._graph, self._uses = graph, Uses(graph)
+        self._graph, self._uses, self._interpreter = graph, Uses(graph), Interpreter(graph)
         self._first: dict[int, int] = {}
         for number, vertex in enumerate(graph.vertices):
             for stub in stubs_in(vertex.output):
@@ -94,27 +114,46 @@ class Surroundings:
             return None
         return None if vertex.output.id in self._graph.left_behind else users[0][0]
 
-    def other_summand(self, position: int) -> OtherSummand | None:
-        """The other summand, where the branch of the layer at a position ends in a sum."""
-        vertex, norms = self._graph.vertices[position], []
-        user = self._only_user(vertex)
-        while user is not None and not is_sum(user):
-            norm = self._norm(user)
+    def behind(self, position: int) -> Behind:
+        """What the output of the layer at a position goes through."""
+        norms: list[BatchNormCall] = []
+        summand: Stub | None = None
+        vertex = self._graph.vertices[position]
+        while (user := self._only_user(vertex)) is not None:
+            norm = self._norm(user) if summand is None else None
             if norm is not None:
                 norms.append(norm)
+            elif summand is None and is_sum(user):
+                summand = self._other_summand(position, vertex, user)
+                if summand is None:
+                    break
             elif not isinstance(user.target, _STILL):
-                return None
-            vertex, user = user, self._only_user(user)
-        if user is None or user.kwargs:
-            return None
+                return Behind(tuple(norms), summand, self._saturation(user, vertex))
+            vertex = user
+        return Behind(tuple(norms), summand)
+
+    def _other_summand(self, position: int, vertex: Vertex, user: Vertex) -> Stub | None:
+        """What a sum adds to the output of a vertex, if it is there before a position."""
         mine = vertex.output
-        others = [a for a in user.args if isinstance(a, Stub) and a.id != mine.id]
-        if len(others) != 1 or len(user.args) != 2 or others[0].shape != mine.shape:
+        others = [arg for arg in user.args if isinstance(arg, Stub) and arg.id != mine.id]
+        if user.kwargs or len(others) != 1 or len(user.args) != 2 or others[0].shape != mine.shape:
             return None
-        end = self._graph.vertices.index(user)
+        end = self._uses.place[id(user)]
         if self._first.get(others[0].id, position) >= position or self._changed(others[0], position, end):
             return None
-        return OtherSummand(others[0], tuple(norms))
+        return others[0]
+
+    def _saturation(self, vertex: Vertex, before: Vertex) -> Saturation:
+        """What an activation of the output of a vertex makes alike; nothing, if it is none."""
+        if not vertex.operations or not is_activation(self._uses, vertex):
+            return _NOTHING
+        weight = next(self._graph.module.parameters())
+        like = weight.new_empty((), dtype=before.output.dtype)
+        place = self._uses.place[id(vertex)]
+        try:
+            return saturation_of(lambda x: self._interpreter.call_on(place, before.output, x), like)
+        except Exception:  # code of any kind, which wants tensors of its own shapes
+            return _NOTHING
 
     def _changed(self, stub: Stub, start: int, end: int) -> bool:
         """Tell whether a tensor is written to between two positions."""

@@ -22,7 +22,8 @@ class LayerRefit:
     """The refit of one layer.
 
     Errors are the share of the variance of the layer's outputs, before the edit, that is missed: 0 is exact,
-    1 is as good as a constant. They are measured on samples that were held out, where there were some.
+    1 is as good as a constant. They are measured on samples that were held out, where there were some. What
+    an activation behind the layer takes for the same number, as ReLU all below zero, is not missed.
 
     Attributes:
         name: The vertex.

@@ -172,6 +172,11 @@ class Interpreter:
         """Call what the vertex at a position calls, and forget the result."""
         return self._call(self._graph.vertices[position])
 
+    def call_on(self, position: int, stub: Stub, tensor: torch.Tensor) -> Any:
+        """Call what the vertex at a position calls with another tensor for one, and forget the result."""
+        self._tensors[stub.id] = tensor
+        return self._call(self._graph.vertices[position])
+
     def output(self) -> Any:
         """The network's output, once all vertices were run."""
         return map_leaves(self._graph.output, self._resolve_leaf)
