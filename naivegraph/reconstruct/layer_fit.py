@@ -21,7 +21,7 @@ Summands = tuple[torch.Tensor, torch.Tensor]  # what is added to a layer's outpu
 ROWS = 48  # per unknown; more change little, and cost as much as the network itself
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
-_MOVES = 4  # of targets to where answers are as good; more bring little
+_MOVES = 8  # of targets to where answers are as good; more bring little
 _EXACT = 1e-10  # a share of the target's variance that is rounding
 
 
