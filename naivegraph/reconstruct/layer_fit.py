@@ -18,10 +18,11 @@ __all__ = ["HELD", "LayerFit", "Summands"]
 
 Summands = tuple[torch.Tensor, torch.Tensor]  # what is added to a layer's output, before and after an edit
 
-ROWS = 48  # per unknown; more change little, and cost as much as the network itself
+ROWS = 48  # per unknown; more cost as much as the network itself
+LEAST_ROWS = 32768  # few unknowns cost little, and most rows of an activation say little
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
-_MOVES = 8  # of targets to where answers are as good; more bring little
+_MOVES = 4  # of targets to where answers are as good; more bring little
 _EXACT = 1e-10  # a share of the target's variance that is rounding
 
 
@@ -62,7 +63,8 @@ class LayerFit:
             each.to(device).expand(groups * outputs) for each in (behind.scale(), behind.shift())
         )
         self._back = torch.where(scale == 0, 0.0, 1 / torch.where(scale == 0, 1.0, scale))
-        self._saturated = SaturatedRows(ROWS * (unknowns + 1), unknowns) if behind.saturation else None
+        self._wanted = max(ROWS * (unknowns + 1), LEAST_ROWS)
+        self._saturated = SaturatedRows(self._wanted, unknowns) if behind.saturation else None
         self._random = torch.Generator().manual_seed(0)
 
     def add(
@@ -116,7 +118,7 @@ class LayerFit:
 
     def _rows(self, examples: int, each: int, samples: int) -> torch.Tensor:
         """The rows to take: as many of every example."""
-        share = ROWS * (self._shape[1] + 1) / (examples * each * self._samples / samples)
+        share = self._wanted / (examples * each * self._samples / samples)
         count = max(math.ceil(each * share), 1)
         if share >= 0.5 or count >= each:
             return torch.arange(examples * each)
