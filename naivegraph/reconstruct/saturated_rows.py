@@ -1,4 +1,4 @@
-"""Rows of a layer before an activation: what of their errors it lets through."""
+"""Rows of a layer before an activation, and the part of their errors that it lets through."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Part:
     high: torch.Tensor
 
     def answers(self, weights: torch.Tensor) -> torch.Tensor:
-        """What weights, with the shift as last row, give."""
+        """Answers of weights, the shift as last row."""
         weights = weights.to(self.x.dtype)
         return torch.baddbmm(weights[:, -1:], self.x, weights[:, :-1])
 
@@ -74,7 +74,7 @@ class SaturatedRows:
                 self._parts[apart].append(_Part(*numbers))
 
     def moved(self, weights: torch.Tensor, held: bool) -> torch.Tensor:
-        """What `X^T Y` gains, in float64, where targets move to where the answers of weights are as good."""
+        """The gain of `X^T Y`, in float64, where targets move to where the answers of weights are as good."""
         total = torch.zeros_like(weights)
         for part in self._parts[held]:
             gained = part.wanted(part.answers(weights)) - part.y

@@ -16,7 +16,7 @@ _POINTS, _ROUNDS = 2049, 3  # of the search for the place from which it is
 
 @dataclasses.dataclass(frozen=True)
 class Saturation:
-    """What an activation makes alike.
+    """The numbers that an activation makes alike.
 
     Attributes:
         low: All numbers up to this one; minus infinity for none.
@@ -31,7 +31,7 @@ class Saturation:
 
 
 def saturation_of(function: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Saturation:
-    """What a function of single numbers makes alike at its ends, found by trying.
+    """The numbers that a function of single ones makes alike at its ends, found by trying.
 
     Args:
         function: The function; of a tensor of any shape.

@@ -26,7 +26,7 @@ _STILL = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.
 
 @dataclasses.dataclass(frozen=True)
 class Behind:
-    """What the output of a layer goes through, used by nothing else on the way.
+    """The ways of the output of a layer, used by nothing else on the way.
 
     Attributes:
         norms: Batch norms with statistics.
@@ -48,7 +48,7 @@ class Behind:
         return out
 
     def shift(self) -> torch.Tensor:
-        """What is in the sum, by channel, where the layer's output is zero."""
+        """The share of the norms in the sum, by channel, where the layer's output is zero."""
         out = torch.zeros((), dtype=torch.float64)
         for norm in self.norms:
             assert norm.mean is not None
@@ -115,7 +115,7 @@ class Surroundings:
         return None if vertex.output.id in self._graph.left_behind else users[0][0]
 
     def behind(self, position: int) -> Behind:
-        """What the output of the layer at a position goes through."""
+        """The ways of the output of the layer at a position."""
         norms: list[BatchNormCall] = []
         summand: Stub | None = None
         vertex = self._graph.vertices[position]
@@ -133,7 +133,7 @@ class Surroundings:
         return Behind(tuple(norms), summand)
 
     def _other_summand(self, position: int, vertex: Vertex, user: Vertex) -> Stub | None:
-        """What a sum adds to the output of a vertex, if it is there before a position."""
+        """The other summand of a sum with the output of a vertex, if it is there before a position."""
         mine = vertex.output
         others = [arg for arg in user.args if isinstance(arg, Stub) and arg.id != mine.id]
         if user.kwargs or len(others) != 1 or len(user.args) != 2 or others[0].shape != mine.shape:
@@ -144,7 +144,7 @@ class Surroundings:
         return others[0]
 
     def _saturation(self, vertex: Vertex, before: Vertex) -> Saturation:
-        """What an activation of the output of a vertex makes alike; nothing, if it is none."""
+        """The saturation of an activation of the output of a vertex; an empty one, if it is none."""
         if not vertex.operations or not is_activation(self._uses, vertex):
             return _NOTHING
         weight = next(self._graph.module.parameters())
