@@ -26,7 +26,7 @@ _STILL = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.
 
 @dataclasses.dataclass(frozen=True)
 class Behind:
-    """The ways of the output of a layer, used by nothing else on the way.
+    """The path that the output of a layer takes, used by nothing else on the way.
 
     Attributes:
         norms: Batch norms with statistics.
@@ -115,7 +115,7 @@ class Surroundings:
         return None if vertex.output.id in self._graph.left_behind else users[0][0]
 
     def behind(self, position: int) -> Behind:
-        """The ways of the output of the layer at a position."""
+        """The path that the output of the layer at a position takes."""
         norms: list[BatchNormCall] = []
         summand: Stub | None = None
         vertex = self._graph.vertices[position]

@@ -47,7 +47,7 @@ class Evolution:
             not proposed; a start may be, if mutations make it smaller.
         recipe: What the first networks are trained with.
         inherit: Children start with their parents' weights; otherwise with new ones.
-        attempts: The number of children tried for one proposal.
+        attempts: The number of children tried for one proposal; fewer after proposals of known networks.
 
     Example:
         >>> import torch, naivegraph as ng
@@ -104,7 +104,8 @@ class Evolution:
         if number < max(len(self.starts), self.population) or not history.allowed:
             return self._first(number, history, rng)
         last: Proposal | None = None
-        for _ in range(self.attempts):
+        # A small space is told to be exhausted by proposals in vain, for which a child each is enough.
+        for _ in range(max(1, self.attempts >> history.repeated)):
             child = self._child(history, rng)
             if child is not None:
                 if child.name not in history.names:

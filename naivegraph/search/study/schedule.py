@@ -99,7 +99,6 @@ class Schedule:
         self._settled = 0  # so many slots from the first on have results
         self._seen = 0  # so many of them were looked at
         self._number = 0
-        self._repeated = 0
 
     @property
     def ranking(self) -> Ranking:
@@ -157,11 +156,11 @@ class Schedule:
             return None
         self._number += 1
         if lineage.name in self.history.names:
-            self._repeated += 1
-            if self._repeated >= PATIENCE:
+            self.history.repeated += 1
+            if self.history.repeated >= PATIENCE:
                 self.exhausted = f"the last {PATIENCE} proposals were all of networks evaluated before"
         else:
-            self._repeated = 0
+            self.history.repeated = 0
             self._lineages[lineage.name] = lineage
             self.history.names.add(lineage.name)
         return Slot(self._lineages[lineage.name], 0)

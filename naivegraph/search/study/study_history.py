@@ -20,11 +20,13 @@ class History:
     Attributes:
         ranking: Objectives and limits, which give the best and the front.
         names: Names of all networks proposed so far, also of those that are still evaluated.
+        repeated: The number of proposals in a row, up to now, that were of networks in `names`.
     """
 
     def __init__(self, ranking: Ranking) -> None:
         self.ranking = ranking
         self.names: set[str] = set()
+        self.repeated = 0
         self._candidates: dict[str, Candidate] = {}
         self._made: dict[object, Any] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,34 @@ def test_a_study_of_children(tmp_path: Path) -> None:
     assert float(accuracy) == pytest.approx(best.values["accuracy"])
     ng.prune(graph, ratio=0.8)
     assert told(study(tmp_path / "two", limits={"params": 600}, cross=0.3)) == told(made)
+
+
+class Toggled(search.Mutation):
+    """A recipe of one of two rates, so that there are two networks in all."""
+
+    calls = 0
+
+    def __call__(self, genome: search.Genome, rng: random.Random) -> str:
+        """Draw one."""
+        Toggled.calls += 1
+        genome.recipe["learning_rate"] = rng.choice([0.1, 0.2])
+        return "another rate"
+
+
+def test_a_small_space_is_soon_told_to_be_exhausted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("naivegraph.search.study.schedule"), "PATIENCE", 20)
+    x, y = examples()
+    made = search.Study(
+        tmp_path,
+        space=search.Evolution(vectors().graph, [Toggled()], population=1, recipe={"learning_rate": 0.1}),
+        evaluate=search.Classification(x[:40], y[:40], x[40:], y[40:]),
+        objectives={"accuracy": "max"},
+        ahead=1,
+    )
+    made.run(networks=9, engine="serial")
+    assert len(made.candidates) == 2
+    assert "were all of networks evaluated before" in made.exhausted
+    assert Toggled.calls < 60  # not ten for each of twenty proposals
 
 
 def test_children_that_keep_the_function_start_where_their_parent_ended(tmp_path: Path) -> None:
