@@ -10,6 +10,7 @@ import torch
 __all__ = ["SaturatedRows"]
 
 _KEPT = 1 << 26  # numbers of inputs kept of a layer; of more rows, evenly many
+_FEW = 0.01  # a share of targets beyond bounds that changes next to nothing, as behind a smooth activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,10 @@ class SaturatedRows:
     def __init__(self, rows: float, unknowns: int) -> None:
         self._every = max(1, math.ceil(rows * unknowns / _KEPT))
         self._parts: dict[bool, list[_Part]] = {False: [], True: []}
+        self._targets = self._beyond = 0
 
     def __bool__(self) -> bool:
-        return any(self._parts.values())
+        return self._beyond > _FEW * self._targets
 
     def add(
         self, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor, high: torch.Tensor, held: torch.Tensor
@@ -71,7 +73,10 @@ class SaturatedRows:
                 numbers = [
                     t[:, chosen if t.shape[1] > 1 else slice(None)].to(dtype) for t in (x, y, low, high)
                 ]
-                self._parts[apart].append(_Part(*numbers))
+                part = _Part(*numbers)
+                self._parts[apart].append(part)
+                self._targets += part.y.numel()
+                self._beyond += int(((part.y <= part.low) | (part.y >= part.high)).sum())
 
     def moved(self, weights: torch.Tensor, held: bool) -> torch.Tensor:
         """The gain of `X^T Y`, in float64, where targets move to where the answers of weights are as good."""

@@ -78,6 +78,15 @@ def test_of_many_rows_evenly_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert rows.error(torch.zeros(1, 2, 1), False) == 100  # 25 kept, each for four
 
 
+def test_rows_with_next_to_no_target_beyond_a_bound_do_not_count() -> None:
+    y = torch.linspace(-1, 1, 1000)[None, :, None]
+    for bound, counts in ((-0.99, False), (-0.9, True)):
+        rows = SaturatedRows(1000, 1)
+        low = torch.full((1, 1, 1), bound)
+        rows.add(y, y, low, torch.full_like(low, math.inf), torch.zeros(1000, dtype=torch.bool))
+        assert bool(rows) == counts
+
+
 # -- whole refits --
 
 
