@@ -19,7 +19,7 @@ __all__ = ["HELD", "LayerFit", "Summands"]
 Summands = tuple[torch.Tensor, torch.Tensor]  # what is added to a layer's output, before and after an edit
 
 ROWS = 48  # per unknown; more cost as much as the network itself
-LEAST_ROWS = 32768  # few unknowns cost little, and most rows of an activation say little
+LEAST_ROWS = 24576  # cheap with few unknowns, and most rows before an activation say little
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
 _MOVES = 4  # of targets to where answers are as good; more bring little
@@ -63,8 +63,8 @@ class LayerFit:
             each.to(device).expand(groups * outputs) for each in (behind.scale(), behind.shift())
         )
         self._back = torch.where(scale == 0, 0.0, 1 / torch.where(scale == 0, 1.0, scale))
-        self._wanted = max(ROWS * (unknowns + 1), LEAST_ROWS)
-        self._saturated = SaturatedRows(self._wanted, unknowns) if behind.saturation else None
+        rows = max(ROWS * (unknowns + 1), LEAST_ROWS)
+        self._saturated = SaturatedRows(rows, unknowns) if behind.saturation else None
         self._random = torch.Generator().manual_seed(0)
 
     def add(
@@ -118,7 +118,8 @@ class LayerFit:
 
     def _rows(self, examples: int, each: int, samples: int) -> torch.Tensor:
         """The rows to take: as many of every example."""
-        share = self._wanted / (examples * each * self._samples / samples)
+        total = examples * each * self._samples / samples
+        share = max(ROWS * (self._shape[1] + 1), LEAST_ROWS) / total
         count = max(math.ceil(each * share), 1)
         if share >= 0.5 or count >= each:
             return torch.arange(examples * each)

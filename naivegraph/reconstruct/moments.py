@@ -9,7 +9,7 @@ import torch
 __all__ = ["Moments"]
 
 _MANY = 1 << 21  # numbers of inputs multiplied at a time
-_WIDE = 128  # unknowns from which products of single precision are summed up in double precision
+_ROWS = 2048  # multiplied at a time, so that sums of single precision lose nothing that counts
 
 
 @dataclasses.dataclass
@@ -41,14 +41,14 @@ class Moments:
     def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Add rows.
 
-        Sums over many inputs are of products in the network's own precision, a part of the rows at a time.
+        Products are in the network's own precision (at least single), sums of them in double precision.
 
         Args:
             x: Inputs, `[groups, rows, unknowns]`.
             y: Targets, `[groups, rows, outputs]`.
         """
-        dtype = x.dtype if x.dtype == torch.float32 and x.shape[2] > _WIDE else torch.float64
-        step = max(_MANY // max(x.shape[0] * x.shape[2], 1), 1)
+        dtype = x.dtype if x.dtype == torch.float32 else torch.float64
+        step = min(max(_MANY // max(x.shape[0] * x.shape[2], 1), 1), _ROWS)
         for first in range(0, x.shape[1], step):
             part, target = x[:, first : first + step].to(dtype), y[:, first : first + step].to(dtype)
             part = torch.cat([part, part.new_ones(*part.shape[:2], 1)], 2)
