@@ -20,6 +20,7 @@ Summands = tuple[torch.Tensor, torch.Tensor]  # what is added to a layer's outpu
 
 ROWS = 48  # per unknown; more cost as much as the network itself
 LEAST_ROWS = 24576  # cheap with few unknowns, and most rows before an activation say little
+_NUMBERS = 1 << 24  # of inputs, beyond which rows are no more than they have to be
 HELD = 8  # every 8th sample is held out
 _UNHELD = 1e-2  # the ridge where no sample is held out
 _MOVES = 4  # of targets to where answers are as good; more bring little
@@ -63,8 +64,8 @@ class LayerFit:
             each.to(device).expand(groups * outputs) for each in (behind.scale(), behind.shift())
         )
         self._back = torch.where(scale == 0, 0.0, 1 / torch.where(scale == 0, 1.0, scale))
-        rows = max(ROWS * (unknowns + 1), LEAST_ROWS)
-        self._saturated = SaturatedRows(rows, unknowns) if behind.saturation else None
+        self._wanted = max(ROWS * (unknowns + 1), min(LEAST_ROWS, _NUMBERS // (groups * unknowns)))
+        self._saturated = SaturatedRows(self._wanted, groups * unknowns) if behind.saturation else None
         self._random = torch.Generator().manual_seed(0)
 
     def add(
@@ -119,7 +120,7 @@ class LayerFit:
     def _rows(self, examples: int, each: int, samples: int) -> torch.Tensor:
         """The rows to take: as many of every example."""
         total = examples * each * self._samples / samples
-        share = max(ROWS * (self._shape[1] + 1), LEAST_ROWS) / total
+        share = self._wanted / total
         count = max(math.ceil(each * share), 1)
         if share >= 0.5 or count >= each:
             return torch.arange(examples * each)

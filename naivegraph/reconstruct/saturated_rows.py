@@ -43,11 +43,11 @@ class SaturatedRows:
 
     Args:
         rows: How many there will be, about.
-        unknowns: The inputs of each.
+        inputs: The inputs of each, in all groups.
     """
 
-    def __init__(self, rows: float, unknowns: int) -> None:
-        self._every = max(1, math.ceil(rows * unknowns / _KEPT))
+    def __init__(self, rows: int, inputs: int) -> None:
+        self._every = max(1, math.ceil(rows * inputs / _KEPT))
         self._parts: dict[bool, list[_Part]] = {False: [], True: []}
         self._targets = self._beyond = 0
 

@@ -90,6 +90,21 @@ def test_rows_with_next_to_no_target_beyond_a_bound_do_not_count() -> None:
 # -- whole refits --
 
 
+def test_many_groups_are_fitted_to_no_more_rows_than_memory_is_worth() -> None:
+    net: Any = nn.Sequential(
+        nn.Conv2d(3, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 3, groups=512), nn.ReLU(), nn.Conv2d(512, 8, 1)
+    )
+    x, teacher = torch.randn(48, 3, 16, 16), copy.deepcopy(net)
+    with torch.no_grad():
+        net[0].weight.add_(0.1 * torch.randn_like(net[0].weight))
+    edit = ng.reconstruct(net, teacher, x)
+    assert edit.refit is not None
+    rows = {layer.name: layer.rows for layer in edit.refit.layers}
+    # Of 9,408 places all are taken by the last layer, and 2^24 numbers by the one of 512 groups of nine.
+    assert rows["4"] == 48 * 14 * 14
+    assert rows["2"] == pytest.approx(2**24 / (9 * 512), rel=0.05)
+
+
 def behind_zero() -> Any:
     """A network whose neuron 1 only pushes the next layer further below zero: without it nothing is lost."""
     net: Any = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1))
