@@ -283,11 +283,12 @@ def run_refit(
     Raises:
         EditError: A network does not run on a batch.
     """
+    refit = Refit(teacher, student, correspondence, batches, undo, say)
     with (
         restored(student.module), restored(teacher.module),
-        preserved(student.module, buffers=False), preserved(teacher.module, buffers=False),
+        preserved(student.module, buffers=False, spared=refit.written),
+        preserved(teacher.module, buffers=False),
     ):  # fmt: skip
-        refit = Refit(teacher, student, correspondence, batches, undo, say)
         return refit, refit.run()
 
 

@@ -257,6 +257,26 @@ def test_a_replay_leaves_the_values_and_a_file_has_them(tmp_path: object) -> Non
     torch.testing.assert_close(loaded(x), net(x))
 
 
+class Clamped(nn.Linear):
+    """A layer that writes into its weight."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Clamp and apply."""
+        with torch.no_grad():
+            self.weight.clamp_(-0.01, 0.01)
+        return super().forward(input)
+
+
+def test_weights_stay_as_refitted_where_other_networks_of_the_class_write_into_theirs() -> None:
+    ng.capture(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), Clamped(8, 3)), torch.randn(2, 6))
+    net, x = dense(), torch.randn(300, 6)
+    teacher = copy.deepcopy(net)
+    without(net, x, "0", [6, 7], 8)
+    before = distance(net, teacher, x)
+    ng.reconstruct(net, teacher, x)
+    assert distance(net, teacher, x) < 1e-6 * before
+
+
 # -- what is left alone --
 
 

@@ -7,7 +7,7 @@ import functools
 import random
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -36,8 +36,9 @@ _WRITTEN: weakref.WeakKeyDictionary[type[nn.Module], set[str]] = weakref.WeakKey
 
 @contextlib.contextmanager
 def preserved(
-    module: nn.Module, *, training: bool = False, buffers: bool = True, watch: bool = False
-) -> Iterator[None]:
+    module: nn.Module, *, training: bool = False, buffers: bool = True, watch: bool = False,
+    spared: Sequence[torch.Tensor] = (),
+) -> Iterator[None]:  # fmt: skip
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
     Parameters that the block writes into are restored if it is watched, or if a watched block wrote into
@@ -48,6 +49,7 @@ def preserved(
         training: The value of the flags inside the block.
         buffers: Whether the block may write into buffers.
         watch: Whether to look for operators that write into parameters, some microseconds for every operator.
+        spared: Tensors that keep what the block gives them; it may add to them.
     """
     flags = [(m, m.training) for _, m in modules_of(module)]
     # Batch norms update their buffers by an operator that does not say so: these are copied beforehand.
@@ -67,7 +69,8 @@ def preserved(
                 written.give_memory_back()
                 _remember(module, written)
                 values.extend(written.values)
-            _restore_values(values)
+            own = {id(tensor) for tensor in spared}
+            _restore_values([(tensor, before) for tensor, before in values if id(tensor) not in own])
 
 
 def _known_written(module: nn.Module) -> list[torch.Tensor]:
