@@ -155,21 +155,22 @@ class LayerFit:
             return None, told(before, before, None)
         moments = self._fit + self._held
         if self._saturated:
-            before, best, found = self._past_saturation(found, chosen)
+            before, best, found = self._past_saturation(self._saturated, found, chosen)
             if best >= before:
                 return None, told(before, before, None)
             moved = self._saturated.moved(found, False) + self._saturated.moved(found, True)
             moments = dataclasses.replace(moments, cross=moments.cross + moved)
         return least_squares(moments, self.kept, chosen, bias=self._bias), told(before, best, chosen)
 
-    def _past_saturation(self, weights: torch.Tensor, ridge: float) -> tuple[float, float, torch.Tensor]:
+    def _past_saturation(
+        self, rows: SaturatedRows, weights: torch.Tensor, ridge: float
+    ) -> tuple[float, float, torch.Tensor]:
         """The errors behind the activation of the weights kept and of the best found, and these.
 
         The steps are those of an accelerated proximal gradient method (Beck and Teboulle, "A fast iterative
         shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009), in the metric of the moments.
         """
-        rows, held = self._saturated, bool(self._held.rows)
-        assert rows is not None
+        held = bool(self._held.rows)
         before, best = rows.error(self.kept, held), rows.error(weights, held)
         if before < best:
             best, weights = before, self.kept
