@@ -252,3 +252,26 @@ def test_empty_tensors_ask_for_no_size() -> None:
     kept = [row for row in range(8) if (small.keys.weight == big.keys.weight[row]).all(1).any()]
     assert len(kept) == 6
     assert torch.equal(small.head.weight, big.head.weight[:, kept])
+
+
+class ClampedKeys(nn.Module):
+    """A network whose forward writes into its weights."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.keys, self.head = nn.Linear(4, hidden), nn.Linear(hidden, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, 4) to (batch, 3)."""
+        with torch.no_grad():
+            self.keys.weight.clamp_(-0.4, 0.4)
+        return self.head(self.keys(x).relu())  # type: ignore[no-any-return]
+
+
+def test_the_student_keeps_what_it_is_given_where_its_forward_writes_into_weights() -> None:
+    torch.manual_seed(0)
+    small, big, x = ClampedKeys(8), ClampedKeys(8), torch.randn(64, 4)
+    small(x), big(x)
+    ng.capture(small, x[:2])
+    ng.transfer.student(small, big, x[:2], calibration=x)
+    assert _equal(small.state_dict(), big.state_dict())

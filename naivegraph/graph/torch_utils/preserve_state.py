@@ -30,8 +30,9 @@ _STILL = frozenset(
 )
 
 
-# Names of the parameters that forwards were seen to write into, by the class of the network.
-_WRITTEN: weakref.WeakKeyDictionary[type[nn.Module], set[str]] = weakref.WeakKeyDictionary()
+# The parameters that forwards were seen to write into, by the class of the network: the name of each, and
+# the classes of the modules that it is in, as the children of an `nn.Sequential` can be anything.
+_WRITTEN: weakref.WeakKeyDictionary[type[nn.Module], set[tuple[str, str]]] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -42,7 +43,7 @@ def preserved(
     """Run a block with every `training` flag set, and restore flags, buffers and random numbers after it.
 
     Parameters that the block writes into are restored if it is watched, or if a watched block wrote into
-    those of a network of the same class: some forwards clamp or normalise their weights.
+    those of a network of the same classes: some forwards clamp or normalise their weights.
 
     Args:
         module: The network.
@@ -74,17 +75,28 @@ def preserved(
 
 
 def _known_written(module: nn.Module) -> list[torch.Tensor]:
-    """The parameters that the forward of this class was seen to write into."""
-    names = _WRITTEN.get(type(module))
-    return [] if names is None else [p for name, p in module.named_parameters() if name in names]
+    """The parameters that the forward of these classes was seen to write into."""
+    seen = _WRITTEN.get(type(module))
+    if not seen:
+        return []
+    return [p for name, p in module.named_parameters() if (name, _classes_around(module, name)) in seen]
 
 
 def _remember(module: nn.Module, written: WrittenTensors) -> None:
     """Note which parameters were written into."""
     if written.values:
         seen = {id(tensor) for tensor, _ in written.values}
-        names = {name for name, parameter in module.named_parameters() if id(parameter) in seen}
-        _WRITTEN.setdefault(type(module), set()).update(names)
+        names = [name for name, parameter in module.named_parameters() if id(parameter) in seen]
+        _WRITTEN.setdefault(type(module), set()).update((n, _classes_around(module, n)) for n in names)
+
+
+def _classes_around(module: nn.Module, name: str) -> str:
+    """The names of the classes inside a network that a parameter is in, outermost first."""
+    classes = []
+    for part in name.split(".")[:-1]:
+        module = module._modules[part]  # type: ignore[assignment]
+        classes.append(f"{type(module).__module__}.{type(module).__qualname__}")
+    return " ".join(classes)
 
 
 def _restore_values(values: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

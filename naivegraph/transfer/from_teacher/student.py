@@ -241,9 +241,10 @@ class _Student:
 
     def run(self) -> StudentReport:
         """Write the student; all of it or nothing."""
+        own = [*self.small.module.parameters()]
         with (
             all_or_nothing() as log, restored(self.small.module), restored(self.big.module),
-            preserved(self.big.module), preserved(self.small.module, buffers=False),
+            preserved(self.big.module), preserved(self.small.module, buffers=False, spared=own),
         ):  # fmt: skip
             write = functools.partial(_write, log)
             narrowing = self._narrow()
