@@ -1,5 +1,6 @@
 """The commands that resize pretrained networks for another task, as typed functions."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def transfer(
     """
     check_output(output)
     teacher = _needed(options, kind)
+    depth = _depth(options.get("depth", "merge"))
     network, args, kwargs = built_network(model, shape, arguments, weights, seed)
     if teacher is not None:
         keywords, file = options["teacher_arguments"], options["teacher_weights"]
@@ -50,14 +52,18 @@ def transfer(
         with working("filling the smaller network") as say:
             say("")
             report = ng.transfer.student(
-                network, made, args, kwargs=kwargs or None, calibration=batches, depth=options["depth"]
-            )
+                network, made, args, kwargs=kwargs or None, calibration=batches, depth=depth,
+                select=options["select"],
+            )  # fmt: skip
         write_text(str(report))
     else:
         graph = ng.capture(network, args, kwargs)
         with working("resizing"):
             write_text(str(_edit(kind, graph, options)))
-    if weights is None and teacher is None:
+    if teacher is not None and options["teacher_weights"] is None:
+        told = f"no --teacher-weights were given, so the bigger network is what {teacher} makes"
+        sys.stderr.write(f"naivegraph: {told}\n")
+    elif teacher is None and weights is None:
         sys.stderr.write(f"naivegraph: no --weights were given, so what was resized is what {model} makes\n")
     if output is not None:
         ng.save(network, output)
@@ -103,6 +109,20 @@ def _classes(text: str) -> int | list[int | str]:
     if len(words) == 1 and words[0] != "new":
         return int(words[0])
     return ["new" if word == "new" else int(word) for word in words]
+
+
+def _depth(text: str) -> str | dict[str, Any]:
+    """Read `--depth`: a word, or blocks by blocks."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f'--depth takes merge, choose or JSON such as {{"blocks.0": ["blocks.0", "blocks.1"]}}, not '
+            f"{text!r}"
+        ) from error
+    return found
 
 
 def _sides(text: str) -> tuple[int, int]:

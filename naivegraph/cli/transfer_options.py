@@ -40,7 +40,19 @@ def add_transfers(parser: ArgumentParser) -> None:
     )
     student.add_argument("--teacher-weights", type=str, metavar="FILE", help="its weights")
     student.add_argument("--calibration", type=str, metavar="PATH", help="inputs to choose and to fit by")
-    student.add_argument("--depth", type=str, default="merge", help="merge blocks, or choose some of them")
+    student.add_argument(
+        "--depth",
+        type=str,
+        default="merge",
+        metavar="HOW",
+        help="merge blocks, choose some, or JSON with the teacher's blocks for each of the student's",
+    )
+    student.add_argument(
+        "--select",
+        type=str,
+        default="reconstruction",
+        help="the neurons that stay: reconstruction, l2 or uniform",
+    )
     kinds.add_subcommand("student", student, help="a smaller network from a bigger one")
 
 

@@ -42,6 +42,24 @@ def test_classes_and_channels_are_changed_and_saved(capsys: pytest.CaptureFixtur
         (("inputs", *DIGITS, "--input", "x"), "say --channels, such as --channels 4"),
         (("positions", *DIGITS), "one of length= and image="),
         (("positions", *DIGITS, "--image", "big"), "--image takes a height and a width"),
+        (("head", *DIGITS, "--layer", "nohead", "--classes", "3"), "did you mean 'head'?"),
+        (("head", *DIGITS, "--layer", "head", "--classes", "0"), "a whole number from 1 up, not 0"),
+        (("head", *DIGITS, "--layer", "head", "--classes", "12,1"), "up to 9, not 12"),
+        (("head", *DIGITS, "--layer", "head", "--classes", "3", "--new", "best"), "new='best'"),
+        (("head", DIGITS[0], "--layer", "head", "--classes", "3"), "give its shape"),
+        (("head", *DIGITS, "--layer", "head", "--classes", "3", "--weights", "none.pt"), "no weights file"),
+        (("inputs", *DIGITS, "--input", "image", "--channels", "3"), "no vertex 'image'"),
+        (("inputs", *DIGITS, "--input", "head", "--channels", "3"), "is no input of the network"),
+        (("inputs", *DIGITS, "--input", "x", "--channels", "0"), "a whole number from 1 up, not 0"),
+        (("inputs", *DIGITS, "--input", "x", "--channels", "three"), "is to be a whole number"),
+        (("inputs", *DIGITS, "--input", "x", "--channels", "3", "--new", "best"), "new='best'"),
+        (("positions", *DIGITS, "--length", "10"), "say with table="),
+        (("positions", *DIGITS, "--length", "0"), "a whole number from 1 up, not 0"),
+        (("positions", *DIGITS, "--length", "9", "--image", "8,8"), "one of length= and image="),
+        (("positions", *DIGITS, "--image", "0,8"), "a whole number from 1 up, not 0"),
+        (("positions", *DIGITS, "--image", "12,12", "--table", "fc.weight"), "no parameter 'fc.weight'"),
+        (("positions", *DIGITS, "--image", "12,12", "--table", "head.weight"), "are not 8 x 8 patches"),
+        (("other", *DIGITS), "invalid choice: 'other'"),
         (("student", *DIGITS), "say --teacher"),
         (
             ("head", *DIGITS, "--layer", "head", "--classes", "2", "--output", "net.pt"),
@@ -52,7 +70,9 @@ def test_classes_and_channels_are_changed_and_saved(capsys: pytest.CaptureFixtur
 def test_what_is_wrong_is_said_in_one_sentence(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(("transfer", *words)) == 2
+    output = () if "--output" in words else ("--output", "other.safetensors")
+    assert main(("transfer", *words, *output)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not [*Path().iterdir()]

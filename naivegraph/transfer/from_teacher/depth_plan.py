@@ -143,6 +143,8 @@ def _runs(stack: BlockStack, places: Sequence[tuple[int, ...]]) -> list[Run]:
 def given_runs(pairing: Pairing, depth: Mapping[str, Sequence[str]]) -> dict[int, list[Run]]:
     """The runs that the user gave, by the number of the stack.
 
+    A block that only one of the bigger network's is like, as the input is, need not be given.
+
     Raises:
         EditError: A name is unknown, a block is missing, or they are not in order.
     """
@@ -152,11 +154,13 @@ def given_runs(pairing: Pairing, depth: Mapping[str, Sequence[str]]) -> dict[int
         names = [unit.name for unit in stack.student]
         if not any(name in left for name in names):
             continue
-        missing = [name for name in names if name not in left]
-        if missing:
-            raise EditError(f"depth= gives no blocks for {missing[0]!r} of the network to be written")
         theirs = [unit.name for unit in stack.teacher]
-        places = [tuple(_place(theirs, other, name) for other in left.pop(name)) for name in names]
+        places = []
+        for name, alike in zip(names, stack.alike, strict=True):
+            if name not in left and sum(alike) != 1:
+                raise EditError(f"depth= gives no blocks for {name!r} of the network to be written")
+            given = left.pop(name) if name in left else [theirs[alike.index(True)]]
+            places.append(tuple(_place(theirs, other, name) for other in given))
         whole = [place for mine in places for place in mine]
         if whole != sorted(set(whole)):
             raise EditError(

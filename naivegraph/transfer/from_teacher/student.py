@@ -74,7 +74,8 @@ def student(
             "reconstruction", and for depth "merge" and "choose" where the bigger network is deeper.
         depth: "merge" runs of blocks; "choose" those whose outputs are most like the bigger network's, and
             leave the others out; or a dict of lists of the bigger network's blocks by the smaller one's,
-            which are merged if there are several.
+            which are merged if there are several. A block that only one of the bigger network's is like need
+            not be given.
         select: The neurons to keep: "reconstruction" (those that the others can least stand in for), "l2" (of
             the largest weights) or "uniform" (evenly spread, which looks at nothing).
         samples: The number of calibration samples to use, the first ones; None for all.
