@@ -126,9 +126,10 @@ def _product(
             if bool((moved != moved[:1]).any()):
                 varying.append(dim)
     gain = None
-    if len(varying) == 1 and activation.shape[varying[0] - len(out.shape)] == out.shape[varying[0]]:
-        along = values.movedim(varying[0], 0).flatten(1)[:, 0]
-        gain = varying[0] - len(out.shape) + len(activation.shape), along.float()
+    if len(varying) == 1:
+        dim = varying[0] - len(out.shape) + len(activation.shape)  # below 0: the product alone has it
+        if dim >= 0 and activation.shape[dim] == out.shape[varying[0]]:
+            gain = dim, values.movedim(varying[0], 0).flatten(1)[:, 0].float()
     return (
         ConstantProduct(activation, source, nonzero, gain) if gain is not None or not nonzero.all() else None
     )

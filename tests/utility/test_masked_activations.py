@@ -201,3 +201,31 @@ def of_the_convolution(graph: Any) -> Tensor:
 def test_a_layer_used_twice_takes_no_gain() -> None:
     _, _, graph = captured(lambda p, x: p.head(p.own(p.own(p.conv(x)) * p.gain[:, None, None])))
     assert "own.weight" not in factors(graph)
+
+
+class Biased(nn.Module):
+    """Attention whose scores lose more the further away a token is, by another factor in each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.qkv, self.out = nn.Linear(3, 8), nn.Linear(8, 24), nn.Linear(8, 2)
+        self.slopes = nn.Buffer(torch.tensor([-0.5, -0.25])[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.embed(x)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        place = torch.arange(x.shape[1])
+        bias = (place[None, :] - place[:, None]).abs() * self.slopes
+        out: Tensor = self.out(((q @ k.mT + bias).softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+def test_constants_with_a_dimension_that_what_they_multiply_lacks_are_no_gains() -> None:
+    net, x = Biased(), torch.randn(2, 5, 3)
+    graph = ng.capture(net, x)
+    edit = ng.resize(graph, {"embed": -3}, utility="l2")
+    worth = torch.cat([net.embed.weight, net.embed.bias[:, None]], 1)  # as they are now, kept ones in order
+    edit.undo()
+    kept = [i for run in edit.sizes["embed"].kept for i in run]
+    assert len(kept) == 5
+    assert torch.equal(torch.cat([net.embed.weight, net.embed.bias[:, None]], 1)[kept], worth)
