@@ -21,6 +21,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.utility.collect import Floats, per_atom, shape_of
 from naivegraph.utility.criteria import CriterionData
 from naivegraph.utility.data_criterion import batch_loss
+from naivegraph.utility.derivatives import derivatives
 from naivegraph.utility.readers import Reader, ReadingRun, neuron_numbers
 from naivegraph.widths import Width, Widths
 
@@ -181,7 +182,7 @@ class _Pass:
             return
         if not loss.requires_grad:
             raise EditError("the loss does not depend on the network's neurons, so they cannot be valued")
-        grads = torch.autograd.grad(loss, wanted, allow_unused=True)
+        grads = derivatives(self.widths.graph.module, loss, wanted)
         sums = {width: self._zeros(width, batch.samples) for width in self.widths}
         for (reader, one), grad in zip(gates.items(), grads, strict=False):
             if grad is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -268,4 +269,84 @@ def test_what_cannot_be_valued_is_told(utility: str, options: dict[str, Any], me
     before = snapshot(net)
     with pytest.raises(ng.EditError, match=message):
         ng.prune(net, IMAGES[:2], macs=0.6, utility=utility, **options)
+    assert unchanged(net, before)
+
+
+class Coupled(torch.autograd.Function):
+    """`x + f(x)` with a backward pass that runs `f` once more, as reversible networks have."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: nn.Module) -> Tensor:
+        ctx.f = f
+        ctx.save_for_backward(x)
+        with torch.no_grad():
+            out: Tensor = x + f(x)
+            return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            ctx.f(x).backward(grads[0])
+        return grads[0] + x.grad, None
+
+
+class Reversible(nn.Module):
+    """A network with a branch in an autograd function, or beside a sum."""
+
+    def __init__(self, coupled: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.branch = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6))
+        self.coupled = coupled
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        run: Any = Coupled.apply
+        x = run(x, self.branch) if self.coupled else x + self.branch(x)
+        out: Tensor = self.head(x)
+        return out
+
+
+@pytest.mark.parametrize("utility", ["taylor", "fisher"])
+def test_derivatives_that_arrive_in_grad_count_and_stay_no_longer(utility: str) -> None:
+    x, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(1)), LABELS
+    found = {}
+    for coupled in (True, False):
+        net = Reversible(coupled)
+        net.stem.weight.grad = torch.ones(6, 4)
+        before = snapshot(net)
+        widths = widths_of(net, x[:2])
+        values = utilities(widths, utility, calibration=[(x, labels)], loss=loss)
+        found[coupled] = {w.name: v for w, v in values.items()}
+        assert unchanged(net, before)
+    # A sum inside of the function cannot be watched, so "fisher" has other values for it there.
+    for name in ("stem", "branch.0") if utility == "taylor" else ():
+        np.testing.assert_allclose(found[True][name], found[False][name], rtol=1e-4, err_msg=name)
+    assert all(values.min() > 0 for values in found[True].values())
+
+
+class Checkpointed(Reversible):
+    """A network with a branch that torch derives by `backward()` alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        out: Tensor = self.head(x + torch.utils.checkpoint.checkpoint(self.branch, x, use_reentrant=True))
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch's own, as it is recorded
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        (lambda net, x: net(x).sum(), "the loss cannot be derived: When use_reentrant=True"),
+        (lambda net, x: x.requires_grad_().sum() + net(x).detach().sum(), "does not depend on the network's"),
+    ],
+)
+def test_what_cannot_be_derived_is_told(of: Any, told: str) -> None:
+    net, x = Checkpointed(coupled=False), torch.randn(3, 4)
+    before = snapshot(net)
+    with pytest.raises(ng.EditError, match=told):
+        ng.prune(net, x, params=0.5, utility="taylor", loss=lambda network: of(network, x.clone()))
     assert unchanged(net, before)
