@@ -24,7 +24,7 @@ from naivegraph.graph.run.interventions import Intervened, Interventions
 from naivegraph.graph.run.lint import lint
 from naivegraph.graph.run.neuron_dims import output_sizes
 from naivegraph.graph.run.summary import summary, summary_html
-from naivegraph.graph.torch_utils.deep_copy import deep_copy
+from naivegraph.graph.torch_utils.deep_copy import copied_argument, deep_copy, reaches_modules
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.verify.catch_up import catch_up
 from naivegraph.graph.verify.shape_prop import propagate_shapes
@@ -385,16 +385,15 @@ def _copy(recorded: Recording, module: nn.Module, memo: dict[int, Any]) -> Recor
     """A copy of a recording, of a copy of its module."""
 
     def copied(leaf: Any) -> Any:
-        """Return a copy of a constant tensor, and any other leaf as it is."""
-        return ConstantTensor(copy.deepcopy(leaf.tensor, memo)) if isinstance(leaf, ConstantTensor) else leaf
+        """Return a copy of a constant tensor or of what calls the network's modules, or the leaf itself."""
+        if isinstance(leaf, ConstantTensor):
+            return ConstantTensor(copy.deepcopy(leaf.tensor, memo))
+        return copied_argument(leaf, memo)
 
     def own(value: Any) -> Any:
-        """Return a pytree with copies of the constant tensors in it; one without any is never changed."""
-        return (
-            map_leaves(value, copied)
-            if any(type(leaf) is ConstantTensor for leaf in leaves(value))
-            else value
-        )
+        """Return a pytree with copies of these leaves; one without any is never changed."""
+        changing = any(type(leaf) is ConstantTensor or reaches_modules(leaf) for leaf in leaves(value))
+        return map_leaves(value, copied) if changing else value
 
     copies = {id(vertex): _copy_vertex(vertex, own, memo) for vertex in recorded.vertices}
     memo.update(copies)

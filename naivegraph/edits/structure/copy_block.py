@@ -18,7 +18,7 @@ from naivegraph.graph.mutate import add_vertex, new_stub, register
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.blocks import Region, region_of
 from naivegraph.graph.run.interpreter import Interpreter
-from naivegraph.graph.torch_utils.deep_copy import deep_copy
+from naivegraph.graph.torch_utils.deep_copy import copied_argument, deep_copy, reaches_modules
 from naivegraph.graph.torch_utils.preserve_state import preserved, restored
 from naivegraph.graph.verify.shape_prop import placed
 from naivegraph.ir.pytree import leaves, map_leaves, stubs_in
@@ -59,7 +59,8 @@ def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, u
         EditError: The region uses parameters of other modules.
     """
     region = region_of(graph, vertices, repr(path))
-    copied = deep_copy(graph.module.get_submodule(path))
+    memo: dict[int, Any] = {}
+    copied = deep_copy(graph.module.get_submodule(path), memo)
     forget_history(copied, undo)  # it is told by the edit that makes the copy
     register(graph, name, copied, undo=undo)
     stubs: dict[int, Stub] = {region.entry.id: region.exit}
@@ -85,7 +86,12 @@ def copy_block(graph: Graph, vertices: Sequence[Vertex], path: str, name: str, u
             case Compound():
                 return Compound(leaf.operator, change(leaf.left), change(leaf.right))
             case _:
-                return leaf
+                other = next((m for m in reaches_modules(leaf) if id(m) not in memo), None)
+                if other is not None:
+                    raise EditError(
+                        f"{path!r} calls a {type(other).__name__} of another module: it cannot be doubled"
+                    )
+                return copied_argument(leaf, memo)
 
     made: list[Vertex] = []
     at = graph.vertices.index(region.end) + 1

@@ -1,4 +1,4 @@
-"""Layers that stand for what is no operator in an exported network: records, named tuples, flags."""
+"""Layers that stand for what is no operator in an exported network: records, flags, functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from naivegraph.graph.torch_utils.deep_copy import copied_argument
 from naivegraph.ir.pytree import ValueRef, map_leaves
 
-__all__ = ["Assemble", "Flag", "NamedTuple"]
+__all__ = ["Assemble", "Flag", "NamedTuple", "Value"]
 
 
 class Assemble(nn.Module):
@@ -70,3 +71,22 @@ class Flag(nn.Module):
     def forward(self) -> Any:
         """The value of the present mode."""
         return self._on if self.training else self._off
+
+
+class Value(nn.Module):
+    """Layer that returns a value which calls modules, as a function bound to one does.
+
+    Args:
+        value: The value.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self._value = (value,)  # in a tuple, as a module would become a part of this one
+
+    def forward(self, *called: nn.Module) -> Any:
+        """The value; the modules that it calls are given to it, so that torch.fx knows of them."""
+        return self._value[0]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Value:
+        return Value(copied_argument(self._value[0], memo))

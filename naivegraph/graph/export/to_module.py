@@ -15,13 +15,13 @@ import torch
 from torch import fx, nn
 
 from naivegraph.errors import NaivegraphError
-from naivegraph.graph.export.added_layers import Assemble, Flag, NamedTuple
+from naivegraph.graph.export.added_layers import Assemble, Flag, NamedTuple, Value
 from naivegraph.graph.export.history import Origin, history_of, note_origins, origins_of
 from naivegraph.graph.export.placeholder import placeholder
 from naivegraph.graph.record.record_run import copy_tensors
 from naivegraph.graph.run.hidden_values import changed_later, needed_for
 from naivegraph.graph.run.interpreter import read_attribute
-from naivegraph.graph.torch_utils.deep_copy import deep_copy
+from naivegraph.graph.torch_utils.deep_copy import copied_argument, deep_copy, reaches_modules
 from naivegraph.graph.torch_utils.ordinary_mode import ordinary_mode
 from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
@@ -290,7 +290,11 @@ class _Export:
     def _place_module(self, path: str, module: nn.Module) -> None:
         if path not in self._placed:
             self._placed.add(path)
-            _add(self._root, path, deep_copy(module, self._memo))
+            made, there = deep_copy(module, self._memo), box_at(self._root, path)
+            for name, child in there.named_children():  # flags that parts of it have, for one
+                if name not in made._modules:
+                    made.add_module(name, child)
+            _add(self._root, path, made)
 
     def _assign(self, output: Any, node: fx.Node) -> None:
         """Make nodes of the tensors in a result; one changed in place gets the node of that call."""
@@ -338,7 +342,26 @@ class _Export:
             if key not in self._others:
                 self._others[key] = self._make(value)
             return self._others[key]
+        if reaches_modules(value):
+            if id(value) not in self._others:
+                self._others[id(value)] = self._calling(value)
+            return self._others[id(value)]
         return value.item() if isinstance(value, np.generic) else value  # the repr of the former is no code
+
+    def _calling(self, value: Any) -> fx.Node:
+        """The node of an argument that calls modules of the network, which are placed where they were."""
+        paths = {id(module): path for path, module in self._graph.module.named_modules()}
+        called: list[fx.Node] = []
+        for module in reaches_modules(value):
+            inside = {path: module} if (path := paths.get(id(module))) else dict(module.named_children())
+            for path, part in inside.items() if id(module) in paths else ():
+                self._place_module(path, part)
+                called.append(self._fx.create_node("get_attr", path))
+        if called and paths.get(id(value)):
+            return called[0]
+        name = self._parts.name("naivegraph_value")
+        self._root.add_module(name, Value(copied_argument(value, self._memo)))
+        return self._fx.call_module(name, tuple(called))
 
     def _make(self, value: State | DimSize | ConstantTensor | Training | Compound | Attribute) -> Any:
         """The node of a value that is no tensor of a vertex, or the number that it is."""
