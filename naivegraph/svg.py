@@ -13,6 +13,7 @@ __all__ = ["Axis2D", "Drawing", "ticks"]
 
 INK, GREY, LIGHT, BLUE, RED = "#222222", "#777777", "#dddddd", "#2563a8", "#c2410c"
 _FONT = "font-family='Helvetica, Arial, sans-serif'"
+_LETTER = 0.55  # width of a letter, roughly, for each unit of the font's size
 
 
 @dataclass
@@ -48,13 +49,20 @@ class Drawing:
         colour: str = INK,
         turned: bool = False,
     ) -> None:
-        """Write words; `anchor` is `start`, `middle` or `end`."""
+        """Write words; `anchor` is `start`, `middle` or `end`. Those that would leave the picture move into it."""
+        if not turned:
+            x = self._inside(x, _LETTER * size * len(words), anchor)
         turn = f" transform='rotate(-90 {x:.1f} {y:.1f})'" if turned else ""
         self.shapes.append(
             f"<text x='{x:.1f}' y='{y:.1f}' {_FONT} font-size='{size}' text-anchor='{anchor}' "
             f"fill='{colour}' stroke='white' stroke-width='3' paint-order='stroke'{turn}>"
             f"{html.escape(words)}</text>"
         )
+
+    def _inside(self, x: float, width: float, anchor: str) -> float:
+        """Where words of a width have to be anchored, near `x`, to be seen whole."""
+        before = {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+        return max(min(x, self.width - (width - before)), before)
 
     def bar(self, left: float, top: float, width: float, height: float, colour: str, tip: str = "") -> None:
         """Draw a filled rectangle, with words for who points at it."""
