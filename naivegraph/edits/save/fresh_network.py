@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from naivegraph.edits.plan.change import Change
 from naivegraph.edits.plan.index_formula import Formula, formula_length
@@ -30,7 +31,8 @@ def fitted(texts: Sequence[str], module: nn.Module, *, tell: bool = True) -> lis
     Raises:
         EditError: A tensor that an edit resized is gone, or has another size along that dimension.
     """
-    shapes = {name: list(t.shape) for name, t in {**parameters_of(module), **buffers_of(module)}.items()}
+    state = {**parameters_of(module), **buffers_of(module)}
+    shapes = {name: list(tensor.shape) for name, tensor in state.items() if not is_lazy(tensor)}
     changes = [Change.from_json(text) for text in texts]
     out: list[str] = []
     other: set[str] = set()

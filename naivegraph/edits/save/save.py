@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from naivegraph.edits.apply.change_module import change_module
 from naivegraph.edits.apply.resize_example import resize_example
@@ -52,7 +53,7 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
         NaivegraphError: The network has state that is no tensor.
         EditError: Its structure was edited, and it is neither the graph nor its `to_module()`; or a layer
             that an edit resized was removed or replaced by hand since, so that no fresh network would become
-            this one by its edits.
+            this one by its edits; or a tensor has no shape or no numbers yet.
 
     Example:
         >>> import tempfile, torch, naivegraph as ng
@@ -76,8 +77,9 @@ def save(model: nn.Module | Graph, path: str | os.PathLike[str]) -> None:
     validate.file_path(path)
     if isinstance(module, Graph):
         module = module.to_module() if module.rewired else module.module
+    tensors, aliases = _state(module)
     header, examples = edits_header(module)
-    tensors, header["aliases"] = _state(module)
+    header["aliases"] = aliases
     write(Path(path), header, {**tensors, **examples})
 
 
@@ -142,6 +144,10 @@ def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             raise NaivegraphError(
                 f"{name} of the network is {type(value).__name__}, not a tensor, and cannot be saved"
             )
+        if is_lazy(value):
+            raise EditError(f"{name} has no shape yet: call the network once on an example before")
+        if value.is_meta:
+            raise EditError(f"{name} is on the meta device and has no numbers: give the network weights before")
         key = (
             (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype) if value.numel() else (name,)
         )

@@ -300,3 +300,16 @@ def test_state_that_is_no_tensor(tmp_path: Path) -> None:
     with pytest.raises(ng.NaivegraphError, match="_extra_state of the network is dict, not a tensor"):
         ng.save(Extra(2, 2), tmp_path / "net")
     assert os.listdir(tmp_path) == []
+
+
+def test_tensors_without_a_shape_or_numbers_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    lazy = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LazyLinear(2))
+    with torch.device("meta"):
+        empty = nn.Sequential(nn.Linear(3, 4))
+    for net, message in (
+        (lazy, "2.weight has no shape yet: call the network once on an example before"),
+        (empty, "0.weight is on the meta device and has no numbers: give the network weights before"),
+    ):
+        with pytest.raises(ng.EditError, match=message):
+            ng.save(net, tmp_path / "net.safetensors")
+        assert not list(tmp_path.iterdir())
