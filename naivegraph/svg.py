@@ -49,7 +49,7 @@ class Drawing:
         colour: str = INK,
         turned: bool = False,
     ) -> None:
-        """Write words; `anchor` is `start`, `middle` or `end`. Those that would leave the picture move into it."""
+        """Write words; `anchor` is `start`, `middle` or `end`. They stay inside the picture."""
         if not turned:
             x = self._inside(x, _LETTER * size * len(words), anchor)
         turn = f" transform='rotate(-90 {x:.1f} {y:.1f})'" if turned else ""

@@ -147,7 +147,7 @@ def _state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         if is_lazy(value):
             raise EditError(f"{name} has no shape yet: call the network once on an example before")
         if value.is_meta:
-            raise EditError(f"{name} is on the meta device and has no numbers: give the network weights before")
+            raise EditError(f"{name} is on the meta device, without numbers: give the network weights before")
         key = (
             (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype) if value.numel() else (name,)
         )

@@ -308,7 +308,7 @@ def test_tensors_without_a_shape_or_numbers_are_named_and_nothing_is_written(tmp
         empty = nn.Sequential(nn.Linear(3, 4))
     for net, message in (
         (lazy, "2.weight has no shape yet: call the network once on an example before"),
-        (empty, "0.weight is on the meta device and has no numbers: give the network weights before"),
+        (empty, "0.weight is on the meta device, without numbers: give the network weights before"),
     ):
         with pytest.raises(ng.EditError, match=message):
             ng.save(net, tmp_path / "net.safetensors")
