@@ -60,7 +60,7 @@ class Drawing:
         )
 
     def _inside(self, x: float, width: float, anchor: str) -> float:
-        """Where words of a width have to be anchored, near `x`, to be seen whole."""
+        """The place near `x` to anchor words of a width at, so that they are seen whole."""
         before = {"start": 0.0, "middle": width / 2, "end": width}[anchor]
         return max(min(x, self.width - (width - before)), before)
 
