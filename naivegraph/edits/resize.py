@@ -13,6 +13,7 @@ from naivegraph.edits.apply.edit import Edit
 from naivegraph.edits.apply.size_report import SizeReport
 from naivegraph.edits.config.sync_config import with_config
 from naivegraph.edits.config.sync_numbers import with_config_numbers
+from naivegraph.edits.config.told_sizes import with_told_sizes
 from naivegraph.edits.exact_growth.exact_growth import ExactGrowth, exact_growth
 from naivegraph.edits.exact_growth.number_origins import follow_numbers
 from naivegraph.edits.plan.change import Change
@@ -195,6 +196,7 @@ def carry_out(
     )
     change, unsaid = with_config(adjust(change), constraints)
     change, unsaid_numbers, unfollowed = _with_numbers(change, graph, growth)
+    change, untold = with_told_sizes(change, constraints)
     unsaid += () if unsaid else unsaid_numbers
     changing = _changing(widths, changed, growth, initialise == "duplicate")
     if kept_only and not _is_kept(changed, (*changing, *unfollowed)):
@@ -213,6 +215,7 @@ def carry_out(
                 *changing,
                 *unfollowed,
                 *unsaid,
+                *untold,
                 *(unused_notes(widths) if change else ()),
             ),
             sizes=SizeReport(widths, change, axis_requests),

@@ -17,6 +17,7 @@ from naivegraph.edits.apply.apply import apply
 from naivegraph.edits.apply.latency_report import LatencyReport
 from naivegraph.edits.apply.optimizer_state import as_optimizers
 from naivegraph.edits.apply.size_report import SizeReport
+from naivegraph.edits.config.told_sizes import with_told_sizes
 from naivegraph.edits.plan.unused import unused_notes
 from naivegraph.edits.request import validate
 from naivegraph.edits.request.size_choice import SizeChoice
@@ -261,11 +262,12 @@ def _edit(
     uniform: bool,
 ) -> Edit:
     program, (change, config_notes) = chosen.program, chosen.planned
+    change, untold = with_told_sizes(change, program.constraints)
     widths = program.widths
     sizes = {w.atom: w.size for w in widths.widths}
     after = {w.name: w for w in change.widths.values()}
     sizes.update({w.atom: after[w.name].after for w in widths.widths if w.name in after})
-    notes = [*program.reasons()[:5], *measured, *chosen.notes, *config_notes]
+    notes = [*program.reasons()[:5], *measured, *chosen.notes, *config_notes, *untold]
     if not change and not chosen.dropped:
         fixed = "; ".join(fixed_reasons(program)[:3])
         notes.append(f"Nothing was removed: {fixed or 'what was asked for leaves every size as it is'}.")
