@@ -28,6 +28,7 @@ class Run:
         model: The one among them with its structure, whose tensors it begins with.
         end: The last of the teacher's blocks before those of the student's next block.
         upto: The teacher's blocks from the one after the last run's end to `end`.
+        alike: Those of `blocks` that have the structure of the student's.
     """
 
     unit: Unit
@@ -35,6 +36,7 @@ class Run:
     model: Unit
     end: Unit
     upto: tuple[Unit, ...]
+    alike: tuple[Unit, ...]
 
     def within(self, graph: Recording) -> Run:
         """The run, with the blocks of a copy of the teacher."""
@@ -46,7 +48,8 @@ class Run:
         copies = {id(unit): other(unit) for unit in (*self.upto, *self.blocks)}
         blocks = tuple(copies[id(unit)] for unit in self.blocks)
         upto = tuple(copies[id(unit)] for unit in self.upto)
-        return Run(self.unit, blocks, copies[id(self.model)], copies[id(self.end)], upto)
+        alike = tuple(copies[id(unit)] for unit in self.alike)
+        return Run(self.unit, blocks, copies[id(self.model)], copies[id(self.end)], upto, alike)
 
     @property
     def alone(self) -> bool:
@@ -105,8 +108,9 @@ def merged_runs(stack: BlockStack) -> list[Run]:
     found = []
     for number, (start, stop) in enumerate(itertools.pairwise(ends)):
         blocks = stack.teacher[start:stop]
-        model = next(b for b, alike in zip(blocks, stack.alike[number][start:stop], strict=True) if alike)
-        found.append(Run(stack.student[number], blocks, model, blocks[-1], blocks))
+        own = stack.alike[number][start:stop]
+        alike = tuple(block for block, like in zip(blocks, own, strict=True) if like)
+        found.append(Run(stack.student[number], blocks, alike[0], blocks[-1], blocks, alike))
     return found
 
 
@@ -128,14 +132,14 @@ def _runs(stack: BlockStack, places: Sequence[tuple[int, ...]]) -> list[Run]:
         last = number == len(places) - 1
         stop = len(stack.teacher) if last else places[number + 1][0]
         blocks = tuple(stack.teacher[place] for place in mine)
-        model = next((stack.teacher[p] for p in mine if stack.alike[number][p]), None)
-        if model is None:
+        alike = tuple(stack.teacher[place] for place in mine if stack.alike[number][place])
+        if not alike:
             raise EditError(
                 f"depth=: {stack.student[number]} has another structure than "
                 f"{', '.join(map(str, blocks))} of the bigger network"
             )
         upto = stack.teacher[start:stop]
-        found.append(Run(stack.student[number], blocks, model, upto[-1], upto))
+        found.append(Run(stack.student[number], blocks, alike[0], upto[-1], upto, alike))
         start = stop
     return found
 
