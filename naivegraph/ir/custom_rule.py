@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from naivegraph.errors import NaivegraphError, nearest
+from naivegraph.ir.function_name import found_by_name, named
 
 __all__ = [
     "NAMED_RULES",
@@ -255,6 +256,14 @@ class Call(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return self._function(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, with a function that pickle does not know by its name."""
+        return {**vars(self), "_function": named(self._function)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        found = found_by_name(state["_function"])
+        super().__setstate__({**state, "_function": found})  # type: ignore[no-untyped-call]
 
 
 class CustomFunction(Call):

@@ -10,6 +10,7 @@ from torch import nn
 
 from naivegraph.errors import EditError, NaivegraphError, nearest
 from naivegraph.ir.pytree import stubs_in
+from naivegraph.ir.tuple_of_kind import with_kinds, without_kinds
 from naivegraph.ir.values import Comparison, Escape, Stub
 from naivegraph.ir.vertex import Vertex
 
@@ -80,7 +81,10 @@ class Recording:
         self.found: dict[Any, Any] = {}  # what was worked out from it as it is; copies share it
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "found": {}}
+        return {**vars(self), "found": {}, "output": without_kinds(self.output)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, output=with_kinds(state["output"]))
 
     @property
     def runs(self) -> list[Recording]:

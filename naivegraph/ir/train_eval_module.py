@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import fx, nn
 
+from naivegraph.ir.exported_module import NodeData, graph_of, nodes_of, parts_alone
+
 __all__ = ["TrainEvalModule"]
 
 _Forward = Callable[..., Any]
@@ -51,12 +53,9 @@ class TrainEvalModule(fx.GraphModule):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the two graphs, each as the code made of it, which torch traces again on loading."""
-        holder = nn.Module()
-        for kind in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"):
-            vars(holder)[kind] = vars(self)[kind]
-        both = [fx.GraphModule(self, copy.deepcopy(graph)) for graph in (self.graph, self.training_graph)]
-        return _joined, (holder, *both, type(self).__name__, self.meta)
+        """Pickle the nodes of the two graphs."""
+        both = [nodes_of(graph) for graph in (self.graph, self.training_graph)]
+        return _joined, (parts_alone(self), *both, type(self).__name__, self.meta)
 
 
 def _naming_all_of(*graphs: fx.Graph) -> fx.Graph:
@@ -85,8 +84,9 @@ def _init_copy(made: TrainEvalModule, copied: nn.Module, graph: fx.Graph) -> Non
 
 
 def _joined(
-    holder: nn.Module, one: fx.GraphModule, two: fx.GraphModule, name: str, meta: dict[str, Any]
+    holder: nn.Module, one: list[NodeData], two: list[NodeData], name: str, meta: dict[str, Any]
 ) -> TrainEvalModule:
-    made = TrainEvalModule(holder, one.graph, two.graph, name)
+    made = TrainEvalModule(holder, graph_of(one), graph_of(two), name)
     made.meta = meta
+    made.training = holder.training
     return made

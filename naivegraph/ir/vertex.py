@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodWrapperType, ModuleType
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from naivegraph.ir.call_modes import CallModes
+from naivegraph.ir.function_name import found_by_name, named
+from naivegraph.ir.tuple_of_kind import with_kinds, without_kinds
 from naivegraph.ir.values import Operation, SourceLine
 
 __all__ = [
@@ -63,42 +61,12 @@ class Vertex:
         return f"Vertex({self.name!r}, {self.kind})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """All of it, with functions that pickle does not know by their names."""
+        """All of it, with functions by their names, and named tuples as their items."""
         state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        owner: Any = getattr(self.target, "__self__", None)
-        if isinstance(self.target, MethodWrapperType):
-            state["target"] = _ByName("torch", ("Tensor", owner.__name__, "__get__"))  # as in `x.mT`
-        elif isinstance(self.target, BuiltinFunctionType) and isinstance(owner, ModuleType):
-            state["target"] = _ByName(owner.__name__, (self.target.__name__,))
-        elif isinstance(self.target, FunctionType) and self.target.__module__ == torch._tensor.__name__:
-            state["target"] = _ByName("torch", ("Tensor", _method_name(self.target)))
-        return state
+        trees = {name: without_kinds(state[name]) for name in ("args", "kwargs", "output")}
+        return {**state, **trees, "target": named(self.target)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
+        trees = {name: with_kinds(state[name]) for name in ("args", "kwargs", "output")}
+        for name, value in {**state, **trees, "target": found_by_name(state["target"])}.items():
             setattr(self, name, value)
-        if isinstance(self.target, _ByName):
-            found = functools.reduce(getattr, self.target.names, _module(self.target.module))
-            self.target = found
-
-
-@dataclasses.dataclass(frozen=True)
-class _ByName:
-    """A function in a pickle: its module, and the names by which it is found there."""
-
-    module: str
-    names: tuple[str, ...]
-
-    def __call__(self) -> None:
-        """Do nothing: it stands for the function in the pickle alone."""
-
-
-def _method_name(function: FunctionType) -> str:
-    """The name of a method of tensors written in Python: `x ** 2` calls one that says another of itself."""
-    names = (function.__name__, *vars(torch.Tensor))
-    return next((name for name in names if getattr(torch.Tensor, name, None) is function), function.__name__)
-
-
-def _module(path: str) -> Any:
-    """A module by its path; torch's own extensions are found as attributes alone."""
-    return functools.reduce(getattr, path.split(".")[1:], importlib.import_module(path.split(".")[0]))

@@ -26,6 +26,7 @@ from naivegraph.edits.save.function_names import (
 from naivegraph.edits.save.structure_layers import layers_from_json, layers_to_json, tensors_of
 from naivegraph.errors import EditError, LoadError, NaivegraphError
 from naivegraph.ir.call_modes import run_in
+from naivegraph.ir.exported_module import ExportedModule
 from naivegraph.ir.train_eval_module import TrainEvalModule
 from naivegraph.network import Graph, capture
 
@@ -115,7 +116,7 @@ class Structure:
                 root.get_submodule(path)  # nothing but layers is called
             kind = str(self.data["network"])
             made = (
-                fx.GraphModule(root, graphs[0], kind)
+                ExportedModule(root, graphs[0], kind)
                 if len(graphs) == 1
                 else TrainEvalModule(root, graphs[0], graphs[1], kind)
             )

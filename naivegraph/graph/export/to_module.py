@@ -27,6 +27,8 @@ from naivegraph.graph.torch_utils.torch_functions import function_name
 from naivegraph.graph.verify.train_mode import follow_training
 from naivegraph.ir.call_modes import CallModes, run_in
 from naivegraph.ir.custom_rule import Call
+from naivegraph.ir.exported_module import ExportedModule
+from naivegraph.ir.function_name import FunctionName, named
 from naivegraph.ir.pytree import ValueRef, fields_of, is_record, map_leaves, rebuild, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.signature import check_constant
@@ -125,7 +127,7 @@ def exported(
     parts, name = _Parts(rewrite, graph.module if shared else None), type(graph.module).__name__
     made = _Export(graph, parts, outputs).build()
     if graph.in_train_mode is graph:
-        return fx.GraphModule(parts.root, made, name)
+        return ExportedModule(parts.root, made, name)
     return TrainEvalModule(parts.root, made, _Export(graph.in_train_mode, parts, outputs).build(), name)
 
 
@@ -226,7 +228,7 @@ class _Export:
 
     def _take_constants(self) -> None:
         """Add arguments that are no tensors, with the captured value as default and only value allowed."""
-        plain = {n: v for n, v in self._graph.constants.items() if v is None or type(v) in _PLAIN}
+        plain = {n: v for n, v in self._graph.constants.items() if _has_code(v)}
         nodes = {n: placeholder(self._fx, _identifier(n), v) for n, v in plain.items()}
         for name, value in plain.items():
             self._fx.call_function(check_constant, (name, value, nodes[name]))
@@ -262,7 +264,7 @@ class _Export:
         called = self._fx.create_node("get_attr", path)
         how = self._encode(modes.gradients), self._encode(modes.autocast)
         node = self._fx.call_function(run_in, (called, *how, *args), kwargs)
-        node.meta["is_wrapped"] = True  # unpickling traces the code anew, and looks into other functions
+        node.meta["is_wrapped"] = True  # torch.fx, where it traces the code anew, looks into other functions
         return node
 
     def _call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
@@ -281,7 +283,8 @@ class _Export:
         # From torch 2.14 on `apply` of an autograd function is built in, of no module that fx could name.
         owner = getattr(target, "__self__", None)
         custom = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
-        if custom or inspect.ismethod(target) or "<" in getattr(target, "__qualname__", ""):
+        local = "<" in getattr(target, "__qualname__", "") and not isinstance(named(target), FunctionName)
+        if custom or inspect.ismethod(target) or local:
             path = self._parts.name("naivegraph_call")
             self._root.add_module(path, Call(target))
             return self._fx.call_module(path, args, kwargs)
@@ -445,6 +448,15 @@ class _Export:
         name = self._parts.name("naivegraph_tuple")
         self._root.add_module(name, NamedTuple(type(value)))
         return self._fx.call_module(name, tuple([encode(item) for item in value]))
+
+
+def _has_code(value: Any) -> bool:
+    """Tell whether the code of a value can be written: of a plain one, or of a container of such values."""
+    if type(value) in (tuple, list):
+        return all(map(_has_code, value))
+    if type(value) is dict:
+        return all(map(_has_code, value)) and all(map(_has_code, value.values()))
+    return value is None or type(value) in _PLAIN
 
 
 def _identifier(name: str) -> str:
