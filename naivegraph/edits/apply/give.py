@@ -19,8 +19,9 @@ def give(tensor: torch.Tensor, data: torch.Tensor, grad: torch.Tensor | None) ->
         grad: Its new gradient.
     """
     tensor.grad = None
-    if tensor.shape != data.shape and tensor.is_floating_point():
-        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
+    if tensor.shape != data.shape and (tensor.is_floating_point() or tensor.is_complex()):
+        two = (torch.complex64, torch.complex128) if tensor.is_complex() else (torch.float32, torch.float64)
+        other = two[tensor.dtype == two[0]]
         tensor.data = torch.empty(0, dtype=other, device=tensor.device)
     tensor.data = data
     if grad is not None:
