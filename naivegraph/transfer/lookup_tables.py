@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from naivegraph.errors import EditError, nearest
 from naivegraph.ir.values import Operation, Stub
+from naivegraph.ir.vertex import Vertex
 from naivegraph.network import Graph
 from naivegraph.operators import movement_of
 from naivegraph.operators.relation import InputTensor, arguments, tensors_in
 
-__all__ = ["Table", "looked_up", "token_table"]
+__all__ = ["Table", "looked_up", "lookups", "token_table"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,18 @@ def looked_up(graph: Graph) -> Iterator[Table]:
             places.update(dict.fromkeys([inputs[given[1].id]] if given[1].id in inputs else []))
     for name, places in found.items():
         yield Table(name, graph.state[name].shape[0], 0, tuple(places))
+
+
+def lookups(graph: Graph) -> Iterator[tuple[str, Vertex, Stub]]:
+    """Every time that something is looked up: the table, the vertex, and the numbers."""
+    names: dict[int, str] = {}
+    for name, stub in graph.state.items():
+        names.setdefault(stub.id, name)
+    for vertex in graph.vertices:
+        for operation in vertex.operations:
+            given = _of_embedding(operation)
+            if given is not None and given[0].id in names:
+                yield names[given[0].id], vertex, given[1]
 
 
 def _of_embedding(operation: Operation) -> tuple[Stub, Stub] | None:

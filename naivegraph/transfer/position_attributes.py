@@ -16,6 +16,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph.torch_utils.module_paths import INTERNAL, modules_of
 from naivegraph.network import Graph
 from naivegraph.transfer.position_tables import GridTable, PositionTable
+from naivegraph.widths import relate
 
 __all__ = ["length_attributes", "size_attributes"]
 
@@ -38,24 +39,39 @@ def length_attributes(
         EditError: A buffer has a number for each position that does not say what further ones are.
     """
     module, tensors = graph.module, dict[str, list[Formula]]()
-    if length != table.rows:
-        for name, buffer in module.named_buffers():
-            if name in graph.state and buffer.dim() and buffer.shape[-1] == table.rows:
-                row = buffer.reshape(-1, table.rows)
-                counts = torch.arange(table.rows, device=buffer.device).expand_as(row)
-                if not (torch.equal(row.long(), counts) or bool((row == row[:, :1]).all())):
-                    raise EditError(
-                        f"{name} has {table.rows} numbers, as there are positions, and does not say what "
-                        "further ones are: build the network with the other length, and load what was saved"
-                    )
-                axes: list[Formula] = [[[size]] for size in buffer.shape]
-                tensors[name] = [*axes[:-1], [[key]]]
+    for name, dim in _by_position(graph, table) if length != table.rows else ():
+        buffer = module.get_buffer(name)
+        row = buffer.reshape(-1, buffer.shape[-1])
+        counts = torch.arange(row.shape[-1], device=buffer.device).expand_as(row)
+        last = dim == buffer.dim() - 1
+        if not last or not (torch.equal(row.long(), counts) or bool((row == row[:, :1]).all())):
+            raise EditError(
+                f"{name} has {table.rows} {'numbers' if last else 'rows'}, as there are positions, and does "
+                "not say what further ones are: build the network with the other length, and load what was "
+                "saved"
+            )
+        axes: list[Formula] = [[[size]] for size in buffer.shape]
+        tensors[name] = [*axes[:-1], [[key]]]
     path = table.name.rpartition(".")[0]
     owner = module.get_submodule(path)
     own = [AttributeChange(path, "num_embeddings", (), table.rows, length)] if (
         isinstance(owner, nn.Embedding) and owner.num_embeddings == table.rows != length
     ) else []  # fmt: skip
     return tensors, _each_once([*own, *_by_config(module, {table.rows: length}, table, length)])
+
+
+def _by_position(graph: Graph, table: PositionTable) -> Iterator[tuple[str, int]]:
+    """The buffers with as many numbers along a dimension as there are positions, and that dimension.
+
+    Those along neurons are left aside, and the first dimension comes first.
+    """
+    free = relate(graph)
+    for name, buffer in graph.module.named_buffers():
+        for dim, size in enumerate(buffer.shape if name in graph.state else ()):
+            neurons = any(atom in free.by_atom for atom in free.axes[name][dim].atoms())
+            if size == table.rows and not neurons:
+                yield name, dim
+                break
 
 
 def size_attributes(

@@ -15,6 +15,7 @@ from naivegraph.operators import movement_of, record_of
 from naivegraph.operators.operator_record import Role
 from naivegraph.operators.relation import InputTensor, arguments, tensors_in
 from naivegraph.transfer.lookup_tables import looked_up
+from naivegraph.transfer.position_uses import counting, picked_rows, worked_out
 
 __all__ = ["GridTable", "PositionTable", "grid_table", "length_table"]
 
@@ -62,25 +63,70 @@ class GridTable:
 
 
 def length_table(graph: Graph, name: str | None) -> PositionTable:
-    """The table that positions in a text are looked up in: one that no input is looked up in directly.
+    """The table that positions in a text are looked up in, by numbers that count them.
 
     Raises:
-        EditError: There is none of that name, or not a single one.
+        EditError: There is none of that name, or not a single one, or it is of something else.
     """
-    every = list(looked_up(graph))
-    if name is None:
-        found = [table for table in every if not table.inputs]
-        if len(found) != 1:
-            names = ", ".join(table.name for table in found or every)
+    every, counts = list(looked_up(graph)), counting(graph)
+    if name is not None:
+        table = next((table for table in every if graph.state[table.name] is graph.state.get(name)), None)
+        if table is None:
+            return _not_picked(graph, _parameter(graph, name))
+        if counts.get(table.name) is False:
             raise EditError(
-                f"{len(found)} tables are looked up by something else than an input of the network: say with "
-                f"table= which has the positions ({names or 'or the name of a parameter'})"
+                f"what is looked up in {name} on the example does not count positions: its rows are kinds, "
+                "tokens or relative positions, and do not follow another length"
             )
-        return PositionTable(found[0].name, found[0].rows, 0)
-    return next(
-        (PositionTable(table.name, table.rows, 0) for table in every if table.name == name),
-        None,
-    ) or _parameter(graph, name)
+        return PositionTable(name, table.rows, 0)
+    open_to = [table for table in every if not table.inputs and counts.get(table.name) is not False]
+    sure = [table for table in open_to if counts.get(table.name)]
+    found = sure if len(sure) == 1 else open_to
+    if len(found) != 1:
+        raise EditError(_which(graph, [table.name for table in found], counts))
+    return PositionTable(found[0].name, found[0].rows, 0)
+
+
+def _which(graph: Graph, found: list[str], counts: dict[str, bool]) -> str:
+    """The sentence for none or several tables that may have the positions."""
+    if found:
+        return (
+            f"{len(found)} tables are looked up by something else than an input of the network: say with "
+            f"table= which has the positions ({', '.join(found)})"
+        )
+    told = "no table is looked up by numbers that count positions"
+    picked = dict(picked_rows(graph))
+    if picked:
+        told += f"; {_first(picked)} has rows for relative positions, which do not follow"
+    elif buffers := worked_out(graph):
+        told += (
+            f"; {buffers[0]} is worked out by the code, as rotary positions are: that needs no table, and "
+            "the network takes other lengths as it is, or built by its config"
+        )
+    others = [name for name, counted in counts.items() if not counted]
+    if others:
+        told += f"; what is looked up in {', '.join(others)} does not count positions on the example"
+    return f"{told}; a parameter that has the positions nevertheless can be said with table="
+
+
+def _first(picked: dict[str, str]) -> str:
+    name, vertex = next(iter(picked.items()))
+    return f"{name} (of {vertex!r}{f', and {len(picked) - 1} more' if len(picked) > 1 else ''})"
+
+
+def _not_picked(graph: Graph, table: PositionTable) -> PositionTable:
+    """The table, if rows are not picked from it one by one.
+
+    Raises:
+        EditError: They are.
+    """
+    vertex = dict(picked_rows(graph)).get(table.name)
+    if vertex is not None:
+        raise EditError(
+            f"{vertex!r} picks rows of {table.name} by pairs of positions or the like: a table of relative "
+            "positions does not follow another number of them; build the network with the other size"
+        )
+    return table
 
 
 def _parameter(graph: Graph, name: str) -> PositionTable:
@@ -115,7 +161,7 @@ def grid_table(
         raise EditError(f"{patch.name!r}, which reads the image, is no Conv2d: its grid is not known")
     out = tensors_in(patch.output)[0]
     old = (out.shape[-2], out.shape[-1]) if grid is None else (int(grid[0]), int(grid[1]))
-    table = _parameter(graph, name) if name is not None else _added(graph, old, before)
+    table = _not_picked(graph, _parameter(graph, name)) if name is not None else _added(graph, old, before)
     front = table.rows - old[0] * old[1] if before is None else before
     if front < 0 or front + old[0] * old[1] != table.rows:
         raise EditError(
@@ -180,10 +226,20 @@ def _added(graph: Graph, grid: tuple[int, int], before: int | None) -> PositionT
     found = {table.name: table for table in _candidates(graph, patches, before)}
     rows = f"a row for each of {grid[0]} x {grid[1]} patches"
     if not found:
+        picked, buffers = dict(picked_rows(graph)), worked_out(graph)
+        relative = (
+            f"a table of relative positions, as {_first(picked)},"
+            if picked
+            else "a table of relative positions"
+        )
+        rotary = (
+            f"positions that the code works out, as {buffers[0]},"
+            if buffers
+            else "positions that the code works out"
+        )
         raise EditError(
             f"no parameter with {rows} is added to something or looked up: state the grid with grid= and the "
-            "table with table=, if there is one; a table of relative positions, or positions that the code "
-            "works out, does not follow"
+            f"table with table=, if there is one; {relative} or {rotary} do not follow"
         )
     if len(found) > 1:
         raise EditError(f"{', '.join(found)} have {rows}: say which with table=")

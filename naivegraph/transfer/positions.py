@@ -209,8 +209,14 @@ def _applied(
 ) -> Edit:
     return apply(
         change, graph, optimizer=optimizer, asked=asked, notes=notes, before=graph.costs(),
-        after=graph.costs, check=_runs(graph), old=RelatedGraph.of(relate(graph)),
+        after=graph.costs, check=_runs(graph), old=RelatedGraph.of(relate(graph)), failed=_NOT_RUNNING,
     )  # fmt: skip
+
+
+_NOT_RUNNING = (
+    "the network does not run with these positions, so all is as it was; a table of relative positions, a "
+    "mask or a size in the code does not follow"
+)
 
 
 def _runs(graph: Graph) -> Callable[[], None]:

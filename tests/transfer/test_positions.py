@@ -154,7 +154,7 @@ class Masked(Reading):
         (Reading(), torch.tensor([[1]]), {"length": 9}, "2 tables are looked up by something else"),
         (Reading(), torch.tensor([[1]]), {"length": 9, "table": "place"}, "no parameter 'place'"),
         (Reading(), torch.tensor([[1]]), {"length": 2, "table": "places.weight", "before": 2}, "before=2"),
-        (Masked(), torch.tensor([[1]]), {"length": 9, "table": "places.weight"}, "mask has 8 numbers"),
+        (Masked(), torch.tensor([[1]]), {"length": 9, "table": "places.weight"}, "mask has 8 rows"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_changes(
@@ -164,3 +164,80 @@ def test_what_cannot_be_is_refused_before_anything_changes(
     with pytest.raises(ng.EditError, match=message):
         ng.transfer.positions(net, example, **more)
     unchanged(net, old)
+
+
+class Relative(nn.Module):
+    """An attention with a number for each distance of two tokens, picked as T5 or as Swin do."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.patches = way, nn.Conv2d(3, 8, 4, stride=4)
+        self.tokens, self.distances = nn.Embedding(9, 8), nn.Embedding(5, 1)
+        self.table = nn.Parameter(torch.randn(5, 1))
+        self.register_buffer("pairs", (torch.arange(9)[:, None] - torch.arange(9)).clamp(-2, 2) + 2)
+        self.register_buffer("turns", torch.rand(4), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens, or images, to scores of pairs."""
+        hidden = self.tokens(x) if x.dim() == 2 else self.patches(x).flatten(2).transpose(1, 2)
+        pairs = self.get_buffer("pairs")[: hidden.shape[1], : hidden.shape[1]]
+        if self.way == "rotary":
+            hidden = hidden * self.get_buffer("turns").cos().repeat(2)
+        scores = hidden @ hidden.transpose(1, 2)
+        if self.way == "looked up":
+            scores = scores + self.distances(pairs)[..., 0]
+        elif self.way == "picked":
+            scores = scores + self.table[pairs.reshape(-1)].reshape(pairs.shape)
+        return scores.softmax(-1) @ hidden
+
+
+class Sinusoids(Reading):
+    """A language model with waves beside its table of positions, a row for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("waves", torch.rand(8, 6))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map (batch, length) to (batch, length, 10)."""
+        return super().forward(ids) + self.get_buffer("waves")[: ids.shape[1]].sum(-1, keepdim=True)
+
+
+IDS, IMAGE = torch.tensor([[1, 5, 2, 2]]), torch.randn(1, 3, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("net", "example", "more", "message"),
+    [
+        (Relative("looked up"), IDS, {"length": 9}, r"distances.weight does not count positions"),
+        (
+            Relative("looked up"), IDS, {"length": 9, "table": "distances.weight"},
+            r"what is looked up in distances.weight on the example does not count positions",
+        ),
+        (
+            Relative("looked up"), IDS, {"length": 9, "table": "tokens.weight"},
+            r"what is looked up in tokens.weight on the example does not count positions",
+        ),
+        (Relative("picked"), IDS, {"length": 9}, r"table \(of 'getitem_1'\) has rows for relative positions"),
+        (Relative("picked"), IDS, {"length": 9, "table": "table"}, r"picks rows of table by pairs of positions"),
+        (Relative("picked"), IMAGE, {"image": (16, 16)}, r"relative positions, as table \(of 'getitem_1'\)"),
+        (Relative("rotary"), IDS, {"length": 9}, r"turns is worked out by the code, as rotary positions are"),
+        (Relative("rotary"), IMAGE, {"image": (16, 16)}, r"positions that the code works out, as turns"),
+        (Sinusoids(), IDS, {"length": 9}, r"waves has 8 rows, as there are positions"),
+        (Masked(), IDS, {"length": 9}, r"mask has 8 rows, as there are positions"),
+    ],
+)  # fmt: skip
+def test_positions_that_are_no_table_of_rows_are_named(
+    net: nn.Module, example: Any, more: Any, message: str
+) -> None:
+    old = snapshot(net)
+    with pytest.raises(ng.EditError, match=message):
+        ng.transfer.positions(net, example, **more)
+    unchanged(net, old)
+
+
+def test_the_table_that_counts_positions_on_the_example_is_found() -> None:
+    net = Reading()
+    edit = ng.transfer.positions(net, IDS, length=12)
+    assert edit.asked["positions"] == "places.weight"
+    assert net.places.num_embeddings == 12
