@@ -21,6 +21,7 @@ from naivegraph.operators.relation import Relation, returned
 from naivegraph.transfer.kept_function import KeptFunction
 from naivegraph.transfer.lookup_tables import Table, token_table
 from naivegraph.transfer.rearrange import Rearrangement, rearrange
+from naivegraph.transfer.special_tokens import SpecialTokens, special_tokens
 from naivegraph.transfer.tokens_between import tokens_between
 from naivegraph.widths import Width, Widths, relate
 
@@ -43,7 +44,8 @@ def vocabulary(
     """Give a network another vocabulary, in place: rows of its table move, go and come.
 
     The head follows, whether its weights are the table's or its own, and with it its bias; so do the size in
-    a config and the tokens of the graph's example, where a token that went becomes the first that stayed.
+    a config, the numbers of special tokens there (`pad_token_id` and the like), and the tokens of the graph's
+    example, where a token that went becomes the first that stayed.
 
     Args:
         model: A graph, or a network and then its example: a tensor or a tuple of positional inputs, and
@@ -62,7 +64,7 @@ def vocabulary(
 
     Returns:
         The edit. Its notes tell how many tokens were kept, by how much outputs of kept ones differ on the
-        example, and the probability that new ones get there.
+        example, the probability that new ones get there, and special tokens that went.
 
     Raises:
         EditError: It is not clear which table is meant, the mapping makes no sense, or the two tokenizers
@@ -91,15 +93,16 @@ def vocabulary(
     first = int(np.flatnonzero(old >= 0)[0]) if (old >= 0).any() else 0
     example = _stand_ins(model, found, old, first)
     kept = KeptFunction(model, widths, example)
+    special = special_tokens(model.module, old, before)
 
     def notes(difference: float) -> tuple[str, ...]:
         """Return sentences on the tokens that were kept and those that are new."""
-        return _told(kept, difference, widths, width, old, before)
+        return (*_told(kept, difference, widths, width, old, before), *special.notes)
 
     asked = {"vocabulary": found.name, "tokens": len(old), "kept": int((old >= 0).sum()), "new": new}
     return rearrange(
         model, widths, asked, Rearrangement(width, old, *_starts(old, pieces, new, before)),
-        adjust=lambda change, key: _followed(model, change, key, found, old),
+        adjust=lambda change, key: _followed(model, change, key, found, old, special),
         kept=kept, notes=notes, optimizer=optimizer, seed=seed,
     )  # fmt: skip
 
@@ -171,12 +174,14 @@ def _starts(
     return sums, np.array(chosen, np.int64)
 
 
-def _followed(graph: Graph, change: Change, key: str, found: Table, old: Indices) -> Change:
-    """The change in which the example's tokens and the token for padding follow the rows."""
+def _followed(
+    graph: Graph, change: Change, key: str, found: Table, old: Indices, special: SpecialTokens
+) -> Change:
+    """The change in which the example's tokens and the special ones follow the rows."""
     asked = [InputChange(name, index, None, [[key]]) for name, index in found.inputs]
     module = graph.module.get_submodule(found.name.rpartition(".")[0])
     padding = getattr(module, "padding_idx", None)
-    attributes = list(change.attributes)
+    attributes = [*change.attributes, *special.attributes]
     if isinstance(padding, int):
         place = np.flatnonzero(old == padding)
         if not len(place):

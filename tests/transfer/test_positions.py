@@ -188,7 +188,7 @@ class Relative(nn.Module):
             scores = scores + self.distances(pairs)[..., 0]
         elif self.way == "picked":
             scores = scores + self.table[pairs.reshape(-1)].reshape(pairs.shape)
-        return scores.softmax(-1) @ hidden
+        return scores.softmax(-1) @ hidden  # type: ignore[no-any-return]
 
 
 class Sinusoids(Reading):
@@ -219,7 +219,7 @@ IDS, IMAGE = torch.tensor([[1, 5, 2, 2]]), torch.randn(1, 3, 12, 12)
             r"what is looked up in tokens.weight on the example does not count positions",
         ),
         (Relative("picked"), IDS, {"length": 9}, r"table \(of 'getitem_1'\) has rows for relative positions"),
-        (Relative("picked"), IDS, {"length": 9, "table": "table"}, r"picks rows of table by pairs of positions"),
+        (Relative("picked"), IDS, {"length": 9, "table": "table"}, r"picks rows of table by pairs"),
         (Relative("picked"), IMAGE, {"image": (16, 16)}, r"relative positions, as table \(of 'getitem_1'\)"),
         (Relative("rotary"), IDS, {"length": 9}, r"turns is worked out by the code, as rotary positions are"),
         (Relative("rotary"), IMAGE, {"image": (16, 16)}, r"positions that the code works out, as turns"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import types
 from typing import Any
 
 import pytest
@@ -151,3 +152,69 @@ def test_a_network_without_tokens_is_told_so() -> None:
     net = nn.Sequential(nn.Linear(3, 4))
     with pytest.raises(ng.EditError, match="0 tables are looked up by an input"):
         ng.transfer.vocabulary(net, torch.randn(1, 3), 4)
+
+
+class Settings:
+    """The numbers of a network, and of the tokens with a meaning."""
+
+    def __init__(self, pad: int = 0) -> None:
+        self.vocab_size, self.hidden, self.pad_token_id = 12, 6, pad
+        self.bos_token_id, self.eos_token_id, self.sep_token_id = 3, [5, 2], None
+        self.other = types.SimpleNamespace(vocab_size=7, pad_token_id=3)
+
+
+class Configured(Language):
+    """A language model that keeps the config it is built from."""
+
+    def __init__(self, config: Settings) -> None:
+        super().__init__(tied=False)
+        self.config = config
+        self.tokens = nn.Embedding(config.vocab_size, 6, padding_idx=config.pad_token_id)
+        self.head = nn.Linear(6, config.vocab_size)
+        self.generation_config = types.SimpleNamespace(eos_token_id=11, pad_token_id=config.pad_token_id)
+
+
+def test_special_tokens_of_configs_follow_or_are_noted() -> None:
+    net: Any = Configured(Settings()).eval()
+    config, generation, fresh = net.config, net.generation_config, copy.deepcopy(net)
+    edit = ng.transfer.vocabulary(net, IDS, ["new", 5, 0, 3, 4, 7])
+    assert (net.config.pad_token_id, net.config.bos_token_id, net.config.eos_token_id) == (2, 3, [1, 2])
+    assert (net.config.vocab_size, net.config.sep_token_id) == (6, None)
+    assert net.config.other.pad_token_id == 3  # of another vocabulary
+    assert net.tokens.padding_idx == net.generation_config.pad_token_id == 2
+    assert net.generation_config.eos_token_id == 11
+    gone = [note for note in edit.notes if "went" in note]
+    assert gone == [
+        "config.eos_token_id has token 2, which went: set it from the new tokenizer.",
+        "generation_config.eos_token_id has token 11, which went: set it from the new tokenizer.",
+    ]
+    assert not any("cannot describe" in note for note in edit.notes)
+    built: Any = Configured(net.config)
+    assert built.tokens.padding_idx == 2
+    built.load_state_dict(net.state_dict())
+    ng.replay(fresh, [edit.to_json()])
+    assert vars(fresh.config)["eos_token_id"] == [1, 2]
+    edit.undo()
+    assert (net.config, net.generation_config) == (config, generation)
+    assert vars(config)["eos_token_id"] == [5, 2]  # others may share it
+
+
+def test_special_tokens_of_transformers_follow(tmp_path: Any) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    net = transformers.LlamaForCausalLM(config).eval()
+    kept = [7, 2, 0, 1, 9]
+    with torch.no_grad():
+        before = net(torch.tensor([[1, 7, 9]])).logits[..., kept]
+        ng.transfer.vocabulary(
+            net, (), kept, kwargs={"input_ids": torch.tensor([[1, 7, 9]]), "use_cache": False}
+        )
+        net.save_pretrained(tmp_path)
+        loaded = transformers.LlamaForCausalLM.from_pretrained(tmp_path).eval()
+        torch.testing.assert_close(loaded(torch.tensor([[3, 0, 4]])).logits, before, rtol=1e-5, atol=1e-6)
+    for found in (loaded.config, loaded.generation_config):
+        assert (found.bos_token_id, found.eos_token_id, found.pad_token_id) == (3, 1, 2)
+    assert loaded.model.embed_tokens.padding_idx == 2

@@ -109,7 +109,7 @@ def _followed(
         for path, owner in modules_of(module)
         if vars(owner).get(name) is vars(module)[name]
         for field, value in found.items()
-        if value != built.fields[field] and (path, name, field) not in known
+        if (path, name, field) not in known and value != built.fields[field]
     ]
     return dataclasses.replace(change, attributes=[*change.attributes, *added]), ()
 
