@@ -47,13 +47,14 @@ class ReaderMoments:
 
     def add(self, rows: torch.Tensor) -> None:
         """Add rows, `[rows, columns]`."""
-        block = rows.detach().double().cpu()
+        block = rows.detach().to(torch.complex128 if rows.is_complex() else torch.float64).cpu()
         new = len(block)
         mean = block.mean(0)
         total = self.count + new
         apart = mean - self.mean
-        self._squares += (block - mean).square().sum(0) + apart.square() * (self.count * new / total)
-        self.mean += apart * (new / total)
+        apart_squared = apart.abs().square() * (self.count * new / total)
+        self._squares += (block - mean).abs().square().sum(0) + apart_squared
+        self.mean = self.mean + apart * (new / total)
         self.size += (block.abs().mean(0) - self.size) * (new / total)
         self.count = total
 
@@ -142,7 +143,7 @@ def _squared_weights(reader: Reader, weight: Any) -> Floats:
     if reader.weight is None:
         return ones
     stub, dim = reader.weight
-    values = weight(stub).detach().double()
+    values = weight(stub).detach().abs().double()
     found: Floats = values.square().sum([d for d in range(values.dim()) if d != dim]).cpu().numpy()
     if len(found) == len(ones):
         return found

@@ -162,12 +162,12 @@ def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[i
     """
     size = torch.square if power == 2 else torch.abs
     if values.dim() == 1:
-        return {0: size(values.float()).double().cpu().numpy()}
+        return {0: size(_real(values).float()).double().cpu().numpy()}
     rows: list[torch.Tensor] = []
     columns: torch.Tensor | None = None
     small = values.numel() <= _BLOCK
     for block in (values,) if small else torch.split(values, max(1, _BLOCK * len(values) // values.numel())):
-        sizes = size(block.float().flatten(1))
+        sizes = size(_real(block).float().flatten(1))
         if 0 in dims:
             rows.append(sizes.sum(1).double())
         if dims != [0]:
@@ -180,6 +180,11 @@ def _sums(values: torch.Tensor, dims: list[int], power: Literal[1, 2]) -> dict[i
             if dim:
                 found[dim] = inner.sum(axis=tuple(d for d in range(inner.ndim) if d != dim - 1))
     return found
+
+
+def _real(values: torch.Tensor) -> torch.Tensor:
+    """Magnitudes in the place of complex numbers."""
+    return values.abs() if values.is_complex() else values
 
 
 _BLOCK = 1 << 18  # elements; as many floats fit a core's own cache

@@ -218,7 +218,7 @@ class WeightScore(Criterion):
         def score(name: str) -> torch.Tensor | None:
             """Return the magnitudes of the score."""
             values = scored(name)
-            return None if values is None else values.detach().double().abs() ** self.power
+            return None if values is None else values.detach().abs().double() ** self.power
 
         return score
 

@@ -14,7 +14,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.utility.collect import Floats
 from naivegraph.utility.data_criterion import DataCriterion, batch_loss, loss_of, takes_batch
-from naivegraph.utility.derivatives import derivatives
+from naivegraph.utility.derivatives import derivatives, first_order
 from naivegraph.utility.readers import readers
 from naivegraph.utility.scores import BoundLoss, Score, restored_buffers
 from naivegraph.utility.sensitivity import sensitivity, signed_sums
@@ -143,5 +143,5 @@ def _derived(module: nn.Module, loss: torch.Tensor) -> Gradients:
     if all(g is None for g in grads):
         raise EditError("the loss does not depend on the network's parameters, so they cannot be valued")
     return {
-        name: p.detach() * g for (name, p), g in zip(trained.items(), grads, strict=True) if g is not None
+        name: first_order(p, g) for (name, p), g in zip(trained.items(), grads, strict=True) if g is not None
     }

@@ -123,6 +123,8 @@ def _gram(reader: Reader, value: Callable[[Stub], torch.Tensor], inputs: int, ro
     if reader.weight is None:
         return None
     stub, dim = reader.weight
+    if value(stub).is_complex():
+        return None
     weight = value(stub).detach().double().cpu()
     drawn = _Positions(reader, rows)
     if record_of(reader.operation.func).role is not Role.CONVOLUTION:

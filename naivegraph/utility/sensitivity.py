@@ -21,7 +21,7 @@ from naivegraph.ir.pytree import stubs_in
 from naivegraph.utility.collect import Floats, per_atom, shape_of
 from naivegraph.utility.criteria import CriterionData
 from naivegraph.utility.data_criterion import batch_loss
-from naivegraph.utility.derivatives import derivatives
+from naivegraph.utility.derivatives import derivatives, first_order
 from naivegraph.utility.readers import Reader, ReadingRun, neuron_numbers
 from naivegraph.widths import Width, Widths
 
@@ -187,6 +187,7 @@ class _Pass:
         for (reader, one), grad in zip(gates.items(), grads, strict=False):
             if grad is None:
                 continue
+            grad = grad.real if grad.is_complex() else grad  # gates are real
             along = grad.movedim(reader.dim, -1).reshape(-1, one.shape[reader.dim]).double().cpu()
             for width, numbers in self.numbers[reader].items():
                 mine = self._zeros(width, batch.samples)
@@ -197,7 +198,7 @@ class _Pass:
         if self.unread:
             scores = dict(zip(trained, grads[len(gates) :], strict=True))
             found = signed_sums(
-                self.widths, {n: trained[n].detach() * g for n, g in scores.items() if g is not None}
+                self.widths, {n: first_order(trained[n], g) for n, g in scores.items() if g is not None}
             )
             for width in self.unread:
                 sums[width] += torch.from_numpy(found[width.atom]).reshape(1, -1)
@@ -217,6 +218,7 @@ class _Pass:
         def add(grad: torch.Tensor) -> None:
             """Add up squares along all dimensions but that of the neurons."""
             others = [d for d in range(grad.dim()) if d != dim]
+            grad = grad.abs() if grad.is_complex() else grad
             squares = (grad.float().square().sum(others) if others else grad.square()).double().cpu()
             self.outputs[reader] = self.outputs.get(reader, torch.zeros_like(squares)) + squares
 
