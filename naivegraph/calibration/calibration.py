@@ -7,6 +7,9 @@ They are one of
 - an iterable of batches, such as a DataLoader, a list or a generator. A batch is a tensor, a dict by the
   names of inputs, or a tuple (or list) of the inputs in the order of the forward's arguments.
 
+Where inputs of the example differ in their first sizes, as the nodes and the edges of a graph do, a batch
+whose inputs differ in them is one sample.
+
 Labels may come along: what follows the inputs in a tuple, and names in a dict that are no inputs. They are
 left aside, but for a loss that takes the whole batch.
 """
@@ -25,7 +28,7 @@ from naivegraph.errors import EditError
 from naivegraph.graph.run.interpreter import Interpreter
 from naivegraph.graph.run.neuron_dims import neuron_dimensions, tensor_key
 from naivegraph.graph.torch_utils.preserve_state import preserved
-from naivegraph.ir.pytree import leaves, map_leaves, pairs
+from naivegraph.ir.pytree import leaves, map_leaves, pairs, stubs_in
 from naivegraph.ir.recording import Recording
 from naivegraph.ir.values import Stub
 
@@ -210,10 +213,15 @@ class Calibration:
                     samples[f"{vertex.name}{at}"] = self._check(number, f"{vertex.name}{at}", stub, tensor)
             inputs[vertex.name] = self._placed(vertex.name, value)
         counts = set(samples.values())
-        if len(counts) != 1:
+        if len(counts) != 1 and not self._sizes_differ():
             shown = ", ".join(f"{count} of {name!r}" for name, count in samples.items())
             raise EditError(f"batch {number} of {self._argument}= has different numbers of samples: {shown}")
-        return CalibrationBatch(number, inputs, counts.pop(), given)
+        return CalibrationBatch(number, inputs, counts.pop() if len(counts) == 1 else 1, given)
+
+    def _sizes_differ(self) -> bool:
+        """Tell whether the inputs of the example differ in their first sizes, which then are no samples."""
+        stubs = (stub for vertex in self.graph.inputs for stub in stubs_in(vertex.output))
+        return len({stub.shape[0] for stub in stubs if stub.shape}) > 1
 
     def _by_name(self, number: int, given: Any) -> dict[str, Any]:
         """The values of a batch by the names of inputs, without labels."""
@@ -288,8 +296,12 @@ class _Chunks:
         values = stack.values() if isinstance(stack, dict) else [stack]
         counts = [len(v) for v in values if isinstance(v, (torch.Tensor, np.ndarray)) and v.ndim]
         self._samples = max(counts, default=0)
+        self._together = len(set(counts)) > 1
 
     def __iter__(self) -> Iterator[Any]:
+        if self._together:  # nothing to cut: one batch, or a mistake that is told as it is read
+            yield self._stack
+            return
         for start in range(0, self._samples, CHUNK):
             stop = min(start + CHUNK, self._samples)
             if isinstance(self._stack, dict):

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from naivegraph.calibration import Calibration, check_calibration
 from naivegraph.errors import EditError
 from naivegraph.network import Graph, capture
+from naivegraph.prune import prune
+from naivegraph.utility import utilities
 
 
 class Two(nn.Module):
@@ -198,3 +200,54 @@ def test_batches_of_tokens_have_lengths_of_their_own() -> None:
     graph = capture(nn.Embedding(10, 4), torch.zeros(2, 3, dtype=torch.long))
     calibration = Calibration(graph, [torch.ones(2, 3, dtype=torch.long), torch.ones(4, 7, dtype=torch.long)])
     assert [tuple(calibration.run(batch).shape) for batch in calibration] == [(2, 3, 4), (4, 7, 4)]
+
+
+class Nodes(nn.Module):
+    """A graph convolution: features of nodes, and the numbers of those at both ends of each edge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        h = self.first(x).relu()
+        out: Tensor = self.last(torch.zeros_like(h).index_add_(0, edges[1], h[edges[0]]))
+        return out
+
+
+def nodes_and_edges(seed: int, nodes: int = 9, edges: int = 20) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(nodes, 3, generator=draw), torch.randint(0, nodes, (2, edges), generator=draw)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_batch_of_nodes_and_edges_is_one_sample(stacked: bool) -> None:
+    net = Nodes()
+    graphs = [nodes_and_edges(seed, 80 + seed) for seed in range(1 if stacked else 3)]
+    data: Any = dict(zip(("x", "edges"), graphs[0], strict=True)) if stacked else graphs
+    expected = torch.zeros(8, dtype=torch.float64)
+    for x, edges in graphs:
+        hidden = net.first(x).relu()
+        summed = torch.zeros_like(hidden).index_add_(0, edges[1], hidden[edges[0]])
+        gates = torch.ones(8, requires_grad=True)
+        (grad,) = torch.autograd.grad(net.last(summed * gates).square().mean(), gates)
+        expected += grad.double().square() / 2 / len(graphs)
+
+    def loss(network: Any, batch: Any) -> Tensor:
+        """The mean square of the outputs."""
+        found: Tensor = network(**batch) if stacked else network(*batch)
+        return found.square().mean()
+
+    widths = capture(net, nodes_and_edges(9)).widths
+    (values,) = utilities(widths, "fisher", calibration=data, loss=loss).values()
+    torch.testing.assert_close(torch.as_tensor(values), expected, rtol=1e-4, atol=1e-9)
+    edit = prune(net, nodes_and_edges(9), ratio=0.5, calibration=data)
+    assert edit.refit is not None
+    assert edit.refit.samples == len(graphs)
+
+
+def test_samples_that_a_network_has_in_all_inputs_are_counted_still() -> None:
+    graph = capture(Nodes(), nodes_and_edges(9))
+    (batch,) = Calibration(graph, [nodes_and_edges(1, nodes=2)])
+    assert batch.samples == 2
