@@ -174,6 +174,46 @@ def test_blocks_that_all_do_something_are_no_worse_than_copies_of(name: str) -> 
     assert report.agreement >= report.steps[0].agreement
 
 
+class ScaledLinear(nn.Module):
+    """A linear branch of some rank, multiplied by a number for each channel."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 4), nn.Linear(4, 6)
+        self.gamma = nn.Parameter(torch.randn(1, 6))
+        with torch.no_grad():
+            self.down.weight[:, rank:] = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(self.up(x)) * self.gamma  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scaled_linear_branches_merge_into_one_of_the_sum_of_their_ranks(seed: int) -> None:
+    torch.manual_seed(seed)
+    big = nn.Sequential(*[ScaledLinear(2) for _ in range(4)], nn.Linear(6, 3)).double()
+    small = nn.Sequential(*[ScaledLinear(4) for _ in range(2)], nn.Linear(6, 3)).double()
+    x = torch.randn(256, 6, dtype=torch.float64)
+    report = ng.transfer.student(small, big, x[:2], calibration=x)
+    assert [block.way for block in report.blocks[:2]] == ["merged", "merged"]
+    with torch.no_grad():
+        assert float((small(x) - big(x)).norm() / big(x).norm()) < 1e-3
+
+
+def test_channels_that_a_scale_hides_are_not_solved_for() -> None:
+    torch.manual_seed(4)
+    big = nn.Sequential(*[ScaledLinear(2) for _ in range(4)], nn.Linear(6, 3)).double()
+    small = nn.Sequential(*[ScaledLinear(4) for _ in range(2)], nn.Linear(6, 3)).double()
+    blocks: list[Any] = list(big.children())[:-1]
+    with torch.no_grad():
+        for block in blocks:
+            block.gamma[:, 2] = 0
+    x = torch.randn(256, 6, dtype=torch.float64)
+    report = ng.transfer.student(small, big, x[:2], calibration=x)
+    assert {block.way for block in report.blocks[:2]} == {"copied"}
+    assert all(bool(tensor.isfinite().all()) for tensor in small.state_dict().values())
+
+
 @pytest.mark.parametrize("idle", [(1, 3), (0, 2)])
 def test_layers_of_gpt_2_that_do_nothing_are_left_out(idle: tuple[int, ...]) -> None:
     transformers = pytest.importorskip("transformers")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from naivegraph.graph.run.blocks import Uses, is_sum
-from naivegraph.ir.pytree import stubs_in
-from naivegraph.ir.values import Stub
+from naivegraph.ir.pytree import leaves, stubs_in
+from naivegraph.ir.values import State, Stub
 from naivegraph.ir.vertex import Vertex
 from naivegraph.operators import record_of
 from naivegraph.operators.pointwise import pointwise
@@ -35,6 +36,7 @@ class LayerBranch:
             take the same.
         between: What stands behind each level, before the next or the last layer.
         elementwise: Whether all that does so neuron by neuron.
+        scales: The numbers for each neuron that multiply what the last layer gives, as in layer scales.
     """
 
     last: Vertex
@@ -44,6 +46,7 @@ class LayerBranch:
     levels: tuple[tuple[Vertex, ...], ...]
     between: tuple[tuple[Vertex, ...], ...]
     elementwise: bool
+    scales: tuple[torch.Tensor, ...] = ()
 
 
 def branches(uses: Uses, unit: Unit) -> list[LayerBranch]:
@@ -97,12 +100,12 @@ def _branch(uses: Uses, end: Vertex, inside: Collection[int]) -> LayerBranch | N
         walked = _last_layer(uses, end, arg, inside)
         if walked is None:
             continue
-        last, norms = walked
+        last, norms, scales = walked
         other = end.args[1 - number]
         reached = uses.reach([last], inside, upwards=True)
         way = [v for v in uses.graph.vertices if id(v) in reached and v is not last]
         made = _Levels(uses, way, last)
-        branch = LayerBranch(last, norms, end, other, made.levels, made.between, made.elementwise)
+        branch = LayerBranch(last, norms, end, other, made.levels, made.between, made.elementwise, scales)
         if best is None or len(made.levels) > best[0]:
             best = len(made.levels), branch
     return None if best is None else best[1]
@@ -110,15 +113,20 @@ def _branch(uses: Uses, end: Vertex, inside: Collection[int]) -> LayerBranch | N
 
 def _last_layer(
     uses: Uses, user: Vertex, stub: Stub, inside: Collection[int]
-) -> tuple[Vertex, tuple[Vertex, ...]] | None:
-    """The layer that a summand comes from, through batch norms and dropout alone."""
+) -> tuple[Vertex, tuple[Vertex, ...], tuple[torch.Tensor, ...]] | None:
+    """The layer that a summand comes from, through batch norms and dropout alone, or layer scales."""
     norms: list[Vertex] = []
+    scales: list[tuple[torch.Tensor, int]] = []
     maker = uses.maker(user, stub)
     while maker is not None and id(maker) in inside and len(uses.users.get(id(maker), ())) == 1:
         if is_layer_of_matrix(maker):
-            return maker, tuple(norms)
+            whole = all(place == _channels(maker) for _, place in scales) and not (norms and scales)
+            return (maker, tuple(norms), tuple(scale.reshape(-1) for scale, _ in scales)) if whole else None
+        scale = _scale(uses, maker)
         if isinstance(maker.target, _BatchNorm):
             norms.append(maker)
+        elif scale is not None:
+            scales.append(scale)
         elif not isinstance(maker.target, _STILL):
             return None
         taken = stubs_in(maker.args)
@@ -126,6 +134,25 @@ def _last_layer(
             return None
         maker = uses.maker(maker, taken[0])
     return None
+
+
+def _channels(layer: Vertex) -> int:
+    """The dimension of a layer's neurons, counted from the last one of its output."""
+    return 1 if isinstance(layer.target, nn.Linear) else len(layer.target.kernel_size) + 1  # type: ignore
+
+
+def _scale(uses: Uses, vertex: Vertex) -> tuple[torch.Tensor, int] | None:
+    """The tensor of the network that a product multiplies one dimension by, and that, from the last one."""
+    if vertex.kind != "function" or [o.func for o in vertex.operations] != [torch.ops.aten.mul.Tensor]:
+        return None
+    names = [leaf.name for leaf in leaves((vertex.args, vertex.kwargs)) if isinstance(leaf, State)]
+    if len(names) != 1 or not isinstance(vertex.output, Stub):
+        return None
+    scale = uses.graph.tensor(names[0])
+    long = [dim for dim, size in enumerate(scale.shape) if size > 1]
+    if len(long) != 1 or scale.numel() != vertex.output.shape[long[0] - scale.dim()]:
+        return None
+    return scale, scale.dim() - long[0]
 
 
 class _Levels:

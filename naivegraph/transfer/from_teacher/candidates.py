@@ -40,7 +40,9 @@ def side_by_side(
     dim = layout.channel_dim(calls[0][0].x.shape)
     inputs = [torch.cat([mine[b].x for mine in calls], dim) for b in range(len(calls[0]))]
     parts = [
-        folded(vertex, () if branch is None else branch.norms, mine[0].layout)
+        folded(vertex, (), mine[0].layout)
+        if branch is None
+        else folded(vertex, branch.norms, mine[0].layout, branch.scales)
         for vertex, branch, mine in zip(layers, branches, calls, strict=True)
     ]
     width = calls[0][0].x.shape[dim]

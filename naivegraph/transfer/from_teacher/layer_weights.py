@@ -16,8 +16,10 @@ from naivegraph.reconstruct.linear_layout import Layout
 __all__ = ["bias_of", "folded", "run_with", "weight_shape"]
 
 
-def folded(vertex: Vertex, norms: Sequence[Vertex], layout: Layout) -> torch.Tensor:
-    """The weights of a layer with the batch norms behind it folded in, `[unknowns + 1, outputs]`."""
+def folded(
+    vertex: Vertex, norms: Sequence[Vertex], layout: Layout, scales: Sequence[torch.Tensor] = ()
+) -> torch.Tensor:
+    """The weights of a layer with batch norms or scales behind it folded in, `[unknowns + 1, outputs]`."""
     layer: Any = vertex.target
     matrix = layout.matrix(layer.weight.detach()).double()[0]
     bias = bias_of(vertex)
@@ -29,6 +31,8 @@ def folded(vertex: Vertex, norms: Sequence[Vertex], layout: Layout) -> torch.Ten
         shift = (shift - norm.running_mean.double()) * scale
         shift = shift if norm.bias is None else shift + norm.bias.detach().double()
         matrix = matrix * scale
+    for numbers in scales:
+        matrix, shift = matrix * numbers.detach().double(), shift * numbers.detach().double()
     return torch.cat([matrix, shift[None]])
 
 

@@ -101,7 +101,7 @@ class BranchMerge:
         if any(call is None for call in calls) or not self._writable():
             return False
         made = [call for call in calls if call is not None]
-        kept = folded(self.branch.last, self.branch.norms, made[0].layout)
+        kept = folded(self.branch.last, self.branch.norms, made[0].layout, self.branch.scales)
         fit = self._fit(made[0].layout, [call.x for call in made], self.targets(trials))
         self._solve(fit, kept, made[0].layout)
         return True
@@ -118,7 +118,9 @@ class BranchMerge:
         """Tell whether the last layer is one that can be solved for."""
         layer = self.branch.last.target
         grouped = not isinstance(layer, nn.Linear) and getattr(layer, "groups", 1) > 1
-        return len(self.branch.norms) <= 1 and not grouped and not self.sides.shared(self.branch.last)
+        hidden = any(not bool(scale.all()) for scale in self.branch.scales)
+        single = len(self.branch.norms) <= 1
+        return single and not hidden and not grouped and not self.sides.shared(self.branch.last)
 
     def _in_levels(self) -> bool:
         """Tell whether all branches are layers in a line, neuron by neuron between them, of equal sizes."""
@@ -316,6 +318,8 @@ class BranchMerge:
         solved = fit.solve(kept, bias=bias is not None or bool(norms))
         layer: Any = last.target
         weights, shift = solved.weights[:-1], solved.weights[-1]
+        for scale in self.branch.scales:
+            weights, shift = weights / scale.double(), shift / scale.double()
         self.sides.write(layer.weight, layout.weight(weights[None], layer.weight.shape))
         if not norms:
             if bias is not None:
