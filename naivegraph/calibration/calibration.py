@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ from naivegraph.ir.values import Stub
 
 __all__ = ["Calibration", "CalibrationBatch", "check_calibration"]
 
-CHUNK = 64  # samples per batch, where one stack of all of them is given
+# Of a batch, where one stack of all samples is given: fewer where the values of a run would take more memory.
+_FEWEST, _MOST = 8, 64
+_MEMORY = 2**30  # bytes
 
 _FORMS = (
     "give a tensor of samples, a dict of such tensors by the names of inputs, or an iterable of batches "
@@ -179,9 +182,9 @@ class Calibration:
         if isinstance(batches, Calibration):
             return batches._batches
         if isinstance(batches, (torch.Tensor, np.ndarray)):
-            return _Chunks(batches)
+            return _Chunks(batches, _at_once(self.graph))
         if isinstance(batches, Mapping):
-            return _Chunks(dict(batches))
+            return _Chunks(dict(batches), _at_once(self.graph))
         if isinstance(batches, Iterator):
             return list(batches)
         found: Iterable[Any] = batches
@@ -289,10 +292,10 @@ class Calibration:
 
 
 class _Chunks:
-    """One stack of samples, cut into batches."""
+    """One stack of samples, cut into batches of a size."""
 
-    def __init__(self, stack: Any) -> None:
-        self._stack = stack
+    def __init__(self, stack: Any, size: int) -> None:
+        self._stack, self._size = stack, size
         values = stack.values() if isinstance(stack, dict) else [stack]
         counts = [len(v) for v in values if isinstance(v, (torch.Tensor, np.ndarray)) and v.ndim]
         self._samples = max(counts, default=0)
@@ -302,8 +305,8 @@ class _Chunks:
         if self._together:  # nothing to cut: one batch, or a mistake that is told as it is read
             yield self._stack
             return
-        for start in range(0, self._samples, CHUNK):
-            stop = min(start + CHUNK, self._samples)
+        for start in range(0, self._samples, self._size):
+            stop = min(start + self._size, self._samples)
             if isinstance(self._stack, dict):
                 yield {name: self._cut(value, start, stop) for name, value in self._stack.items()}
             else:
@@ -312,6 +315,15 @@ class _Chunks:
     def _cut(self, value: Any, start: int, stop: int) -> Any:
         stacked = isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim > 0
         return value[start:stop] if stacked else value
+
+
+def _at_once(graph: Recording) -> int:
+    """The number of samples to run at once, by the sizes of all values of the example's run."""
+    shapes = [stub.shape for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape]
+    samples = max((shape[0] for shape in shapes), default=1)
+    stubs = [stub for vertex in graph.vertices for stub in stubs_in(vertex.output)]
+    memory = sum(math.prod(stub.shape) * stub.dtype.itemsize for stub in stubs)
+    return max(_FEWEST, min(_MOST, _MEMORY * samples // max(memory, 1)))
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -251,3 +251,14 @@ def test_samples_that_a_network_has_in_all_inputs_are_counted_still() -> None:
     graph = capture(Nodes(), nodes_and_edges(9))
     (batch,) = Calibration(graph, [nodes_and_edges(1, nodes=2)])
     assert batch.samples == 2
+
+
+def test_large_values_are_run_fewer_at_once() -> None:
+    graph = capture(nn.Conv2d(1, 32, 1), torch.zeros(2, 1, 512, 512))
+    stack = torch.zeros(1, 1, 512, 512).expand(130, 1, 512, 512)
+    counts = [batch.samples for batch in Calibration(graph, stack)]
+    assert sum(counts) == 130
+    assert 8 <= counts[0] < 64
+    assert counts[0] * (1 + 32) * 512 * 512 * 4 <= 2**30
+    small = capture(nn.Conv2d(1, 8, 1), torch.zeros(2, 1, 4, 4))
+    assert [b.samples for b in Calibration(small, torch.zeros(130, 1, 4, 4))] == [64, 64, 2]
