@@ -26,6 +26,7 @@ from naivegraph.graph.run.module_tensors import tensors_into, tensors_out_of
 from naivegraph.graph.torch_utils.deep_copy import deep_copy
 from naivegraph.graph.torch_utils.module_paths import modules_of, parameters_of
 from naivegraph.graph.torch_utils.preserve_state import preserved
+from naivegraph.ir.pytree import map_leaves
 from naivegraph.ir.signature import nested_arguments
 
 __all__ = ["classifier_features"]
@@ -169,24 +170,16 @@ class _Classifier:
 
     def _last_of_features(self) -> list[str]:
         """The path of the module that makes what `forward_features` returns; empty if none is known to."""
-        method: Any = getattr(self.owner, "forward_features", None)
-        made: list[tuple[str, weakref.ref[Any]]] = []
-
-        def watch(path: str, module: nn.Module, given: Any, out: Any) -> None:
-            """Note what a module gives, without keeping it."""
-            if isinstance(out, torch.Tensor):
-                made.append((path, weakref.ref(out)))
-
         try:
-            with torch.no_grad(), preserved(self.sizes.widths.graph.module), contextlib.ExitStack() as stack:
+            with torch.no_grad(), preserved(self.sizes.widths.graph.module):
                 args, kwargs = self._given()
-                for path, module in modules_of(self.owner):
-                    hook = module.register_forward_hook(functools.partial(watch, self.prefix + path))
-                    stack.callback(hook.remove)
-                returned = method(*args, **kwargs)
+                small = map_leaves((args, kwargs), _to_meta)
+                with torch.device("meta"):
+                    found = _last_maker(self._copy, *small)
+                # It takes no memory and no time, but for code that looks at numbers.
+                return [self.prefix + path for path in found or _last_maker(self.owner, args, kwargs)]
         except Exception:  # of the user's own code, which need not have such a method
             return []
-        return [path for path, out in made if out() is returned][-1:]
 
     def _given(self) -> tuple[Any, Any]:
         """The arguments that it is called with, for the example."""
@@ -206,6 +199,29 @@ class _Classifier:
         finally:
             hook.remove()
         return seen[0]
+
+
+def _last_maker(owner: Any, args: Any, kwargs: Any) -> list[str]:
+    """The path of the module that makes what `forward_features` returns; empty if it fails or none does."""
+    made: list[tuple[str, weakref.ref[Any]]] = []
+
+    def watch(path: str, module: nn.Module, given: Any, out: Any) -> None:
+        """Note what a module gives, without keeping it."""
+        if isinstance(out, torch.Tensor):
+            made.append((path, weakref.ref(out)))
+
+    with contextlib.ExitStack() as stack:
+        for path, module in modules_of(owner):
+            stack.callback(module.register_forward_hook(functools.partial(watch, path)).remove)
+        try:
+            returned = owner.forward_features(*args, **kwargs)
+        except Exception:  # of the user's own code
+            return []
+    return [path for path, out in made if out() is returned][-1:]
+
+
+def _to_meta(leaf: Any) -> Any:
+    return leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _without_memory(owner: nn.Module) -> Any:
