@@ -33,7 +33,7 @@ def report_of(edit: Edit, number: int) -> dict[str, Any]:
         for name, (title, old) in before.items()
         if name in after
     ]
-    found = edit.certificate
+    found = edit.certificate if edit.asked.get("ratio") is None else None  # else it is not of utility
     told = {} if found is None else {"certificate": [found.value, found.bound, found.gap]}
     return {"edit": number, "costs": costs, **told}
 

@@ -137,6 +137,8 @@ def test_ratio_is_asked_of_every_width() -> None:
         "transition": (10, 5),
     }  # fmt: skip
     assert model.head.in_features == 5  # type: ignore[union-attr]
+    assert "utility" not in str(edit)
+    assert "sizes are as near to their ratios as they can come" in str(edit)
 
 
 def test_ratio_halves_heads_and_not_also_what_is_inside_them() -> None:

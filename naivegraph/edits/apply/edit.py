@@ -49,7 +49,7 @@ class Edit(Pictured):
         asked: The requests of a resize by the vertex's name, else the arguments by their names.
         change: The change, as plain data.
         certificate: `value` (the utility kept), `bound` (the most that any answer can keep) and `gap`; None
-            where nothing was chosen.
+            where nothing was chosen. With `ratio=` the value is what sizes miss of their ratios, below zero.
         before: Costs before the edit.
         after: Costs after it.
         notes: Sentences on sizes that could not change and why, and others for the reader.
@@ -270,7 +270,11 @@ class Edit(Pictured):
         found = self.certificate
         if self.latency is not None:
             yield from self.latency.blocks()
-        if found is not None:
+        if found is not None and self.asked.get("ratio") is not None:
+            miss, least = abs(found.value), abs(found.bound)
+            told = "as they can come" if found.gap == 0 else f"as {miss:.3g}, at best {least:.3g}, added up"
+            yield f"sizes are as near to their ratios {told}"
+        elif found is not None:
             gap = f"(gap {found.gap:.3%})"
             yield f"utility kept {found.value:.6g}, at most {found.bound:.6g} possible {gap}"
         if self.dropped:
