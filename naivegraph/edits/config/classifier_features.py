@@ -159,6 +159,8 @@ class _Classifier:
                 stubs = tensors_into(graph, self.prefix + path)
                 wanted.append((path, "in_features", self.sizes.common_axis(stubs, own["in_features"])))
         for path, name, axis in wanted:
+            if axis is None and not self._changes(vars(self.owner.get_submodule(path))[name]):
+                continue
             if axis is None:
                 told.notes.append(
                     f"{'.'.join(filter(None, (self.prefix + path, name)))} stays as it is: it is not known "
@@ -167,6 +169,11 @@ class _Classifier:
             else:
                 found[path, name] = axis.length, self.sizes.of(axis)
         return found
+
+    def _changes(self, size: int) -> bool:
+        """Tell whether any axis of a size gets another one."""
+        axes = {axis for found in self.sizes.widths.axes.values() for axis in found if axis.length == size}
+        return any(self.sizes.of(axis) != size for axis in axes)
 
     def _last_of_features(self) -> list[str]:
         """The path of the module that makes what `forward_features` returns; empty if none is known to."""

@@ -217,6 +217,10 @@ def test_numbers_that_cannot_follow_are_in_a_note(kind: type[Classifier], messag
     assert message in note
 
 
+def test_there_is_no_note_on_a_number_that_no_changed_size_has() -> None:
+    assert ng.resize(ng.capture(Mean().eval(), X), {"stem.0": 6}).notes == ()
+
+
 @pytest.mark.parametrize(
     "name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "efficientnet_lite0"]
 )
