@@ -172,8 +172,10 @@ class Calibration:
         except EditError:
             raise
         except Exception as error:
+            usual, count = _example_samples(self.graph), batch.samples
+            told = f" with {count} samples (the example has {usual})" if usual != count else ""
             raise EditError(
-                f"the network does not run on batch {batch.number} of {self._argument}=: {error}"
+                f"the network does not run on batch {batch.number} of {self._argument}={told}: {error}"
             ) from error
 
     # Reading
@@ -319,11 +321,15 @@ class _Chunks:
 
 def _at_once(graph: Recording) -> int:
     """The number of samples to run at once, by the sizes of all values of the example's run."""
-    shapes = [stub.shape for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape]
-    samples = max((shape[0] for shape in shapes), default=1)
     stubs = [stub for vertex in graph.vertices for stub in stubs_in(vertex.output)]
     memory = sum(math.prod(stub.shape) * stub.dtype.itemsize for stub in stubs)
-    return max(_FEWEST, min(_MOST, _MEMORY * samples // max(memory, 1)))
+    return max(_FEWEST, min(_MOST, _MEMORY * _example_samples(graph) // max(memory, 1)))
+
+
+def _example_samples(graph: Recording) -> int:
+    """The number of samples of the example, by the first sizes of its inputs."""
+    shapes = [stub.shape for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape]
+    return max((shape[0] for shape in shapes), default=1)
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -262,3 +262,11 @@ def test_large_values_are_run_fewer_at_once() -> None:
     assert counts[0] * (1 + 32) * 512 * 512 * 4 <= 2**30
     small = capture(nn.Conv2d(1, 8, 1), torch.zeros(2, 1, 4, 4))
     assert [b.samples for b in Calibration(small, torch.zeros(130, 1, 4, 4))] == [64, 64, 2]
+
+
+def test_numbers_of_samples_that_do_not_run_are_told() -> None:
+    net = nn.Sequential(nn.Flatten(0), nn.Linear(8, 2))  # the first size counts no samples
+    calibration = Calibration(capture(net, torch.zeros(2, 4)), torch.zeros(5, 4))
+    (batch,) = calibration
+    with pytest.raises(EditError, match=r"batch 1 of calibration= with 5 samples \(the example has 2\): "):
+        calibration.run(batch)

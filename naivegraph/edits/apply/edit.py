@@ -132,7 +132,8 @@ class Edit(Pictured):
         That is its parameters, buffers, gradients and submodules, and of the optimizers, averaged models and
         schedulers that the edit was given (`optimizer=`) all state, hyperparameters included. Train mode,
         `requires_grad`, hooks and random numbers stay as they are now. Later edits of the network, of a part
-        of it, or of a network it is a part of, must be undone first.
+        of it, or of a network it is a part of, must be undone first. An edit that changed nothing (it is
+        false) kept nothing, and takes nothing back.
 
         For this an edit keeps as many bytes as the network's parameters, buffers and gradients and the state
         of these optimizers took before it, until it is undone or no longer referenced (`del edit`).
