@@ -225,8 +225,7 @@ class Calibration:
 
     def _sizes_differ(self) -> bool:
         """Tell whether the inputs of the example differ in their first sizes, which then are no samples."""
-        stubs = (stub for vertex in self.graph.inputs for stub in stubs_in(vertex.output))
-        return len({stub.shape[0] for stub in stubs if stub.shape}) > 1
+        return len(set(_first_sizes(self.graph))) > 1
 
     def _by_name(self, number: int, given: Any) -> dict[str, Any]:
         """The values of a batch by the names of inputs, without labels."""
@@ -328,8 +327,12 @@ def _at_once(graph: Recording) -> int:
 
 def _example_samples(graph: Recording) -> int:
     """The number of samples of the example, by the first sizes of its inputs."""
-    shapes = [stub.shape for vertex in graph.inputs for stub in stubs_in(vertex.output) if stub.shape]
-    return max((shape[0] for shape in shapes), default=1)
+    return max(_first_sizes(graph), default=1)
+
+
+def _first_sizes(graph: Recording) -> list[int]:
+    stubs = [stub for vertex in graph.inputs for stub in stubs_in(vertex.output)]
+    return [stub.shape[0] for stub in stubs if stub.shape]
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -106,7 +106,7 @@ def _which(graph: Graph, found: list[str], counts: dict[str, bool]) -> str:
     others = [name for name, counted in counts.items() if not counted]
     if others:
         told += f"; what is looked up in {', '.join(others)} does not count positions on the example"
-    return f"{told}; a parameter that has the positions nevertheless can be said with table="
+    return f"{told}; if a parameter has the positions nevertheless, say with table= which"
 
 
 def _first(picked: dict[str, str]) -> str:

@@ -53,7 +53,7 @@ def test_classes_and_channels_are_changed_and_saved(capsys: pytest.CaptureFixtur
         (("inputs", *DIGITS, "--input", "x", "--channels", "0"), "a whole number from 1 up, not 0"),
         (("inputs", *DIGITS, "--input", "x", "--channels", "three"), "is to be a whole number"),
         (("inputs", *DIGITS, "--input", "x", "--channels", "3", "--new", "best"), "new='best'"),
-        (("positions", *DIGITS, "--length", "10"), "can be said with table="),
+        (("positions", *DIGITS, "--length", "10"), "say with table="),
         (("positions", *DIGITS, "--length", "0"), "a whole number from 1 up, not 0"),
         (("positions", *DIGITS, "--length", "9", "--image", "8,8"), "one of length= and image="),
         (("positions", *DIGITS, "--image", "0,8"), "a whole number from 1 up, not 0"),

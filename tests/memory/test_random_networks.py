@@ -34,8 +34,7 @@ def test_predictions_are_what_the_allocator_counts(
     now = cost_named("memory").value(widths)
     assert now == peak_bytes(model, x)
     apply(plan(widths, constraints, kept), model)
-    peak, left = peak_bytes(model, x), left_bytes(model, (x,))
+    peak = peak_bytes(model, x)
     # Beside a dimension of size 1 a moved tensor may be a view where it was a copy: then too much is told.
-    one = 1 in sizes.values()
-    assert told == peak or (told > peak and one)
-    assert saved == pytest.approx(left, abs=64) or (saved > left and one)
+    assert told == peak or (told > peak and 1 in sizes.values())
+    assert saved == pytest.approx(left_bytes(model, (x,)), abs=64)

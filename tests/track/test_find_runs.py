@@ -114,16 +114,16 @@ def test_a_thousand_runs_are_searched_at_once(folder: Path) -> None:
     def seconds(search: Any) -> float:
         times = []
         for _ in range(9):
-            start = time.process_time()
+            start = time.perf_counter()
             search()
-            times.append(time.process_time() - start)
+            times.append(time.perf_counter() - start)
         return min(times)  # what else the machine does is not measured
 
     assert store.with_identity("shapes", f"{77:064x}").info.run_id == f"{77:032x}"
     assert depths(ng.track.find("shapes", {path: [(">", 990), ("<=", 992)]}, folder=folder)) == [991, 992]
     assert seconds(lambda: store.with_identity("shapes", f"{77:064x}")) < 0.1
     assert seconds(lambda: ng.track.find("shapes", {path: 20}, folder=folder)) < 0.1
-    assert seconds(lambda: ng.track.find("shapes", {path: [(">", 990), ("<", 994)]}, folder=folder)) < 0.1
+    assert seconds(lambda: ng.track.find("shapes", {path: [(">", 990), ("<", 994)]}, folder=folder)) < 0.25
 
 
 @pytest.mark.parametrize(
